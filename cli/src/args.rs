@@ -1,0 +1,152 @@
+//! What can be typed: the command line as types, one file a family of commands.
+
+mod deploy;
+mod info;
+mod objects;
+mod up;
+
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub(crate) use deploy::{DeployArgs, EnvChange, Route, is_dns_label};
+pub(crate) use info::{CompletionArgs, StatusArgs, TokenArgs, TokenFormat, VersionArgs};
+pub(crate) use objects::{ApplyArgs, DeleteArgs, Format, GetArgs, LogsArgs, ScaleArgs, StructuredFormat};
+pub(crate) use up::{PeerAddress, UpArgs};
+
+/// Kubernetes' model without containers and without a master: every machine runs `wk up`.
+#[derive(Debug, Parser)]
+#[command(name = "wk", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct GlobalArgs {
+    /// Kubeconfig of the cluster to talk to
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Namespace to work in [default: the kubeconfig's, else "default"]
+    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub(crate) namespace: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a node: the first one makes a cluster, the others join it
+    Up(UpArgs),
+    /// Run a WebAssembly file in the cluster and give it a URL
+    Deploy(DeployArgs),
+    /// Show objects
+    Get(GetArgs),
+    /// Create or update the objects described in files
+    Apply(ApplyArgs),
+    /// Delete objects
+    Delete(DeleteArgs),
+    /// Change the number of replicas
+    Scale(ScaleArgs),
+    /// Print what a pod wrote
+    Logs(LogsArgs),
+    /// Nodes, leader, voters and pods at a glance
+    Status(StatusArgs),
+    /// Print the token a further node joins with
+    Token(TokenArgs),
+    /// Print the kubeconfig in use, with its files embedded
+    Kubeconfig,
+    /// Print the versions of this program and of the server
+    Version(VersionArgs),
+    /// Print the completion script for a shell
+    Completion(CompletionArgs),
+}
+
+/// The whole command line, with the exit codes below its help.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().after_help(crate::exit::help())
+}
+
+/// Parses the process's command line; prints the help or the mistake and exits when there is nothing to run.
+pub(crate) fn parse() -> Cli {
+    try_parse(std::env::args_os()).unwrap_or_else(|error| error.exit())
+}
+
+/// Parses any command line.
+pub(crate) fn try_parse<I, T>(words: I) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<std::ffi::OsString> + Clone,
+{
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    check_token(&mut command, &matches)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// `--token` means nothing without `--join`. clap's `requires` would also refuse a `WK_TOKEN` that merely lies around
+/// in the environment, so the check is made by hand.
+fn check_token(command: &mut clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some(up) = matches.subcommand_matches("up") else { return Ok(()) };
+    let typed = up.value_source("token") == Some(ValueSource::CommandLine);
+    if typed && !up.contains_id("join") {
+        return Err(command.error(
+            clap::error::ErrorKind::MissingRequiredArgument,
+            "--token TOKEN goes with --join ADDRESS: the address of a node of the cluster to join",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, String> {
+        try_parse(line.split_whitespace()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_documents_the_exit_codes() {
+        let help = command().render_help().to_string();
+        assert!(help.contains("Exit codes:") && help.contains("timed out waiting"), "{help}");
+    }
+
+    #[test]
+    fn join_and_token_require_each_other() {
+        assert!(parse("wk up --join 127.0.0.1").expect_err("no token").contains("--token"));
+        assert!(parse("wk up --token x").expect_err("no address").contains("--join"));
+        let Command::Up(up) = parse("wk up --join 127.0.0.1 --token x").expect("both").command else {
+            panic!("not up")
+        };
+        assert_eq!(up.join.expect("join").to_string(), "127.0.0.1:7443");
+    }
+
+    #[test]
+    fn up_has_the_documented_defaults() {
+        let Command::Up(up) = parse("wk up").expect("parses").command else { panic!("not up") };
+        assert_eq!(up.listen.to_string(), "127.0.0.1");
+        assert_eq!((up.api_port, up.http_port, up.https_port, up.mesh_port), (6443, 8080, 8443, 7443));
+    }
+
+    #[test]
+    fn global_options_go_anywhere() {
+        let cli = parse("wk get pods -n kube-system").expect("parses");
+        assert_eq!(cli.global.namespace.as_deref(), Some("kube-system"));
+    }
+
+    #[test]
+    fn words_after_two_dashes_are_the_programs() {
+        let cli = parse("wk deploy a.wasm --name a -- --verbose x").expect("parses");
+        let Command::Deploy(deploy) = cli.command else { panic!("not deploy") };
+        assert_eq!(deploy.args, ["--verbose", "x"]);
+    }
+}

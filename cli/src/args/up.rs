@@ -1,0 +1,148 @@
+//! `wk up` as typed.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+/// The port nodes talk to each other on unless told otherwise.
+const MESH_PORT: u16 = 7443;
+
+/// Options of `wk up`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpArgs {
+    /// Name of this node, a DNS label [default: derived from the host name and the address]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Address to listen on, and under which the other nodes reach this one
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) listen: IpAddr,
+    /// Where the node keeps everything [default: $WK_HOME, else ~/.wk]
+    #[arg(long = "data-dir", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A node of the cluster to join: IP, or HOST:PORT of its mesh
+    #[arg(long, value_name = "ADDRESS", requires = "token")]
+    pub(crate) join: Option<PeerAddress>,
+    /// Token that `wk up` or `wk token` printed on that cluster
+    #[arg(long, value_name = "TOKEN", env = "WK_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<TokenText>,
+    /// Port of the Kubernetes API
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub(crate) api_port: u16,
+    /// Port of the ingress, HTTP
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) http_port: u16,
+    /// Port of the ingress, HTTPS
+    #[arg(long, value_name = "PORT", default_value_t = 8443)]
+    pub(crate) https_port: u16,
+    /// Port the nodes talk to each other on
+    #[arg(long, value_name = "PORT", default_value_t = MESH_PORT)]
+    pub(crate) mesh_port: u16,
+}
+
+impl UpArgs {
+    /// The data directory meant: `--data-dir`, else `$WK_HOME`, else `~/.wk`.
+    pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        match &self.data_dir {
+            Some(dir) => Ok(dir.clone()),
+            None => crate::kubeconfig::Surroundings::of_process().home().ok_or_else(|| {
+                crate::exit::usage("no place for the data: neither $WK_HOME nor $HOME is set; give --data-dir").into()
+            }),
+        }
+    }
+}
+
+/// Where a node of the cluster listens: a host and the port of its mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerAddress {
+    /// An IP address or a name.
+    pub(crate) host: String,
+    /// The mesh port.
+    pub(crate) port: u16,
+}
+
+impl FromStr for PeerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| format!("{why}; expected IP, IP:PORT or HOST:PORT");
+        if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            return Ok(Self { host: ip.to_string(), port: MESH_PORT });
+        }
+        if text.contains("://") {
+            return Err(wrong("a URL is not an address"));
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().map_err(|_| wrong(&format!("{port:?} is not a port")))?),
+            None => (text, MESH_PORT),
+        };
+        let host = host.trim_matches(['[', ']']);
+        if host.is_empty() || host.contains(['/', ' ']) {
+            return Err(wrong("no host"));
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A join token as typed; never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct TokenText(String);
+
+impl TokenText {
+    /// The token itself.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for TokenText {
+    fn from(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+}
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenText(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_addresses_default_to_the_mesh_port() {
+        for (typed, meant) in [
+            ("127.0.0.1", "127.0.0.1:7443"),
+            ("127.0.0.1:9000", "127.0.0.1:9000"),
+            ("n1.example", "n1.example:7443"),
+            ("n1.example:1", "n1.example:1"),
+            ("::1", "[::1]:7443"),
+            ("[::1]:9000", "[::1]:9000"),
+        ] {
+            assert_eq!(typed.parse::<PeerAddress>().expect(typed).to_string(), meant);
+        }
+        assert!("https://n1:7443".parse::<PeerAddress>().is_err());
+        assert!(":7443".parse::<PeerAddress>().is_err());
+        assert!("n1:port".parse::<PeerAddress>().is_err());
+    }
+
+    #[test]
+    fn token_is_not_shown_by_debug() {
+        assert_eq!(format!("{:?}", TokenText::from("wk1.secret")), "TokenText(…)");
+        assert_eq!(TokenText::from(" wk1.a ").reveal(), "wk1.a");
+    }
+}

@@ -1,0 +1,150 @@
+//! What the server refused, and what keeps us from reaching it.
+
+use std::error::Error;
+use std::fmt;
+use std::io::ErrorKind;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::exit::{Code, ExitError};
+
+/// One field the server found fault with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FieldFault {
+    /// Such as `spec.template.spec.containers[0].image`.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) message: String,
+}
+
+/// A request the server answered with an error status.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    /// The HTTP status.
+    pub(crate) status: StatusCode,
+    /// Kubernetes' reason, such as `AlreadyExists`; empty when the answer was no `Status`.
+    pub(crate) reason: String,
+    /// The message, in Kubernetes' words.
+    pub(crate) message: String,
+    /// The fields at fault, if the server named them.
+    pub(crate) faults: Vec<FieldFault>,
+}
+
+impl Refusal {
+    /// Reads the refusal out of an answer.
+    pub(crate) fn read(status: StatusCode, body: &[u8]) -> Self {
+        let value: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut message = text("message");
+        if let Some(told) = value.pointer("/errors/0/message").and_then(Value::as_str).filter(|_| message.is_empty()) {
+            // The registry below /v2/ speaks OCI's words instead of Kubernetes'.
+            told.clone_into(&mut message);
+        }
+        if message.is_empty() {
+            let plain = String::from_utf8_lossy(body);
+            let plain: String = plain.trim().chars().take(500).collect();
+            let plain = if plain.is_empty() { status.canonical_reason().unwrap_or("error").to_owned() } else { plain };
+            message = format!("the server answered {}: {plain}", status.as_u16());
+        }
+        let causes = value.pointer("/details/causes").and_then(Value::as_array);
+        let faults = causes.into_iter().flatten().filter_map(FieldFault::read).collect();
+        Self { status, reason: text("reason"), message, faults }
+    }
+
+    /// The exit code for it.
+    pub(crate) fn code(&self) -> Code {
+        match self.status.as_u16() {
+            404 => Code::NotFound,
+            409 => Code::Conflict,
+            // No leader, and none was elected while the request was repeated.
+            503 => Code::Unreachable,
+            504 => Code::TimedOut,
+            _ => Code::General,
+        }
+    }
+}
+
+impl FieldFault {
+    fn read(cause: &Value) -> Option<Self> {
+        let text = |key: &str| cause.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let field = text("field");
+        (!field.is_empty()).then(|| Self { field, message: text("message") })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Refusal {}
+
+/// The refusal an error came from, if the server refused.
+pub(crate) fn refusal(error: &anyhow::Error) -> Option<&Refusal> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+/// Explains why an exchange with the server failed, from the deepest cause: what lies above only repeats it.
+pub(super) fn unreachable(address: &str, path: &str, error: &(dyn Error + 'static)) -> ExitError {
+    let mut deepest = error;
+    let mut kind = None;
+    loop {
+        if let Some(io) = deepest.downcast_ref::<std::io::Error>() {
+            kind = Some(io.kind());
+        }
+        match deepest.source() {
+            Some(source) => deepest = source,
+            None => break,
+        }
+    }
+    let text = deepest.to_string();
+    let message = if kind == Some(ErrorKind::ConnectionRefused) {
+        format!("cannot reach the cluster at {address}: connection refused; is `wk up` running there?")
+    } else if text.contains("certificate") || text.contains("CertificateRequired") || text.contains("UnknownCA") {
+        format!(
+            "cannot trust the server at {address}: {text}; the kubeconfig may be of another cluster (see --kubeconfig)"
+        )
+    } else if text.contains("connect timeout") || kind == Some(ErrorKind::TimedOut) {
+        format!("cannot reach the cluster at {address}: timed out; is the node up, and is this its address?")
+    } else {
+        format!("cannot reach the cluster at {address}: {text} (asking for {path})")
+    };
+    ExitError::new(Code::Unreachable, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_becomes_message_reason_and_fields() {
+        let body = br#"{"kind":"Status","message":"ConfigMap \"x\" is invalid","reason":"Invalid","code":422,
+            "details":{"causes":[{"reason":"FieldValueInvalid","message":"bad","field":"metadata.name"}]}}"#;
+        let refusal = Refusal::read(StatusCode::UNPROCESSABLE_ENTITY, body);
+        assert_eq!(refusal.message, "ConfigMap \"x\" is invalid");
+        assert_eq!(refusal.reason, "Invalid");
+        assert_eq!(refusal.faults, [FieldFault { field: "metadata.name".into(), message: "bad".into() }]);
+    }
+
+    #[test]
+    fn answer_that_is_no_status_is_quoted() {
+        let body = br#"{"errors":[{"code":"DIGEST_INVALID","message":"it is not what it says"}]}"#;
+        assert_eq!(Refusal::read(StatusCode::BAD_REQUEST, body).message, "it is not what it says");
+        let refusal = Refusal::read(StatusCode::NOT_FOUND, b"404 page not found");
+        assert_eq!(refusal.message, "the server answered 404: 404 page not found");
+        assert_eq!(refusal.code(), Code::NotFound);
+    }
+
+    #[test]
+    fn refused_connection_names_the_address_and_what_to_do() {
+        let error = std::io::Error::from(ErrorKind::ConnectionRefused);
+        let exit = unreachable("https://127.0.0.1:6443", "/api", &error);
+        assert_eq!(exit.code, Code::Unreachable);
+        assert_eq!(
+            exit.to_string(),
+            "cannot reach the cluster at https://127.0.0.1:6443: connection refused; is `wk up` running there?"
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! Talking to the API server: requests with a deadline, and errors a person can act on.
+//!
+//! Objects stay JSON values: `wk` shows and sends what the server and the user wrote, and knows few fields itself.
+
+mod error;
+mod follow;
+mod lines;
+mod path;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use kube::client::Body;
+use serde_json::Value;
+
+pub(crate) use error::{Refusal, refusal};
+pub(crate) use follow::{Follow, is_gone};
+pub(crate) use lines::Lines;
+pub(crate) use path::{Query, Resource};
+
+use crate::args::GlobalArgs;
+use crate::exit::{Code, ExitError};
+
+/// How long one request may take before the server counts as gone: far above the slowest write, which waits for an
+/// election, and short enough that a hung server is noticed.
+const REQUEST_DEADLINE: Duration = Duration::from_mins(1);
+
+/// How long connecting may take: peers are near, and a dead address should not hold a person up.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a request is repeated that the server could not take just then: an election takes below two seconds.
+const RETRY_FOR: Duration = Duration::from_secs(10);
+
+/// Pause between such repetitions.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Largest answer read. A list of 50,000 pods is below this.
+const ANSWER_MAX: usize = 512 << 20;
+
+/// Largest error answer read: a Status with every field error of one object is far below it.
+const ERROR_MAX: usize = 1 << 20;
+
+/// Asks for a Table, and takes plain objects from servers that have none.
+pub(crate) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+
+/// Asks for plain JSON.
+pub(crate) const JSON: &str = "application/json";
+
+/// A connection to the cluster's API.
+#[derive(Clone)]
+pub(crate) struct Client {
+    inner: kube::Client,
+    address: String,
+    namespace: String,
+}
+
+/// What is sent.
+pub(crate) struct Payload {
+    content_type: String,
+    bytes: Bytes,
+}
+
+impl Payload {
+    /// A JSON body.
+    pub(crate) fn json(value: &Value) -> Self {
+        Self { content_type: JSON.to_owned(), bytes: value.to_string().into() }
+    }
+
+    /// A JSON merge patch (RFC 7386).
+    pub(crate) fn merge_patch(value: &Value) -> Self {
+        Self { content_type: "application/merge-patch+json".to_owned(), ..Self::json(value) }
+    }
+
+    /// Bytes of any type.
+    pub(crate) fn bytes(content_type: &str, bytes: Bytes) -> Self {
+        Self { content_type: content_type.to_owned(), bytes }
+    }
+}
+
+impl Client {
+    /// Makes a client for the cluster the options and the environment mean. Nothing is sent yet.
+    pub(crate) async fn open(global: &GlobalArgs) -> anyhow::Result<Self> {
+        let kubeconfig = crate::kubeconfig::load(global)?;
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
+            .await
+            .map_err(|error| ExitError::new(Code::Usage, format!("use kubeconfig: {error}")))?;
+        config.connect_timeout = Some(CONNECT_DEADLINE);
+        // Repetition is decided here, where it is known what may be repeated.
+        config.default_retry = false;
+        let address = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let inner = kube::Client::try_from(config)
+            .map_err(|error| ExitError::new(Code::Usage, format!("connect to {address}: {error}")))?;
+        Ok(Self { inner, address, namespace })
+    }
+
+    /// The namespace to work in.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The server's URL, without a slash at its end.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// GETs JSON.
+    pub(crate) async fn get(&self, path: &str, accept: &str) -> anyhow::Result<Value> {
+        let (_, body) = self.exchange(&Method::GET, path, accept, None).await?;
+        decode(&body)
+    }
+
+    /// GETs JSON; `None` if the server says that there is no such thing.
+    pub(crate) async fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        absent_as_none(self.get(path, JSON).await)
+    }
+
+    /// Sends a body and reads JSON back.
+    pub(crate) async fn send(&self, method: Method, path: &str, payload: Payload) -> anyhow::Result<Value> {
+        let (_, body) = self.exchange(&method, path, JSON, Some(payload)).await?;
+        decode(&body)
+    }
+
+    /// Sends anything; the answer's status and body. Statuses of 400 and above are errors.
+    pub(crate) async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        accept: &str,
+        payload: Option<Payload>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let whole = async {
+            let response = self.start(method, path, accept, payload.as_ref()).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+            let body = body.map_err(|error| self.unreachable(path, &*error))?;
+            Ok((status, body.to_bytes()))
+        };
+        // A second a MiB more for what is sent, so that a large module may take a slow link.
+        let size = payload.as_ref().map_or(0, |payload| payload.bytes.len() >> 20);
+        let deadline = REQUEST_DEADLINE + Duration::from_secs(size as u64);
+        tokio::time::timeout(deadline, whole).await.unwrap_or_else(|_| Err(self.hung(path).into()))
+    }
+
+    /// Opens a stream of lines: a watch or a log.
+    pub(crate) async fn stream(&self, path: &str, accept: &str) -> anyhow::Result<Lines> {
+        let started = self.start(&Method::GET, path, accept, None);
+        let response = tokio::time::timeout(REQUEST_DEADLINE, started).await.map_err(|_| self.hung(path))??;
+        Ok(Lines::new(response.into_body()))
+    }
+
+    /// Sends the request, again while the server has no leader, and turns refusals into errors.
+    async fn start(
+        &self,
+        method: &Method,
+        path: &str,
+        accept: &str,
+        payload: Option<&Payload>,
+    ) -> anyhow::Result<Response<Body>> {
+        let give_up = tokio::time::Instant::now() + RETRY_FOR;
+        loop {
+            let request = build(method, path, accept, payload)?;
+            let sent = self.inner.send(request).await;
+            let response = sent.map_err(|error| self.unreachable(path, &error))?;
+            if response.status().as_u16() < 400 {
+                return Ok(response);
+            }
+            if may_repeat(method, response.status()) && tokio::time::Instant::now() < give_up {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                continue;
+            }
+            let status = response.status();
+            // A refusal whose body cannot be read is still that refusal.
+            let body = Limited::new(response.into_body(), ERROR_MAX).collect().await;
+            let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            return Err(Refusal::read(status, &body).into());
+        }
+    }
+
+    fn unreachable(&self, path: &str, error: &(dyn std::error::Error + 'static)) -> ExitError {
+        error::unreachable(&self.address, path, error)
+    }
+
+    fn hung(&self, path: &str) -> ExitError {
+        let message =
+            format!("the cluster at {} did not answer {path} within {} s", self.address, REQUEST_DEADLINE.as_secs());
+        ExitError::new(Code::Unreachable, message)
+    }
+}
+
+/// 503 and 429 say that nothing was done. After 504 it is unknown, so only reads are repeated.
+fn may_repeat(method: &Method, status: StatusCode) -> bool {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::GATEWAY_TIMEOUT => method == Method::GET || method == Method::HEAD,
+        _ => false,
+    }
+}
+
+fn build(method: &Method, path: &str, accept: &str, payload: Option<&Payload>) -> anyhow::Result<Request<Body>> {
+    let mut request = Request::builder()
+        .method(method.clone())
+        .uri(path)
+        .header(header::ACCEPT, accept)
+        .header(header::USER_AGENT, concat!("wk/", env!("CARGO_PKG_VERSION")));
+    let body = match payload {
+        Some(payload) => {
+            request = request.header(header::CONTENT_TYPE, &payload.content_type);
+            Body::from(payload.bytes.clone())
+        }
+        None => Body::empty(),
+    };
+    request.body(body).with_context(|| format!("request {path}"))
+}
+
+/// Reads the JSON of an answer.
+pub(crate) fn decode(body: &[u8]) -> anyhow::Result<Value> {
+    serde_json::from_slice(body).context("the server's answer is not JSON; is this a Kubernetes API?")
+}
+
+/// Turns "not found" into `None`.
+pub(crate) fn absent_as_none<T>(result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_not_found(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the server says that there is no such thing.
+pub(crate) fn is_not_found(error: &anyhow::Error) -> bool {
+    refusal(error).is_some_and(|refusal| refusal.status == StatusCode::NOT_FOUND)
+}

@@ -1,0 +1,184 @@
+//! `wk apply -f`: makes the cluster as the files say, and touches nothing they do not speak of.
+
+use http::Method;
+use serde_json::Value;
+
+use crate::args::ApplyArgs;
+use crate::client::{Client, Payload, Query, Resource, refusal};
+use crate::discovery::Kinds;
+use crate::exit::{Code, ExitError, code_of, usage};
+use crate::manifest::{self, Document, Fault, Input};
+use crate::render::Ui;
+
+/// An object of a file, and where it goes.
+pub(super) struct Placed<'a> {
+    pub(super) document: Document,
+    pub(super) resource: &'a Resource,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Created,
+    Configured,
+    Unchanged,
+}
+
+/// Reads the files. Nothing is sent if one of them has a mistake.
+pub(super) fn read(args: &ApplyArgs) -> anyhow::Result<Vec<Document>> {
+    read_files(&args.files)
+}
+
+/// Reads files of objects; every mistake of every file is told at once.
+pub(super) fn read_files(files: &[std::path::PathBuf]) -> anyhow::Result<Vec<Document>> {
+    let (mut documents, mut faults) = (Vec::new(), Vec::new());
+    for file in files {
+        match manifest::read(Input::open(file)?) {
+            Ok(read) => documents.extend(read),
+            Err(found) => faults.extend(found),
+        }
+    }
+    for document in &documents {
+        for pointer in ["/apiVersion", "/kind", "/metadata/name"] {
+            faults.extend(document.required(pointer).err());
+        }
+    }
+    refuse(&faults, Code::Usage)?;
+    if documents.is_empty() {
+        return Err(usage("the files hold no objects").into());
+    }
+    Ok(documents)
+}
+
+fn refuse(faults: &[Fault], code: Code) -> anyhow::Result<()> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    Err(ExitError::new(code, manifest::report(&texts)).into())
+}
+
+/// Finds the kind and the namespace of each object; mistakes are told before anything is changed.
+pub(super) fn place<'a>(
+    documents: Vec<Document>,
+    kinds: &'a Kinds,
+    namespace: &str,
+    insisted: Option<&str>,
+) -> anyhow::Result<Vec<Placed<'a>>> {
+    let (mut placed, mut faults, mut code) = (Vec::new(), Vec::new(), Code::Usage);
+    for mut document in documents {
+        let text =
+            |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (api_version, kind, name, own) =
+            (text("/apiVersion"), text("/kind"), text("/metadata/name"), text("/metadata/namespace"));
+        let Some(resource) = kinds.of(&api_version, &kind) else {
+            code = Code::NotFound;
+            let elsewhere = kinds.versions_of(&kind);
+            faults.push(if elsewhere.is_empty() {
+                document.fault("kind", format!("the server has no kind {kind:?}"))
+            } else {
+                let hint = elsewhere.join(" or ");
+                document.fault("apiVersion", format!("the server has no {kind} in {api_version:?}, but in {hint}"))
+            });
+            continue;
+        };
+        let meant = match insisted {
+            Some(insisted) if resource.namespaced && !own.is_empty() && own != insisted => {
+                faults.push(document.fault("metadata.namespace", format!("is {own:?}, but -n says {insisted:?}")));
+                continue;
+            }
+            _ if own.is_empty() => namespace.to_owned(),
+            _ => own,
+        };
+        if resource.namespaced {
+            document.value["metadata"]["namespace"] = meant.clone().into();
+        }
+        placed.push(Placed { document, resource, namespace: meant, name });
+    }
+    refuse(&faults, code)?;
+    Ok(placed)
+}
+
+/// Creates or updates every object, in the order of the files; a refused one does not keep the others back.
+pub(super) async fn run(
+    client: &Client,
+    documents: Vec<Document>,
+    insisted: Option<&str>,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    let kinds = Kinds::discover(client).await?;
+    let placed = place(documents, &kinds, client.namespace(), insisted)?;
+    let total = placed.len();
+    let (mut faults, mut code) = (Vec::new(), Code::General);
+    for object in placed {
+        match apply(client, &object).await {
+            Ok(outcome) => {
+                let word = match outcome {
+                    Outcome::Created => "created",
+                    Outcome::Configured => "configured",
+                    Outcome::Unchanged => "unchanged",
+                };
+                ui.line(&format!("{} {word}", object.resource.qualified(&object.name)))?;
+            }
+            Err(error) => {
+                let Some(refusal) = refusal(&error) else { return Err(error) };
+                if faults.is_empty() {
+                    code = code_of(&error);
+                }
+                faults.extend(object.document.refused(refusal).iter().map(ToString::to_string));
+            }
+        }
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    if total > 1 {
+        ui.note("The objects named above are applied; these are not:");
+    }
+    Err(ExitError::new(code, manifest::report(&faults)).into())
+}
+
+/// How often an object that appears or vanishes under our hands is looked at again.
+const TRIES: u32 = 5;
+
+async fn apply(client: &Client, object: &Placed<'_>) -> anyhow::Result<Outcome> {
+    let wanted = &object.document.value;
+    let path = object.resource.object(&object.namespace, &object.name);
+    let query = || Query::default().with("fieldManager", "wk").with("fieldValidation", "Strict");
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let sent = match client.find(&path).await? {
+            None => {
+                let collection = query().on(&object.resource.collection(Some(&object.namespace)));
+                let body = Payload::json(&manifest::with_annotation(wanted));
+                client.send(Method::POST, &collection, body).await.map(|_| Outcome::Created)
+            }
+            Some(live) => match manifest::patch(wanted, &live) {
+                None => return Ok(Outcome::Unchanged),
+                Some(patch) => {
+                    let body = Payload::merge_patch(&patch);
+                    let answer = client.send(Method::PATCH, &query().on(&path), body).await;
+                    answer.map(
+                        |now| if version(&now) == version(&live) { Outcome::Unchanged } else { Outcome::Configured },
+                    )
+                }
+            },
+        };
+        match sent {
+            Err(error) if tries < TRIES && raced(&error) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Whether somebody made or removed the object between our look and our write.
+fn raced(error: &anyhow::Error) -> bool {
+    refusal(error).is_some_and(|refusal| matches!(refusal.reason.as_str(), "AlreadyExists" | "Conflict"))
+}
+
+fn version(object: &Value) -> Option<&Value> {
+    object.pointer("/metadata/resourceVersion")
+}

@@ -1,0 +1,151 @@
+//! How far a rollout is, and what keeps pods from running. Pure: objects in, an answer out.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+/// How often a pod has restarted when nobody needs to wait for more of the same.
+const RESTARTS_HOPELESS: i64 = 3;
+
+/// How far the Deployment is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// All replicas of this revision are ready, and none of an older one is left.
+    Ready { replicas: i64 },
+    /// Not yet; says what is missing.
+    Waiting(String),
+    /// The controller gave up.
+    Failed(String),
+}
+
+/// Something wrong with a pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Trouble {
+    /// The pod.
+    pub(super) pod: String,
+    /// What is wrong with it, in one line.
+    pub(super) what: String,
+    /// Waiting will not help.
+    pub(super) hopeless: bool,
+}
+
+fn number(value: &Value, pointer: &str) -> i64 {
+    value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// How far the Deployment is with the given generation.
+pub(super) fn progress(deployment: &Value, generation: i64) -> Progress {
+    if number(deployment, "/status/observedGeneration") < generation {
+        return Progress::Waiting("waiting for the controller".to_owned());
+    }
+    for condition in list(deployment, "/status/conditions") {
+        let kind = (text(condition, "/type"), text(condition, "/reason"), text(condition, "/status"));
+        if let ("Progressing", "ProgressDeadlineExceeded", _) | ("ReplicaFailure", _, "True") = kind {
+            return Progress::Failed(text(condition, "/message").to_owned());
+        }
+    }
+    let wanted = deployment.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+    let updated = number(deployment, "/status/updatedReplicas");
+    let all = number(deployment, "/status/replicas");
+    let ready = number(deployment, "/status/readyReplicas").min(number(deployment, "/status/availableReplicas"));
+    if updated < wanted {
+        Progress::Waiting(format!("{updated} of {wanted} new replicas started, {ready} ready"))
+    } else if all > updated {
+        Progress::Waiting(format!("{ready} replicas ready, {} old ones stopping", all - updated))
+    } else if ready < wanted {
+        Progress::Waiting(format!("{ready} of {wanted} replicas ready"))
+    } else if all > wanted {
+        Progress::Waiting(format!("{} replicas too many are stopping", all - wanted))
+    } else {
+        Progress::Ready { replicas: wanted }
+    }
+}
+
+/// What is wrong with the pods of the new revision.
+pub(super) fn troubles<'a>(pods: impl Iterator<Item = &'a Value>, old: &BTreeSet<String>) -> Vec<Trouble> {
+    let mut found: Vec<Trouble> = pods
+        .filter(|pod| !old.contains(text(pod, "/metadata/uid")))
+        .filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_none())
+        .filter_map(trouble)
+        .collect();
+    found.sort();
+    found
+}
+
+fn trouble(pod: &Value) -> Option<Trouble> {
+    let (what, hopeless) = list(pod, "/status/containerStatuses").find_map(container).or_else(|| {
+        let mut conditions = list(pod, "/status/conditions");
+        let unplaced = conditions
+            .find(|condition| text(condition, "/type") == "PodScheduled" && text(condition, "/status") == "False");
+        let failed = (text(pod, "/status/phase") == "Failed").then_some(pod.get("status")).flatten();
+        let failed = failed.map(|status| (told(text(status, "/reason"), text(status, "/message")), true));
+        unplaced.map(|condition| (told(text(condition, "/reason"), text(condition, "/message")), false)).or(failed)
+    })?;
+    Some(Trouble { pod: text(pod, "/metadata/name").to_owned(), what, hopeless })
+}
+
+/// What is wrong with a container that is not running, and whether it will stay so.
+fn container(status: &Value) -> Option<(String, bool)> {
+    let restarts = number(status, "/restartCount");
+    let crashed = status.pointer("/state/terminated").or_else(|| status.pointer("/lastState/terminated")).map(ended);
+    if let Some(waiting) = status.pointer("/state/waiting") {
+        let reason = text(waiting, "/reason");
+        // These are stations on the way, not trouble.
+        if matches!(reason, "" | "ContainerCreating" | "PodInitializing" | "Pulling" | "Compiling") {
+            return None;
+        }
+        let mut what = told(reason, text(waiting, "/message"));
+        if let Some(crashed) = crashed {
+            what = format!("{what} (last run: {crashed}, restarted {restarts} times)");
+        }
+        let final_reason = matches!(reason, "InvalidImageName" | "ErrImageNeverPull" | "CreateContainerConfigError");
+        return Some((what, final_reason || restarts >= RESTARTS_HOPELESS));
+    }
+    let terminated = status.pointer("/state/terminated")?;
+    Some((ended(terminated), restarts >= RESTARTS_HOPELESS))
+}
+
+fn ended(terminated: &Value) -> String {
+    let ended = format!("{}, exit code {}", text(terminated, "/reason"), number(terminated, "/exitCode"));
+    told(&ended, text(terminated, "/message"))
+}
+
+fn told(reason: &str, message: &str) -> String {
+    let message = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+    match (reason, message) {
+        (reason, "") => reason.to_owned(),
+        ("", message) => message.to_owned(),
+        (reason, message) => format!("{reason}: {message}"),
+    }
+}
+
+/// The newest warnings about the app's objects, oldest first.
+pub(super) fn warnings(events: &Value, name: &str, most: usize) -> Vec<String> {
+    let about = |event: &&Value| {
+        let object = text(event, "/involvedObject/name");
+        let ours = object.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        ours && text(event, "/type") == "Warning"
+    };
+    let mut found: Vec<(&str, String)> = list(events, "/items")
+        .filter(about)
+        .map(|event| {
+            let when = [text(event, "/lastTimestamp"), text(event, "/metadata/creationTimestamp")];
+            let when = if when[0].is_empty() { when[1] } else { when[0] };
+            let told = told(text(event, "/reason"), text(event, "/message"));
+            (when, format!("{}: {told}", text(event, "/involvedObject/name")))
+        })
+        .collect();
+    found.sort();
+    let mut lines: Vec<String> = found.into_iter().map(|(_, line)| line).collect();
+    lines.drain(..lines.len().saturating_sub(most));
+    lines.dedup();
+    lines
+}

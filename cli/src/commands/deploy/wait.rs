@@ -1,0 +1,108 @@
+//! Waiting until the replicas serve, and telling meanwhile why they do not.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::rollout::{self, Progress, Trouble};
+use super::write::Written;
+use super::{App, objects};
+use crate::client::{Client, Follow, JSON, Resource};
+use crate::exit::{Code, ExitError};
+use crate::render::Ui;
+
+/// How many warnings of the cluster are told when it failed: the newest say why.
+const WARNINGS_SHOWN: usize = 5;
+
+/// Longest wait for those warnings: they are an extra.
+const WARNINGS_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How many pods' troubles are told one by one; the fiftieth pod fails for the reason of the first.
+const TROUBLES_SHOWN: usize = 5;
+
+/// Returns when all replicas of the revision written are ready and older ones are gone.
+pub(super) async fn until_ready(
+    client: &Client,
+    app: &App,
+    written: &Written,
+    deadline: Instant,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    let namespace = Some(client.namespace());
+    let mut deployment = Follow::object(client, Resource::deployments().collection(namespace), &app.name);
+    let labels = format!("{}={}", objects::NAME_LABEL, app.name);
+    let mut pods = Follow::labelled(client, Resource::pods().collection(namespace), &labels);
+    let mut told = BTreeSet::new();
+    let mut listed = false;
+    loop {
+        tokio::select! {
+            changed = deployment.changed() => {
+                changed?;
+                listed = true;
+            }
+            changed = pods.changed() => changed?,
+            () = tokio::time::sleep_until(deadline) => {
+                let troubles = rollout::troubles(pods.items(), &written.old_pods);
+                let waiting = deployment.items().next().map(|it| rollout::progress(it, written.generation));
+                let state = match waiting {
+                    Some(Progress::Waiting(what) | Progress::Failed(what)) => what,
+                    Some(Progress::Ready { .. }) | None => "no answer from the cluster".to_owned(),
+                };
+                let message = format!("{} is not ready after {:?}: {state}", app.name, app.timeout);
+                return Err(give_up(client, app, Code::TimedOut, message, &troubles, ui).await);
+            }
+        }
+        let troubles = rollout::troubles(pods.items(), &written.old_pods);
+        for trouble in &troubles {
+            if told.len() < TROUBLES_SHOWN && told.insert(format!("{}: {}", trouble.pod, trouble.what)) {
+                ui.note(&format!("{}: {}", trouble.pod, trouble.what));
+            }
+        }
+        let progress = match deployment.items().next() {
+            Some(now) => rollout::progress(now, written.generation),
+            None if listed => Progress::Failed("somebody deleted the deployment".to_owned()),
+            None => continue,
+        };
+        match progress {
+            Progress::Ready { replicas } => {
+                let plural = if replicas == 1 { "replica" } else { "replicas" };
+                ui.note(&format!("{} is ready: {replicas} {plural}", app.name));
+                return Ok(());
+            }
+            Progress::Failed(why) => {
+                let message = format!("{} failed: {why}", app.name);
+                return Err(give_up(client, app, Code::General, message, &troubles, ui).await);
+            }
+            Progress::Waiting(what) => {
+                if let Some(first) = troubles.iter().find(|trouble| trouble.hopeless) {
+                    let message = format!("{} does not start: {}: {}", app.name, first.pod, first.what);
+                    return Err(give_up(client, app, Code::General, message, &troubles, ui).await);
+                }
+                ui.progress(&format!("{}: {what}", app.name));
+            }
+        }
+    }
+}
+
+/// Tells the warnings of the cluster and what to look at, and makes the error.
+async fn give_up(
+    client: &Client,
+    app: &App,
+    code: Code,
+    message: String,
+    troubles: &[Trouble],
+    ui: &mut Ui,
+) -> anyhow::Error {
+    let events = Resource::events().collection(Some(client.namespace()));
+    let events = tokio::time::timeout(WARNINGS_DEADLINE, client.get(&events, JSON)).await;
+    for line in events.into_iter().flatten().flat_map(|events| rollout::warnings(&events, &app.name, WARNINGS_SHOWN)) {
+        ui.note(&format!("warning: {line}"));
+    }
+    let hint = match troubles.first() {
+        Some(trouble) => format!("wk logs {}", trouble.pod),
+        None => format!("wk get deploy,po -l {}={}", objects::NAME_LABEL, app.name),
+    };
+    ui.note(&format!("What is ready goes on serving. To see more: {hint} -n {}", client.namespace()));
+    ExitError::new(code, message).into()
+}

@@ -1,0 +1,173 @@
+//! What a file is: a core module or a component, serving HTTP or running as a command.
+//!
+//! Only looks; whether the code is valid is for the engine that compiles it to say.
+
+use wasmparser::{ComponentExternalKind, Encoding, ExternalKind, Parser, Payload};
+
+/// The binary form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A core module, run through WASI preview 1.
+    Module,
+    /// A component.
+    Component,
+}
+
+/// What it does when it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum World {
+    /// Answers HTTP requests.
+    Http,
+    /// Has a main function.
+    Command,
+}
+
+/// Tells form and world of a file, or why it cannot run.
+pub(super) fn inspect(bytes: &[u8]) -> Result<(Form, World), String> {
+    if bytes.is_empty() {
+        return Err("the file is empty".to_owned());
+    }
+    if !bytes.starts_with(b"\0asm") {
+        let text = bytes.trim_ascii_start();
+        if text.starts_with(b"(module") || text.starts_with(b"(component") || text.starts_with(b";;") {
+            return Err("is WebAssembly text; assemble it first: wasm-tools parse FILE.wat -o FILE.wasm".to_owned());
+        }
+        return Err("is not WebAssembly: it does not start with \\0asm".to_owned());
+    }
+    let broken = |error: wasmparser::BinaryReaderError| format!("is damaged WebAssembly: {error}");
+    let mut form = None;
+    let mut depth = 0_u32;
+    let mut exports: Vec<String> = Vec::new();
+    let mut typed = false;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(broken)? {
+            Payload::Version { encoding, .. } if form.is_none() => {
+                form = Some(match encoding {
+                    Encoding::Module => Form::Module,
+                    Encoding::Component => Form::Component,
+                });
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentExportSection(reader) if depth == 0 => {
+                for export in reader {
+                    let export = export.map_err(broken)?;
+                    if export.kind == ComponentExternalKind::Instance {
+                        exports.push(export.name.name.to_owned());
+                    }
+                }
+            }
+            Payload::ExportSection(reader) if depth == 0 => {
+                for export in reader {
+                    let export = export.map_err(broken)?;
+                    if export.kind == ExternalKind::Func {
+                        exports.push(export.name.to_owned());
+                    }
+                }
+            }
+            Payload::CustomSection(section) if depth == 0 => typed |= section.name().starts_with("component-type"),
+            _ => {}
+        }
+    }
+    match form {
+        Some(Form::Module) => module(&exports, typed).map(|world| (Form::Module, world)),
+        Some(Form::Component) => component(&exports).map(|world| (Form::Component, world)),
+        None => Err("is damaged WebAssembly: it has no header".to_owned()),
+    }
+}
+
+fn module(exports: &[String], typed: bool) -> Result<World, String> {
+    if exports.iter().any(|name| name == "_start") {
+        return Ok(World::Command);
+    }
+    if typed {
+        return Err("is the core module of a component; make the component: wasm-tools component new FILE.wasm, \
+                    or build for the target wasm32-wasip2"
+            .to_owned());
+    }
+    Err("is a module without a main function (_start); wk runs commands and wasi:http components".to_owned())
+}
+
+fn component(exports: &[String]) -> Result<World, String> {
+    let has = |interface: &str| exports.iter().any(|name| name.split('@').next() == Some(interface));
+    if has("wasi:http/incoming-handler") || has("wasi:http/handler") {
+        Ok(World::Http)
+    } else if has("wasi:cli/run") {
+        Ok(World::Command)
+    } else {
+        let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+        Err(format!(
+            "is a component that wk cannot run: it exports {found}, and neither wasi:http/incoming-handler nor wasi:cli/run"
+        ))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn section(id: u8, body: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(body.len()).expect("short");
+        assert!(length < 128, "one byte of LEB128");
+        [&[id, length], body].concat()
+    }
+
+    /// A module that exports a function of this name.
+    pub(in crate::commands::deploy) fn module(export: &str) -> Vec<u8> {
+        let length = u8::try_from(export.len()).expect("short");
+        let types = section(1, &[1, 0x60, 0, 0]);
+        let functions = section(3, &[1, 0]);
+        let exports = section(7, &[&[1, length], export.as_bytes(), &[0, 0]].concat());
+        let code = section(10, &[1, 2, 0, 0x0b]);
+        [MODULE, &types, &functions, &exports, &code].concat()
+    }
+
+    /// A component that exports an empty instance of this name.
+    pub(in crate::commands::deploy) fn component(export: &str) -> Vec<u8> {
+        let length = u8::try_from(export.len()).expect("short");
+        let instances = section(5, &[1, 1, 0]);
+        let exports = section(11, &[&[1, 0, length], export.as_bytes(), &[5, 0, 0]].concat());
+        [COMPONENT, &instances, &exports].concat()
+    }
+
+    #[test]
+    fn module_with_main_is_a_command() {
+        assert_eq!(inspect(&module("_start")), Ok((Form::Module, World::Command)));
+        assert!(inspect(&module("other")).expect_err("no main").contains("_start"));
+    }
+
+    #[test]
+    fn what_a_component_exports_says_what_it_is() {
+        let form = Form::Component;
+        assert_eq!(inspect(&component("wasi:http/incoming-handler@0.2.6")), Ok((form, World::Http)));
+        assert_eq!(inspect(&component("wasi:http/handler@0.3.0")), Ok((form, World::Http)));
+        assert_eq!(inspect(&component("wasi:cli/run@0.2.0")), Ok((form, World::Command)));
+        let other = inspect(&component("a:b/c@1.0.0")).expect_err("other");
+        assert!(other.contains("it exports a:b/c@1.0.0"), "{other}");
+    }
+
+    #[test]
+    fn exports_of_inner_modules_do_not_count() {
+        let bytes = [COMPONENT, &section(1, &module("_start"))].concat();
+        assert!(inspect(&bytes).expect_err("nothing").contains("exports nothing"));
+    }
+
+    #[test]
+    fn wrong_files_are_told_apart() {
+        let typed = [MODULE, &section(0, b"\x0ecomponent-type")].concat();
+        for (bytes, why) in [
+            (&b""[..], "empty"),
+            (b"#!/bin/sh", "does not start with"),
+            (b"  (module)", "text"),
+            (b"\0asm\x01\0\0\0\xff", "damaged"),
+            (MODULE, "_start"),
+            (&typed, "wasm-tools component new"),
+        ] {
+            let error = inspect(bytes).expect_err(why);
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

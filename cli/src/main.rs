@@ -1,0 +1,35 @@
+//! `wk`: a Kubernetes cluster of WebAssembly pods in one binary.
+//!
+//! Args (what was typed) -> resolved (what it means) -> one action per file under `commands`; `up` starts a node.
+//! Data goes to standard output, talk to standard error. Exit codes are the table in `exit`.
+
+mod args;
+mod client;
+mod commands;
+mod discovery;
+mod exit;
+mod kubeconfig;
+mod manifest;
+mod render;
+#[cfg(test)]
+mod testing;
+mod up;
+
+use std::process::ExitCode;
+
+use crate::render::Ui;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = args::parse();
+    let mut ui = Ui::for_process();
+    match commands::run(cli, &mut ui).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if exit::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = exit::code_of(&error);
+            ui.error(&error);
+            ExitCode::from(code.number())
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Printing: data to standard output, talk to standard error; colour and lines in place only on a terminal.
+
+mod structured;
+mod table;
+
+use std::io::{IsTerminal as _, Write};
+
+pub(crate) use structured::{json, yaml};
+pub(crate) use table::{Printer, ServerTable, View, plain};
+
+/// Where commands print. Tests hand in buffers.
+pub(crate) struct Ui {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    /// Standard output is a terminal that shows colour.
+    colour_out: bool,
+    /// Standard error is a terminal that shows colour.
+    colour_err: bool,
+    /// Standard error is a terminal: progress is shown in place.
+    in_place: bool,
+    /// The progress shown last.
+    shown: String,
+}
+
+/// Colours, by what they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Bad,
+    Strong,
+}
+
+/// Wraps the text in a colour, if colours are wanted.
+pub(crate) fn paint(text: &str, tone: Tone, colour: bool) -> String {
+    let code = match tone {
+        Tone::Good => "32",
+        Tone::Bad => "31",
+        Tone::Strong => "1",
+    };
+    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+impl Ui {
+    /// Prints to this process's standard output and error.
+    pub(crate) fn for_process() -> Self {
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let (out_tty, err_tty) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+        Self {
+            out: Box::new(std::io::stdout()),
+            err: Box::new(std::io::stderr()),
+            colour_out: out_tty && !dumb && !plain,
+            colour_err: err_tty && !dumb && !plain,
+            in_place: err_tty && !dumb,
+            shown: String::new(),
+        }
+    }
+
+    /// Prints to the given places as to files.
+    #[cfg(test)]
+    pub(crate) fn for_test(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
+        Self { out, err, colour_out: false, colour_err: false, in_place: false, shown: String::new() }
+    }
+
+    /// Whether standard output takes colour.
+    pub(crate) fn colour(&self) -> bool {
+        self.colour_out
+    }
+
+    /// Prints a line of data.
+    pub(crate) fn line(&mut self, text: &str) -> anyhow::Result<()> {
+        self.data(format!("{text}\n").as_bytes())
+    }
+
+    /// Prints data as it is.
+    pub(crate) fn data(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.settle();
+        self.out.write_all(bytes)?;
+        self.out.flush()?;
+        Ok(())
+    }
+
+    /// Tells the person something. That nobody listens is no reason to fail.
+    pub(crate) fn note(&mut self, text: &str) {
+        self.settle();
+        writeln!(self.err, "{text}").ok();
+    }
+
+    /// Shows how far something is: in place on a terminal, otherwise a line when it changed.
+    pub(crate) fn progress(&mut self, text: &str) {
+        if self.shown == text {
+            return;
+        }
+        if self.in_place {
+            write!(self.err, "\r\x1b[2K{text}").ok();
+            self.err.flush().ok();
+        } else {
+            writeln!(self.err, "{text}").ok();
+        }
+        text.clone_into(&mut self.shown);
+    }
+
+    /// Ends the line shown in place, so that other text starts on its own.
+    pub(crate) fn settle(&mut self) {
+        if self.in_place && !self.shown.is_empty() {
+            write!(self.err, "\r\x1b[2K").ok();
+            self.err.flush().ok();
+        }
+        if self.in_place {
+            self.shown.clear();
+        }
+    }
+
+    /// Prints an error with its causes, once.
+    pub(crate) fn error(&mut self, error: &anyhow::Error) {
+        let label = paint("error:", Tone::Bad, self.colour_err);
+        self.note(&format!("{label} {error:#}"));
+    }
+}

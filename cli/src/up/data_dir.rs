@@ -1,0 +1,235 @@
+//! The data directory: who uses it, who this node is, and where everything else lies.
+//!
+//! The identity is made in a directory of its own and moved into place whole, so that a start that fails or dies
+//! half-way leaves either a node or nothing.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use wk_mesh::join::Member;
+use wk_mesh::{Authority, CertPem, KeyPem, NodeKey, NodeName};
+
+use crate::exit::{Code, ExitError};
+
+/// The layout of the directory that this version writes. A higher one was written by a newer `wk`.
+const VERSION: u32 = 1;
+
+/// What `node.json` says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct NodeFile {
+    /// Layout of the directory.
+    pub(crate) version: u32,
+    /// The cluster's id.
+    pub(crate) cluster: String,
+    /// This node's member id in the store.
+    pub(crate) member: u64,
+    /// This node's name.
+    pub(crate) name: NodeName,
+    /// Whether this node began the cluster.
+    pub(crate) first: bool,
+    /// The members known when this node joined: where it looks for the others until its store knows better.
+    pub(crate) seeds: Vec<Member>,
+}
+
+/// Who this node is.
+pub(crate) struct Identity {
+    /// `node.json`.
+    pub(crate) file: NodeFile,
+    /// The cluster's authority.
+    pub(crate) authority: Authority,
+    /// This node's key.
+    pub(crate) key: NodeKey,
+}
+
+/// A data directory that is ours as long as this lives.
+pub(crate) struct DataDir {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if it is not there and takes hold of it.
+    pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
+        let make = || fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+        make().with_context(|| format!("make data directory {}", root.display()))?;
+        let path = root.join("lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let lock = lock.with_context(|| format!("open {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                let message = format!(
+                    "data directory {} is in use by another `wk up`; stop it, or give this one its own --data-dir",
+                    root.display()
+                );
+                return Err(ExitError::new(Code::DataDirInUse, message).into());
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(error).context(format!("lock {}", path.display())),
+        }
+        let dir = Self { root: root.to_owned(), _lock: lock };
+        // A start that did not come to its end.
+        remove_dir(&dir.staging())?;
+        Ok(dir)
+    }
+
+    /// The directory itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A place inside.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.root.join("identity.new")
+    }
+
+    /// Who this node was when it last ran; `None` in a fresh directory.
+    pub(crate) fn identity(&self) -> anyhow::Result<Option<Identity>> {
+        let dir = self.root.join("identity");
+        let path = dir.join("node.json");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.refuse_leftovers(),
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        self.refuse_newer(&path, &text)?;
+        let file: NodeFile = serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))?;
+        let read = |name: &str| {
+            let path = dir.join(name);
+            fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+        };
+        let authority = Authority::from_pem(&CertPem::new(read("ca.pem")?), &KeyPem::new(read("ca.key")?))
+            .with_context(|| format!("the cluster's authority in {}", dir.display()))?;
+        let key = NodeKey::from_pem(&KeyPem::new(read("node.key")?))
+            .with_context(|| format!("the node's key in {}", dir.display()))?;
+        Ok(Some(Identity { file, authority, key }))
+    }
+
+    /// Looks at the version before anything else: a newer `wk` may have changed the rest of the file.
+    fn refuse_newer(&self, path: &Path, text: &str) -> anyhow::Result<()> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let found: Version = serde_json::from_str(text).with_context(|| format!("read {}", path.display()))?;
+        if found.version > VERSION {
+            let message = format!(
+                "data directory {} was written by a newer wk (layout {}, this one knows {VERSION}); start it with that version",
+                self.root.display(),
+                found.version
+            );
+            return Err(ExitError::new(Code::DataDirNewer, message).into());
+        }
+        Ok(())
+    }
+
+    /// A store without an identity is somebody's data: better no start than the wrong one.
+    fn refuse_leftovers(&self) -> anyhow::Result<Option<Identity>> {
+        let store = self.root.join("store");
+        if store.exists() {
+            anyhow::bail!(
+                "{} is there but {} is not: restore it from a backup, or give another --data-dir",
+                store.display(),
+                self.root.join("identity").display()
+            );
+        }
+        Ok(None)
+    }
+
+    /// Keeps the identity of a new node, whole or not at all.
+    pub(crate) fn keep(&self, identity: &Identity) -> anyhow::Result<()> {
+        let staging = self.staging();
+        let (ca, ca_key) = identity.authority.to_pem();
+        let write = || -> io::Result<()> {
+            fs::DirBuilder::new().mode(0o700).create(&staging)?;
+            write_private(&staging.join("ca.pem"), ca.as_str())?;
+            write_private(&staging.join("ca.key"), ca_key.as_str())?;
+            write_private(&staging.join("node.key"), identity.key.to_pem().as_str())?;
+            write_private(&staging.join("node.json"), &serde_json::to_string_pretty(&identity.file)?)?;
+            File::open(&staging)?.sync_all()?;
+            fs::rename(&staging, self.root.join("identity"))?;
+            File::open(&self.root)?.sync_all()
+        };
+        write().with_context(|| format!("keep the node's identity in {}", self.root.display()))
+    }
+
+    /// Writes a small file that only this user may read, whole or not at all.
+    pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let (path, new) = (self.root.join(name), self.root.join(format!("{name}.new")));
+        let write = || {
+            let _ = fs::remove_file(&new);
+            write_private(&new, text)?;
+            fs::rename(&new, &path)
+        };
+        write().with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn remove_dir(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::code_of;
+
+    fn identity() -> Identity {
+        let name: NodeName = "n1".parse().unwrap();
+        let file = NodeFile { version: VERSION, cluster: "c".into(), member: 1, name, first: true, seeds: Vec::new() };
+        Identity { file, authority: Authority::create("c").unwrap(), key: NodeKey::generate().unwrap() }
+    }
+
+    #[test]
+    fn identity_comes_back_and_a_second_user_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        assert!(dir.identity().unwrap().is_none());
+        let kept = identity();
+        dir.keep(&kept).unwrap();
+        let found = dir.identity().unwrap().unwrap();
+        assert_eq!(found.authority.fingerprint(), kept.authority.fingerprint());
+        let error = DataDir::open(root.path()).err().unwrap();
+        assert_eq!(code_of(&error), Code::DataDirInUse);
+        drop(dir);
+        assert!(DataDir::open(root.path()).is_ok());
+    }
+
+    #[test]
+    fn directory_of_a_newer_version_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        fs::create_dir(root.path().join("identity")).unwrap();
+        fs::write(root.path().join("identity/node.json"), r#"{"version": 99, "shape": "unknown"}"#).unwrap();
+        assert_eq!(code_of(&dir.identity().err().unwrap()), Code::DataDirNewer);
+    }
+
+    #[test]
+    fn start_that_died_half_way_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("identity.new")).unwrap();
+        fs::write(root.path().join("identity.new/ca.key"), "half").unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        assert!(dir.identity().unwrap().is_none());
+        assert!(!root.path().join("identity.new").exists());
+    }
+}

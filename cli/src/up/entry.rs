@@ -1,0 +1,160 @@
+//! How a node comes into its cluster: as its first, as a newcomer, or back again.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use wk_mesh::join::{self, Answer, JoinError};
+use wk_mesh::{Authority, NodeKey};
+use wk_store::{MemberId, Start};
+
+use super::data_dir::{DataDir, Identity, NodeFile};
+use super::settings::{Join, Settings};
+use crate::args::PeerAddress;
+use crate::exit::{Code, ExitError};
+
+/// Names tried when none was asked for and the host's own is taken: as many as nodes that share a machine in a test.
+const NAMES_MAX: u32 = 64;
+/// A peer that is just starting, or a cluster between two leaders, is asked again for this long.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A node that knows who it is.
+pub(crate) struct Entry {
+    /// Who it is.
+    pub(crate) identity: Identity,
+    /// How its store begins.
+    pub(crate) start: Start,
+    /// Something to tell the person who started it.
+    pub(crate) remark: Option<String>,
+}
+
+/// Finds out who this node is, and makes it so.
+pub(crate) async fn enter(settings: &Settings, data_dir: &DataDir) -> anyhow::Result<Entry> {
+    if let Some(identity) = data_dir.identity()? {
+        return back_again(settings, data_dir, identity);
+    }
+    let identity = match &settings.join {
+        Some(join) => newcomer(settings, join).await?,
+        None => first(settings)?,
+    };
+    data_dir.keep(&identity)?;
+    let start = if identity.file.first { Start::Bootstrap } else { Start::Join };
+    Ok(Entry { identity, start, remark: None })
+}
+
+fn back_again(settings: &Settings, data_dir: &DataDir, identity: Identity) -> anyhow::Result<Entry> {
+    if let Some(name) = settings.name.as_ref().filter(|name| **name != identity.file.name) {
+        return Err(ExitError::new(
+            Code::Usage,
+            format!(
+                "data directory {} belongs to node {}, not {name}: leave out --name, or give another --data-dir",
+                data_dir.root().display(),
+                identity.file.name
+            ),
+        )
+        .into());
+    }
+    if let Some(join) = settings.join.as_ref().filter(|join| join.token.ca != identity.authority.fingerprint()) {
+        return Err(ExitError::new(
+            Code::WrongToken,
+            format!(
+                "data directory {} belongs to cluster {}, and the token for {} is of another one: \
+                 leave out --join to start this node where it belongs, or give another --data-dir",
+                data_dir.root().display(),
+                identity.file.cluster,
+                join.peer
+            ),
+        )
+        .into());
+    }
+    let has_log = data_dir.join("store").exists();
+    let start = match (has_log, identity.file.first) {
+        (true, _) => Start::Resume,
+        (false, true) => Start::Bootstrap,
+        (false, false) => Start::Join,
+    };
+    let remark = settings.join.as_ref().map(|_| "this node is a member already; --join was not needed".to_owned());
+    Ok(Entry { identity, start, remark })
+}
+
+fn first(settings: &Settings) -> anyhow::Result<Identity> {
+    let cluster = wk_base::id::uid();
+    let authority = Authority::create(&cluster).context("make the cluster's certificate authority")?;
+    let key = NodeKey::generate().context("make the node's key")?;
+    let name = settings.candidate_name(0);
+    let file = NodeFile { version: 1, cluster, member: FIRST_MEMBER.0, name, first: true, seeds: Vec::new() };
+    Ok(Identity { file, authority, key })
+}
+
+/// The first node's id. Later ones are log indexes, which are higher: a log begins with the first leader's own entry.
+pub(crate) const FIRST_MEMBER: MemberId = MemberId(1);
+
+async fn newcomer(settings: &Settings, join: &Join) -> anyhow::Result<Identity> {
+    let key = NodeKey::generate().context("make the node's key")?;
+    let csr = key.csr().context("make the certificate request")?;
+    let address = resolve(&join.peer).await?;
+    let give_up = tokio::time::Instant::now() + PATIENCE;
+    let mut name_attempt = 0;
+    loop {
+        let request = join::Request {
+            token_id: join.token.id.clone(),
+            token_secret: join.token.secret.clone(),
+            name: settings.candidate_name(name_attempt),
+            csr: csr.clone(),
+            mesh_address: settings.mesh_address(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        match join::ask(address, &join.token, &request).await {
+            Ok(answer) => return admitted(answer, key, request),
+            Err(JoinError::Refused { code: 409, .. }) if settings.name.is_none() && name_attempt < NAMES_MAX => {
+                name_attempt += 1;
+            }
+            Err(JoinError::Refused { code: 503, .. } | JoinError::Deadline { .. })
+                if tokio::time::Instant::now() < give_up =>
+            {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(explain(error, join)),
+        }
+    }
+}
+
+fn admitted(answer: Answer, key: NodeKey, request: join::Request) -> anyhow::Result<Identity> {
+    let authority = Authority::from_pem(&answer.ca_cert, &answer.ca_key).context("the answer's certificate authority")?;
+    let file = NodeFile {
+        version: 1,
+        cluster: answer.cluster_id,
+        member: answer.member_id,
+        name: request.name,
+        first: false,
+        seeds: answer.members,
+    };
+    Ok(Identity { file, authority, key })
+}
+
+async fn resolve(peer: &PeerAddress) -> anyhow::Result<SocketAddr> {
+    let unknown = || ExitError::new(Code::PeerUnreachable, format!("--join {peer}: no such host"));
+    let found = tokio::net::lookup_host((peer.host.as_str(), peer.port)).await;
+    let mut found = found.map_err(|error| unknown().because(error))?;
+    found.next().ok_or_else(|| unknown().into())
+}
+
+fn explain(error: JoinError, join: &Join) -> anyhow::Error {
+    let (code, what_to_do) = match &error {
+        JoinError::Unreachable { .. } | JoinError::Deadline { .. } | JoinError::Broken { .. } => (
+            Code::PeerUnreachable,
+            format!("check that `wk up` runs at {} and that its mesh port can be reached from here", join.peer),
+        ),
+        JoinError::WrongCluster { .. } => {
+            (Code::WrongToken, "run `wk token` on a node of the cluster you mean, and use what it prints".to_owned())
+        }
+        JoinError::Refused { code: 401, .. } => {
+            (Code::WrongToken, "run `wk token` on a node of the cluster for one that is valid".to_owned())
+        }
+        JoinError::Refused { code: 409, .. } => (Code::Conflict, "choose another --name".to_owned()),
+        JoinError::Refused { .. } | JoinError::Malformed { .. } => (Code::General, "nothing was kept here".to_owned()),
+    };
+    ExitError::new(code, format!("could not join through {}; {what_to_do}", join.peer)).because(error).into()
+}

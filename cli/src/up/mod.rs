@@ -1,0 +1,69 @@
+//! `wk up`: starts a node and runs it until it is told to stop.
+//!
+//! Typed -> meant ([`settings`]) -> the directory is ours ([`data_dir`]), the ports are ours ([`ports`]) -> who we are
+//! ([`entry`]: first node, newcomer, or one that comes back) -> everything runs ([`node`]).
+
+mod announce;
+mod bootstrap;
+mod cluster_status;
+mod copies;
+mod data_dir;
+mod entry;
+mod front;
+mod greeting;
+mod heartbeat;
+mod join;
+mod members;
+mod node;
+mod ports;
+mod raft_link;
+mod remote_pods;
+mod settings;
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::UpArgs;
+use data_dir::DataDir;
+use ports::Ports;
+use settings::Settings;
+
+/// Time that a stop may take: requests in flight are given ten seconds, the rest takes a moment.
+const STOP_MAX: Duration = Duration::from_secs(20);
+
+/// Runs a node until it is told to stop.
+pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
+    wk_base::trace::init("warn,raft=error");
+    let settings = Settings::resolve(args)?;
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    let ports = Ports::bind(&settings).await?;
+    let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let entry = tokio::select! {
+        entry = entry::enter(&settings, &data_dir) => entry?,
+        () = signalled(&mut stop) => return Ok(()),
+    };
+    let node = node::Node::start(&settings, &data_dir, ports, entry).await?;
+    greeting::print(&settings, &data_dir, &node).await?;
+    tokio::select! {
+        () = signalled(&mut stop) => {}
+        failure = node.failed() => {
+            node.stop(STOP_MAX).await;
+            anyhow::bail!("the node gave up: {failure}");
+        }
+    }
+    greeting::stopping();
+    // A second signal ends the wait: the log on disk is whole at any moment.
+    tokio::select! {
+        () = node.stop(STOP_MAX) => {}
+        () = signalled(&mut stop) => {}
+    }
+    Ok(())
+}
+
+async fn signalled((interrupt, terminate): &mut (tokio::signal::unix::Signal, tokio::signal::unix::Signal)) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,51 @@
+//! The node's four ports, bound before anything else is made.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use super::settings::Settings;
+use crate::exit::{Code, ExitError};
+
+/// Bound listeners.
+pub(crate) struct Ports {
+    /// Kubernetes API.
+    pub(crate) api: TcpListener,
+    /// Ingress, HTTP.
+    pub(crate) http: TcpListener,
+    /// Ingress, HTTPS.
+    pub(crate) https: TcpListener,
+    /// Mesh.
+    pub(crate) mesh: TcpListener,
+}
+
+impl Ports {
+    /// Binds all four, or says which one cannot be had.
+    pub(crate) async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let at = |port| SocketAddr::new(settings.listen, port);
+        Ok(Self {
+            api: bind(at(settings.api_port), "--api-port").await?,
+            http: bind(at(settings.http_port), "--http-port").await?,
+            https: bind(at(settings.https_port), "--https-port").await?,
+            mesh: bind(at(settings.mesh_port), "--mesh-port").await?,
+        })
+    }
+}
+
+async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let (code, advice) = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                (Code::PortTaken, format!("another program listens there; stop it, or choose another {option} or --listen"))
+            }
+            std::io::ErrorKind::AddrNotAvailable => {
+                (Code::Usage, "this machine does not have that address; choose another --listen".to_owned())
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                (Code::General, format!("this user may not use the port; choose another {option}"))
+            }
+            _ => (Code::General, format!("choose another {option} or --listen")),
+        };
+        ExitError::new(code, format!("cannot listen on {address}: {advice}")).because(error).into()
+    })
+}

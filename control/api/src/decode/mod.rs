@@ -1,0 +1,138 @@
+//! The body of a request against the schema of its kind: wrong types are refused, unknown fields found and dropped,
+//! nulls resolved, quantities and times made canonical. Defaults and validation are not here ([`crate::strategy`]).
+//!
+//! Wording: `encoding/json` of Go, `sigs.k8s.io/json` (strict errors), `k8s.io/apiserver/pkg/endpoints/handlers`.
+
+mod duplicates;
+mod schema;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::json;
+use crate::kind::Kind;
+use crate::status::Status;
+
+/// What to do with fields the schema does not know (`fieldValidation`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Drop them.
+    Ignore,
+    /// Drop them and warn.
+    #[default]
+    Warn,
+    /// Refuse the request.
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the query parameter; `None` for a word that is none of the three.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "Ignore" => Some(Self::Ignore),
+            "" | "Warn" => Some(Self::Warn),
+            "Strict" => Some(Self::Strict),
+            _ => None,
+        }
+    }
+}
+
+/// Problems told to the client at most: a body of unknown fields must not become an answer many times its size.
+/// The number is that of `sigs.k8s.io/json`.
+const PROBLEMS_MAX: usize = 100;
+
+static SCHEMAS: LazyLock<schema::Schemas> = LazyLock::new(schema::Schemas::build);
+
+/// Checks `value` against the schema of `kind`. Answers the cleaned value and warnings.
+pub fn body(kind: &Kind, value: Value, validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
+    checked(kind, value, Vec::new(), validation)
+}
+
+/// As [`body`], from the bytes of a request; also finds duplicate fields.
+pub fn bytes(kind: &Kind, bytes: &[u8], validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
+    let (value, duplicates) = duplicates::parse(bytes).map_err(|error| {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {error}",
+            kind.kind
+        ))
+    })?;
+    checked(kind, value, duplicates, validation)
+}
+
+fn checked(
+    kind: &Kind,
+    value: Value,
+    duplicates: Vec<String>,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Status> {
+    check_type(kind, &value)?;
+    let refused = |why: &str| {
+        Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind))
+    };
+    let (mut value, mut problems) = SCHEMAS.clean(kind, value).map_err(|why| refused(&why))?;
+    problems.extend(duplicates);
+    problems.truncate(PROBLEMS_MAX);
+    json::set(&mut value, "apiVersion", kind.api_version());
+    json::set(&mut value, "kind", kind.kind);
+    json::object_at(&mut value, "metadata");
+    match validation {
+        FieldValidation::Ignore => Ok((value, Vec::new())),
+        FieldValidation::Warn => Ok((value, problems)),
+        FieldValidation::Strict if problems.is_empty() => Ok((value, problems)),
+        FieldValidation::Strict => Err(refused(&format!("strict decoding error: {}", problems.join(", ")))),
+    }
+}
+
+/// What the body says it is must be what the path says; saying nothing is fine.
+fn check_type(kind: &Kind, value: &Value) -> Result<(), Status> {
+    let expected = kind.api_version();
+    let api_version = json::text(value, &["apiVersion"]);
+    let name = json::text(value, &["kind"]);
+    if !api_version.is_empty() && api_version != expected {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    if !name.is_empty() && name != kind.kind {
+        let why = match Kind::by_kind(&expected, name) {
+            Some(_) => format!("converting ({}.{name}) to ({}.{}): unknown conversion", kind.version, kind.version, kind.kind),
+            None => format!("no kind {name:?} is registered for version {expected:?}"),
+        };
+        return Err(Status::bad_request(format!(
+            "{name} in version {:?} cannot be handled as a {}: {why}",
+            kind.version, kind.kind
+        )));
+    }
+    Ok(())
+}
+
+/// The schemas by kind, built once: a few hundred small nodes.
+impl schema::Schemas {
+    fn build() -> Self {
+        let mut generator = schemars::SchemaGenerator::default();
+        let mut roots = BTreeMap::new();
+        for kind in crate::kinds::kinds() {
+            let schema = (kind.rules.schema)(&mut generator);
+            roots.insert(kind.collection, schema::Struct::read(kind.kind, kind.version, schema.as_value()));
+        }
+        let structs = generator.definitions().iter().map(|(name, value)| {
+            let mut words = name.rsplit('.');
+            let go = words.next().unwrap_or_default();
+            let package = words.next().unwrap_or_default();
+            (name.clone(), schema::Struct::read(go, package, value))
+        });
+        Self { roots, structs: structs.collect() }
+    }
+
+    /// The value without what its schema does not know, and what that was; or the first type error.
+    fn clean(&self, kind: &Kind, value: Value) -> Result<(Value, Vec<String>), String> {
+        let root = self.roots.get(kind.collection).ok_or("the kind has no schema")?;
+        walk::Walk::new(self).root(root, value)
+    }
+}
+
+#[cfg(test)]
+mod tests;

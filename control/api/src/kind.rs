@@ -1,0 +1,224 @@
+//! What a kind is: its names and the small functions in which it differs from others. The rows are in [`crate::kinds`].
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use schemars::{Schema, SchemaGenerator};
+use serde_json::Value;
+use wk_base::time::Timestamp;
+
+use crate::field::Errors;
+use crate::object::Object;
+
+/// Whether objects of a kind live in namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// In a namespace.
+    Namespaced,
+    /// One per cluster.
+    Cluster,
+}
+
+/// One row of the table of kinds.
+pub struct Kind {
+    /// API group; "" for core.
+    pub group: &'static str,
+    /// Version within the group.
+    pub version: &'static str,
+    /// `Deployment`.
+    pub kind: &'static str,
+    /// `deployments`: the path segment, and the resource in messages.
+    pub plural: &'static str,
+    /// `deployment`.
+    pub singular: &'static str,
+    /// `deploy`.
+    pub short_names: &'static [&'static str],
+    /// `all` for what `kubectl get all` shows.
+    pub categories: &'static [&'static str],
+    /// Namespaced or not.
+    pub scope: Scope,
+    /// Whether there is a `/status` subresource.
+    pub has_status: bool,
+    /// Whether there is a `/scale` subresource.
+    pub has_scale: bool,
+    /// Name of the collection in the store.
+    pub(crate) collection: &'static str,
+    /// The functions in which kinds differ.
+    pub(crate) rules: Rules,
+}
+
+/// When `metadata.generation` moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Generation {
+    /// The kind has none.
+    Never,
+    /// When `spec` changes.
+    Spec,
+    /// When `spec` or the annotations change.
+    SpecAndAnnotations,
+    /// When anything outside the metadata, or a label, changes.
+    Anything,
+}
+
+/// A printer column.
+#[derive(Clone, Copy)]
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) format: &'static str,
+    /// 1 for columns of `-o wide` only.
+    pub(crate) priority: u8,
+    pub(crate) description: &'static str,
+}
+
+/// A field that field selectors may name: its label and how it is read.
+pub(crate) struct FieldLabel {
+    pub(crate) label: &'static str,
+    pub(crate) read: fn(&Object) -> String,
+}
+
+/// How a kind differs from the others. [`Rules::PLAIN`] is a kind that differs in nothing.
+pub(crate) struct Rules {
+    /// The schema its bodies are decoded against.
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
+    /// What is wrong with a name; `prefix` is true for `generateName`.
+    pub(crate) name: fn(&str, bool) -> Vec<String>,
+    pub(crate) generation: Generation,
+    /// Fills in what the client left out.
+    pub(crate) default: fn(&mut Value),
+    /// Before a create: resets what clients may not set. Runs before validation.
+    pub(crate) prepare_create: fn(&mut Value),
+    /// Before an update: `(new, old)`.
+    pub(crate) prepare_update: fn(&mut Value, &Value),
+    /// Everything but the metadata.
+    pub(crate) validate: fn(&Value, &mut Errors),
+    /// `(new, old)`; runs beside `validate`.
+    pub(crate) validate_update: fn(&Value, &Value, &mut Errors),
+    /// Fields for selectors besides name and namespace.
+    pub(crate) fields: &'static [FieldLabel],
+    /// Columns besides the age functions: one cell each.
+    pub(crate) columns: &'static [Column],
+    pub(crate) cells: fn(&Object, Timestamp) -> Vec<Value>,
+    /// Grace period of a deletion, given the client's; `None` when the kind goes at once.
+    pub(crate) grace: fn(&Object, Option<i64>) -> Option<i64>,
+    /// Whether something besides `metadata.finalizers` and the grace period keeps a deleted object.
+    pub(crate) held: fn(&Object) -> bool,
+    /// What else a deletion writes into an object that stays for a while.
+    pub(crate) mark: fn(&mut Value),
+    /// Why this object may never be deleted.
+    pub(crate) undeletable: fn(&Object) -> Option<&'static str>,
+    /// Whether a write of `/status` leaves labels as they are.
+    pub(crate) status_keeps_labels: bool,
+}
+
+impl Rules {
+    /// The rules of a kind that differs in nothing.
+    pub(crate) const PLAIN: Self = Self {
+        schema: |_| Schema::default(),
+        name: crate::names::object_name,
+        generation: Generation::Never,
+        default: |_| (),
+        prepare_create: |_| (),
+        prepare_update: |_, _| (),
+        validate: |_, _| (),
+        validate_update: |_, _, _| (),
+        fields: &[],
+        columns: &[crate::table::NAME, crate::table::AGE],
+        cells: |object, now| vec![object.name().into(), crate::table::age(object, now).into()],
+        grace: |_, _| None,
+        held: |_| false,
+        mark: |_| (),
+        undeletable: |_| None,
+        status_keeps_labels: false,
+    };
+}
+
+impl Kind {
+    /// The kind served at `/apis/<group>/<version>/…/<plural>`.
+    pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Self> {
+        crate::kinds::kinds()
+            .iter()
+            .copied()
+            .find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+    }
+
+    /// The kind an object says it is of.
+    pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Self> {
+        crate::kinds::kinds().iter().copied().find(|row| row.kind == kind && row.api_version() == api_version)
+    }
+
+    /// The kind a person means by `pod`, `pods`, `po` or `deployments.apps`.
+    pub fn by_word(word: &str) -> Option<&'static Self> {
+        let word = word.to_lowercase();
+        crate::kinds::kinds().iter().copied().find(|row| {
+            row.plural == word || row.singular == word || row.short_names.contains(&word.as_str()) || row.resource() == word
+        })
+    }
+
+    /// Name of the collection in the store: `core/pods`, `apps/deployments`.
+    pub fn collection(&self) -> &'static str {
+        self.collection
+    }
+
+    /// Key of an object within its collection: `default/web-1`, or `n1` without a namespace.
+    pub fn name_in_store(namespace: Option<&str>, name: &str) -> String {
+        match namespace {
+            Some(namespace) if !namespace.is_empty() => format!("{namespace}/{name}"),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// `v1`, `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// As in messages: `pods`, `deployments.apps`.
+    pub fn resource(&self) -> String {
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// Whether objects live in namespaces.
+    pub fn is_namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kind({})", self.resource())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.resource())
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.collection == other.collection && self.version == other.version
+    }
+}
+
+impl Eq for Kind {}
+
+impl PartialOrd for Kind {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Kind {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.collection, self.version).cmp(&(other.collection, other.version))
+    }
+}
+
+impl Hash for Kind {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.collection.hash(state);
+    }
+}

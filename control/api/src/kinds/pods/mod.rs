@@ -1,0 +1,160 @@
+//! Pods: their row, what their status starts with, and what of a running pod may change.
+//!
+//! Kubernetes binds a pod at `/binding`. Here an ordinary update may set `spec.nodeName` once.
+
+mod printed;
+
+use k8s_openapi::api::core::v1::Pod;
+use schemars::JsonSchema as _;
+use serde_json::{Value, json};
+
+use crate::defaults;
+use crate::field::Errors;
+use crate::json;
+use crate::kind::{FieldLabel, Generation, Kind, Rules, Scope};
+use crate::object::Object;
+use crate::quantity::Quantity;
+use crate::validate;
+
+/// `Pod`.
+pub static POD: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Pod",
+    plural: "pods",
+    singular: "pod",
+    short_names: &["po"],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    has_status: true,
+    has_scale: false,
+    collection: "core/pods",
+    rules: Rules {
+        schema: Pod::json_schema,
+        generation: Generation::Spec,
+        default: |value| {
+            let spec = json::object_at(value, "spec");
+            defaults::pod::spec(spec);
+            defaults::pod::pod(spec);
+        },
+        prepare_create: |value| {
+            let class = qos_class(json::get(value, "spec"));
+            json::set(value, "status", json!({"phase": "Pending", "qosClass": class}));
+        },
+        validate: |value, errors| validate::pod::spec(errors, json::get(value, "spec"), "spec"),
+        validate_update,
+        fields: &FIELDS,
+        columns: &printed::COLUMNS,
+        cells: printed::cells,
+        grace: |pod, asked| Some(grace(pod, asked)),
+        ..Rules::PLAIN
+    },
+};
+
+static FIELDS: [FieldLabel; 11] = [
+    FieldLabel { label: "spec.nodeName", read: |object| object.text("/spec/nodeName").to_owned() },
+    FieldLabel { label: "spec.restartPolicy", read: |object| object.text("/spec/restartPolicy").to_owned() },
+    FieldLabel { label: "spec.schedulerName", read: |object| object.text("/spec/schedulerName").to_owned() },
+    FieldLabel { label: "spec.serviceAccountName", read: |object| object.text("/spec/serviceAccountName").to_owned() },
+    FieldLabel {
+        label: "spec.hostNetwork",
+        read: |object| json::flag(&object.0, &["spec", "hostNetwork"]).to_string(),
+    },
+    FieldLabel { label: "status.phase", read: |object| object.text("/status/phase").to_owned() },
+    FieldLabel { label: "status.podIP", read: |object| object.text("/status/podIP").to_owned() },
+    FieldLabel { label: "status.podIPs", read: |object| object.text("/status/podIP").to_owned() },
+    FieldLabel { label: "status.nominatedNodeName", read: |object| object.text("/status/nominatedNodeName").to_owned() },
+    FieldLabel { label: "metadata.name", read: |object| object.name().to_owned() },
+    FieldLabel { label: "metadata.namespace", read: |object| object.namespace().to_owned() },
+];
+
+/// Whether the pod has run its course: phase Succeeded or Failed.
+pub fn is_finished(pod: &Object) -> bool {
+    matches!(pod.text("/status/phase"), "Succeeded" | "Failed")
+}
+
+/// Whether the pod's condition Ready is True.
+pub fn is_ready(pod: &Object) -> bool {
+    pod.items("/status/conditions")
+        .iter()
+        .any(|entry| json::text(entry, &["type"]) == "Ready" && json::text(entry, &["status"]) == "True")
+}
+
+/// Seconds a deleted pod may take. One that no node has, or that has finished, goes at once.
+fn grace(pod: &Object, asked: Option<i64>) -> i64 {
+    const DEFAULT: i64 = 30;
+    if pod.text("/spec/nodeName").is_empty() || is_finished(pod) {
+        return 0;
+    }
+    let seconds = asked.or_else(|| pod.int("/spec/terminationGracePeriodSeconds")).unwrap_or(DEFAULT);
+    if seconds < 0 { 1 } else { seconds }
+}
+
+/// `Guaranteed`, `Burstable` or `BestEffort`: from requests and limits for CPU and memory of all containers.
+pub fn qos_class(spec: &Value) -> &'static str {
+    let containers = || json::items(spec, &["containers"]).iter().chain(json::items(spec, &["initContainers"]));
+    let amount = |container: &Value, list: &str, name: &str| {
+        let quantity = Quantity::from_value(json::dig(container, &["resources", list, name])).ok();
+        quantity.filter(|quantity| *quantity > Quantity::ZERO)
+    };
+    let resources = ["cpu", "memory"];
+    let asks = |container: &Value| {
+        resources.iter().any(|name| {
+            amount(container, "limits", name).is_some() || amount(container, "requests", name).is_some()
+        })
+    };
+    let bound = |container: &Value| {
+        resources.iter().all(|name| {
+            let limit = amount(container, "limits", name);
+            limit.is_some() && amount(container, "requests", name).or(limit) == limit
+        })
+    };
+    if !containers().any(asks) {
+        "BestEffort"
+    } else if containers().all(bound) {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
+}
+
+fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
+    const FORBIDDEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
+        `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
+        tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+    let (new, old) = (json::get(new, "spec"), json::get(old, "spec"));
+    for key in ["containers", "initContainers"] {
+        if json::items(new, &[key]).len() != json::items(old, &[key]).len() {
+            errors.forbidden(format!("spec.{key}"), "pod updates may not add or remove containers");
+            return;
+        }
+    }
+    let tolerations = json::items(new, &["tolerations"]);
+    for (index, toleration) in json::items(old, &["tolerations"]).iter().enumerate() {
+        if !tolerations.iter().any(|kept| json::same(kept, toleration)) {
+            errors.forbidden(
+                format!("spec.tolerations[{index}]"),
+                "existing toleration can not be modified except its tolerationSeconds",
+            );
+        }
+    }
+    // What may change is made the same; the rest must be the same already.
+    let mut rest = new.clone();
+    for key in ["activeDeadlineSeconds", "tolerations"] {
+        json::copy(&mut rest, old, key);
+    }
+    if json::int(old, &["terminationGracePeriodSeconds"]).is_some_and(|seconds| seconds < 0) {
+        json::copy(&mut rest, old, "terminationGracePeriodSeconds");
+    }
+    if json::text(old, &["nodeName"]).is_empty() {
+        json::remove(&mut rest, "nodeName");
+    }
+    for key in ["containers", "initContainers"] {
+        for (container, before) in json::items_mut(&mut rest, key).zip(json::items(old, &[key])) {
+            json::copy(container, before, "image");
+        }
+    }
+    if !json::same(&rest, old) {
+        errors.forbidden("spec", FORBIDDEN);
+    }
+}

@@ -1,0 +1,80 @@
+//! Updates of an object and of its status.
+
+use serde_json::Value;
+
+use super::{Facts, metadata};
+use crate::field::Errors;
+use crate::json;
+use crate::kind::{Generation, Kind};
+use crate::object::Object;
+use crate::status::Status;
+use crate::validate;
+
+/// The object that an update stores: status and server-owned metadata are those of `old`, the generation moves when
+/// the kind says so. Equal to `old` when nothing changed.
+pub fn update(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) -> Result<Object, Status> {
+    let mut object = Object::new(new);
+    metadata::same_object(kind, old, &object)?;
+    let value = &mut object.0;
+    json::set(value, "apiVersion", kind.api_version());
+    json::set(value, "kind", kind.kind);
+    metadata::keep(old, value);
+    if kind.has_status {
+        json::copy(value, &old.0, "status");
+    }
+    (kind.rules.default)(value);
+    (kind.rules.prepare_update)(value, &old.0);
+    if moves(kind.rules.generation, value, &old.0) {
+        json::set(json::object_at(value, "metadata"), "generation", old.generation() + 1);
+    }
+    let mut errors = Errors::new();
+    validate::meta::object(kind, value, &mut errors);
+    validate::meta::update(value, &old.0, &mut errors);
+    (kind.rules.validate)(value, &mut errors);
+    (kind.rules.validate_update)(value, &old.0, &mut errors);
+    if errors.is_empty() { Ok(object) } else { Err(Status::invalid(kind, old.name(), errors)) }
+}
+
+/// The object that a write to `/status` stores: `old` with the status, the annotations and, for most kinds, the labels
+/// of `new`.
+pub fn update_status(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) -> Result<Object, Status> {
+    if !kind.has_status {
+        return Err(Status::no_such_resource());
+    }
+    let new = Object::new(new);
+    metadata::same_object(kind, old, &new)?;
+    let mut object = old.clone();
+    json::copy(&mut object.0, &new.0, "status");
+    // The class is decided once, at creation; a node agent need not know it.
+    if json::text(&object.0, &["status", "qosClass"]).is_empty()
+        && let Some(class) = old.at("/status/qosClass")
+    {
+        json::set(json::object_at(&mut object.0, "status"), "qosClass", class.clone());
+    }
+    (kind.rules.default)(&mut object.0);
+    let metadata = json::object_at(&mut object.0, "metadata");
+    json::copy(metadata, new.metadata(), "annotations");
+    if !kind.rules.status_keeps_labels {
+        json::copy(metadata, new.metadata(), "labels");
+    }
+    let mut errors = Errors::new();
+    validate::meta::object(kind, &object.0, &mut errors);
+    if errors.is_empty() { Ok(object) } else { Err(Status::invalid(kind, old.name(), errors)) }
+}
+
+fn moves(generation: Generation, new: &Value, old: &Value) -> bool {
+    let differs = |path: &[&str]| !json::same(json::dig(new, path), json::dig(old, path));
+    match generation {
+        Generation::Never => false,
+        Generation::Spec => differs(&["spec"]),
+        Generation::SpecAndAnnotations => differs(&["spec"]) || differs(&["metadata", "annotations"]),
+        Generation::Anything => {
+            let outside = |value: &Value| {
+                let mut value = value.clone();
+                json::remove(&mut value, "metadata");
+                value
+            };
+            differs(&["metadata", "labels"]) || !json::same(&outside(new), &outside(old))
+        }
+    }
+}

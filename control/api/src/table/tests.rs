@@ -1,0 +1,163 @@
+//! What stands in the cells.
+
+use serde_json::json;
+
+use super::*;
+use crate::kinds::{
+    CONFIGMAP, DEPLOYMENT, ENDPOINTSLICE, EVENT, INGRESS, IPADDRESS, NAMESPACE, NODE, POD, REPLICASET, SERVICE, kinds,
+};
+
+fn now() -> Timestamp {
+    "2025-01-01T01:00:00Z".parse().unwrap()
+}
+
+/// The cells of an object created five minutes ago, joined.
+fn printed(kind: &Kind, mut value: Value) -> String {
+    value["metadata"]["name"] = json!("x");
+    value["metadata"]["creationTimestamp"] = json!("2025-01-01T00:55:00Z");
+    let table = table(kind, &[&Object::new(value)], now(), Include::None, json!({}), true);
+    let cells = table["rows"][0]["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), table["columnDefinitions"].as_array().unwrap().len());
+    let texts: Vec<String> = cells.iter().map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned)).collect();
+    texts.join("|")
+}
+
+fn pod(status: Value, deleting: bool) -> String {
+    let mut value = json!({
+        "metadata": {}, "spec": {"nodeName": "n1", "containers": [{}, {}], "initContainers": [{"name": "i"}]},
+        "status": status
+    });
+    if deleting {
+        value["metadata"]["deletionTimestamp"] = json!("2025-01-01T01:00:00Z");
+    }
+    printed(&POD, value)
+}
+
+#[test]
+fn the_status_of_a_pod_is_that_of_its_containers() {
+    let running = json!({"ready": true, "state": {"running": {}}});
+    let rest = "|5m|<none>|n1|<none>|<none>";
+    for (status, deleting, text) in [
+        (json!({"phase": "Pending"}), false, "x|0/2|Pending|0"),
+        (json!({"phase": "Running", "containerStatuses": [running, running]}), false, "x|2/2|Running|0"),
+        (json!({"phase": "Running", "containerStatuses": [running, running]}), true, "x|2/2|Terminating|0"),
+        (json!({"phase": "Failed", "reason": "Evicted"}), false, "x|0/2|Evicted|0"),
+        (json!({"phase": "Succeeded"}), true, "x|0/2|Succeeded|0"),
+        (
+            json!({"phase": "Running", "containerStatuses": [running, {
+                "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"finishedAt": "2025-01-01T00:59:00Z"}}
+            }]}),
+            false,
+            "x|1/2|CrashLoopBackOff|3 (60s ago)",
+        ),
+        (
+            json!({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]}),
+            false,
+            "x|0/2|OOMKilled|0",
+        ),
+        (
+            json!({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"exitCode": 3}}}]}),
+            false,
+            "x|0/2|ExitCode:3|0",
+        ),
+        (
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}],
+                "containerStatuses": [{"state": {"terminated": {"reason": "Completed"}}}, running]}),
+            false,
+            "x|1/2|NotReady|0",
+        ),
+        (
+            json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"running": {}}}]}),
+            false,
+            "x|0/2|Init:0/1|0",
+        ),
+        (
+            json!({"phase": "Pending", "initContainerStatuses": [
+                {"name": "i", "state": {"terminated": {"reason": "Error", "exitCode": 1}}}]}),
+            false,
+            "x|0/2|Init:Error|0",
+        ),
+    ] {
+        assert_eq!(pod(status, deleting), format!("{text}{rest}"));
+    }
+}
+
+#[test]
+fn every_kind_prints_as_kubectl_prints_it() {
+    let template = json!({"spec": {"containers": [{"name": "a", "image": "i:1"}, {"name": "b", "image": "j"}]}});
+    let workload = json!({"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template});
+    for (kind, value, text) in [
+        (
+            &DEPLOYMENT,
+            json!({"spec": workload, "status": {"readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 1}}),
+            "x|2/3|3|1|5m|a,b|i:1,j|app=web",
+        ),
+        (&REPLICASET, json!({"spec": workload, "status": {"replicas": 3, "readyReplicas": 2}}), "x|3|3|2|5m|a,b|i:1,j|app=web"),
+        (
+            &SERVICE,
+            json!({"spec": {"type": "NodePort", "clusterIP": "10.96.0.1", "selector": {"app": "web"},
+                "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}]}}),
+            "x|NodePort|10.96.0.1|<none>|80:30080/TCP,53/UDP|5m|app=web",
+        ),
+        (
+            &SERVICE,
+            json!({"spec": {"type": "ExternalName", "externalName": "a.b"}}),
+            "x|ExternalName|<none>|a.b|<none>|5m|<none>",
+        ),
+        (&SERVICE, json!({"spec": {"type": "LoadBalancer"}}), "x|LoadBalancer|<none>|<pending>|<none>|5m|<none>"),
+        (
+            &ENDPOINTSLICE,
+            json!({"addressType": "IPv4", "ports": [{"port": 80}],
+                "endpoints": [{"addresses": ["1", "2"]}, {"addresses": ["3"]}, {"addresses": ["4"]}]}),
+            "x|IPv4|80|1,2,3 + 1 more...|5m",
+        ),
+        (&ENDPOINTSLICE, json!({"addressType": "IPv4"}), "x|IPv4|<unset>|<unset>|5m"),
+        (
+            &INGRESS,
+            json!({"spec": {"rules": [{"host": "a.localhost"}, {"host": "b.localhost"}], "tls": [{}]},
+                "status": {"loadBalancer": {"ingress": [{"ip": "127.0.0.1"}]}}}),
+            "x|<none>|a.localhost,b.localhost|127.0.0.1|80, 443|5m",
+        ),
+        (&INGRESS, json!({"spec": {"ingressClassName": "wk", "rules": [{}]}}), "x|wk|*||80|5m"),
+        (
+            &NODE,
+            json!({"metadata": {"labels": {"node-role.kubernetes.io/voter": ""}}, "spec": {"unschedulable": true},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}],
+                    "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+                    "nodeInfo": {"kubeletVersion": "v1.33.0"}}}),
+            "x|Ready,SchedulingDisabled|voter|5m|v1.33.0|127.0.0.1|<none>|<unknown>|<unknown>|<unknown>",
+        ),
+        (&NODE, json!({}), "x|Unknown|<none>|5m||<none>|<none>|<unknown>|<unknown>|<unknown>"),
+        (&NAMESPACE, json!({"status": {"phase": "Active"}}), "x|Active|5m"),
+        (&CONFIGMAP, json!({"data": {"a": "b"}, "binaryData": {"c": "ZA=="}}), "x|2|5m"),
+        (
+            &EVENT,
+            json!({"lastTimestamp": "2025-01-01T00:59:00Z", "firstTimestamp": "2025-01-01T00:50:00Z", "count": 4,
+                "type": "Warning", "reason": "BackOff", "message": "again ", "source": {"component": "node", "host": "n1"},
+                "involvedObject": {"kind": "Pod", "name": "web"}}),
+            "60s|Warning|BackOff|pod/web||node, n1|again|10m|4|x",
+        ),
+        (
+            &IPADDRESS,
+            json!({"spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "web"}}}),
+            "x|services/default/web|5m",
+        ),
+    ] {
+        assert_eq!(printed(kind, value), text);
+    }
+}
+
+#[test]
+fn an_empty_object_prints_without_panic_and_rows_carry_what_was_asked() {
+    let object = Object::new(json!({"metadata": {"name": "x"}}));
+    for kind in kinds() {
+        let shown = table(kind, &[&object], now(), Include::Metadata, json!({"resourceVersion": "7"}), false);
+        assert_eq!(shown["metadata"]["resourceVersion"], "7");
+        assert_eq!(shown["columnDefinitions"], Value::Null);
+        assert_eq!(shown["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    }
+    let whole = table(&POD, &[&object], now(), Include::Object, Value::Null, true);
+    assert_eq!(whole["rows"][0]["object"], object.0);
+    assert_eq!(whole["columnDefinitions"][0]["format"], "name");
+}

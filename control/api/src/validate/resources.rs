@@ -1,0 +1,46 @@
+//! `resources` of a container.
+
+use serde_json::Value;
+
+use super::NOT_NEGATIVE;
+use crate::field::Errors;
+use crate::json;
+use crate::names;
+use crate::quantity::Quantity;
+
+/// Resources that need no prefix.
+const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+
+/// Amounts, names, and requests within limits.
+pub(crate) fn requirements(errors: &mut Errors, resources: &Value, path: &str) {
+    list(errors, resources, "limits", path);
+    list(errors, resources, "requests", path);
+    for (name, request) in json::members(resources, &["requests"]) {
+        let limit = json::dig(resources, &["limits", name]);
+        let (Ok(amount), Ok(bound)) = (Quantity::from_value(request), Quantity::from_value(limit)) else {
+            continue;
+        };
+        if amount > bound {
+            let detail = format!("must be less than or equal to {name} limit of {bound}");
+            errors.invalid(format!("{path}.requests"), request, &detail);
+        }
+    }
+}
+
+fn list(errors: &mut Errors, resources: &Value, key: &str, path: &str) {
+    for (name, amount) in json::members(resources, &[key]) {
+        let field = format!("{path}.{key}[{name}]");
+        super::text(errors, &field, name, names::qualified_name);
+        let standard = STANDARD.contains(&name.as_str()) || name.starts_with("hugepages-");
+        if !standard && !name.contains('/') {
+            errors.invalid_str(&field, name, "must be a standard resource type or fully qualified");
+            errors.invalid_str(&field, name, "must be a standard resource for containers");
+        }
+        match Quantity::from_value(amount) {
+            Ok(quantity) if quantity.is_negative() => errors.invalid(&field, amount, NOT_NEGATIVE),
+            Ok(quantity) if !standard && !quantity.is_whole() => errors.invalid(&field, amount, "must be an integer"),
+            Ok(_) => {}
+            Err(error) => errors.invalid(&field, amount, &error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Reading request bodies: bounded, JSON or YAML, against the schema of a kind.
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use http_body_util::{BodyExt as _, BodyStream, StreamBody};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use wk_api::decode::{self, FieldValidation};
+use wk_api::{FieldReason, Kind, Status};
+use wk_base::body::{Body, boxed};
+
+use crate::negotiate::BodyFormat;
+use crate::query::{Query, invalid_option};
+
+/// Largest body of a request for objects: Kubernetes' own limit (`MaxRequestBodyBytes`), twice what the store takes.
+pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// The whole body; 413 when it has more than `limit` bytes.
+pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Status> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Status::bad_request(format!("the body of the request broke off: {error}")))?;
+        let Ok(bytes) = frame.into_data() else { continue };
+        if whole.len() + bytes.len() > limit {
+            return Err(Status::too_large(format!("Request entity too large: limit is {limit}")));
+        }
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(whole.freeze())
+}
+
+/// A body of any shape.
+pub(crate) fn parse(bytes: &[u8], format: BodyFormat) -> Result<Value, Status> {
+    let unreadable =
+        |what: &str, error: String| Status::bad_request(format!("error decoding the body: {what} parse error: {error}"));
+    match format {
+        BodyFormat::Json => serde_json::from_slice(bytes).map_err(|error| unreadable("json", error.to_string())),
+        BodyFormat::Yaml => serde_yaml::from_slice(bytes).map_err(|error| unreadable("yaml", error.to_string())),
+    }
+}
+
+/// A body that is to be an object of `kind`, cleaned, with the warnings to give.
+pub(crate) fn object(
+    kind: &Kind,
+    bytes: &[u8],
+    format: BodyFormat,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Status> {
+    if bytes.is_empty() {
+        return Err(Status::bad_request("the request has no body where an object was expected"));
+    }
+    match format {
+        BodyFormat::Json => decode::bytes(kind, bytes, validation),
+        BodyFormat::Yaml => decode::body(kind, parse(bytes, format)?, validation),
+    }
+}
+
+/// The `fieldValidation` parameter.
+pub(crate) fn validation(query: &Query, options: &str) -> Result<FieldValidation, Status> {
+    let text = query.text("fieldValidation");
+    FieldValidation::parse(text).ok_or_else(|| {
+        let message = format!("Unsupported value: {text:?}: supported values: \"Ignore\", \"Strict\", \"Warn\"");
+        invalid_option(options, "fieldValidation", FieldReason::NotSupported, message)
+    })
+}
+
+/// `body`, ended early when `stop` fires.
+pub(crate) fn until(body: Body, stop: CancellationToken) -> Body {
+    let frames = BodyStream::new(body).take_until(stop.cancelled_owned());
+    boxed(StreamBody::new(frames))
+}

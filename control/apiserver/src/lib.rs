@@ -1,0 +1,33 @@
+//! The Kubernetes REST API: who asks, what for, and the answer as clients of Kubernetes expect it.
+//!
+//! One server for all kinds: what differs between kinds is in `wk-api`'s table, what a verb does to the store is in
+//! `wk-cluster`. Not here: TLS and connections (`wk_mesh::serve` hands over requests with a proven [`Peer`]), decisions
+//! about objects, and whatever runs on nodes (reached through [`Pods`] and [`Replicate`]).
+//!
+//! Start at [`ApiServer`]; `route` says which paths there are, `verbs` has one file a verb.
+//!
+//! [`Peer`]: wk_mesh::Peer
+
+mod access;
+mod body;
+mod discovery;
+mod health;
+mod modules;
+mod negotiate;
+mod paging;
+mod query;
+mod respond;
+mod route;
+mod seams;
+mod selection;
+mod server;
+mod shapes;
+mod verbs;
+
+#[cfg(test)]
+mod tests;
+
+pub use access::{Attributes, User, authorize};
+pub use modules::MODULE_BYTES_MAX;
+pub use seams::{LogOptions, Pods, Replicate};
+pub use server::{ApiServer, Dependencies};

@@ -1,0 +1,126 @@
+//! Lists in pages: all pages of a list show the objects as they were when the first one was answered.
+//!
+//! A continue token names the revision and the last name served. The view it was served from is kept for a while; a
+//! page whose view is gone is answered with 410 and a token that goes on at the present, as in Kubernetes.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use wk_api::Status;
+use wk_store::{Revision, View};
+
+/// Views kept at most. A view holds on to the objects replaced since, so under steady writes each costs what was
+/// written since; 32 clients in the middle of a list are many for one peer.
+const VIEWS_MAX: usize = 32;
+
+/// How long a list may take from first to last page: the compaction interval of a real API server.
+const VIEW_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// The version in a token, so that a later form can tell the two apart.
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+/// What a continue token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Token {
+    v: String,
+    /// The revision of the first page; 0 to go on at the present.
+    rv: u64,
+    /// The last name in the store that was served.
+    start: String,
+}
+
+impl Token {
+    pub(crate) fn new(revision: Revision, after: &str) -> Self {
+        Self { v: TOKEN_VERSION.to_owned(), rv: revision.0, start: after.to_owned() }
+    }
+
+    /// The token that goes on after the same name at the present, whatever has changed.
+    pub(crate) fn inconsistent(&self) -> Self {
+        Self { rv: 0, ..self.clone() }
+    }
+
+    /// The revision of the first page; None to go on at the present.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        (self.rv > 0).then_some(Revision(self.rv))
+    }
+
+    pub(crate) fn after(&self) -> &str {
+        &self.start
+    }
+
+    pub(crate) fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).expect("strings and a number are JSON"))
+    }
+
+    pub(crate) fn decode(text: &str) -> Result<Self, Status> {
+        let invalid = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| invalid(error.to_string()))?;
+        let token: Self = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
+        if token.v != TOKEN_VERSION {
+            return Err(invalid(format!("server does not recognize this encoded version {:?}", token.v)));
+        }
+        Ok(token)
+    }
+}
+
+/// The 410 for a page whose view is gone.
+pub(crate) fn expired(token: &Token) -> Status {
+    let mut status = Status::expired_with(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+         results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+         modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    status.continue_token = Some(token.inconsistent().encode().into());
+    status
+}
+
+/// The views of lists that are being paged.
+#[derive(Debug, Default)]
+pub(crate) struct Pages(Mutex<VecDeque<(Instant, View)>>);
+
+impl Pages {
+    /// Keeps `view` for the pages that follow.
+    pub(crate) fn keep(&self, view: &View) {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        forget_old(&mut views);
+        // The same view again is as young as its last page.
+        views.retain(|(_, kept)| kept.revision() != view.revision());
+        if views.len() == VIEWS_MAX {
+            views.pop_front();
+        }
+        views.push_back((Instant::now(), view.clone()));
+    }
+
+    /// The view of a revision, if it is still kept.
+    pub(crate) fn at(&self, revision: Revision) -> Option<View> {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        forget_old(&mut views);
+        views.iter().find(|(_, view)| view.revision() == revision).map(|(_, view)| view.clone())
+    }
+}
+
+fn forget_old(views: &mut VecDeque<(Instant, View)>) {
+    while views.front().is_some_and(|(kept, _)| kept.elapsed() > VIEW_AGE_MAX) {
+        views.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_says_the_same_after_a_round_trip_and_nonsense_is_refused() {
+        let token = Token::new(Revision(17), "default/web");
+        assert_eq!(Token::decode(&token.encode()).expect("our own"), token);
+        assert_eq!(token.inconsistent().revision(), None);
+        for text in ["x", "e30", &URL_SAFE_NO_PAD.encode(r#"{"v":"v9","rv":1,"start":""}"#)] {
+            assert_eq!(Token::decode(text).expect_err("nonsense").code, 400, "{text}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What a path names. Pure: no request is answered here.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use wk_api::{Kind, Scope, kinds};
+
+/// What a path leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `/healthz`, `/livez`, `/readyz`.
+    Health(Probe),
+    /// `/version`.
+    Version,
+    /// A discovery document.
+    Discovery(Document),
+    /// `/v2/…`, the rest of the path as it came: modules.
+    Modules(String),
+    /// Objects of a kind.
+    Resource(Target),
+    /// Below a group and version that are served, where nothing is.
+    NoSuchResource,
+    /// Nothing at all.
+    Nowhere,
+}
+
+/// Which question about the server's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// Is the process alive?
+    Live,
+    /// Can it serve?
+    Ready,
+}
+
+/// A discovery document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Document {
+    /// `/api`.
+    CoreVersions,
+    /// `/apis`.
+    Groups,
+    /// `/apis/<group>`.
+    Group(String),
+    /// `/api/v1`, `/apis/<group>/<version>`.
+    Resources {
+        /// "" for core.
+        group: String,
+        version: String,
+    },
+}
+
+/// Objects of a kind: all, those of a namespace, or one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub kind: &'static Kind,
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    pub subresource: Option<String>,
+}
+
+/// Segments of the longest path: `/apis/g/v/namespaces/ns/plural/name/subresource`.
+const SEGMENTS_MAX: usize = 8;
+
+/// Reads the path of a URL, still percent-encoded.
+pub(crate) fn route(path: &str) -> Route {
+    if let Some(rest) = path.strip_prefix("/v2/") {
+        return Route::Modules(rest.to_owned());
+    }
+    let Some(segments) = segments(path) else { return Route::Nowhere };
+    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    match segments.as_slice() {
+        ["healthz" | "livez"] => Route::Health(Probe::Live),
+        ["readyz"] => Route::Health(Probe::Ready),
+        ["version"] => Route::Version,
+        ["v2"] => Route::Modules(String::new()),
+        ["api"] => Route::Discovery(Document::CoreVersions),
+        ["apis"] => Route::Discovery(Document::Groups),
+        ["apis", group] if is_served(group, None) => Route::Discovery(Document::Group((*group).to_owned())),
+        ["api", version, rest @ ..] => in_version("", version, rest),
+        ["apis", group, version, rest @ ..] if !group.is_empty() => in_version(group, version, rest),
+        _ => Route::Nowhere,
+    }
+}
+
+/// The path's segments, decoded; None when it cannot be one of ours.
+fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
+    let path = path.strip_prefix('/')?;
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let segments: Vec<_> = path
+        .split('/')
+        .take(SEGMENTS_MAX + 1)
+        .map(|segment| {
+            let text = percent_decode_str(segment).decode_utf8().ok()?;
+            // An encoded slash or a dot segment would let one name pass for another.
+            let honest = !text.is_empty() && text != "." && text != ".." && !text.contains(['/', '%', '\0']);
+            honest.then_some(text)
+        })
+        .collect::<Option<_>>()?;
+    (segments.len() <= SEGMENTS_MAX).then_some(segments)
+}
+
+fn is_served(group: &str, version: Option<&str>) -> bool {
+    kinds().iter().any(|kind| kind.group == group && version.is_none_or(|version| kind.version == version))
+}
+
+fn in_version(group: &str, version: &str, rest: &[&str]) -> Route {
+    if !is_served(group, Some(version)) || (group.is_empty() && version != "v1") {
+        return Route::Nowhere;
+    }
+    let found = |plural: &str, namespace: Option<&str>, name: Option<&str>, subresource: Option<&str>| {
+        let Some(kind) = Kind::find(group, version, plural) else { return Route::NoSuchResource };
+        let fits = match kind.scope {
+            Scope::Cluster => namespace.is_none(),
+            // Over all namespaces there are only lists.
+            Scope::Namespaced => namespace.is_some() || name.is_none(),
+        };
+        if !fits {
+            return Route::NoSuchResource;
+        }
+        let [namespace, name, subresource] = [namespace, name, subresource].map(|text| text.map(str::to_owned));
+        Route::Resource(Target { kind, namespace, name, subresource })
+    };
+    match rest {
+        [] => Route::Discovery(Document::Resources { group: group.to_owned(), version: version.to_owned() }),
+        ["namespaces", name, subresource @ ("status" | "finalize")] if group.is_empty() => {
+            found("namespaces", None, Some(name), Some(subresource))
+        }
+        ["namespaces", namespace, plural] => found(plural, Some(namespace), None, None),
+        ["namespaces", namespace, plural, name] => found(plural, Some(namespace), Some(name), None),
+        ["namespaces", namespace, plural, name, subresource] => {
+            found(plural, Some(namespace), Some(name), Some(subresource))
+        }
+        [plural] => found(plural, None, None, None),
+        [plural, name] => found(plural, None, Some(name), None),
+        [plural, name, subresource] => found(plural, None, Some(name), Some(subresource)),
+        _ => Route::NoSuchResource,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(path: &str) -> Target {
+        match route(path) {
+            Route::Resource(target) => target,
+            other => panic!("{path} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn paths_name_collections_objects_and_subresources() {
+        let pods = target("/api/v1/pods");
+        assert_eq!((pods.kind.plural, pods.namespace, pods.name), ("pods", None, None));
+        let pod = target("/api/v1/namespaces/a/pods/web%2D1/log");
+        assert_eq!(pod.namespace.as_deref(), Some("a"));
+        assert_eq!(pod.name.as_deref(), Some("web-1"));
+        assert_eq!(pod.subresource.as_deref(), Some("log"));
+        let scale = target("/apis/apps/v1/namespaces/a/deployments/web/scale");
+        assert_eq!((scale.kind.kind, scale.subresource.as_deref()), ("Deployment", Some("scale")));
+        let namespace = target("/api/v1/namespaces/a");
+        assert_eq!((namespace.kind.kind, namespace.name.as_deref()), ("Namespace", Some("a")));
+        let status = target("/api/v1/namespaces/a/status");
+        assert_eq!((status.kind.kind, status.subresource.as_deref()), ("Namespace", Some("status")));
+        assert_eq!(target("/api/v1/nodes/n1/").kind.kind, "Node");
+    }
+
+    #[test]
+    fn what_is_not_served_is_told_apart_from_what_does_not_exist() {
+        for path in ["/apis/example.com/v1/things", "/apis/apps/v9/deployments", "/api/v2", "/", "", "/metrics", "/x/../api"] {
+            assert_eq!(route(path), Route::Nowhere, "{path}");
+        }
+        for path in ["/api/v1/gizmos", "/api/v1/pods/a", "/api/v1/namespaces/a/nodes", "/apis/apps/v1/pods"] {
+            assert_eq!(route(path), Route::NoSuchResource, "{path}");
+        }
+    }
+
+    #[test]
+    fn encoded_slashes_and_dots_are_no_way_into_another_namespace() {
+        for path in ["/api/v1/namespaces/a/pods/..%2f..%2fb", "/api/v1/namespaces/%2e%2e/pods", "/api//v1/pods"] {
+            assert_eq!(route(path), Route::Nowhere, "{path}");
+        }
+    }
+}

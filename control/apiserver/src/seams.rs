@@ -1,0 +1,42 @@
+//! What the API server needs from the rest of the node; the binary wires it up.
+
+use async_trait::async_trait;
+use wk_api::Status;
+use wk_base::body::Body;
+use wk_base::time::Timestamp;
+use wk_image::Digest;
+
+/// Which part of a container's output is wanted (`PodLogOptions`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Go on with what is written from now on, until the container ends.
+    pub follow: bool,
+    /// Of the run before this one.
+    pub previous: bool,
+    /// Put the time before each line, in RFC 3339.
+    pub timestamps: bool,
+    /// Only this many lines from the end.
+    pub tail_lines: Option<u64>,
+    /// Only what was written since.
+    pub since: Option<Timestamp>,
+    /// End after this many bytes, also in the middle of a line.
+    pub limit_bytes: Option<u64>,
+}
+
+/// Running pods, on whichever node they are.
+#[async_trait]
+pub trait Pods: Send + Sync + 'static {
+    /// The output of a container. `pod` is the pod's uid, `node` is `spec.nodeName`.
+    ///
+    /// Answers within seconds, an unreachable node included; the body may go on for long.
+    async fn logs(&self, node: &str, pod: &str, container: &str, options: &LogOptions) -> Result<Body, Status>;
+}
+
+/// Copies of uploaded modules at other peers.
+#[async_trait]
+pub trait Replicate: Send + Sync + 'static {
+    /// Brings these blobs to other peers, within a bounded time, and answers how many other peers have all of them now.
+    ///
+    /// A peer that cannot be reached is no error: it fetches what it misses when a pod needs it.
+    async fn replicate(&self, blobs: &[Digest]) -> usize;
+}

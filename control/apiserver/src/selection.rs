@@ -1,0 +1,61 @@
+//! Which objects of a collection a list, a watch or a deletion is about.
+
+use std::sync::Arc;
+
+use wk_api::selector::{Fields, Labels};
+use wk_api::{Kind, Object, Status};
+use wk_store::{Stored, View};
+
+use crate::query::Query;
+use crate::route::Target;
+
+/// A kind, a namespace, and what the selectors say.
+#[derive(Clone)]
+pub(crate) struct Selection {
+    pub kind: &'static Kind,
+    pub namespace: Option<String>,
+    labels: Labels,
+    fields: Fields,
+}
+
+impl Selection {
+    pub(crate) fn parse(target: &Target, query: &Query) -> Result<Self, Status> {
+        Ok(Self {
+            kind: target.kind,
+            namespace: target.namespace.clone(),
+            labels: Labels::parse(query.text("labelSelector"))?,
+            fields: Fields::parse(target.kind, query.text("fieldSelector"))?,
+        })
+    }
+
+    /// Whether the selectors let everything through.
+    pub(crate) fn is_all(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    pub(crate) fn matches(&self, object: &Object) -> bool {
+        self.fields.matches(object) && (self.labels.is_empty() || self.labels.matches(&object.labels()))
+    }
+
+    /// What the selected objects' names in the store begin with.
+    fn prefix(&self) -> String {
+        let name = self.fields.name();
+        match (&self.namespace, name) {
+            // A whole name is a prefix too, and a short walk.
+            (Some(namespace), name) => format!("{namespace}/{}", name.unwrap_or_default()),
+            (None, Some(name)) if self.kind.scope == wk_api::Scope::Cluster => name.to_owned(),
+            (None, _) => String::new(),
+        }
+    }
+
+    /// The objects of the namespace in `view` whose names in the store come after `after`, selected or not.
+    pub(crate) fn walk<'a>(&self, view: &'a View, after: Option<&'a str>) -> impl Iterator<Item = Arc<Stored>> + use<'a> {
+        view.list(self.kind.collection(), &self.prefix())
+            .skip_while(move |stored| after.is_some_and(|after| stored.key().name() <= after))
+    }
+
+    /// Whether the selectors let `stored` through. Decodes it only if they look at it.
+    pub(crate) fn admits(&self, stored: &Stored) -> bool {
+        self.is_all() || self.matches(&wk_cluster::object(stored))
+    }
+}

@@ -1,0 +1,11 @@
+//! The server driven by requests, over a store of one peer. What is tested here is what clients see.
+
+mod discovery;
+mod kit;
+mod lists;
+mod modules;
+mod objects;
+mod pods;
+mod refusals;
+mod services;
+mod watches;

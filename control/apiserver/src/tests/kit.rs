@@ -1,0 +1,232 @@
+//! A server to send requests to, and answers to look at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use wk_api::Status;
+use wk_base::body::{Body, empty, full};
+use wk_base::time::SystemClock;
+use wk_cluster::Cluster;
+use wk_image::{Blobs, Digest};
+use wk_mesh::{Handler as _, Peer};
+use wk_store::{MemberId, Options, Start, Store, Timing, Transport};
+
+use crate::{ApiServer, Dependencies, LogOptions, Pods, Replicate};
+
+pub(super) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+pub(super) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+pub(super) const JSON: &str = "application/json";
+pub(super) const MERGE: &str = "application/merge-patch+json";
+
+/// Events of a collection that the store keeps: few, so that a test can outrun them.
+const HISTORY: usize = 64;
+
+/// Nothing a test waits for takes this long.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) struct Harness {
+    pub server: Arc<ApiServer>,
+    pub replicated: Arc<AtomicUsize>,
+    _dir: tempfile::TempDir,
+}
+
+/// A cluster of one peer has nobody to send to.
+struct Nobody;
+
+impl Transport for Nobody {
+    fn send(&self, _to: MemberId, _message: Bytes) {}
+}
+
+/// Pods that log what was asked of them.
+struct Talkative;
+
+#[async_trait]
+impl Pods for Talkative {
+    async fn logs(&self, node: &str, pod: &str, container: &str, options: &LogOptions) -> Result<Body, Status> {
+        let tail = options.tail_lines.map_or("all".to_owned(), |lines| lines.to_string());
+        Ok(full(format!("{node} {} {container} {tail}\n", !pod.is_empty())))
+    }
+}
+
+struct Counting(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Replicate for Counting {
+    async fn replicate(&self, blobs: &[Digest]) -> usize {
+        self.0.fetch_add(blobs.len(), Ordering::SeqCst);
+        2
+    }
+}
+
+/// What the server answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub code: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(super) fn expect(self, code: u16) -> Value {
+        assert_eq!(self.code.as_u16(), code, "{}", self.text);
+        self.json()
+    }
+
+    pub(super) fn reason(&self) -> (u16, String) {
+        (self.code.as_u16(), self.json()["reason"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+impl Harness {
+    pub(super) async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
+        options.timing = Timing { tick: Duration::from_millis(5), ..Timing::default() };
+        options.limits.history_events = HISTORY;
+        let store = Store::open(options, Arc::new(Nobody)).expect("an empty store");
+        let cluster = Cluster::new(store, Arc::new(SystemClock));
+        cluster.ensure_namespaces().await.expect("the namespaces of a new cluster");
+        let replicated = Arc::new(AtomicUsize::new(0));
+        let dependencies = Dependencies {
+            pods: Arc::new(Talkative),
+            blobs: Blobs::open(dir.path().join("blobs")).expect("an empty blob store"),
+            replicate: Arc::new(Counting(Arc::clone(&replicated))),
+            shutdown: CancellationToken::new(),
+        };
+        let server = Arc::new(ApiServer::new(cluster, dependencies));
+        Self { server, replicated, _dir: dir }
+    }
+
+    /// Sends a request as the administrator and reads the whole answer.
+    pub(super) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
+        let peer = Peer::User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()] };
+        self.send_as(peer, method, path, headers, body).await
+    }
+
+    pub(super) async fn send_as(
+        &self,
+        peer: Peer,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.server.handle(peer, request.body(body).expect("a request")).await;
+        let (parts, body) = response.into_parts();
+        let bytes = tokio::time::timeout(PATIENCE, body.collect()).await.expect("a body that ends");
+        let text = String::from_utf8(bytes.expect("a whole body").to_bytes().to_vec()).expect("text");
+        Answer { code: parts.status, headers: parts.headers, text }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[("accept", JSON)], empty()).await
+    }
+
+    pub(super) async fn get_as(&self, path: &str, accept: &str) -> Answer {
+        self.send(Method::GET, path, &[("accept", accept)], empty()).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, &[("content-type", JSON)], full(body.to_string())).await
+    }
+
+    pub(super) async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, path, &[("content-type", JSON)], full(body.to_string())).await
+    }
+
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::PATCH, path, &[("content-type", MERGE)], full(body.to_string())).await
+    }
+
+    pub(super) async fn delete(&self, path: &str, options: &Value) -> Answer {
+        self.send(Method::DELETE, path, &[("content-type", JSON)], full(options.to_string())).await
+    }
+
+    /// Opens a watch and reads it event by event.
+    pub(super) async fn watch(&self, path: &str, accept: &str) -> Events {
+        let peer = Peer::User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()] };
+        let request = Request::builder().uri(path).header("accept", accept).body(empty()).expect("a request");
+        let response = self.server.handle(peer, request).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Events { body: response.into_body(), rest: String::new() }
+    }
+
+    /// Writes an object more often than the store keeps events.
+    pub(super) async fn overflow_history(&self, path: &str) {
+        for round in 0..=HISTORY {
+            self.patch(path, &json!({ "data": { "round": round.to_string() } })).await.expect(200);
+        }
+    }
+
+    /// Creates config maps with these names, each labelled `index=<its index>`.
+    pub(super) async fn config_maps(&self, names: &[&str]) {
+        for (index, name) in names.iter().enumerate() {
+            self.post(CONFIG_MAPS, &config_map(name, &[("index", &index.to_string())])).await.expect(201);
+        }
+    }
+}
+
+pub(super) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+pub(super) fn config_map(name: &str, labels: &[(&str, &str)]) -> Value {
+    let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": name, "labels": labels }, "data": { "mode": "fast" },
+    })
+}
+
+/// The events of a watch.
+pub(super) struct Events {
+    body: Body,
+    rest: String,
+}
+
+impl Events {
+    /// The next event; None when the stream has ended.
+    pub(super) async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some((line, rest)) = self.rest.split_once('\n') {
+                let event = serde_json::from_str(line).expect("a line of JSON");
+                self.rest = rest.to_owned();
+                return Some(event);
+            }
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("an event in time")?;
+            let bytes = frame.expect("a frame").into_data().expect("data");
+            self.rest.push_str(std::str::from_utf8(&bytes).expect("text"));
+        }
+    }
+
+    /// Type and name of the next event.
+    pub(super) async fn short(&mut self) -> (String, String) {
+        let event = self.next().await.expect("an event");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        (text(&event["type"]), text(&event["object"]["metadata"]["name"]))
+    }
+}
+
+pub(super) fn pair(a: &str, b: &str) -> (String, String) {
+    (a.to_owned(), b.to_owned())
+}
+
+/// The names of a list's items.
+pub(super) fn names(list: &Value) -> Vec<String> {
+    let items = list["items"].as_array().expect("items");
+    items.iter().map(|item| item["metadata"]["name"].as_str().expect("a name").to_owned()).collect()
+}

@@ -1,0 +1,105 @@
+//! Lists: selectors, pages, tables, bare metadata.
+
+use serde_json::json;
+
+use super::kit::{CONFIG_MAPS, Harness, METADATA_LIST, TABLE, config_map, names};
+
+#[tokio::test]
+async fn a_list_is_sorted_and_tells_its_revision() {
+    let api = Harness::start().await;
+    api.config_maps(&["c", "a", "b"]).await;
+    let list = api.get(CONFIG_MAPS).await.expect(200);
+    assert_eq!((&list["kind"], &list["apiVersion"]), (&json!("ConfigMapList"), &json!("v1")));
+    assert_eq!(names(&list), ["a", "b", "c"]);
+    let revision: u64 = list["metadata"]["resourceVersion"].as_str().expect("text").parse().expect("a number");
+    let last: u64 =
+        list["items"][1]["metadata"]["resourceVersion"].as_str().expect("text").parse().expect("a number");
+    assert!(revision >= last);
+    assert_eq!(names(&api.get("/api/v1/configmaps").await.expect(200)), ["a", "b", "c"], "over all namespaces");
+    let empty = api.get("/api/v1/namespaces/kube-system/configmaps").await.expect(200);
+    assert_eq!(empty["items"], json!([]));
+}
+
+#[tokio::test]
+async fn selectors_select() {
+    let api = Harness::start().await;
+    api.config_maps(&["a", "b", "ab"]).await;
+    let list = async |query: &str| names(&api.get(&format!("{CONFIG_MAPS}?{query}")).await.expect(200));
+    assert_eq!(list("labelSelector=index+in+(0,2)").await, ["a", "ab"]);
+    assert_eq!(list("fieldSelector=metadata.name%3Da").await, ["a"]);
+    assert_eq!(list("fieldSelector=metadata.name!%3Da").await, ["ab", "b"]);
+    let refused = api.get(&format!("{CONFIG_MAPS}?fieldSelector=data.x%3D1")).await;
+    assert_eq!(refused.reason(), (400, "BadRequest".to_owned()));
+    assert_eq!(api.get(&format!("{CONFIG_MAPS}?labelSelector=%3D%3D")).await.reason(), (400, "BadRequest".to_owned()));
+}
+
+#[tokio::test]
+async fn pages_together_are_the_list_as_it_was_at_the_first_one() {
+    let api = Harness::start().await;
+    api.config_maps(&["a", "b", "c", "d", "e"]).await;
+    let first = api.get(&format!("{CONFIG_MAPS}?limit=2")).await.expect(200);
+    assert_eq!(names(&first), ["a", "b"]);
+    assert_eq!(first["metadata"]["remainingItemCount"], 3);
+    // What happens between the pages is not in them.
+    api.delete(&format!("{CONFIG_MAPS}/c"), &json!({})).await.expect(200);
+    api.post(CONFIG_MAPS, &config_map("bb", &[])).await.expect(201);
+    let mut found = Vec::new();
+    let mut token = first["metadata"]["continue"].as_str().expect("a token").to_owned();
+    while !token.is_empty() {
+        let page = api.get(&format!("{CONFIG_MAPS}?limit=2&continue={token}")).await.expect(200);
+        assert_eq!(page["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+        found.extend(names(&page));
+        token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+    }
+    assert_eq!(found, ["c", "d", "e"]);
+}
+
+#[tokio::test]
+async fn a_page_whose_time_has_passed_says_how_to_go_on() {
+    let api = Harness::start().await;
+    api.config_maps(&["a", "b", "c"]).await;
+    let old = crate::paging::Token::new(wk_store::Revision(1), "default/a").encode();
+    let refused = api.get(&format!("{CONFIG_MAPS}?limit=1&continue={old}")).await;
+    assert_eq!(refused.reason(), (410, "Expired".to_owned()));
+    let token = refused.json()["metadata"]["continue"].as_str().expect("a token").to_owned();
+    let page = api.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await.expect(200);
+    assert_eq!(names(&page), ["b"]);
+    assert_eq!(api.get(&format!("{CONFIG_MAPS}?continue=nonsense")).await.reason(), (400, "BadRequest".to_owned()));
+}
+
+#[tokio::test]
+async fn a_revision_that_does_not_exist_yet_is_waited_for_and_then_refused() {
+    let api = Harness::start().await;
+    let refused = api.get(&format!("{CONFIG_MAPS}?resourceVersion=99999999")).await;
+    assert_eq!(refused.reason(), (504, "Timeout".to_owned()));
+    assert_eq!(refused.json()["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    assert_eq!(refused.headers["retry-after"], "1");
+    api.get(&format!("{CONFIG_MAPS}?resourceVersion=1")).await.expect(200);
+    assert_eq!(api.get(&format!("{CONFIG_MAPS}?resourceVersion=x")).await.code, 400);
+}
+
+#[tokio::test]
+async fn tables_have_columns_and_rows() {
+    let api = Harness::start().await;
+    api.config_maps(&["a", "b"]).await;
+    let table = api.get_as(CONFIG_MAPS, TABLE).await.expect(200);
+    assert_eq!((&table["kind"], &table["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
+    let columns = table["columnDefinitions"].as_array().expect("columns");
+    assert_eq!(columns.iter().map(|column| &column["name"]).collect::<Vec<_>>(), ["Name", "Data", "Age"]);
+    assert_eq!(table["rows"][1]["cells"][0], "b");
+    assert_eq!(table["rows"][1]["object"]["kind"], "PartialObjectMetadata");
+    let full = api.get_as(&format!("{CONFIG_MAPS}?includeObject=Object"), TABLE).await.expect(200);
+    assert_eq!(full["rows"][0]["object"]["data"]["mode"], "fast");
+    let one = api.get_as(&format!("{CONFIG_MAPS}/a"), TABLE).await.expect(200);
+    assert_eq!(one["rows"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn bare_metadata_leaves_the_rest_away() {
+    let api = Harness::start().await;
+    api.config_maps(&["a"]).await;
+    let list = api.get_as(CONFIG_MAPS, METADATA_LIST).await.expect(200);
+    assert_eq!(list["kind"], "PartialObjectMetadataList");
+    assert_eq!(list["items"][0]["metadata"]["labels"]["index"], "0");
+    assert!(list["items"][0].get("data").is_none());
+}

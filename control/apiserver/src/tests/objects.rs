@@ -1,0 +1,183 @@
+//! Create, read, replace, patch and delete, and the subresources.
+
+use http::Method;
+use serde_json::json;
+use wk_base::body::{empty, full};
+
+use super::kit::{CONFIG_MAPS, Harness, JSON, TABLE, config_map};
+
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+
+fn deployment(name: &str) -> serde_json::Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
+        "spec": {
+            "replicas": 2,
+            "selector": { "matchLabels": { "app": name } },
+            "template": {
+                "metadata": { "labels": { "app": name } },
+                "spec": { "containers": [{ "name": "app", "image": "wk.local/app@sha256:0" }] },
+            },
+        },
+    })
+}
+
+#[tokio::test]
+async fn an_object_reads_as_it_was_written() {
+    let api = Harness::start().await;
+    let made = api.post(CONFIG_MAPS, &config_map("settings", &[])).await.expect(201);
+    assert_eq!(made["data"]["mode"], "fast");
+    for field in ["uid", "resourceVersion", "creationTimestamp"] {
+        assert!(made["metadata"][field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {made}");
+    }
+    let path = format!("{CONFIG_MAPS}/settings");
+    let read = api.get(&path).await.expect(200);
+    assert_eq!(read, made);
+
+    let mut changed = read.clone();
+    changed["data"]["mode"] = "slow".into();
+    let put = api.put(&path, &changed).await.expect(200);
+    assert_eq!(put["data"]["mode"], "slow");
+    assert_ne!(put["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    assert_eq!(put["metadata"]["uid"], made["metadata"]["uid"]);
+
+    let same = api.put(&path, &put).await.expect(200);
+    assert_eq!(same, put, "a write that changes nothing writes nothing");
+
+    let patched = api.patch(&path, &json!({ "data": { "mode": null, "size": "9" } })).await.expect(200);
+    assert_eq!(patched["data"], json!({ "size": "9" }));
+
+    let gone = api.delete(&path, &json!({ "propagationPolicy": "Background" })).await.expect(200);
+    assert_eq!((&gone["status"], &gone["details"]["uid"]), (&json!("Success"), &made["metadata"]["uid"]));
+    api.get(&path).await.expect(404);
+}
+
+#[tokio::test]
+async fn answers_carry_the_headers_of_kubernetes() {
+    let api = Harness::start().await;
+    let answer = api.get("/api/v1/namespaces/default").await;
+    assert_eq!(answer.headers["content-type"], JSON);
+    assert_eq!(answer.headers["cache-control"], "no-cache, private");
+    assert!(!answer.headers["audit-id"].is_empty());
+    let curl = api.send(Method::GET, "/api/v1/namespaces/default", &[("user-agent", "curl/8")], empty()).await;
+    assert!(curl.text.contains("\n  \""), "{}", curl.text);
+}
+
+#[tokio::test]
+async fn bodies_and_answers_may_be_yaml() {
+    let api = Harness::start().await;
+    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: y\ndata:\n  a: b\n";
+    let headers = [("content-type", "application/yaml"), ("accept", "application/yaml")];
+    let made = api.send(Method::POST, CONFIG_MAPS, &headers, full(yaml)).await;
+    assert_eq!((made.code.as_u16(), made.headers["content-type"].as_bytes()), (201, b"application/yaml".as_slice()));
+    assert!(made.text.contains("data:\n  a: b\n"), "{}", made.text);
+}
+
+#[tokio::test]
+async fn a_generated_name_begins_with_its_prefix() {
+    let api = Harness::start().await;
+    let body = json!({ "metadata": { "generateName": "job-" } });
+    let first = api.post(CONFIG_MAPS, &body).await.expect(201);
+    let second = api.post(CONFIG_MAPS, &body).await.expect(201);
+    let name = first["metadata"]["name"].as_str().expect("a name");
+    assert!(name.starts_with("job-") && name.len() == 9, "{name}");
+    assert_ne!(first["metadata"]["name"], second["metadata"]["name"]);
+}
+
+#[tokio::test]
+async fn a_dry_run_checks_everything_and_stores_nothing() {
+    let api = Harness::start().await;
+    let dry = format!("{CONFIG_MAPS}?dryRun=All");
+    let made = api.post(&dry, &config_map("a", &[])).await.expect(201);
+    assert!(made["metadata"]["uid"].is_string());
+    api.get(&format!("{CONFIG_MAPS}/a")).await.expect(404);
+    let made = api.post(CONFIG_MAPS, &config_map("a", &[])).await.expect(201);
+    assert_eq!(api.post(&dry, &config_map("a", &[])).await.reason(), (409, "AlreadyExists".to_owned()));
+    let patched = api.patch(&format!("{CONFIG_MAPS}/a?dryRun=All"), &json!({ "data": { "b": "c" } })).await.expect(200);
+    assert_eq!(patched["data"]["b"], "c");
+    api.delete(&format!("{CONFIG_MAPS}/a?dryRun=All"), &json!({})).await.expect(200);
+    assert_eq!(api.get(&format!("{CONFIG_MAPS}/a")).await.expect(200), made);
+}
+
+#[tokio::test]
+async fn scale_stands_for_the_replicas() {
+    let api = Harness::start().await;
+    let made = api.post(DEPLOYMENTS, &deployment("web")).await.expect(201);
+    let scale = format!("{DEPLOYMENTS}/web/scale");
+    let read = api.get_as(&scale, TABLE).await.expect(200);
+    assert_eq!((&read["kind"], &read["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
+    let patched = api.patch(&scale, &json!({ "spec": { "replicas": 5 } })).await.expect(200);
+    assert_eq!(patched["spec"]["replicas"], 5);
+    let read = api.get(&format!("{DEPLOYMENTS}/web")).await.expect(200);
+    assert_eq!(read["spec"]["replicas"], 5);
+    assert_eq!(read["metadata"]["generation"], 2);
+
+    let mut stale = patched.clone();
+    stale["spec"]["replicas"] = 6.into();
+    stale["metadata"]["resourceVersion"] = made["metadata"]["resourceVersion"].clone();
+    assert_eq!(api.put(&scale, &stale).await.reason(), (409, "Conflict".to_owned()));
+    stale["metadata"]["resourceVersion"] = patched["metadata"]["resourceVersion"].clone();
+    // kubectl's own PUT of a scale says nothing of what it sends.
+    let put = api.send(Method::PUT, &scale, &[], full(stale.to_string())).await.expect(200);
+    assert_eq!(put["spec"]["replicas"], 6);
+    assert_eq!(api.patch(&scale, &json!({ "spec": { "replicas": -1 } })).await.reason(), (422, "Invalid".to_owned()));
+}
+
+#[tokio::test]
+async fn status_is_written_through_its_own_path_only() {
+    let api = Harness::start().await;
+    let made = api.post(DEPLOYMENTS, &deployment("web")).await.expect(201);
+    let path = format!("{DEPLOYMENTS}/web");
+    let both = json!({ "spec": { "replicas": 9 }, "status": { "replicas": 3 } });
+    let read = api.patch(&format!("{path}/status"), &both).await.expect(200);
+    assert_eq!((&read["spec"]["replicas"], &read["status"]["replicas"]), (&json!(2), &json!(3)));
+    assert_eq!(read["metadata"]["generation"], made["metadata"]["generation"]);
+    let read = api.patch(&path, &json!({ "status": { "replicas": 8 } })).await.expect(200);
+    assert_eq!(read["status"]["replicas"], 3);
+}
+
+#[tokio::test]
+async fn a_json_patch_is_applied_as_a_whole_or_not_at_all() {
+    let api = Harness::start().await;
+    api.post(CONFIG_MAPS, &config_map("a", &[])).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    let send = async |body: serde_json::Value| {
+        let headers = [("content-type", "application/json-patch+json")];
+        api.send(Method::PATCH, &path, &headers, full(body.to_string())).await
+    };
+    let fails = json!([
+        { "op": "add", "path": "/data/x", "value": "y" },
+        { "op": "test", "path": "/data/mode", "value": "slow" },
+    ]);
+    assert_eq!(send(fails).await.reason(), (422, "Invalid".to_owned()));
+    let holds = json!([
+        { "op": "test", "path": "/data/mode", "value": "fast" },
+        { "op": "replace", "path": "/data/mode", "value": "slow" },
+    ]);
+    assert_eq!(send(holds).await.expect(200)["data"], json!({ "mode": "slow" }));
+}
+
+#[tokio::test]
+async fn an_object_with_a_finalizer_goes_when_the_last_one_is_taken_off() {
+    let api = Harness::start().await;
+    let mut body = config_map("held", &[]);
+    body["metadata"]["finalizers"] = json!(["example.com/wait"]);
+    api.post(CONFIG_MAPS, &body).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/held");
+    let marked = api.delete(&path, &json!({})).await.expect(200);
+    assert!(marked["metadata"]["deletionTimestamp"].is_string(), "{marked}");
+    let again = api.delete(&path, &json!({})).await.expect(200);
+    assert_eq!(again["metadata"]["resourceVersion"], marked["metadata"]["resourceVersion"]);
+    api.get(&path).await.expect(200);
+    api.patch(&path, &json!({ "metadata": { "finalizers": null } })).await.expect(200);
+    api.get(&path).await.expect(404);
+}
+
+#[tokio::test]
+async fn a_collection_is_deleted_as_far_as_selectors_say() {
+    let api = Harness::start().await;
+    api.config_maps(&["a", "b", "c"]).await;
+    let gone = api.delete(&format!("{CONFIG_MAPS}?labelSelector=index!%3D1"), &json!({})).await.expect(200);
+    assert_eq!(super::kit::names(&gone), ["a", "c"]);
+    assert_eq!(super::kit::names(&api.get(CONFIG_MAPS).await.expect(200)), ["b"]);
+}

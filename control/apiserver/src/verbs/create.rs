@@ -1,0 +1,22 @@
+//! POST to a collection.
+
+use http::StatusCode;
+use wk_api::Status;
+use wk_cluster::Subresource;
+
+use crate::negotiate::{self, Format};
+use crate::respond::Reply;
+use crate::server::ApiServer;
+use crate::verbs::{Call, written, writable};
+use crate::body;
+
+const OPTIONS: &str = "CreateOptions";
+
+pub(super) async fn run(server: &ApiServer, call: &Call, format: Format, bytes: &[u8]) -> Result<Reply, Status> {
+    let cluster = writable(server, call, OPTIONS)?;
+    let validation = body::validation(&call.query, OPTIONS)?;
+    let (value, warnings) = body::object(call.kind(), bytes, negotiate::body_format(&call.headers)?, validation)?;
+    let object = cluster.create(call.kind(), call.namespace(), value).await?;
+    let content = written(server, call, format, Subresource::None, &object)?;
+    Ok(Reply { code: StatusCode::CREATED, content, warnings })
+}

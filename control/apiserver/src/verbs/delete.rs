@@ -1,0 +1,93 @@
+//! DELETE of one object or of a collection.
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use wk_api::strategy::DeleteOptions;
+use wk_api::{Kind, Status, kinds};
+use wk_cluster::Deleted;
+
+use crate::body;
+use crate::negotiate::{self, Format};
+use crate::respond::{Content, Reply};
+use crate::selection::Selection;
+use crate::server::ApiServer;
+use crate::verbs::{Call, list};
+
+const OPTIONS: &str = "DeleteOptions";
+
+pub(super) async fn one(server: &ApiServer, call: &Call, format: Format, bytes: &[u8]) -> Result<Reply, Status> {
+    let options = options(call, bytes)?;
+    let deleted = server.cluster.delete(call.kind(), call.namespace(), call.name(), &options).await?;
+    let value = match &deleted {
+        Deleted::Gone(object) if !answers_object(call.kind()) => {
+            wk_api::status::deleted(call.kind(), object.name(), object.uid())
+        }
+        Deleted::Gone(object) | Deleted::Object(object) => {
+            call.show(format, server.cluster.clock().now())?.one(call.kind(), object)
+        }
+    };
+    Ok(Reply::new(StatusCode::OK, Content::Value(value)))
+}
+
+/// Deletes what the selectors select, one by one, and answers the list of it.
+pub(super) async fn collection(
+    server: &ApiServer,
+    call: &Call,
+    format: Format,
+    bytes: &[u8],
+) -> Result<Reply, Status> {
+    let options = options(call, bytes)?;
+    let selection = Selection::parse(&call.target, &call.query)?;
+    let view = list::as_fresh_as_asked(server, "").await?;
+    let mut deleted = Vec::new();
+    for stored in selection.walk(&view, None) {
+        if !selection.admits(&stored) {
+            continue;
+        }
+        let object = wk_cluster::object(&stored);
+        match server.cluster.delete(call.kind(), call.namespace(), object.name(), &options).await {
+            Ok(_) => deleted.push(object),
+            // Somebody else was faster.
+            Err(status) if status.code == 404 => {}
+            Err(status) => return Err(status),
+        }
+    }
+    let metadata = json!({ "resourceVersion": view.revision().to_string() });
+    let now = server.cluster.clock().now();
+    Ok(Reply::ok(list::of_objects(call, format, now, &deleted, metadata)?))
+}
+
+/// Kinds whose deletion is answered with the object and not with a `Status`, as in Kubernetes.
+fn answers_object(kind: &Kind) -> bool {
+    *kind == kinds::POD || *kind == kinds::SERVICE
+}
+
+/// The body, or the parameters when there is none.
+fn options(call: &Call, bytes: &[u8]) -> Result<DeleteOptions, Status> {
+    call.query.check_field_manager(OPTIONS)?;
+    let mut value = if bytes.is_empty() {
+        from_query(call)?
+    } else {
+        body::parse(bytes, negotiate::body_format(&call.headers)?)?
+    };
+    if value.is_null() {
+        value = json!({});
+    }
+    let mut options = DeleteOptions::parse(&value)?;
+    options.dry_run |= call.query.dry_run(OPTIONS)?;
+    Ok(options)
+}
+
+fn from_query(call: &Call) -> Result<Value, Status> {
+    let mut value = Map::new();
+    if let Some(seconds) = call.query.number("gracePeriodSeconds")? {
+        value.insert("gracePeriodSeconds".to_owned(), seconds.into());
+    }
+    if let Some(policy) = call.query.get("propagationPolicy") {
+        value.insert("propagationPolicy".to_owned(), policy.into());
+    }
+    if let Some(orphan) = call.query.optional_flag("orphanDependents") {
+        value.insert("orphanDependents".to_owned(), orphan.into());
+    }
+    Ok(Value::Object(value))
+}

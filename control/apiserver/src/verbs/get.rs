@@ -1,0 +1,32 @@
+//! GET of one object.
+
+use wk_api::{Object, Status};
+use wk_cluster::{Subresource, key, object};
+use wk_store::View;
+
+use crate::negotiate::{Encoding, Format, Shape};
+use crate::respond::{Content, Reply};
+use crate::server::ApiServer;
+use crate::verbs::{Call, list};
+use http::StatusCode;
+
+pub(super) async fn run(
+    server: &ApiServer,
+    call: &Call,
+    format: Format,
+    subresource: Subresource,
+) -> Result<Reply, Status> {
+    let view: View = list::as_fresh_as_asked(server, call.query.text("resourceVersion")).await?;
+    let stored = view
+        .get(&key(call.kind(), call.namespace(), call.name()))
+        .ok_or_else(|| Status::not_found(call.kind(), call.name()))?;
+    let object: &Object = &object(&stored);
+    if subresource == Subresource::Scale {
+        return Ok(Reply::ok(wk_api::strategy::scale_of(call.kind(), object)?));
+    }
+    if format.shape == Shape::Full && format.encoding == Encoding::Json {
+        return Ok(Reply::new(StatusCode::OK, Content::Json(vec![stored.bytes().clone()])));
+    }
+    let show = call.show(format, server.cluster.clock().now())?;
+    Ok(Reply::ok(show.one(call.kind(), object)))
+}

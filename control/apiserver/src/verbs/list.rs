@@ -1,0 +1,236 @@
+//! GET of a collection: as new as asked, selected, in pages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::StatusCode;
+use serde_json::{Value, json};
+use wk_api::{FieldReason, Object, Status, table};
+use wk_base::time::Timestamp;
+use wk_cluster::{Freshness, object};
+use wk_store::{Revision, Stored, View};
+
+use crate::negotiate::{Encoding, Format, Shape};
+use crate::paging::{self, Token};
+use crate::query::{Query, invalid_option};
+use crate::respond::{Content, Reply};
+use crate::selection::Selection;
+use crate::server::ApiServer;
+use crate::shapes;
+use crate::verbs::Call;
+
+/// How long a request for a revision that does not exist yet waits for it, as in Kubernetes' watch cache.
+const REVISION_WAIT: Duration = Duration::from_secs(3);
+
+/// Pieces of this size go to the client one by one; items are joined up to here.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Some objects of a list, and what comes after them.
+struct Page {
+    revision: Revision,
+    items: Vec<Arc<Stored>>,
+    next: Option<Token>,
+    /// Objects after this page; None when selectors make it costly to know.
+    remaining: Option<usize>,
+}
+
+pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Result<Reply, Status> {
+    let selection = Selection::parse(&call.target, &call.query)?;
+    if call.query.get("sendInitialEvents").is_some() {
+        let message = "Forbidden: sendInitialEvents is forbidden for list".to_owned();
+        return Err(invalid_option("ListOptions", "sendInitialEvents", FieldReason::Forbidden, message));
+    }
+    let page = page(server, &selection, &call.query).await?;
+    let metadata = page.metadata();
+    if format.shape == Shape::Full && format.encoding == Encoding::Json {
+        let pieces = encode(call, &page.items, &metadata);
+        return Ok(Reply::new(StatusCode::OK, Content::Json(pieces)));
+    }
+    let objects: Vec<Arc<Object>> = page.items.iter().map(|stored| object(stored)).collect();
+    let now = server.cluster.clock().now();
+    Ok(Reply::ok(of_objects(call, format, now, &objects, metadata)?))
+}
+
+/// A list of these objects in the shape that was asked for.
+pub(super) fn of_objects(
+    call: &Call,
+    format: Format,
+    now: Timestamp,
+    objects: &[Arc<Object>],
+    metadata: Value,
+) -> Result<Value, Status> {
+    let kind = call.kind();
+    Ok(match format.shape {
+        Shape::Full => {
+            let items: Vec<&Value> = objects.iter().map(|object| &object.0).collect();
+            json!({
+                "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
+                "metadata": metadata, "items": items,
+            })
+        }
+        Shape::Metadata => shapes::metadata_list(objects.iter().map(AsRef::as_ref), &metadata),
+        Shape::Table => {
+            let objects: Vec<&Object> = objects.iter().map(AsRef::as_ref).collect();
+            table::table(kind, &objects, now, shapes::include(&call.query)?, metadata, true)
+        }
+    })
+}
+
+/// The state that a `resourceVersion` asks for: the newest without one, what is here for "0", not older than it else.
+pub(super) async fn as_fresh_as_asked(server: &ApiServer, resource_version: &str) -> Result<View, Status> {
+    match revision(resource_version)? {
+        None => server.cluster.view(Freshness::Linearizable).await,
+        Some(Revision(0)) => server.cluster.view(Freshness::Local).await,
+        Some(revision) => server.cluster.view_since(revision, REVISION_WAIT).await,
+    }
+}
+
+/// Reads a `resourceVersion`; None when there is none.
+pub(super) fn revision(text: &str) -> Result<Option<Revision>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(|number| Some(Revision(number))).map_err(|_| {
+        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+        Status::bad_request(format!("resourceVersion: Invalid value: {text:?}: {why}"))
+    })
+}
+
+async fn page(server: &ApiServer, selection: &Selection, query: &Query) -> Result<Page, Status> {
+    check_match(query)?;
+    let version = query.text("resourceVersion");
+    let mut limit = match query.number("limit")? {
+        Some(limit) if limit < 0 => {
+            let message = format!("Invalid value: {limit}: must be greater than or equal to 0");
+            return Err(invalid_option("ListOptions", "limit", FieldReason::Invalid, message));
+        }
+        limit => usize::try_from(limit.unwrap_or_default()).unwrap_or(usize::MAX),
+    };
+    let token = match query.text("continue") {
+        "" => None,
+        text => Some(Token::decode(text)?),
+    };
+    let view = match &token {
+        Some(token) => continued(server, token, version).await?,
+        None if query.text("resourceVersionMatch") == "Exact" => exactly(server, version)?,
+        None => {
+            // Whoever takes any state gets all of it, as from Kubernetes' watch cache.
+            if version == "0" {
+                limit = 0;
+            }
+            as_fresh_as_asked(server, version).await?
+        }
+    };
+    let page = cut(selection, &view, token.as_ref().map(Token::after), limit);
+    if page.next.is_some() {
+        server.pages.keep(&view);
+    }
+    Ok(page)
+}
+
+fn check_match(query: &Query) -> Result<(), Status> {
+    let (matching, version) = (query.text("resourceVersionMatch"), query.text("resourceVersion"));
+    let refuse = |reason, message: String| Err(invalid_option("ListOptions", "resourceVersionMatch", reason, message));
+    let forbidden = |why: &str| refuse(FieldReason::Forbidden, format!("Forbidden: {why}"));
+    match matching {
+        "" => Ok(()),
+        _ if !query.text("continue").is_empty() => {
+            forbidden("resourceVersionMatch is forbidden when continue is provided")
+        }
+        _ if version.is_empty() => forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        "Exact" if version == "0" => {
+            forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
+        }
+        "Exact" | "NotOlderThan" => Ok(()),
+        other => {
+            let message = format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\"");
+            refuse(FieldReason::NotSupported, message)
+        }
+    }
+}
+
+/// The view that the first page was served from, or the present one when the token asks for that.
+async fn continued(server: &ApiServer, token: &Token, version: &str) -> Result<View, Status> {
+    if !matches!(version, "" | "0") {
+        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+    }
+    let Some(revision) = token.revision() else {
+        return server.cluster.view(Freshness::Linearizable).await;
+    };
+    exactly_at(server, revision).ok_or_else(|| paging::expired(token))
+}
+
+fn exactly(server: &ApiServer, version: &str) -> Result<View, Status> {
+    let revision = revision(version)?.unwrap_or_default();
+    exactly_at(server, revision).ok_or_else(|| {
+        Status::expired_with(format!("The resourceVersion for the provided list is too old: {revision} is not kept"))
+    })
+}
+
+fn exactly_at(server: &ApiServer, revision: Revision) -> Option<View> {
+    let present = server.cluster.store().view();
+    if present.revision() == revision { Some(present) } else { server.pages.at(revision) }
+}
+
+/// Up to `limit` selected objects after a name; all of them when it is 0.
+fn cut(selection: &Selection, view: &View, after: Option<&str>, limit: usize) -> Page {
+    let mut items = Vec::new();
+    let mut walk = selection.walk(view, after);
+    let mut next = None;
+    let mut remaining = None;
+    while let Some(stored) = walk.next() {
+        if !selection.admits(&stored) {
+            continue;
+        }
+        if limit > 0 && items.len() == limit {
+            let last: &Arc<Stored> = &items[limit - 1];
+            next = Some(Token::new(view.revision(), last.key().name()));
+            remaining = selection.is_all().then(|| 1 + walk.count());
+            break;
+        }
+        items.push(stored);
+    }
+    Page { revision: view.revision(), items, next, remaining }
+}
+
+impl Page {
+    /// The `metadata` of the list.
+    fn metadata(&self) -> Value {
+        let mut metadata = json!({ "resourceVersion": self.revision.to_string() });
+        if let Some(next) = &self.next {
+            metadata["continue"] = next.encode().into();
+        }
+        if let Some(remaining) = self.remaining {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+        metadata
+    }
+}
+
+/// The list as JSON, put together from the bytes that are stored.
+fn encode(call: &Call, items: &[Arc<Stored>], metadata: &Value) -> Vec<Bytes> {
+    let kind = call.kind();
+    let head = json!({ "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": metadata });
+    let head = head.to_string();
+    let mut pieces = Vec::new();
+    let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+    piece.put_slice(&head.as_bytes()[..head.len() - 1]);
+    piece.put_slice(b",\"items\":[");
+    for (index, stored) in items.iter().enumerate() {
+        if index > 0 {
+            piece.put_u8(b',');
+        }
+        if piece.len() + stored.bytes().len() > PIECE_BYTES {
+            pieces.push(piece.split().freeze());
+        }
+        if stored.bytes().len() > PIECE_BYTES {
+            pieces.push(stored.bytes().clone());
+        } else {
+            piece.put_slice(stored.bytes());
+        }
+    }
+    piece.put_slice(b"]}\n");
+    pieces.push(piece.freeze());
+    pieces
+}

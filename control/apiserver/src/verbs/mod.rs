@@ -1,0 +1,205 @@
+//! The verbs: one file each. This one tells them apart, asks whether the caller may, and reads the body.
+
+mod create;
+mod delete;
+mod get;
+mod list;
+mod log;
+mod patch;
+mod update;
+mod watch;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Response};
+use wk_api::{Kind, Object, Status};
+use wk_base::body::Body;
+use wk_base::time::Timestamp;
+use wk_cluster::{Cluster, Subresource};
+
+use crate::access::{Attributes, User, authorize};
+use crate::body;
+use crate::negotiate::{self, Encoding, Format, Shape};
+use crate::query::Query;
+use crate::respond::{Content, Reply, respond};
+use crate::route::Target;
+use crate::server::ApiServer;
+use crate::shapes::{self, Show};
+
+/// A request for objects.
+pub(crate) struct Call {
+    pub target: Target,
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub query: Query,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+}
+
+/// Which face of the objects is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Face {
+    Stored(Subresource),
+    Log,
+}
+
+impl Call {
+    pub(crate) fn new(target: Target, parts: &Parts, query: Query) -> Self {
+        Self { target, method: parts.method.clone(), headers: parts.headers.clone(), query }
+    }
+
+    pub(crate) fn kind(&self) -> &'static Kind {
+        self.target.kind
+    }
+
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.target.namespace.as_deref()
+    }
+
+    /// The name in the path; empty for a collection.
+    pub(crate) fn name(&self) -> &str {
+        self.target.name.as_deref().unwrap_or_default()
+    }
+
+    /// How to show single objects of this call.
+    pub(crate) fn show(&self, format: Format, now: Timestamp) -> Result<Show, Status> {
+        Ok(Show { shape: format.shape, include: shapes::include(&self.query)?, now })
+    }
+}
+
+impl Verb {
+    /// What a method means on a path; None when it means nothing there.
+    fn of(call: &Call) -> Option<Self> {
+        let named = call.target.name.is_some();
+        // Over all namespaces there is nowhere to create, and nobody deletes that much at once.
+        let everywhere = call.target.namespace.is_none() && call.kind().scope == wk_api::Scope::Namespaced;
+        match (&call.method, named) {
+            (&Method::GET, true) => Some(Self::Get),
+            (&Method::GET, false) if call.query.flag("watch") => Some(Self::Watch),
+            (&Method::GET, false) => Some(Self::List),
+            (&Method::POST, false) if !everywhere => Some(Self::Create),
+            (&Method::PUT, true) => Some(Self::Update),
+            (&Method::PATCH, true) => Some(Self::Patch),
+            (&Method::DELETE, true) => Some(Self::Delete),
+            (&Method::DELETE, false) if !everywhere => Some(Self::DeleteCollection),
+            _ => None,
+        }
+    }
+
+    /// The verb's name in roles and refusals.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+        }
+    }
+}
+
+impl Face {
+    fn of(target: &Target) -> Option<Self> {
+        match target.subresource.as_deref() {
+            None => Some(Self::Stored(Subresource::None)),
+            Some("status") if target.kind.has_status => Some(Self::Stored(Subresource::Status)),
+            Some("scale") if target.kind.has_scale => Some(Self::Stored(Subresource::Scale)),
+            Some("log") if *target.kind == wk_api::kinds::POD => Some(Self::Log),
+            Some(_) => None,
+        }
+    }
+}
+
+/// Answers a request for objects.
+pub(crate) async fn answer(server: &ApiServer, user: &User, call: Call, body: Body, json: Encoding) -> Response<Body> {
+    let mut encoding = json;
+    let result = decide(server, user, &call, body, &mut encoding).await;
+    respond(result, encoding)
+}
+
+async fn decide(
+    server: &ApiServer,
+    user: &User,
+    call: &Call,
+    body: Body,
+    encoding: &mut Encoding,
+) -> Result<Reply, Status> {
+    let verb = Verb::of(call);
+    let attributes = Attributes::Resource {
+        verb: verb.map_or("use", Verb::name),
+        kind: call.kind(),
+        namespace: call.namespace(),
+        name: call.name(),
+        subresource: call.target.subresource.as_deref().unwrap_or_default(),
+    };
+    authorize(user, &attributes)?;
+    let face = Face::of(&call.target).ok_or_else(Status::no_such_resource)?;
+    let verb = verb.ok_or_else(|| Status::method_not_allowed(call.kind()))?;
+    if face == Face::Log {
+        return match verb {
+            // Its text is what it is, whatever the client would accept.
+            Verb::Get => log::run(server, call).await,
+            _ => Err(Status::method_not_allowed(call.kind())),
+        };
+    }
+    let Face::Stored(subresource) = face else { return Err(Status::no_such_resource()) };
+    let offered: &[Shape] = match subresource {
+        // A Scale has no columns of its own.
+        Subresource::Scale => &[Shape::Full],
+        Subresource::None | Subresource::Status => &[Shape::Full, Shape::Table, Shape::Metadata],
+    };
+    let format = negotiate::format(&call.headers, &call.query, offered)?;
+    *encoding = format.encoding;
+    if subresource != Subresource::None && !matches!(verb, Verb::Get | Verb::Update | Verb::Patch) {
+        return Err(Status::method_not_allowed(call.kind()));
+    }
+    match verb {
+        Verb::Get => get::run(server, call, format, subresource).await,
+        Verb::List => list::run(server, call, format).await,
+        Verb::Watch => watch::run(server, call, format).await,
+        Verb::Create => create::run(server, call, format, &read(body).await?).await,
+        Verb::Update => update::run(server, call, format, subresource, &read(body).await?).await,
+        Verb::Patch => patch::run(server, call, format, subresource, &read(body).await?).await,
+        Verb::Delete => delete::one(server, call, format, &read(body).await?).await,
+        Verb::DeleteCollection => delete::collection(server, call, format, &read(body).await?).await,
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Status> {
+    body::read(body, body::BODY_BYTES_MAX).await
+}
+
+/// The cluster to write to: with `dryRun=All`, one where nothing comes of it.
+fn writable(server: &ApiServer, call: &Call, options: &str) -> Result<Cluster, Status> {
+    call.query.check_field_manager(options)?;
+    Ok(if call.query.dry_run(options)? { server.cluster.dry_run() } else { server.cluster.clone() })
+}
+
+/// What a write answers: the object, through the face that it was written by.
+fn written(
+    server: &ApiServer,
+    call: &Call,
+    format: Format,
+    subresource: Subresource,
+    object: &Object,
+) -> Result<Content, Status> {
+    let show = call.show(format, server.cluster.clock().now())?;
+    Ok(Content::Value(match subresource {
+        Subresource::Scale => wk_api::strategy::scale_of(call.kind(), object)?,
+        Subresource::None | Subresource::Status => show.one(call.kind(), object),
+    }))
+}

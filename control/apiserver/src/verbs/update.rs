@@ -1,0 +1,35 @@
+//! PUT of an object, its status or its scale.
+
+use http::StatusCode;
+use wk_api::Status;
+use wk_cluster::Subresource;
+
+use crate::body;
+use crate::negotiate::{self, Format};
+use crate::respond::Reply;
+use crate::server::ApiServer;
+use crate::verbs::{Call, writable, written};
+
+const OPTIONS: &str = "UpdateOptions";
+
+pub(super) async fn run(
+    server: &ApiServer,
+    call: &Call,
+    format: Format,
+    subresource: Subresource,
+    bytes: &[u8],
+) -> Result<Reply, Status> {
+    let cluster = writable(server, call, OPTIONS)?;
+    let validation = body::validation(&call.query, OPTIONS)?;
+    let body_format = negotiate::body_format(&call.headers)?;
+    let (value, warnings) = match subresource {
+        // A Scale is not in the table of kinds: what it may hold is checked where it is applied.
+        Subresource::Scale => (body::parse(bytes, body_format)?, Vec::new()),
+        Subresource::None | Subresource::Status => body::object(call.kind(), bytes, body_format, validation)?,
+    };
+    let object = cluster
+        .modify(call.kind(), call.namespace(), call.name(), subresource, |_| Ok(value.clone()))
+        .await?;
+    let content = written(server, call, format, subresource, &object)?;
+    Ok(Reply { code: StatusCode::OK, content, warnings })
+}

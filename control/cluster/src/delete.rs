@@ -1,0 +1,63 @@
+//! Delete: at once, or a mark and a wait for whoever still has to let go.
+
+use std::sync::Arc;
+
+use wk_api::strategy::{self, DeleteOptions, Deletion};
+use wk_api::{Kind, Object, Status};
+use wk_store::{Change, Expect, Op};
+
+use crate::settle::{Decision, Outcome};
+use crate::write::put;
+use crate::{Cluster, key, object, services};
+
+/// What a deletion led to.
+#[derive(Debug, Clone)]
+pub enum Deleted {
+    /// It is marked and goes when its finalizers are done or its pod has stopped.
+    Object(Arc<Object>),
+    /// It is gone; this is its last state.
+    Gone(Arc<Object>),
+}
+
+impl Deleted {
+    /// The object, marked or in its last state.
+    pub fn object(&self) -> &Arc<Object> {
+        match self {
+            Self::Object(object) | Self::Gone(object) => object,
+        }
+    }
+}
+
+impl Cluster {
+    /// Deletes an object, or begins to. Deleting what is already going is no error.
+    pub async fn delete(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, Status> {
+        let decide = |view: &wk_store::View| {
+            let stored = view.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
+            let old = object(&stored);
+            let op = |change| Op { key: stored.key().clone(), expect: Expect::Revision(stored.revision()), change };
+            match strategy::delete(kind, &old, options, self.clock().now())? {
+                Deletion::Remove => {
+                    let mut ops = services::release(kind, &old);
+                    ops.push(op(Change::Delete));
+                    Ok(Decision { ops, answer: old, outcome: Outcome::Removed })
+                }
+                Deletion::Mark(marked) => {
+                    let change = put(&marked);
+                    Ok(Decision { ops: vec![op(change)], answer: Arc::new(marked), outcome: Outcome::Kept })
+                }
+                Deletion::Nothing => Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept }),
+            }
+        };
+        let cluster = if options.dry_run { self.dry_run() } else { self.clone() };
+        match cluster.settle(decide, || Status::modified(kind, name)).await? {
+            (object, Outcome::Removed) => Ok(Deleted::Gone(object)),
+            (object, Outcome::Kept) => Ok(Deleted::Object(object)),
+        }
+    }
+}

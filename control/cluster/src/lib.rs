@@ -1,0 +1,98 @@
+//! Kubernetes' verbs over the replicated store: what the API server, the controllers and the node agent share.
+//!
+//! A verb here is a decision and a write. The decision is a function of a [`View`](wk_store::View); it is first tried
+//! on the local copy, and whatever that refuses (or finds unchanged) is asked again of a linearizable view before the
+//! caller hears it. Nothing is written without naming the revision it relied on, so the store is the referee.
+//!
+//! Not here: HTTP, identities, and what a field means (`wk-api`). Start at [`Cluster`].
+//!
+//! **Guarantees.** An `Ok` of a write means that it is in the fsynced logs of a majority and applied to this peer's
+//! copy. A conflict is answered only when the precondition that the *caller* gave does not hold, or after
+//! `TRIES_MAX` lost races.
+//!
+//! **Assumptions.** The store holds only what `wk_api::encode` made.
+
+mod delete;
+mod namespaces;
+mod notes;
+mod read;
+mod refusal;
+mod services;
+mod settle;
+mod watch;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use wk_api::{Kind, Object};
+use wk_base::time::Clock;
+use wk_store::{Key, Revision, Store};
+
+pub use delete::Deleted;
+pub use notes::{Note, Severity};
+pub use read::{Freshness, List, object};
+pub use namespaces::SYSTEM_NAMESPACES;
+pub use refusal::{from_compacted, from_read, from_watch, from_write};
+pub use services::{SERVICE_RANGE, ServiceRange};
+pub use watch::{Change, ChangeKind, Watch};
+pub use write::Subresource;
+
+/// The cluster's objects, as one peer reads and writes them. Clones share everything.
+#[derive(Clone)]
+pub struct Cluster {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    effect: Effect,
+}
+
+/// Whether writes happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Write,
+    /// Everything is decided and checked, nothing is stored (`dryRun=All`).
+    DryRun,
+}
+
+impl Cluster {
+    /// The verbs over `store`; `clock` dates what they create and delete.
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock, effect: Effect::Write }
+    }
+
+    /// The same cluster, whose writes decide and check everything and store nothing (`dryRun=All`).
+    #[must_use]
+    pub fn dry_run(&self) -> Self {
+        Self { effect: Effect::DryRun, ..self.clone() }
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The clock that dates objects.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("effect", &self.effect).finish_non_exhaustive()
+    }
+}
+
+/// Where the store keeps the object `name`.
+pub fn key(kind: &Kind, namespace: Option<&str>, name: &str) -> Key {
+    Key::new(kind.collection(), Kind::name_in_store(namespace, name))
+}
+
+/// `object` as it reads once it is stored at `revision`.
+pub(crate) fn stamped(mut object: Object, revision: Revision) -> Arc<Object> {
+    object.0["metadata"]["resourceVersion"] = revision.to_string().into();
+    Arc::new(object)
+}

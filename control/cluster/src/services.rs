@@ -1,0 +1,197 @@
+//! Cluster IPs: each is an `IPAddress` object, written together with the Service that holds it, so that two peers can
+//! never hand out the same one (KEP-1880 keeps addresses the same way).
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+use wk_api::strategy::{self, Facts};
+use wk_api::{FieldError, FieldReason, Kind, Object, Status, kinds};
+use wk_store::{Change, Expect, Op, View};
+
+use crate::key;
+use crate::write::put;
+
+/// The addresses that Services get.
+pub const SERVICE_RANGE: ServiceRange = ServiceRange { first: Ipv4Addr::new(10, 96, 0, 0), prefix: 12 };
+
+/// A block of IPv4 addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceRange {
+    first: Ipv4Addr,
+    prefix: u32,
+}
+
+/// Addresses tried in a row before the range counts as full: with half of a million addresses taken, the chance of
+/// meeting this many taken ones is one in 2^256.
+const PROBES_MAX: u32 = 256;
+
+/// The lowest addresses are left to those who ask for one by name, so that `10.96.0.10` is free when somebody wants
+/// it (KEP-3070, for a range of this size).
+const RESERVED_LOW: u32 = 256;
+
+impl ServiceRange {
+    fn size(self) -> u32 {
+        1 << (32 - self.prefix)
+    }
+
+    fn contains(self, address: Ipv4Addr) -> bool {
+        let offset = address.to_bits().wrapping_sub(self.first.to_bits());
+        // Neither the network's own address nor the broadcast one.
+        offset > 0 && offset < self.size() - 1
+    }
+
+    /// The `probe`th address to try for an object with this uid.
+    fn candidate(self, uid: &str, probe: u32) -> Ipv4Addr {
+        // FNV-1a: a uid is random already, this only folds it to 32 bits.
+        let hash = uid.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let span = self.size() - 1 - RESERVED_LOW;
+        Ipv4Addr::from_bits(self.first.to_bits() + RESERVED_LOW + hash.wrapping_add(probe) % span)
+    }
+}
+
+impl std::fmt::Display for ServiceRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.first, self.prefix)
+    }
+}
+
+/// What a Service asks for or holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Address<'a> {
+    /// `type: ExternalName`: it has none.
+    Nothing,
+    /// `clusterIP: None`.
+    Headless,
+    /// Any that is free.
+    Any,
+    /// This one.
+    Given(&'a str),
+}
+
+fn address(service: &Value) -> Address<'_> {
+    let field = |pointer| service.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    if field("/spec/type") == "ExternalName" {
+        return Address::Nothing;
+    }
+    let first = match field("/spec/clusterIP") {
+        "" => field("/spec/clusterIPs/0"),
+        given => given,
+    };
+    match first {
+        "" => Address::Any,
+        "None" => Address::Headless,
+        given => Address::Given(given),
+    }
+}
+
+fn is_service(kind: &Kind) -> bool {
+    kind.collection() == kinds::SERVICE.collection()
+}
+
+/// Fills in what an update left out: a client need not repeat the address that it was given.
+pub(crate) fn keep_allocated(kind: &Kind, old: &Object, new: &mut Value) {
+    if !is_service(kind) || address(new) != Address::Any {
+        return;
+    }
+    let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for field in ["clusterIP", "clusterIPs"] {
+        if let Some(value) = old.at(&format!("/spec/{field}")) {
+            spec.insert(field.to_owned(), value.clone());
+        }
+    }
+}
+
+/// Gives `new` an address if it is a Service that wants one, takes back one that it no longer wants, and returns the
+/// writes that go with it.
+pub(crate) fn allocate(
+    view: &View,
+    kind: &Kind,
+    old: Option<&Object>,
+    new: &mut Object,
+    facts: &Facts<'_>,
+) -> Result<Vec<Op>, Status> {
+    if !is_service(kind) {
+        return Ok(Vec::new());
+    }
+    let wanted = address(&new.0);
+    if old.is_some_and(|old| address(&old.0) == wanted && wanted != Address::Any) {
+        return Ok(Vec::new());
+    }
+    let mut ops = old.map(|old| release(kind, old)).unwrap_or_default();
+    let chosen = match wanted {
+        Address::Nothing => return Ok(ops),
+        Address::Headless => {
+            new.0["spec"]["clusterIP"] = "None".into();
+            new.0["spec"]["clusterIPs"] = json!(["None"]);
+            return Ok(ops);
+        }
+        Address::Any => free_address(view, new.uid())
+            .ok_or_else(|| Status::internal(format!("failed to allocate a serviceIP: {SERVICE_RANGE} is full")))?,
+        Address::Given(text) => given_address(view, kind, new, text)?,
+    };
+    let text = chosen.to_string();
+    ops.push(reserve(new, &text, facts)?);
+    let spec = &mut new.0["spec"];
+    spec["clusterIP"] = text.as_str().into();
+    spec["clusterIPs"] = json!([text]);
+    for (field, value) in [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))] {
+        if spec.get(field).is_none_or(Value::is_null) {
+            spec[field] = value;
+        }
+    }
+    Ok(ops)
+}
+
+/// Gives back the address of a Service that goes.
+pub(crate) fn release(kind: &Kind, old: &Object) -> Vec<Op> {
+    match address(&old.0) {
+        Address::Given(text) if is_service(kind) => {
+            vec![Op { key: key(&kinds::IPADDRESS, None, text), expect: Expect::Any, change: Change::Delete }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn free_address(view: &View, uid: &str) -> Option<Ipv4Addr> {
+    (0..PROBES_MAX)
+        .map(|probe| SERVICE_RANGE.candidate(uid, probe))
+        .find(|address| view.get(&key(&kinds::IPADDRESS, None, &address.to_string())).is_none())
+}
+
+fn given_address(view: &View, kind: &Kind, service: &Object, text: &str) -> Result<Ipv4Addr, Status> {
+    let refuse = |why: &str| {
+        let message = format!("Invalid value: [{text:?}]: failed to allocate IP {text}: {why}");
+        Status::invalid(kind, service.name(), vec![FieldError { field: "spec.clusterIPs".to_owned(), reason: FieldReason::Invalid, message }])
+    };
+    let range = || {
+        format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {SERVICE_RANGE}")
+    };
+    let address: Ipv4Addr = text.parse().map_err(|_| refuse(&range()))?;
+    if !SERVICE_RANGE.contains(address) {
+        return Err(refuse(&range()));
+    }
+    if view.get(&key(&kinds::IPADDRESS, None, text)).is_some() {
+        return Err(refuse("provided IP is already allocated"));
+    }
+    Ok(address)
+}
+
+fn reserve(service: &Object, text: &str, facts: &Facts<'_>) -> Result<Op, Status> {
+    let body = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IPAddress",
+        "metadata": {
+            "name": text,
+            "labels": {
+                "ipaddress.kubernetes.io/ip-family": "IPv4",
+                "ipaddress.kubernetes.io/managed-by": "wk.dev",
+            },
+        },
+        "spec": { "parentRef": {
+            "group": "", "resource": "services", "namespace": service.namespace(), "name": service.name(),
+        } },
+    });
+    // An IPAddress lives and dies with its Service; a uid of its own would only be one more number.
+    let object = strategy::create(&kinds::IPADDRESS, None, body, facts)?;
+    Ok(Op { key: key(&kinds::IPADDRESS, None, text), expect: Expect::Absent, change: put(&object) })
+}

@@ -1,0 +1,146 @@
+//! Races and life cycles over a store of one peer. What clients see of the verbs is tested in `wk-apiserver`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use wk_api::strategy::DeleteOptions;
+use wk_api::{Kind, Object, kinds};
+use wk_base::time::SystemClock;
+use wk_store::{MemberId, Options, Revision, Start, Store, Timing, Transport};
+
+use crate::{ChangeKind, Cluster, Deleted, Freshness, SYSTEM_NAMESPACES, Subresource};
+
+/// A cluster of one peer has nobody to send to.
+struct Nobody;
+
+impl Transport for Nobody {
+    fn send(&self, _to: MemberId, _message: Bytes) {}
+}
+
+async fn cluster() -> (Cluster, tempfile::TempDir) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut options = Options::new(dir.path(), MemberId(1), Start::Bootstrap);
+    options.timing = Timing { tick: Duration::from_millis(5), ..Timing::default() };
+    let store = Store::open(options, Arc::new(Nobody)).expect("an empty store");
+    let cluster = Cluster::new(store, Arc::new(SystemClock));
+    cluster.ensure_namespaces().await.expect("the namespaces of a new cluster");
+    (cluster, dir)
+}
+
+const CONFIG_MAP: &Kind = &kinds::CONFIGMAP;
+const NAMESPACE: Option<&str> = Some("default");
+
+fn named(name: &str) -> Value {
+    json!({ "metadata": { "name": name }, "data": { "count": "0" } })
+}
+
+fn count(object: &Object) -> u32 {
+    object.text("/data/count").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn the_namespaces_of_a_cluster_are_made_once() {
+    let (cluster, _dir) = cluster().await;
+    let before = cluster.local(&kinds::NAMESPACE, None);
+    cluster.ensure_namespaces().await.expect("they are there");
+    let after = cluster.local(&kinds::NAMESPACE, None);
+    assert_eq!(after.items.len(), SYSTEM_NAMESPACES.len());
+    assert_eq!(before.revision, after.revision, "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_one_object_lose_no_change() {
+    let (cluster, _dir) = cluster().await;
+    cluster.create(CONFIG_MAP, NAMESPACE, named("a")).await.expect("created");
+    let writers = (0..4).map(|_| {
+        let cluster = cluster.clone();
+        tokio::spawn(async move {
+            let add = |object: &Object| {
+                let mut value = object.0.clone();
+                value["data"]["count"] = (count(object) + 1).to_string().into();
+                Ok(value)
+            };
+            let mut written = 0;
+            for _ in 0..5 {
+                written += u32::from(cluster.modify(CONFIG_MAP, NAMESPACE, "a", Subresource::None, add).await.is_ok());
+            }
+            written
+        })
+    });
+    let mut written = 0;
+    for writer in writers.collect::<Vec<_>>() {
+        written += writer.await.expect("a writer that ends");
+    }
+    let object = cluster.get(CONFIG_MAP, NAMESPACE, "a", Freshness::Linearizable).await.expect("there");
+    assert_eq!(count(&object), written);
+    assert!(written > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_made_at_the_same_time_get_different_addresses() {
+    let (cluster, _dir) = cluster().await;
+    let makers = (0..16).map(|index| {
+        let cluster = cluster.clone();
+        let body = json!({ "metadata": { "name": format!("s{index}") }, "spec": { "ports": [{ "port": 80 }] } });
+        tokio::spawn(async move { cluster.create(&kinds::SERVICE, NAMESPACE, body).await })
+    });
+    let mut addresses = BTreeSet::new();
+    for maker in makers.collect::<Vec<_>>() {
+        let service = maker.await.expect("a maker that ends").expect("created");
+        addresses.insert(service.text("/spec/clusterIP").to_owned());
+    }
+    assert_eq!(addresses.len(), 16);
+}
+
+#[tokio::test]
+async fn an_update_to_an_address_that_is_taken_writes_nothing() {
+    let (cluster, _dir) = cluster().await;
+    let service = |name: &str, spec: Value| json!({ "metadata": { "name": name }, "spec": spec });
+    let ports = json!([{ "port": 80 }]);
+    let body = service("a", json!({ "ports": ports, "clusterIP": "10.96.0.20" }));
+    cluster.create(&kinds::SERVICE, NAMESPACE, body).await.expect("created");
+    let body = service("b", json!({ "ports": ports, "type": "ExternalName", "externalName": "b.example" }));
+    cluster.create(&kinds::SERVICE, NAMESPACE, body).await.expect("created");
+    let body = service("b", json!({ "ports": ports, "clusterIP": "10.96.0.20" }));
+    let refused = cluster.update(&kinds::SERVICE, NAMESPACE, "b", body).await.expect_err("taken");
+    assert_eq!(refused.code, 422, "{refused}");
+    let b = cluster.get(&kinds::SERVICE, NAMESPACE, "b", Freshness::Local).await.expect("there");
+    assert_eq!(b.text("/spec/type"), "ExternalName");
+}
+
+#[tokio::test]
+async fn a_watch_shows_one_namespace_in_order() {
+    let (cluster, _dir) = cluster().await;
+    let from = cluster.local(CONFIG_MAP, None).revision;
+    let mut watch = cluster.watch(CONFIG_MAP, NAMESPACE, from).expect("a present revision");
+    cluster.create(CONFIG_MAP, Some("kube-system"), named("other")).await.expect("created");
+    let made = cluster.create(CONFIG_MAP, NAMESPACE, named("a")).await.expect("created");
+    let changed = json!({ "metadata": { "name": "a" }, "data": { "count": "1" } });
+    let changed = cluster.update(CONFIG_MAP, NAMESPACE, "a", changed).await.expect("updated");
+    let gone = cluster.delete(CONFIG_MAP, NAMESPACE, "a", &DeleteOptions::default()).await.expect("deleted");
+    let Deleted::Gone(gone) = gone else { panic!("{gone:?}") };
+
+    let change = watch.next().await.expect("a change");
+    assert_eq!((change.kind, &change.object), (ChangeKind::Added, &made));
+    assert!(change.previous.is_none());
+    let change = watch.next().await.expect("a change");
+    assert_eq!((change.kind, &change.object, change.previous.as_ref()), (ChangeKind::Modified, &changed, Some(&made)));
+    let change = watch.next().await.expect("a change");
+    assert_eq!((change.kind, &change.object), (ChangeKind::Deleted, &gone));
+    assert_eq!(watch.seen(), Revision(gone.resource_version().parse().expect("a number")));
+}
+
+#[tokio::test]
+async fn a_stopped_peer_says_that_another_one_is_to_be_asked() {
+    let (cluster, _dir) = cluster().await;
+    cluster.store().stop().await;
+    let refused = cluster.create(CONFIG_MAP, NAMESPACE, named("a")).await.expect_err("stopped");
+    assert_eq!(refused.code, 503, "{refused}");
+    let refused = cluster.get(CONFIG_MAP, NAMESPACE, "a", Freshness::Linearizable).await.expect_err("stopped");
+    assert_eq!(refused.code, 503, "{refused}");
+    let local = cluster.get(&kinds::NAMESPACE, None, "default", Freshness::Local).await;
+    assert!(local.is_ok(), "what it knew last it still tells");
+}

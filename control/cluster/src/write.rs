@@ -1,0 +1,182 @@
+//! Create, update and modify.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use wk_api::strategy::{self, Facts};
+use wk_api::{Kind, Object, Status};
+use wk_base::id;
+use wk_store::{Change, Expect, Key, Op, Stored, View};
+
+use crate::settle::{Decision, Outcome};
+use crate::{Cluster, key, namespaces, object, services};
+
+/// Characters after `generateName`, as Kubernetes adds.
+const SUFFIX_LENGTH: usize = 5;
+
+/// Names drawn for `generateName` before it is given up, as in Kubernetes since 1.30.
+const NAMES_MAX: u32 = 8;
+
+/// Which face of an object a write goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subresource {
+    /// The object itself; its status stays as it was.
+    None,
+    /// `/status`: only the status changes.
+    Status,
+    /// `/scale`: an `autoscaling/v1` Scale that stands for the number of replicas.
+    Scale,
+}
+
+impl Cluster {
+    /// Creates an object from a decoded body and answers it as stored.
+    ///
+    /// With `metadata.generateName` and no name, a name is drawn until one is free, a bounded number of times. A
+    /// Service gets its cluster IP in the same write.
+    pub async fn create(&self, kind: &Kind, namespace: Option<&str>, body: Value) -> Result<Arc<Object>, Status> {
+        let names = if text(&body, "name").is_empty() { NAMES_MAX } else { 1 };
+        let decide = |view: &View| {
+            let admission = match namespace {
+                Some(namespace) => Some(namespaces::admit_create(view, kind, namespace, text(&body, "name"))?),
+                None => None,
+            };
+            let mut taken = None;
+            for _ in 0..names {
+                let (uid, suffix) = (id::uid(), id::suffix(SUFFIX_LENGTH));
+                let facts = Facts { now: self.clock().now(), uid: &uid, suffix: &suffix };
+                let object = strategy::create(kind, namespace, body.clone(), &facts)?;
+                let key = key(kind, namespace, object.name());
+                if view.get(&key).is_none() {
+                    let mut decision = decide_create(view, kind, key, object, &facts)?;
+                    decision.ops.extend(admission);
+                    return Ok(decision);
+                }
+                taken = Some(Status::already_exists(kind, object.name()));
+            }
+            Err(taken.unwrap_or_else(|| Status::already_exists(kind, "")))
+        };
+        let lost = || Status::conflict(kind, text(&body, "name"), "other writers were faster each time; try again");
+        self.settle(decide, lost).await.map(|(object, _)| object)
+    }
+
+    /// Replaces an object, except for its status.
+    ///
+    /// A `metadata.resourceVersion` in the body is a precondition; without one the last writer wins.
+    pub async fn update(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        body: Value,
+    ) -> Result<Arc<Object>, Status> {
+        self.modify(kind, namespace, name, Subresource::None, |_| Ok(body.clone())).await
+    }
+
+    /// Replaces the status of an object. Preconditions as in [`Cluster::update`].
+    pub async fn update_status(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        body: Value,
+    ) -> Result<Arc<Object>, Status> {
+        self.modify(kind, namespace, name, Subresource::Status, |_| Ok(body.clone())).await
+    }
+
+    /// Reads an object, changes it and writes it back; again when somebody else wrote in between.
+    ///
+    /// `change` sees what a GET of the subresource shows (a Scale for `/scale`) and returns its new value. What it
+    /// returns may name a `metadata.resourceVersion`, or a `uid`, that must hold; what it was shown has the current
+    /// ones, so returning that changed is always allowed. Answers the whole object, whichever the subresource.
+    pub async fn modify(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        subresource: Subresource,
+        mut change: impl FnMut(&Object) -> Result<Value, Status>,
+    ) -> Result<Arc<Object>, Status> {
+        let decide = |view: &View| {
+            let stored = view.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
+            self.decide_update(view, kind, &stored, subresource, &mut change)
+        };
+        self.settle(decide, || Status::modified(kind, name)).await.map(|(object, _)| object)
+    }
+
+    fn decide_update(
+        &self,
+        view: &View,
+        kind: &Kind,
+        stored: &Arc<Stored>,
+        subresource: Subresource,
+        change: &mut impl FnMut(&Object) -> Result<Value, Status>,
+    ) -> Result<Decision, Status> {
+        let old = object(stored);
+        let facts = Facts { now: self.clock().now(), uid: old.uid(), suffix: "" };
+        let mut ops = Vec::new();
+        let new = match subresource {
+            Subresource::None => {
+                let mut new = change(&old)?;
+                check_version(kind, &old, &new)?;
+                services::keep_allocated(kind, &old, &mut new);
+                let mut new = strategy::update(kind, &old, new, &facts)?;
+                ops = services::allocate(view, kind, Some(&old), &mut new, &facts)?;
+                new
+            }
+            Subresource::Status => {
+                let new = change(&old)?;
+                check_version(kind, &old, &new)?;
+                strategy::update_status(kind, &old, new, &facts)?
+            }
+            Subresource::Scale => {
+                let scale = change(&Object(strategy::scale_of(kind, &old)?))?;
+                check_version(kind, &old, &scale)?;
+                strategy::update(kind, &old, strategy::with_scale(kind, &old, &scale)?, &facts)?
+            }
+        };
+        let key = stored.key().clone();
+        let expect = Expect::Revision(stored.revision());
+        if strategy::removes(kind, &new) {
+            ops = services::release(kind, &old);
+            ops.push(Op { key, expect, change: Change::Delete });
+            return Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Removed });
+        }
+        if new.0 == old.0 {
+            return Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept });
+        }
+        ops.push(Op { key, expect, change: put(&new) });
+        Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Kept })
+    }
+}
+
+fn decide_create(
+    view: &View,
+    kind: &Kind,
+    key: Key,
+    mut object: Object,
+    facts: &Facts<'_>,
+) -> Result<Decision, Status> {
+    let mut ops = services::allocate(view, kind, None, &mut object, facts)?;
+    ops.push(Op { key, expect: Expect::Absent, change: put(&object) });
+    Ok(Decision { ops, answer: Arc::new(object), outcome: Outcome::Kept })
+}
+
+/// The encoded form of `object`, as a change.
+pub(crate) fn put(object: &Object) -> Change {
+    let (bytes, stamp) = wk_api::encode::stored(object);
+    Change::Put(wk_store::Value { bytes: bytes.into(), stamp: Some(stamp) })
+}
+
+/// A `resourceVersion` in what is to be written has to be that of what is there; none asks for nothing.
+fn check_version(kind: &Kind, old: &Object, new: &Value) -> Result<(), Status> {
+    match text(new, "resourceVersion") {
+        "" | "0" => Ok(()),
+        version if version == old.resource_version() => Ok(()),
+        _ => Err(Status::modified(kind, old.name())),
+    }
+}
+
+/// A string of the metadata; empty when missing.
+fn text<'a>(body: &'a Value, field: &str) -> &'a str {
+    body.get("metadata").and_then(|metadata| metadata.get(field)).and_then(Value::as_str).unwrap_or_default()
+}

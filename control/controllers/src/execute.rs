@@ -1,0 +1,110 @@
+//! Carrying out orders: each is one write, many are under way at once. Nothing is decided here.
+
+use futures::StreamExt as _;
+use wk_api::strategy::DeleteOptions;
+use wk_api::{Object, Reason, Status, patch};
+use wk_cluster::Subresource;
+use wk_plan::{Event, Order, Target};
+use wk_store::{MemberChange, MemberId};
+
+use crate::bind;
+use crate::work::Desk;
+
+/// Writes of one shell under way at once. Each waits for the same fsync as those beside it, so that 50 pods cost a few
+/// of them; past some hundred the queue of the store is only longer.
+const WRITES_MAX: usize = 128;
+
+/// An order and what is told when it was carried out.
+pub(crate) struct Act {
+    pub(crate) subject: Option<String>,
+    pub(crate) order: Order,
+    pub(crate) events: Vec<Event>,
+}
+
+/// Carries out `acts`, and says of each subject whether that went well.
+pub(crate) async fn all(desk: &Desk, acts: Vec<Act>) -> Vec<(String, bool)> {
+    let results = futures::stream::iter(acts).map(|act| async move {
+        let headline = act.order.headline();
+        match one(desk, act.order).await {
+            Ok(()) => {
+                tracing::debug!("{headline}");
+                act.events.into_iter().for_each(|event| desk.recorder.record(event));
+                act.subject.map(|subject| (subject, true))
+            }
+            Err(status) => {
+                tell(&headline, &status);
+                act.subject.map(|subject| (subject, false))
+            }
+        }
+    });
+    results.buffer_unordered(WRITES_MAX).filter_map(std::future::ready).collect().await
+}
+
+/// A refusal is an ordinary answer: the world had moved on, and the next look sees it.
+fn tell(order: &str, status: &Status) {
+    match status.reason {
+        Reason::Conflict | Reason::NotFound | Reason::AlreadyExists => tracing::debug!("{order}: {status}"),
+        _ => tracing::warn!("{order}: {status}"),
+    }
+}
+
+async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
+    let cluster = &desk.cluster;
+    match order {
+        Order::Create { kind, namespace, object, announce } => {
+            let created = cluster.create(kind, namespace.as_deref(), object).await?;
+            if let Some(mut event) = announce {
+                event.message.push_str(created.name());
+                desk.recorder.record(event);
+            }
+            Ok(())
+        }
+        Order::Update { target, change } => modify(desk, &target, Subresource::None, &change).await,
+        Order::Status { target, change } => modify(desk, &target, Subresource::Status, &change).await,
+        Order::Bind { target, node } => bind::bind(desk, &target, &node).await,
+        Order::Delete { target, grace_period_seconds, propagation } => {
+            let options = DeleteOptions {
+                grace_period_seconds,
+                uid: Some(target.uid),
+                resource_version: target.resource_version,
+                propagation,
+                ..DeleteOptions::default()
+            };
+            cluster.delete(target.kind, target.namespace.as_deref(), &target.name, &options).await?;
+            Ok(())
+        }
+        Order::Promote { member } => {
+            let change = MemberChange::Promote(MemberId(member));
+            cluster.store().change_members(change).await.map_err(|error| Status::unavailable(error.to_string()))?;
+            tracing::info!(member, "learner promoted to voter");
+            Ok(())
+        }
+        Order::Event(event) => {
+            desk.recorder.record(event);
+            Ok(())
+        }
+    }
+}
+
+async fn modify(
+    desk: &Desk,
+    target: &Target,
+    subresource: Subresource,
+    change: &serde_json::Value,
+) -> Result<(), Status> {
+    let merged = |old: &Object| {
+        holds(target, old)?;
+        let mut new = old.0.clone();
+        patch::merge(&mut new, change);
+        Ok(new)
+    };
+    let (kind, namespace) = (target.kind, target.namespace.as_deref());
+    desk.cluster.modify(kind, namespace, &target.name, subresource, merged).await?;
+    Ok(())
+}
+
+/// Whether `target` is what the order relied on.
+pub(crate) fn holds(target: &Target, found: &Object) -> Result<(), Status> {
+    let version_holds = target.resource_version.as_ref().is_none_or(|version| version == found.resource_version());
+    if target.uid == found.uid() && version_holds { Ok(()) } else { Err(Status::modified(target.kind, &target.name)) }
+}

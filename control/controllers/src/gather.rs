@@ -1,0 +1,155 @@
+//! The facts of each planner, from one view of the local copy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use wk_api::{Kind, Object, kinds};
+use wk_base::time::Timestamp;
+use wk_cluster::object;
+use wk_plan::{
+    Children, Plan, deployment, endpointslice, events, garbage, namespaces, podgc, replicaset, scheduler, voters,
+};
+use wk_store::View;
+
+use crate::work::Desk;
+
+/// All objects of a kind.
+pub(crate) fn list(view: &View, kind: &Kind) -> Vec<Arc<Object>> {
+    view.list(kind.collection(), "").map(|stored| object(&stored)).collect()
+}
+
+/// As planners take them.
+pub(crate) fn borrowed(objects: &[Arc<Object>]) -> Vec<&Object> {
+    objects.iter().map(Arc::as_ref).collect()
+}
+
+/// Objects of every kind that `wanted` asks for.
+fn all_of(view: &View, wanted: impl Fn(&Kind) -> bool) -> Vec<(&'static Kind, Arc<Object>)> {
+    let kinds = kinds().iter().copied().filter(|kind| wanted(kind));
+    kinds.flat_map(|kind| list(view, kind).into_iter().map(move |object| (kind, object))).collect()
+}
+
+pub(crate) fn deployments(desk: &Desk, now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let deployments = list(&view, &kinds::DEPLOYMENT);
+    if deployments.is_empty() {
+        return Plan::default();
+    }
+    let (sets, pods) = (list(&view, &kinds::REPLICASET), list(&view, &kinds::POD));
+    let of_deployments = Children::of(sets.iter().map(Arc::as_ref));
+    let of_sets = Children::of(pods.iter().map(Arc::as_ref));
+    let mut taken: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for set in &sets {
+        taken.entry(set.namespace()).or_default().insert(set.name());
+    }
+    let none = BTreeSet::new();
+    let mut plan = Plan::default();
+    for deployment in &deployments {
+        let replicasets = of_deployments.owned_by(deployment);
+        let pods: Vec<&Object> =
+            replicasets.iter().flat_map(|set| of_sets.owned_by(set).iter().copied()).collect();
+        plan.extend(deployment::plan(
+            &deployment::Input {
+                deployment,
+                replicasets,
+                orphans: of_deployments.orphans_beside(deployment),
+                taken: taken.get(deployment.namespace()).unwrap_or(&none),
+                pods: &pods,
+            },
+            now,
+        ));
+    }
+    plan
+}
+
+pub(crate) fn replicasets(desk: &Desk, now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let (sets, pods) = (list(&view, &kinds::REPLICASET), list(&view, &kinds::POD));
+    let children = Children::of(pods.iter().map(Arc::as_ref));
+    let mut plan = Plan::default();
+    for set in &sets {
+        let (pods, orphans) = (children.owned_by(set), children.orphans_beside(set));
+        plan.extend(replicaset::plan(&replicaset::Input { replicaset: set, pods, orphans }, now));
+    }
+    plan
+}
+
+pub(crate) fn endpointslices(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let services = list(&view, &kinds::SERVICE);
+    let (pods, slices) = (list(&view, &kinds::POD), list(&view, &kinds::ENDPOINTSLICE));
+    let mut pods_of: BTreeMap<&str, Vec<&Object>> = BTreeMap::new();
+    for pod in &pods {
+        pods_of.entry(pod.namespace()).or_default().push(pod);
+    }
+    let mut slices_of: BTreeMap<(&str, &str), Vec<&Object>> = BTreeMap::new();
+    for slice in &slices {
+        if let Some(service) = slice.label(endpointslice::SERVICE_LABEL) {
+            slices_of.entry((slice.namespace(), service)).or_default().push(slice);
+        }
+    }
+    let mut plan = Plan::default();
+    for service in &services {
+        let pods = pods_of.get(service.namespace()).map(Vec::as_slice).unwrap_or_default();
+        let slices = slices_of.get(&(service.namespace(), service.name())).map(Vec::as_slice).unwrap_or_default();
+        plan.extend(endpointslice::plan(&endpointslice::Input { service, pods, slices }));
+    }
+    plan
+}
+
+pub(crate) fn schedule(desk: &Desk, now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let (pods, nodes) = (list(&view, &kinds::POD), list(&view, &kinds::NODE));
+    scheduler::plan(&scheduler::Input { pods: &borrowed(&pods), nodes: &borrowed(&nodes) }, now)
+}
+
+pub(crate) fn pod_garbage(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let (pods, nodes) = (list(&view, &kinds::POD), list(&view, &kinds::NODE));
+    podgc::plan(&podgc::Input { pods: &borrowed(&pods), nodes: &borrowed(&nodes) })
+}
+
+pub(crate) fn garbage(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    // Events own nothing and nothing owns them.
+    let objects = all_of(&view, |kind| *kind != kinds::EVENT);
+    let objects: Vec<_> = objects.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
+    garbage::plan(&garbage::Input { objects: &objects })
+}
+
+pub(crate) fn namespaces(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let mut plan = Plan::default();
+    for namespace in list(&view, &kinds::NAMESPACE).iter().filter(|namespace| namespace.is_deleting()) {
+        let prefix = format!("{}/", namespace.name());
+        let content: Vec<(&'static Kind, Arc<Object>)> = kinds()
+            .iter()
+            .copied()
+            .filter(|kind| kind.is_namespaced())
+            .flat_map(|kind| view.list(kind.collection(), &prefix).map(move |stored| (kind, object(&stored))))
+            .collect();
+        let content: Vec<_> = content.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
+        plan.extend(namespaces::plan(&namespaces::Input { namespace, content: &content }));
+    }
+    plan
+}
+
+pub(crate) fn old_events(desk: &Desk, now: Timestamp) -> Plan {
+    let events = list(&desk.cluster.store().view(), &kinds::EVENT);
+    events::plan(&events::Input { events: &borrowed(&events) }, now)
+}
+
+pub(crate) fn voters(desk: &Desk, _now: Timestamp) -> Plan {
+    let status = desk.cluster.store().status().borrow().clone();
+    let numbers = |members: &BTreeSet<wk_store::MemberId>| members.iter().map(|member| member.0).collect();
+    let mut active: BTreeSet<u64> = numbers(&status.active);
+    active.insert(status.member.0);
+    voters::plan(&voters::Input {
+        voters: numbers(&status.voters),
+        learners: numbers(&status.learners),
+        lag: status.lag.iter().map(|(member, lag)| (member.0, *lag)).collect(),
+        active,
+        // This shell waits for its own change, and the store answers `Busy` to it during anybody else's.
+        changing: false,
+    })
+}

@@ -1,0 +1,103 @@
+//! The controllers' shells: gather facts from the local copy, ask `wk-plan`, carry its orders out.
+//!
+//! Not here: decisions (`wk-plan`), verbs (`wk-cluster`). Start at [`Controllers::run`]; the table of shells is in
+//! `shells.rs`, the one loop that they all run in `work.rs`.
+//!
+//! **Guarantees.** Shells run only while this peer leads, and stop where they wait when it no longer does. Each is
+//! woken *that* something changed and never told *what*: after a restart, a lost message or a change of leader the same
+//! code does the same work.
+//!
+//! **Assumptions.** Two leaders may overlap for a moment, each on old news. Orders name the uid and version they rely
+//! on, so the store refuses what no longer holds; a pod too many, made by both, is removed by the next look.
+
+mod bind;
+mod execute;
+mod gather;
+mod heartbeats;
+mod held;
+mod recorder;
+mod shells;
+mod wake;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use wk_base::backoff::Backoff;
+use wk_base::tasks::Tasks;
+use wk_base::time::Clock;
+use wk_cluster::Cluster;
+
+pub use heartbeats::Heartbeats;
+
+use recorder::Recorder;
+use wake::Wakes;
+use work::Desk;
+
+/// All controllers of the cluster.
+#[derive(Debug)]
+pub struct Controllers;
+
+impl Controllers {
+    /// Runs them in `tasks`, whenever and as long as `is_leader` says that this peer leads.
+    pub fn run(
+        cluster: Cluster,
+        clock: Arc<dyn Clock>,
+        heartbeats: Arc<Heartbeats>,
+        is_leader: watch::Receiver<bool>,
+        tasks: &Tasks,
+    ) {
+        tasks.spawn_until_stop("controllers", supervise(cluster, clock, heartbeats, is_leader));
+    }
+}
+
+async fn supervise(
+    cluster: Cluster,
+    clock: Arc<dyn Clock>,
+    heartbeats: Arc<Heartbeats>,
+    mut is_leader: watch::Receiver<bool>,
+) {
+    // A shell that panics is a bug that may come back at once: restarts get slower.
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+    while is_leader.wait_for(|leads| *leads).await.is_ok() {
+        tracing::info!("this peer leads: controllers start");
+        let mut shells = start(&cluster, &clock, &heartbeats);
+        let deposed = async { drop(is_leader.wait_for(|leads| !*leads).await) };
+        tokio::select! {
+            () = deposed => {
+                shells.shutdown().await;
+                tracing::info!("this peer no longer leads: controllers have stopped");
+                backoff.reset();
+            }
+            ended = shells.join_next() => {
+                shells.shutdown().await;
+                tracing::error!(?ended, "a controller ended; all of them start anew");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+        }
+    }
+}
+
+/// One leadership: every shell, what wakes them, and the recorder of their events.
+fn start(cluster: &Cluster, clock: &Arc<dyn Clock>, heartbeats: &Arc<Heartbeats>) -> JoinSet<()> {
+    let mut set = JoinSet::new();
+    let (recorder, recording) = Recorder::new(cluster.clone());
+    set.spawn(recording);
+    let mut wakes = Wakes::default();
+    for shell in shells::all() {
+        let wake = wakes.subscribe(&shell.reads);
+        let desk = Desk {
+            cluster: cluster.clone(),
+            clock: Arc::clone(clock),
+            heartbeats: Arc::clone(heartbeats),
+            recorder: recorder.clone(),
+        };
+        set.spawn(work::work(shell, desk, wake));
+    }
+    for (kind, subscribers) in wakes.into_kinds() {
+        set.spawn(wake::follow(cluster.store().clone(), kind, subscribers));
+    }
+    set
+}

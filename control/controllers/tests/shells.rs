@@ -1,0 +1,232 @@
+//! The shells over a real store of one peer, with nodes that only pretend.
+
+mod lab;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lab::{Lab, condition, deployment, is_ready};
+use serde_json::json;
+use wk_api::kinds;
+use wk_api::strategy::DeleteOptions;
+
+fn is_available(lab: &Lab, replicas: i64) -> bool {
+    let deployments = lab.list(&kinds::DEPLOYMENT);
+    deployments.first().is_some_and(|web| {
+        let count = |field: &str| web.int(&format!("/status/{field}")) == Some(replicas);
+        web.int("/status/observedGeneration") == Some(web.generation())
+            && ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"].iter().all(|field| count(field))
+            && condition(web, "Progressing").is_some_and(|progress| progress["reason"] == "NewReplicaSetAvailable")
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deployment_of_three_becomes_available_on_three_nodes_behind_one_service() {
+    let lab = Lab::start(&["n1", "n2", "n3"]).await;
+    let service = json!({
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]},
+    });
+    lab.create(&kinds::SERVICE, service).await;
+    lab.create(&kinds::DEPLOYMENT, deployment("web", 3, "web:1")).await;
+    lab.until("available", |lab| is_available(lab, 3)).await;
+
+    let pods = lab.ready_pods();
+    let nodes: BTreeSet<&str> = pods.iter().map(|pod| pod.text("/spec/nodeName")).collect();
+    assert_eq!(nodes, BTreeSet::from(["n1", "n2", "n3"]));
+    let web = lab.list(&kinds::DEPLOYMENT)[0].clone();
+    assert_eq!(web.annotation("deployment.kubernetes.io/revision"), Some("1"));
+    assert_eq!(condition(&web, "Available").expect("condition")["status"], "True");
+    for pod in &pods {
+        assert!(pod.name().starts_with(lab.list(&kinds::REPLICASET)[0].name()));
+        assert_eq!(condition(pod, "PodScheduled").expect("condition")["status"], "True");
+    }
+    lab.until("three ready endpoints", |lab| {
+        let slices = lab.list(&kinds::ENDPOINTSLICE);
+        let endpoints = slices.iter().flat_map(|slice| slice.items("/endpoints"));
+        endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).count() == 3
+    })
+    .await;
+    lab.until("nodes have address ranges", |lab| {
+        let ranges: BTreeSet<String> =
+            lab.list(&kinds::NODE).iter().map(|node| node.text("/spec/podCIDR").to_owned()).collect();
+        ranges == ["10.128.0.0/18", "10.128.64.0/18", "10.128.128.0/18"].map(str::to_owned).into()
+    })
+    .await;
+    lab.until("events", |lab| {
+        let events = lab.list(&kinds::EVENT);
+        let count = |reason: &str| events.iter().filter(|event| event.text("/reason") == reason).count();
+        [count("Scheduled"), count("SuccessfulCreate"), count("ScalingReplicaSet")] == [3, 3, 1]
+    })
+    .await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_pods_are_bound_promptly_and_evenly() {
+    let lab = Lab::start(&["n1", "n2"]).await;
+    lab.create(&kinds::DEPLOYMENT, deployment("web", 50, "web:1")).await;
+    let start = std::time::Instant::now();
+    let bound = |lab: &Lab| lab.list(&kinds::POD).iter().filter(|pod| !pod.text("/spec/nodeName").is_empty()).count();
+    lab.until("all bound", |lab| bound(lab) == 50).await;
+    eprintln!("BOUND {:?}", start.elapsed());
+    lab.until("available", |lab| is_available(lab, 50)).await;
+    eprintln!("AVAILABLE {:?}", start.elapsed());
+    let on_first = lab.list(&kinds::POD).iter().filter(|pod| pod.text("/spec/nodeName") == "n1").count();
+    assert_eq!(on_first, 25);
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scaling_down_removes_pods_and_up_brings_them_back() {
+    let lab = Lab::start(&["n1", "n2"]).await;
+    lab.create(&kinds::DEPLOYMENT, deployment("web", 5, "web:1")).await;
+    lab.until("five", |lab| is_available(lab, 5)).await;
+    lab.change(&kinds::DEPLOYMENT, "web", "/spec/replicas", json!(2)).await;
+    lab.until("two", |lab| is_available(lab, 2) && lab.list(&kinds::POD).len() == 2).await;
+    let nodes: BTreeSet<String> =
+        lab.list(&kinds::POD).iter().map(|pod| pod.text("/spec/nodeName").to_owned()).collect();
+    assert_eq!(nodes.len(), 2, "what is left stays spread");
+    lab.change(&kinds::DEPLOYMENT, "web", "/spec/replicas", json!(4)).await;
+    lab.until("four", |lab| is_available(lab, 4)).await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rolling_update_never_has_fewer_ready_pods_than_allowed() {
+    let lab = Arc::new(Lab::start(&["n1", "n2"]).await);
+    lab.create(&kinds::DEPLOYMENT, deployment("web", 3, "web:1")).await;
+    lab.until("first version", |lab| is_available(lab, 3)).await;
+
+    let revision = lab.cluster.store().view().revision();
+    let mut watch = lab.cluster.watch(&kinds::POD, None, revision).expect("watch");
+    let broken = Arc::new(AtomicBool::new(false));
+    let observer = tokio::spawn({
+        let (lab, broken) = (lab.clone(), broken.clone());
+        async move {
+            while watch.next().await.is_ok() {
+                let pods = lab.list(&kinds::POD);
+                let active = pods.iter().filter(|pod| !pod.is_deleting());
+                let ready = active.clone().filter(|pod| is_ready(pod)).count();
+                if ready < 3 || active.count() > 4 {
+                    broken.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    });
+    lab.change(&kinds::DEPLOYMENT, "web", "/spec/template/spec/containers/0/image", json!("web:2")).await;
+    lab.until("second version", |lab| {
+        let images: BTreeSet<String> = lab
+            .ready_pods()
+            .iter()
+            .map(|pod| pod.text("/spec/containers/0/image").to_owned())
+            .collect();
+        is_available(lab, 3) && images == BTreeSet::from(["web:2".to_owned()]) && lab.list(&kinds::POD).len() == 3
+    })
+    .await;
+    observer.abort();
+    let _ = observer.await;
+    assert!(!broken.load(Ordering::Relaxed), "a view had fewer than 3 ready pods, or more than 4");
+    assert_eq!(lab.list(&kinds::REPLICASET).len(), 2, "the old set is kept for an undo");
+    let web = lab.list(&kinds::DEPLOYMENT)[0].clone();
+    assert_eq!(web.annotation("deployment.kubernetes.io/revision"), Some("2"));
+    Arc::into_inner(lab).expect("the observer has ended").stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_a_deployment_removes_its_replicasets_and_pods() {
+    for propagation in ["Background", "Foreground"] {
+        let lab = Lab::start(&["n1"]).await;
+        lab.create(&kinds::DEPLOYMENT, deployment("web", 3, "web:1")).await;
+        lab.until("available", |lab| is_available(lab, 3)).await;
+        let options = DeleteOptions::parse(&json!({"propagationPolicy": propagation})).expect("options");
+        lab.cluster.delete(&kinds::DEPLOYMENT, Some("default"), "web", &options).await.expect("delete");
+        lab.until("everything is gone", |lab| {
+            [&kinds::DEPLOYMENT, &kinds::REPLICASET, &kinds::POD].iter().all(|kind| lab.list(kind).is_empty())
+        })
+        .await;
+        lab.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_a_silent_node_are_replaced_elsewhere() {
+    let lab = Lab::start(&["n1", "n2", "n3"]).await;
+    lab.create(&kinds::DEPLOYMENT, deployment("web", 3, "web:1")).await;
+    lab.until("available", |lab| is_available(lab, 3)).await;
+    lab.dead.send_replace(BTreeSet::from(["n3".to_owned()]));
+    let ready_node = |lab: &Lab, name: &str| {
+        let nodes = lab.list(&kinds::NODE);
+        let node = nodes.iter().find(|node| node.name() == name).expect("node").clone();
+        condition(&node, "Ready").expect("condition")["status"] == "True"
+    };
+    lab.until("replaced", |lab| {
+        lab.pass_time();
+        let ready = lab.ready_pods();
+        ready.len() == 3 && ready.iter().all(|pod| pod.text("/spec/nodeName") != "n3")
+    })
+    .await;
+    assert!(!ready_node(&lab, "n3") && ready_node(&lab, "n1") && ready_node(&lab, "n2"));
+    assert!(lab.list(&kinds::POD).iter().any(|pod| pod.is_deleting() && pod.text("/spec/nodeName") == "n3"));
+
+    lab.dead.send_replace(BTreeSet::new());
+    lab.until("back", |lab| {
+        lab.pass_time();
+        ready_node(lab, "n3")
+    })
+    .await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_a_namespace_takes_its_content_along() {
+    let lab = Lab::start(&["n1"]).await;
+    lab.cluster.create(&kinds::NAMESPACE, None, json!({"metadata": {"name": "shop"}})).await.expect("create");
+    let web = deployment("web", 2, "web:1");
+    lab.cluster.create(&kinds::DEPLOYMENT, Some("shop"), web).await.expect("create");
+    lab.until("available", |lab| is_available(lab, 2)).await;
+    lab.cluster.delete(&kinds::NAMESPACE, None, "shop", &DeleteOptions::default()).await.expect("delete");
+    lab.until("gone", |lab| lab.list(&kinds::NAMESPACE).iter().all(|namespace| namespace.name() != "shop")).await;
+    assert!(lab.list(&kinds::POD).is_empty() && lab.list(&kinds::DEPLOYMENT).is_empty());
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pod_that_fits_nowhere_says_why_and_runs_when_it_fits() {
+    let lab = Lab::start(&["n1"]).await;
+    let big = json!({"metadata": {"name": "big"}, "spec": {"containers": [
+        {"name": "c", "image": "i", "resources": {"requests": {"memory": "3Gi"}}}]}});
+    lab.create(&kinds::POD, big.clone()).await;
+    lab.until("first runs", |lab| lab.ready_pods().len() == 1).await;
+    let mut second = big;
+    second["metadata"]["name"] = "second".into();
+    lab.create(&kinds::POD, second).await;
+    lab.until("condition and event", |lab| {
+        let pods = lab.list(&kinds::POD);
+        let said = pods.iter().find(|pod| pod.name() == "second").and_then(|pod| condition(pod, "PodScheduled"));
+        said.is_some_and(|said| {
+            said["reason"] == "Unschedulable" && said["message"] == "0/1 nodes are available: 1 Insufficient memory."
+        }) && lab.list(&kinds::EVENT).iter().any(|event| event.text("/reason") == "FailedScheduling")
+    })
+    .await;
+    let options = DeleteOptions::default();
+    lab.cluster.delete(&kinds::POD, Some("default"), "big", &options).await.expect("delete");
+    lab.until("second runs", |lab| lab.ready_pods().iter().any(|pod| pod.name() == "second")).await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_does_not_lead_leaves_everything_alone() {
+    let lab = Lab::idle(&["n1"]).await;
+    lab.create(&kinds::DEPLOYMENT, deployment("web", 1, "web:1")).await;
+    let before = lab.cluster.store().read().await.expect("read").revision();
+    lab.leads.send_replace(true);
+    lab.until("available", |lab| is_available(lab, 1)).await;
+    let first = lab.list(&kinds::REPLICASET)[0].clone();
+    assert!(first.resource_version().parse::<u64>().expect("version") > before.0, "made after it led");
+
+    lab.leads.send_replace(false);
+    lab.until("the receiver has seen it", |lab| !*lab.leads.borrow()).await;
+    lab.stop().await;
+}

@@ -1,0 +1,160 @@
+//! Objects whose owners are gone go too; owners that wait for their dependents, or that must leave them behind, are let go
+//! when that is done.
+//!
+//! The rules are those of Kubernetes' garbage collector, decided on one consistent view of all objects in place of its
+//! graph of guesses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use wk_api::strategy::Propagation;
+use wk_api::{Kind, Object};
+
+use crate::order::{Order, Plan, Target};
+use crate::read;
+
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+/// What the decision is made from.
+pub struct Input<'a> {
+    /// All objects of all kinds that can own or be owned, from one view: an owner that is missing here is gone.
+    pub objects: &'a [(&'static Kind, &'a Object)],
+}
+
+struct Facts<'a> {
+    by_uid: BTreeMap<&'a str, &'a Object>,
+    /// Uids that some object names as its owner.
+    parents: BTreeSet<&'a str>,
+}
+
+/// Where an owner stands, from the point of view of what it owns.
+#[derive(PartialEq)]
+enum Owner {
+    /// It stays, or it goes and its dependents follow later.
+    Solid,
+    /// It waits for its dependents to go first.
+    Waiting,
+    /// It is gone.
+    Gone,
+}
+
+/// Deletes what has lost all its owners, and lets go of owners that are done.
+pub fn plan(input: &Input<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let by_uid: BTreeMap<&str, &Object> = input.objects.iter().map(|(_, object)| (object.uid(), *object)).collect();
+    // Owners by uid whose dependents still have to go, or to be let go of.
+    let mut held: BTreeSet<&str> = BTreeSet::new();
+    let references = input.objects.iter().flat_map(|(_, object)| object.items("/metadata/ownerReferences"));
+    let facts = Facts { by_uid, parents: references.map(|owner| read::text(owner, "uid")).collect() };
+    for (kind, object) in input.objects {
+        let owners = object.items("/metadata/ownerReferences");
+        if owners.is_empty() {
+            continue;
+        }
+        for owner in owners {
+            hold(owner, &facts, &mut held);
+        }
+        dependent(kind, object, owners, &facts, &mut plan);
+    }
+    for (kind, object) in input.objects.iter().filter(|(_, object)| object.is_deleting()) {
+        release(kind, object, &held, &mut plan);
+    }
+    plan
+}
+
+fn hold<'a>(owner: &'a Value, facts: &Facts<'a>, held: &mut BTreeSet<&'a str>) {
+    let uid = read::text(owner, "uid");
+    let Some(object) = facts.by_uid.get(uid).filter(|object| object.is_deleting()) else { return };
+    let blocks = owner.get("blockOwnerDeletion") == Some(&Value::Bool(true));
+    if has_finalizer(object, ORPHAN) || blocks && has_finalizer(object, FOREGROUND) {
+        held.insert(uid);
+    }
+}
+
+fn has_finalizer(object: &Object, finalizer: &str) -> bool {
+    object.items("/metadata/finalizers").iter().any(|value| value == finalizer)
+}
+
+/// What becomes of an object with owners.
+fn dependent(
+    kind: &'static Kind,
+    object: &Object,
+    owners: &[Value],
+    facts: &Facts<'_>,
+    plan: &mut Plan,
+) {
+    let orphaning = |owner: &Value| {
+        let owner = facts.by_uid.get(read::text(owner, "uid"));
+        owner.is_some_and(|owner| owner.is_deleting() && has_finalizer(owner, ORPHAN))
+    };
+    if owners.iter().any(orphaning) {
+        plan.say(format!("{}: left behind by its owner", object.name()));
+        plan.orders.push(keep_owners(kind, object, owners.iter().filter(|owner| !orphaning(owner))));
+        return;
+    }
+    if object.is_deleting() {
+        return;
+    }
+    let stand: Vec<Owner> = owners.iter().map(|owner| standing(owner, &facts.by_uid)).collect();
+    if stand.iter().all(|owner| *owner == Owner::Solid) {
+        return;
+    }
+    if stand.contains(&Owner::Solid) {
+        // Another owner keeps it; those that are gone or going are forgotten so that they need not wait.
+        plan.say(format!("{}: has an owner left", object.name()));
+        let solid = owners.iter().zip(&stand).filter(|(_, stand)| **stand == Owner::Solid);
+        plan.orders.push(keep_owners(kind, object, solid.map(|(owner, _)| owner)));
+        return;
+    }
+    let waiting = stand.contains(&Owner::Waiting);
+    let why = if waiting { "its owner waits for it to go" } else { "its owner is gone" };
+    plan.say(format!("{}: {why}", object.name()));
+    let propagation = if waiting && facts.parents.contains(object.uid()) { Propagation::Foreground } else { own_propagation(object) };
+    plan.orders.push(Order::Delete {
+        target: Target::version(kind, object),
+        grace_period_seconds: None,
+        propagation: Some(propagation),
+    });
+}
+
+fn own_propagation(object: &Object) -> Propagation {
+    match object {
+        object if has_finalizer(object, ORPHAN) => Propagation::Orphan,
+        object if has_finalizer(object, FOREGROUND) => Propagation::Foreground,
+        _ => Propagation::Background,
+    }
+}
+
+fn standing(owner: &Value, by_uid: &BTreeMap<&str, &Object>) -> Owner {
+    match by_uid.get(read::text(owner, "uid")) {
+        Some(object) if object.is_deleting() && has_finalizer(object, FOREGROUND) => Owner::Waiting,
+        Some(_) => Owner::Solid,
+        None => match Kind::by_kind(read::text(owner, "apiVersion"), read::text(owner, "kind")) {
+            Some(_) => Owner::Gone,
+            // Nobody here would know whether it is gone.
+            None => Owner::Solid,
+        },
+    }
+}
+
+fn keep_owners<'a>(kind: &'static Kind, object: &Object, owners: impl Iterator<Item = &'a Value>) -> Order {
+    let owners: Vec<&Value> = owners.collect();
+    Order::Update { target: Target::version(kind, object), change: json!({"metadata": {"ownerReferences": owners}}) }
+}
+
+/// Takes the garbage collector's finalizer off a deleted owner that nothing holds any more.
+fn release(kind: &'static Kind, object: &Object, held: &BTreeSet<&str>, plan: &mut Plan) {
+    let ours = |finalizer: &&Value| [FOREGROUND, ORPHAN].iter().any(|name| *finalizer == name);
+    let finalizers = object.items("/metadata/finalizers");
+    if !finalizers.iter().any(|finalizer| ours(&finalizer)) {
+        return;
+    }
+    if held.contains(object.uid()) {
+        plan.say(format!("{}: waits for what it owns", object.name()));
+        return;
+    }
+    let left: Vec<&Value> = finalizers.iter().filter(|finalizer| !ours(finalizer)).collect();
+    let change = json!({"metadata": {"finalizers": left}});
+    plan.orders.push(Order::Update { target: Target::version(kind, object), change });
+}

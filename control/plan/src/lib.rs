@@ -1,0 +1,36 @@
+//! Every decision of the control plane as a pure function: borrowed facts in, a [`Plan`] of orders out.
+//!
+//! Not here: clock, dice, I/O, unordered maps, and the store. The same facts at the same time give the same plan on
+//! every machine; `wk-controllers` gathers the facts and carries the orders out. Start with [`Plan`], then any planner,
+//! [`replicaset`] being the plainest.
+//!
+//! ```
+//! use wk_api::Object;
+//! use wk_plan::podgc;
+//!
+//! let pod = Object(serde_json::json!({
+//!     "metadata": {"name": "web-1", "namespace": "default", "uid": "u1", "resourceVersion": "7"},
+//!     "spec": {"nodeName": "gone"},
+//! }));
+//! let plan = podgc::plan(&podgc::Input { pods: &[&pod], nodes: &[] });
+//! assert!(plan.to_string().starts_with("delete pods default/web-1"));
+//! ```
+
+mod conditions;
+pub mod deployment;
+pub mod endpointslice;
+pub mod events;
+pub mod garbage;
+pub mod namespaces;
+pub mod nodes;
+mod order;
+mod owned;
+mod pod;
+pub mod podgc;
+mod read;
+pub mod replicaset;
+pub mod scheduler;
+pub mod voters;
+
+pub use order::{Event, EventType, Order, Plan, Target};
+pub use owned::Children;

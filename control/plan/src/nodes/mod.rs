@@ -1,0 +1,149 @@
+//! Nodes: alive or silent, what becomes of the pods of silent ones, and which addresses a node's pods get.
+//!
+//! The facts are heartbeats that this leader heard itself. Silence is judged only over a time in which it could hear
+//! ([`Input::hearing_since`]), and when most nodes fall silent at once it is taken for the leader's own deafness:
+//! nothing is evicted then.
+
+mod cidr;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use wk_api::{Object, kinds};
+use wk_base::time::Timestamp;
+
+use crate::conditions::{self, Condition};
+use crate::order::{Event, EventType, Order, Plan, Target};
+use crate::{pod, read};
+
+/// Silence after which a node counts as not ready. Nodes beat once a second, so three beats in a row were lost.
+pub const SILENT_AFTER: SignedDuration = SignedDuration::from_secs(4);
+
+/// Silence after which the pods of a node are given to others. A second more than [`SILENT_AFTER`], so that whoever
+/// watches conditions has stopped using them before replacements start.
+pub const EVICT_AFTER: SignedDuration = SignedDuration::from_secs(5);
+
+const COMPONENT: &str = "node-controller";
+const UNKNOWN_REASON: &str = "NodeStatusUnknown";
+
+/// What the decision is made from.
+pub struct Input<'a> {
+    /// All nodes.
+    pub nodes: &'a [&'a Object],
+    /// All pods.
+    pub pods: &'a [&'a Object],
+    /// When this leader last heard from each node, by name.
+    pub heard: &'a BTreeMap<String, Timestamp>,
+    /// Since when this leader hears: it took over then, or woke from a pause. Every node has a full grace from here.
+    pub hearing_since: Timestamp,
+}
+
+/// Readiness, eviction and address ranges of all nodes.
+pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    let mut silent: BTreeMap<&str, SignedDuration> = BTreeMap::new();
+    for node in input.nodes {
+        let heard = input.heard.get(node.name()).copied();
+        let quiet = now.duration_since(last_sign(node, heard, input.hearing_since));
+        if quiet >= SILENT_AFTER {
+            silent.insert(node.name(), quiet);
+        } else {
+            plan.due_by(now.saturating_add(SILENT_AFTER - quiet).unwrap_or(Timestamp::MAX));
+        }
+        readiness(node, heard, quiet, &mut plan, now);
+    }
+    if silent.len() * 2 > input.nodes.len() {
+        plan.say(format!(
+            "{} of {} nodes are silent at once: that may be this leader's own network, so no pod is evicted",
+            silent.len(),
+            input.nodes.len()
+        ));
+    } else {
+        evict(input.pods, &silent, &mut plan, now);
+    }
+    plan.extend(cidr::plan(input.nodes));
+    plan
+}
+
+fn last_sign(node: &Object, heard: Option<Timestamp>, hearing_since: Timestamp) -> Timestamp {
+    let heard = heard.unwrap_or(Timestamp::UNIX_EPOCH);
+    heard.max(hearing_since).max(read::created(node))
+}
+
+/// Ready turns Unknown when a node falls silent, and True again when it was that and the node is heard.
+fn readiness(node: &Object, heard: Option<Timestamp>, quiet: SignedDuration, plan: &mut Plan, now: Timestamp) {
+    let ready = conditions::find(node, "Ready");
+    let status = ready.map_or("", |ready| read::text(ready, "status"));
+    let reason = ready.map_or("", |ready| read::text(ready, "reason"));
+    let is_silent = quiet >= SILENT_AFTER;
+    let turned_silent = is_silent && (status == "True" || ready.is_none());
+    let (status, reason, message) = if turned_silent {
+        plan.say(format!("{}: silent for {:.1} s", node.name(), quiet.as_secs_f64()));
+        ("Unknown", UNKNOWN_REASON, "The node's heartbeats stopped.")
+    } else if !is_silent && heard.is_some() && status == "Unknown" && reason == UNKNOWN_REASON {
+        plan.say(format!("{}: heard again", node.name()));
+        ("True", "NodeReady", "The node's heartbeats arrive.")
+    } else {
+        return;
+    };
+    let wanted = Condition { kind: "Ready", status, reason, message: message.to_owned() };
+    plan.orders.push(set_condition(Target::version(&kinds::NODE, node), node, &wanted, now));
+    if turned_silent {
+        plan.orders.push(Order::Event(Event {
+            regarding: Target::incarnation(&kinds::NODE, node),
+            kind: EventType::Normal,
+            reason: "NodeNotReady",
+            message: format!("Node {} status is now: NodeNotReady", node.name()),
+            component: COMPONENT,
+        }));
+    }
+}
+
+fn set_condition(target: Target, object: &Object, wanted: &Condition, now: Timestamp) -> Order {
+    let mut list = object.items("/status/conditions").to_vec();
+    conditions::set(&mut list, wanted, None, now);
+    Order::Status { target, change: json!({"status": {"conditions": list}}) }
+}
+
+/// Pods of silent nodes stop counting as ready, and a little later make room for replacements.
+fn evict(pods: &[&Object], silent: &BTreeMap<&str, SignedDuration>, plan: &mut Plan, now: Timestamp) {
+    let mut waiting: BTreeSet<&str> = BTreeSet::new();
+    for pod in pods.iter().filter(|pod| !pod::is_finished(pod)) {
+        let Some((name, quiet)) = silent.get_key_value(pod::node(pod)) else { continue };
+        if pod::is_ready(pod) {
+            plan.orders.push(not_ready(pod, name, now));
+        } else if *quiet >= EVICT_AFTER && !pod.is_deleting() {
+            plan.say(format!("{}/{}: leaves silent node {name}", pod.namespace(), pod.name()));
+            plan.orders.push(Order::Delete {
+                target: Target::version(&kinds::POD, pod),
+                grace_period_seconds: None,
+                propagation: None,
+            });
+            plan.orders.push(Order::Event(Event {
+                regarding: Target::incarnation(&kinds::POD, pod),
+                kind: EventType::Warning,
+                reason: "NodeNotReady",
+                message: format!("Node {name} has been silent for {:.0} s; the pod is replaced", quiet.as_secs_f64()),
+                component: COMPONENT,
+            }));
+        } else if !pod.is_deleting() {
+            waiting.insert(name);
+        }
+    }
+    let ends = waiting.iter().filter_map(|name| silent.get(name)).map(|quiet| EVICT_AFTER - *quiet);
+    if let Some(left) = ends.min() {
+        plan.due_by(now.saturating_add(left.max(SignedDuration::ZERO)).unwrap_or(Timestamp::MAX));
+    }
+}
+
+fn not_ready(pod: &Object, node: &str, now: Timestamp) -> Order {
+    let message = format!("node {node} is silent");
+    let wanted = |kind| Condition { kind, status: "False", reason: "NodeNotReady", message: message.clone() };
+    let mut list: Vec<Value> = pod.items("/status/conditions").to_vec();
+    for kind in ["Ready", "ContainersReady"] {
+        conditions::set(&mut list, &wanted(kind), None, now);
+    }
+    let target = Target::version(&kinds::POD, pod);
+    Order::Status { target, change: json!({"status": {"conditions": list}}) }
+}

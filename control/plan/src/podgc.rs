@@ -1,0 +1,54 @@
+//! Pods that nobody else would remove: those of nodes that are gone, those that ended before they had a node, and old
+//! finished ones.
+
+use std::collections::BTreeSet;
+
+use wk_api::{Object, kinds};
+
+use crate::order::{Order, Plan, Target};
+use crate::{pod, read};
+
+/// Finished pods kept for whoever wants to read their end. Kubernetes keeps 12,500; a quarter of that is still far more
+/// than anybody reads, and costs about 10 MiB at every peer.
+const FINISHED_MAX: usize = 3000;
+
+/// What the decision is made from.
+///
+/// **Assumption.** The nodes are at least as new as the pods: a pod's node was there when the pod was bound.
+pub struct Input<'a> {
+    /// All pods.
+    pub pods: &'a [&'a Object],
+    /// All nodes.
+    pub nodes: &'a [&'a Object],
+}
+
+/// Deletes what is left over.
+pub fn plan(input: &Input<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let nodes: BTreeSet<&str> = input.nodes.iter().map(|node| node.name()).collect();
+    let mut finished = Vec::new();
+    for pod in input.pods {
+        let node = pod::node(pod);
+        if !node.is_empty() && !nodes.contains(node) {
+            plan.say(format!("{}/{}: its node {node} is gone", pod.namespace(), pod.name()));
+            plan.orders.push(remove(pod));
+        } else if node.is_empty() && pod.is_deleting() {
+            plan.say(format!("{}/{}: ended before it had a node", pod.namespace(), pod.name()));
+            plan.orders.push(remove(pod));
+        } else if pod::is_finished(pod) && !pod.is_deleting() {
+            finished.push(*pod);
+        }
+    }
+    if finished.len() > FINISHED_MAX {
+        let surplus = finished.len() - FINISHED_MAX;
+        plan.say(format!("{} pods have finished, {FINISHED_MAX} are kept", finished.len()));
+        finished.sort_by_key(|pod| (read::created(pod), pod.namespace(), pod.name()));
+        plan.orders.extend(finished.into_iter().take(surplus).map(remove));
+    }
+    plan
+}
+
+fn remove(pod: &Object) -> Order {
+    // Any version: nothing that a status could still say would save it.
+    Order::Delete { target: Target::incarnation(&kinds::POD, pod), grace_period_seconds: Some(0), propagation: None }
+}

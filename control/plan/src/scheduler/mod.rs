@@ -1,0 +1,182 @@
+//! The scheduler: which node each waiting pod runs on.
+//!
+//! All waiting pods are planned on one snapshot, one after the other, each counted at once. Here: the order and the
+//! choice; [`resources`] counts what is asked for and what there is, [`filter`] says why a node will not do.
+//!
+//! Not here: moving pods that run, preemption, affinity between pods.
+
+mod filter;
+mod resources;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use wk_api::{Object, kinds};
+use wk_base::time::Timestamp;
+
+use crate::conditions::{self, Condition};
+use crate::order::{Event, EventType, Order, Plan, Target};
+use crate::{owned, pod, read};
+use resources::Amounts;
+
+/// The name by which pods ask for this scheduler.
+const SCHEDULER_NAME: &str = "default-scheduler";
+
+/// Pods bound by one plan. What is left is planned when these are bound, on newer news.
+const BINDS_MAX: usize = 500;
+
+/// What the decision is made from.
+pub struct Input<'a> {
+    /// All pods.
+    pub pods: &'a [&'a Object],
+    /// All nodes.
+    pub nodes: &'a [&'a Object],
+}
+
+/// A node and what is promised on it.
+struct Candidate<'a> {
+    node: &'a Object,
+    has: Amounts,
+    promised: Amounts,
+    /// Pods here by the uid of their controller.
+    siblings: BTreeMap<&'a str, u64>,
+}
+
+/// Binds what fits, and says of the rest why it does not.
+pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    let mut waiting: Vec<&Object> = input.pods.iter().copied().filter(|pod| is_waiting(pod)).collect();
+    if waiting.is_empty() {
+        return plan;
+    }
+    waiting.sort_by_key(|pod| {
+        let priority = pod.int("/spec/priority").unwrap_or_default();
+        (Reverse(priority), read::created(pod), pod.namespace(), pod.name())
+    });
+    let mut candidates = candidates(input);
+    let mut bound = 0;
+    for pod in waiting.into_iter() {
+        if bound >= BINDS_MAX {
+            break;
+        }
+        let asked = resources::of_pod(pod);
+        match choose(pod, &asked, &candidates) {
+            Ok(index) => {
+                let candidate = &mut candidates[index];
+                candidate.take(pod, &asked);
+                plan.orders.extend(bind(pod, candidate.node.name()));
+                bound += 1;
+            }
+            Err(message) => plan.extend(refuse(pod, &message, now)),
+        }
+    }
+    if bound > 0 {
+        plan.say(format!("{bound} pods find a node"));
+    }
+    plan
+}
+
+fn is_waiting(pod: &Object) -> bool {
+    let scheduler = pod.text("/spec/schedulerName");
+    pod::node(pod).is_empty()
+        && pod::is_active(pod)
+        && (scheduler.is_empty() || scheduler == SCHEDULER_NAME)
+        && pod.items("/spec/schedulingGates").is_empty()
+}
+
+fn candidates<'a>(input: &Input<'a>) -> Vec<Candidate<'a>> {
+    let mut nodes: Vec<&Object> = input.nodes.to_vec();
+    nodes.sort_by_key(|node| node.name());
+    let index: BTreeMap<&str, usize> = nodes.iter().enumerate().map(|(index, node)| (node.name(), index)).collect();
+    let mut candidates: Vec<Candidate<'_>> = nodes.into_iter().map(Candidate::of).collect();
+    for pod in input.pods.iter().filter(|pod| !pod::is_finished(pod)) {
+        if let Some(index) = index.get(pod::node(pod)) {
+            candidates[*index].take(pod, &resources::of_pod(pod));
+        }
+    }
+    candidates
+}
+
+impl<'a> Candidate<'a> {
+    fn of(node: &'a Object) -> Self {
+        let has = resources::of_node(node);
+        Self { node, has, promised: Amounts::default(), siblings: BTreeMap::new() }
+    }
+
+    fn take(&mut self, pod: &'a Object, asked: &Amounts) {
+        self.promised.add(asked);
+        if let Some(owner) = owned::controller_uid(pod).filter(|_| !pod.is_deleting()) {
+            *self.siblings.entry(owner).or_default() += 1;
+        }
+    }
+}
+
+/// The best node: fewest pods of the same controller, then the most left over, then the first by name.
+fn choose(pod: &Object, asked: &Amounts, candidates: &[Candidate<'_>]) -> Result<usize, String> {
+    if candidates.is_empty() {
+        return Err("no nodes available to schedule pods".to_owned());
+    }
+    let owner = owned::controller_uid(pod);
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    let mut best: Option<((u64, u64), usize)> = None;
+    for (index, candidate) in candidates.iter().enumerate() {
+        let refused = filter::refusals(pod, asked, candidate.node, &candidate.has, &candidate.promised);
+        if !refused.is_empty() {
+            for reason in refused {
+                *reasons.entry(reason).or_default() += 1;
+            }
+            continue;
+        }
+        let siblings = owner.and_then(|owner| candidate.siblings.get(owner)).copied().unwrap_or_default();
+        let score = (siblings, candidate.promised.load_with(asked, &candidate.has));
+        if best.is_none_or(|(least, _)| score < least) {
+            best = Some((score, index));
+        }
+    }
+    best.map(|(_, index)| index).ok_or_else(|| {
+        let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        format!("0/{} nodes are available: {}.", candidates.len(), sorted(reasons).join(", "))
+    })
+}
+
+/// As Kubernetes lists them: by the whole text, count first.
+fn sorted(mut reasons: Vec<String>) -> Vec<String> {
+    reasons.sort();
+    reasons
+}
+
+fn bind(pod: &Object, node: &str) -> [Order; 2] {
+    let event = Event {
+        regarding: Target::incarnation(&kinds::POD, pod),
+        kind: EventType::Normal,
+        reason: "Scheduled",
+        message: format!("Successfully assigned {}/{} to {node}", pod.namespace(), pod.name()),
+        component: SCHEDULER_NAME,
+    };
+    [Order::Bind { target: Target::version(&kinds::POD, pod), node: node.to_owned() }, Order::Event(event)]
+}
+
+/// Says why the pod waits, once for each reason.
+fn refuse(pod: &Object, message: &str, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    plan.say(format!("{}/{} waits: {message}", pod.namespace(), pod.name()));
+    let said = conditions::find(pod, "PodScheduled");
+    if said.is_some_and(|said| said["status"] == "False" && said["message"] == message) {
+        return plan;
+    }
+    let (status, reason) = ("False", "Unschedulable");
+    let wanted = Condition { kind: "PodScheduled", status, reason, message: message.to_owned() };
+    let mut list = pod.items("/status/conditions").to_vec();
+    conditions::set(&mut list, &wanted, None, now);
+    let target = Target::version(&kinds::POD, pod);
+    plan.orders.push(Order::Status { target, change: json!({"status": {"conditions": list}}) });
+    plan.orders.push(Order::Event(Event {
+        regarding: Target::incarnation(&kinds::POD, pod),
+        kind: EventType::Warning,
+        reason: "FailedScheduling",
+        message: message.to_owned(),
+        component: SCHEDULER_NAME,
+    }));
+    plan
+}

@@ -1,0 +1,75 @@
+//! What pods ask for and what nodes have, in whole numbers.
+
+use serde_json::Value;
+use wk_api::{Object, Quantity};
+
+/// Amounts of what the scheduler counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Amounts {
+    /// Thousandths of a CPU.
+    pub(super) cpu_millis: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) pods: u64,
+}
+
+impl Amounts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.cpu_millis = self.cpu_millis.saturating_add(other.cpu_millis);
+        self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);
+        self.pods = self.pods.saturating_add(other.pods);
+    }
+
+    fn at_least(self, other: Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.max(other.cpu_millis),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            pods: self.pods.max(other.pods),
+        }
+    }
+
+    /// How full a node that has `has` would be with `asked` more: the sum of the three shares, each in millionths.
+    /// Kubernetes' least allocated looks at CPU and memory; the number of pods spreads those that ask for nothing.
+    pub(super) fn load_with(&self, asked: &Self, has: &Self) -> u64 {
+        let share = |promised: u64, asked: u64, has: u64| {
+            let full = u128::from(promised) + u128::from(asked);
+            u64::try_from(full * 1_000_000 / u128::from(has.max(1))).unwrap_or(u64::MAX)
+        };
+        share(self.cpu_millis, asked.cpu_millis, has.cpu_millis)
+            .saturating_add(share(self.memory_bytes, asked.memory_bytes, has.memory_bytes))
+            .saturating_add(share(self.pods, asked.pods, has.pods))
+    }
+}
+
+/// What a pod asks for: the sum over its containers, or what an init container needs if that is more, and its overhead.
+pub(super) fn of_pod(pod: &Object) -> Amounts {
+    let mut sum = Amounts::default();
+    for container in pod.items("/spec/containers") {
+        sum.add(&of_container(container));
+    }
+    for container in pod.items("/spec/initContainers") {
+        sum = sum.at_least(of_container(container));
+    }
+    sum.add(&of_list(pod.at("/spec/overhead")));
+    sum.pods = 1;
+    sum
+}
+
+fn of_container(container: &Value) -> Amounts {
+    of_list(container.pointer("/resources/requests"))
+}
+
+/// What a node can give to pods.
+pub(super) fn of_node(node: &Object) -> Amounts {
+    let list = node.at("/status/allocatable").or_else(|| node.at("/status/capacity"));
+    of_list(list)
+}
+
+fn of_list(list: Option<&Value>) -> Amounts {
+    let quantity = |name: &str| Quantity::from_value(list?.get(name)?).ok();
+    let whole = |quantity: Quantity| u64::try_from(quantity.value()).unwrap_or_default();
+    Amounts {
+        cpu_millis: quantity("cpu").map_or(0, |cpu| u64::try_from(cpu.millis()).unwrap_or_default()),
+        memory_bytes: quantity("memory").map_or(0, whole),
+        pods: quantity("pods").map_or(0, whole),
+    }
+}

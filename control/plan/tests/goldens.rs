@@ -1,0 +1,203 @@
+//! Golden tests of every planner: a cluster as YAML in, the plan's own text out.
+//!
+//! Each `goldens/<planner>/<fact>.yaml` starts with a document of what the planner is told besides objects (`now`, what
+//! was heard, …); the objects follow. Uid, namespace, version and time of creation are filled in where a file does not
+//! say. Beside it lies `<fact>.plan`. `WK_GOLDENS=write cargo test -p wk-plan` writes the plans anew: read the diff.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use wk_api::{Kind, Object, kinds};
+use wk_base::time::Timestamp;
+use wk_plan::{
+    Children, Plan, deployment, endpointslice, events, garbage, namespaces, nodes, podgc, replicaset, scheduler, voters,
+};
+
+/// One golden's input.
+struct World {
+    facts: Value,
+    objects: Vec<(&'static Kind, Object)>,
+}
+
+impl World {
+    fn read(text: &str) -> Self {
+        let mut documents =
+            serde_yaml::Deserializer::from_str(text).map(|document| Value::deserialize(document).expect("YAML"));
+        let facts = documents.next().expect("the first document has the facts");
+        let objects = documents.enumerate().map(|(index, document)| object(document, index)).collect();
+        Self { facts, objects }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.time("now")
+    }
+
+    fn time(&self, field: &str) -> Timestamp {
+        let text = self.facts[field].as_str().unwrap_or_else(|| panic!("the first document lacks {field}"));
+        text.parse().expect("a time")
+    }
+
+    fn of(&self, kind: &'static Kind) -> Vec<&Object> {
+        self.objects.iter().filter(|(other, _)| *other == kind).map(|(_, object)| object).collect()
+    }
+
+    fn all(&self) -> Vec<(&'static Kind, &Object)> {
+        self.objects.iter().map(|(kind, object)| (*kind, object)).collect()
+    }
+
+    fn numbers(&self, field: &str) -> BTreeSet<u64> {
+        self.facts[field].as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
+    }
+}
+
+fn object(document: Value, index: usize) -> (&'static Kind, Object) {
+    let word = document["kind"].as_str().expect("kind").to_owned();
+    let kind = kinds().iter().find(|kind| kind.kind == word).unwrap_or_else(|| panic!("no kind {word}"));
+    let mut object = Object::new(document);
+    let name = object.name().to_owned();
+    object.0["apiVersion"] = kind.api_version().into();
+    let metadata = object.metadata_mut();
+    let mut default = |field: &str, value: Value| {
+        metadata.entry(field).or_insert(value);
+    };
+    default("uid", format!("{}-{name}", kind.singular).into());
+    default("resourceVersion", (100 + index).to_string().into());
+    default("creationTimestamp", "2025-01-01T00:00:00Z".into());
+    if kind.is_namespaced() {
+        default("namespace", "default".into());
+    }
+    (kind, object)
+}
+
+fn plan(planner: &str, world: &World) -> Plan {
+    let (pods, nodes_all) = (world.of(&kinds::POD), world.of(&kinds::NODE));
+    let one = |kind| *world.of(kind).first().expect("the object that the plan is about");
+    match planner {
+        "deployment" => {
+            let deployment = one(&kinds::DEPLOYMENT);
+            let sets = world.of(&kinds::REPLICASET);
+            let children = Children::of(sets.iter().copied());
+            let input = deployment::Input {
+                deployment,
+                replicasets: children.owned_by(deployment),
+                orphans: children.orphans_beside(deployment),
+                taken: &sets.iter().map(|set| set.name()).collect(),
+                pods: &pods,
+            };
+            deployment::plan(&input, world.now())
+        }
+        "replicaset" => {
+            let replicaset = one(&kinds::REPLICASET);
+            let children = Children::of(pods.iter().copied());
+            let (pods, orphans) = (children.owned_by(replicaset), children.orphans_beside(replicaset));
+            replicaset::plan(&replicaset::Input { replicaset, pods, orphans }, world.now())
+        }
+        "endpointslice" => {
+            let (service, slices) = (one(&kinds::SERVICE), world.of(&kinds::ENDPOINTSLICE));
+            endpointslice::plan(&endpointslice::Input { service, pods: &pods, slices: &slices })
+        }
+        "garbage" => garbage::plan(&garbage::Input { objects: &world.all() }),
+        "namespaces" => {
+            let content: Vec<_> = world.all().into_iter().filter(|(kind, _)| kind.is_namespaced()).collect();
+            namespaces::plan(&namespaces::Input { namespace: one(&kinds::NAMESPACE), content: &content })
+        }
+        "podgc" => podgc::plan(&podgc::Input { pods: &pods, nodes: &nodes_all }),
+        "events" => events::plan(&events::Input { events: &world.of(&kinds::EVENT) }, world.now()),
+        "nodes" => {
+            let heard = world.facts["heard"].as_object().into_iter().flatten();
+            let heard: BTreeMap<String, Timestamp> =
+                heard.map(|(node, time)| (node.clone(), time.as_str().and_then(|t| t.parse().ok()).expect("time"))).collect();
+            let hearing_since = world.time("hearing_since");
+            nodes::plan(&nodes::Input { nodes: &nodes_all, pods: &pods, heard: &heard, hearing_since }, world.now())
+        }
+        "scheduler" => scheduler::plan(&scheduler::Input { pods: &pods, nodes: &nodes_all }, world.now()),
+        "voters" => {
+            let lag = world.facts["lag"].as_object().into_iter().flatten();
+            voters::plan(&voters::Input {
+                voters: world.numbers("voters"),
+                learners: world.numbers("learners"),
+                active: world.numbers("active"),
+                lag: lag.map(|(member, lag)| (member.parse().expect("member"), lag.as_u64().expect("lag"))).collect(),
+                changing: world.facts["changing"] == json!(true),
+            })
+        }
+        other => panic!("no planner {other}"),
+    }
+}
+
+fn check(planner: &str) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(planner);
+    let files = std::fs::read_dir(&dir).expect("goldens of the planner");
+    let mut cases: Vec<PathBuf> = files.map(|file| file.expect("directory entry").path()).collect();
+    cases.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    cases.sort();
+    assert!(!cases.is_empty(), "no golden in {}", dir.display());
+    let write = std::env::var("WK_GOLDENS").is_ok_and(|value| value == "write");
+    let mut wrong = String::new();
+    for case in cases {
+        let world = World::read(&std::fs::read_to_string(&case).expect("read golden"));
+        let found = plan(planner, &world).to_string();
+        assert_eq!(found, plan(planner, &world).to_string(), "same facts, same plan");
+        let golden = case.with_extension("plan");
+        if write {
+            std::fs::write(&golden, &found).expect("write golden");
+        }
+        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+        if found != expected {
+            wrong += &format!("{}:\n--- expected\n{expected}--- found\n{found}\n", golden.display());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn deployment_plans_read_as_their_goldens() {
+    check("deployment");
+}
+
+#[test]
+fn replicaset_plans_read_as_their_goldens() {
+    check("replicaset");
+}
+
+#[test]
+fn endpointslice_plans_read_as_their_goldens() {
+    check("endpointslice");
+}
+
+#[test]
+fn garbage_plans_read_as_their_goldens() {
+    check("garbage");
+}
+
+#[test]
+fn namespaces_plans_read_as_their_goldens() {
+    check("namespaces");
+}
+
+#[test]
+fn podgc_plans_read_as_their_goldens() {
+    check("podgc");
+}
+
+#[test]
+fn events_plans_read_as_their_goldens() {
+    check("events");
+}
+
+#[test]
+fn nodes_plans_read_as_their_goldens() {
+    check("nodes");
+}
+
+#[test]
+fn scheduler_plans_read_as_their_goldens() {
+    check("scheduler");
+}
+
+#[test]
+fn voters_plans_read_as_their_goldens() {
+    check("voters");
+}

@@ -1,0 +1,171 @@
+//! What goes into the core.
+
+use bytes::Bytes;
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+
+use super::{Core, Fatal};
+use crate::state;
+
+/// Nobody leads now, or the leader is handing over or full: the proposals were not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotTaken;
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Raft took it.
+    Taken,
+    /// It was dropped, and why. Raft copes.
+    Dropped(&'static str),
+}
+
+impl Core {
+    /// One tick of the clock has passed.
+    pub(crate) fn tick(&mut self) {
+        self.ticks += 1;
+        self.node.tick();
+        self.tick_snapshots();
+        self.settle_election();
+    }
+
+    /// Proposes encoded commands, all or none: here when this peer leads, else by a message to the leader. Taken does
+    /// not mean that they will be in the log.
+    pub(crate) fn propose(&mut self, commands: Vec<Bytes>) -> Result<(), NotTaken> {
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let entries = commands.into_iter().map(|data| Entry { data, ..Entry::default() }).collect::<Vec<_>>();
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.member;
+        message.set_entries(entries.into());
+        self.node.raft.step(message).map_err(|_| NotTaken)
+    }
+
+    /// Asks for an index that makes a read linearizable once it is applied; comes back in `reads` with `context`, or
+    /// not at all when there is no leader.
+    pub(crate) fn read(&mut self, context: Vec<u8>) {
+        self.node.read_index(context);
+    }
+
+    /// Takes a message of another member.
+    pub(crate) fn receive(&mut self, message: Message) -> Result<Received, Fatal> {
+        if message.to != self.member {
+            return Ok(Received::Dropped("it is for another member"));
+        }
+        if message.from == self.member || message.from == 0 {
+            return Ok(Received::Dropped("it claims to be from this member"));
+        }
+        if let Some(what) = malformed(&message) {
+            return Ok(Received::Dropped(what));
+        }
+        let kind = message.get_msg_type();
+        let last = self.node.raft.raft_log.last_index();
+        // Raft would take the process down for these.
+        if kind == MessageType::MsgHeartbeat && message.term >= self.term() && message.commit > last {
+            return Err(Fatal(format!(
+                "member {} acknowledged the log up to {} and has it up to {last}: its disk lost what it promised. Remove \
+                 it from the cluster and join again as a new member",
+                self.member, message.commit
+            )));
+        }
+        if kind == MessageType::MsgAppendResponse && !message.reject && message.index > last {
+            return Ok(Received::Dropped("it acknowledges what was never sent"));
+        }
+        if kind == MessageType::MsgSnapshot {
+            if let Some(what) = self.check_snapshot(&message) {
+                return Ok(Received::Dropped(what));
+            }
+        }
+        self.heard.insert(message.from, self.ticks);
+        let taken = self.node.step(message);
+        if kind == MessageType::MsgSnapshot && self.node.snap().is_none() {
+            self.snapshots.drop_incoming();
+        }
+        self.settle_election();
+        Ok(match taken {
+            Ok(()) => Received::Taken,
+            Err(_) => Received::Dropped("Raft has no use for it"),
+        })
+    }
+
+    /// Decodes a snapshot before Raft commits itself to it; says why when it is no good.
+    fn check_snapshot(&mut self, message: &Message) -> Option<&'static str> {
+        let metadata = message.get_snapshot().get_metadata();
+        if metadata.index <= self.machine.applied || self.node.snap().is_some() {
+            // Raft answers by itself that it needs none, or has one already.
+            return self.node.snap().is_some().then_some("another snapshot is being installed");
+        }
+        match state::decode(message.get_snapshot().data.clone()) {
+            Ok(machine) if (machine.applied, machine.term) != (metadata.index, metadata.term) => {
+                Some("the snapshot is not the one it says")
+            }
+            Ok(machine) if machine.members != *metadata.get_conf_state() => Some("the snapshot has other members"),
+            Ok(machine) => {
+                self.snapshots.set_incoming(machine);
+                None
+            }
+            Err(error) => {
+                tracing::warn!(member = self.member, %error, "refused a snapshot");
+                Some("the snapshot does not decode")
+            }
+        }
+    }
+
+    /// Begins to hand leadership to the voter whose log is longest. False when this peer does not lead, or nobody is
+    /// there to take over.
+    pub(crate) fn hand_over(&mut self) -> bool {
+        if !self.is_leader() {
+            return false;
+        }
+        let voters = &self.machine.members.voters;
+        let progress = self.node.raft.prs().iter().map(|(id, progress)| (progress.matched, *id));
+        let best = progress
+            .filter(|&(_, id)| id != self.member && voters.contains(&id) && self.is_active(id))
+            .max_by_key(|&(matched, id)| (matched, std::cmp::Reverse(id)));
+        match best {
+            Some((_, id)) => {
+                self.node.transfer_leader(id);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// What Raft would take the process down for, or what no member of ours sends.
+fn malformed(message: &Message) -> Option<&'static str> {
+    let entries = message.get_entries();
+    match message.get_msg_type() {
+        MessageType::MsgAppend => {
+            let follow = entries.iter().zip(message.index + 1..).all(|(entry, index)| entry.index == index);
+            let rises = entries.windows(2).all(|pair| pair[0].term <= pair[1].term);
+            let fits = entries.first().is_none_or(|entry| entry.term >= message.log_term);
+            let known = entries.last().is_none_or(|entry| entry.term <= message.term);
+            (!(follow && rises && fits && known)).then_some("its entries do not follow each other")
+        }
+        MessageType::MsgPropose => {
+            let plain = |entry: &Entry| entry.entry_type == EntryType::EntryNormal && !entry.data.is_empty();
+            (entries.is_empty() || !entries.iter().all(plain)).then_some("it proposes what is no command")
+        }
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
+            (entries.len() != 1).then_some("it has no context")
+        }
+        MessageType::MsgSnapshot => message.get_snapshot().is_empty().then_some("it has no snapshot"),
+        MessageType::MsgHup
+        | MessageType::MsgBeat
+        | MessageType::MsgUnreachable
+        | MessageType::MsgSnapStatus
+        | MessageType::MsgCheckQuorum => Some("it is no message between members"),
+        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
+            (message.term == 0).then_some("it has no term")
+        }
+        MessageType::MsgAppendResponse
+        | MessageType::MsgRequestVoteResponse
+        | MessageType::MsgRequestPreVoteResponse
+        | MessageType::MsgHeartbeat
+        | MessageType::MsgHeartbeatResponse
+        | MessageType::MsgTransferLeader
+        | MessageType::MsgTimeoutNow => None,
+    }
+}

@@ -1,0 +1,100 @@
+//! What comes out of the core.
+
+use raft::StateRole;
+
+use super::{Core, Fatal, Orders, Persist, Write};
+use crate::log::SnapshotFile;
+
+impl Core {
+    /// The next orders, None when there is nothing to do until the next input.
+    pub(crate) fn poll(&mut self) -> Result<Option<Orders>, Fatal> {
+        let mut orders = Orders::default();
+        self.finish_restore(&mut orders);
+        if self.node.has_ready() {
+            self.ready(&mut orders)?;
+        } else if orders.restored.is_none() {
+            self.order_snapshot(&mut orders);
+            return Ok(orders.snapshot.is_some().then_some(orders));
+        }
+        self.settle_election();
+        self.order_snapshot(&mut orders);
+        Ok(Some(orders))
+    }
+
+    /// The step `ticket` of [`Persist`], and all before it, are on disk.
+    pub(crate) fn persisted(&mut self, ticket: u64) {
+        self.node.on_persist_ready(ticket);
+        self.snapshots.installed(ticket);
+    }
+
+    fn ready(&mut self, orders: &mut Orders) -> Result<(), Fatal> {
+        let mut ready = self.node.ready();
+        let before = self.node.store().hard_state().clone();
+        let promised = ready.hs().is_some_and(|now| (now.term, now.vote) != (before.term, before.vote));
+        let mut then_send = ready.take_persisted_messages();
+        let send = ready.take_messages();
+        if promised {
+            // A sole voter becomes leader in one step, with a term and vote that are not on disk yet. Were its learners
+            // to hear of the term now, a crash could make it use the term twice.
+            then_send.extend(send);
+        } else {
+            orders.send = send;
+        }
+        orders.reads = ready.take_read_states().into_iter().map(|read| (read.index, read.request_ctx)).collect();
+        let snapshot = self.start_install(&ready)?;
+        let entries = ready.take_entries();
+        let log = self.node.mut_store();
+        if let Some(hard_state) = ready.hs() {
+            log.set_hard_state(hard_state.clone());
+        }
+        if let Some(snapshot) = &snapshot {
+            log.restart((snapshot.index, snapshot.term));
+        }
+        log.append(&entries);
+        let hard_state = log.hard_state().clone();
+        let ticket = ready.number();
+        // A newer commit alone is not worth a write: it is learned again, and goes with the next one.
+        let write = ready.must_sync().then_some(Write { snapshot, entries, hard_state });
+        orders.persist = Some(Persist { ticket, write, then_send });
+        let committed = ready.take_committed_entries();
+        self.node.advance_append_async(ready);
+        if let Some(last) = committed.last().map(|entry| entry.index) {
+            for entry in committed {
+                self.apply(entry, orders)?;
+            }
+            self.node.advance_apply_to(last);
+        }
+        Ok(())
+    }
+
+    /// Notes the snapshot that Raft took from the leader, to be installed when it is on disk.
+    fn start_install(&mut self, ready: &raft::Ready) -> Result<Option<SnapshotFile>, Fatal> {
+        let snapshot = ready.snapshot();
+        if snapshot.is_empty() {
+            return Ok(None);
+        }
+        let (index, term) = (snapshot.get_metadata().index, snapshot.get_metadata().term);
+        if !self.snapshots.start_install(ready.number(), index, term) {
+            return Err(Fatal(format!("the snapshot at index {index} was not checked when it came")));
+        }
+        Ok(Some(SnapshotFile { index, term, body: snapshot.data.clone() }))
+    }
+
+    /// Puts a snapshot that is on disk by now in the place of the state.
+    fn finish_restore(&mut self, orders: &mut Orders) {
+        if let Some(machine) = self.snapshots.take_installed() {
+            self.node.advance_apply_to(machine.applied);
+            tracing::info!(member = self.member, revision = machine.applied, "caught up by a snapshot");
+            orders.restored = Some(machine.applied);
+            self.machine = machine;
+        }
+    }
+
+    /// Steps down when this member leads and has just been removed.
+    pub(super) fn leave_if_removed(&mut self) {
+        if self.node.raft.state == StateRole::Leader && !self.node.raft.promotable() {
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, raft::INVALID_ID);
+        }
+    }
+}

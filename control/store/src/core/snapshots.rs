@@ -1,0 +1,166 @@
+//! When snapshots are taken, sent, installed, and what of the log they replace.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use raft::eraftpb::{ConfState, Snapshot};
+use raft::{ProgressState, SnapshotStatus};
+
+use super::{Core, Orders, SnapshotJob};
+use crate::log::SnapshotFile;
+use crate::machine::Machine;
+
+/// Election timeouts until a snapshot on its way to a follower counts as lost. Doubled for each in a row, up to
+/// [`RETRY_MAX`] times, so that one that takes long is not sent for ever.
+const RETRY: u64 = 4;
+
+/// See [`RETRY`].
+const RETRY_MAX: u32 = 6;
+
+/// The snapshots under way.
+pub(super) struct Snapshots {
+    /// The index of the newest one taken or installed here.
+    last: u64,
+    /// One is being taken.
+    is_taking: bool,
+    /// A follower waits for one.
+    is_wanted: bool,
+    /// Came from the leader and decoded, not yet taken up by Raft.
+    incoming: Option<Machine>,
+    /// Being written to disk under this ticket.
+    installing: Option<(u64, Machine)>,
+    /// On disk, to become the state.
+    installed: Option<Machine>,
+    /// Followers that were sent one: when it counts as lost, and how many were sent in a row.
+    sent: BTreeMap<u64, (u64, u32)>,
+}
+
+impl Snapshots {
+    pub(super) fn new(last: u64) -> Self {
+        Self {
+            last,
+            is_taking: false,
+            is_wanted: false,
+            incoming: None,
+            installing: None,
+            installed: None,
+            sent: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn set_incoming(&mut self, machine: Machine) {
+        self.incoming = Some(machine);
+    }
+
+    pub(super) fn drop_incoming(&mut self) {
+        self.incoming = None;
+    }
+
+    pub(super) fn start_install(&mut self, ticket: u64, index: u64, term: u64) -> bool {
+        match self.incoming.take().filter(|machine| (machine.applied, machine.term) == (index, term)) {
+            Some(machine) => {
+                self.installing = Some((ticket, machine));
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn installed(&mut self, ticket: u64) {
+        if let Some((_, machine)) = self.installing.take_if(|(of, _)| *of <= ticket) {
+            self.last = machine.applied;
+            self.installed = Some(machine);
+        }
+    }
+
+    pub(super) fn take_installed(&mut self) -> Option<Machine> {
+        self.installed.take()
+    }
+}
+
+impl Core {
+    /// Orders a snapshot when the log has grown past its limit, or a follower needs one.
+    pub(super) fn order_snapshot(&mut self, orders: &mut Orders) {
+        self.snapshots.is_wanted |= self.node.store().take_wanted();
+        if self.snapshots.is_taking || self.snapshots.installing.is_some() || self.machine.applied == 0 {
+            return;
+        }
+        let (entries, bytes) = self.node.store().since(self.snapshots.last);
+        // Half of the log must be applied, else the snapshot would replace little of it.
+        let applied = self.machine.applied - self.snapshots.last.min(self.machine.applied);
+        let is_long = entries > self.limits.log_entries || bytes > self.limits.log_bytes;
+        if self.snapshots.is_wanted || (is_long && applied * 2 > entries) {
+            self.snapshots.is_taking = true;
+            orders.snapshot =
+                Some(SnapshotJob { machine: self.machine.clone(), hard_state: self.node.store().hard_state().clone() });
+        }
+    }
+
+    /// The snapshot ordered is on disk. Returns the last index that the log on disk need not keep.
+    pub(crate) fn snapshot_taken(&mut self, file: &SnapshotFile, members: ConfState) -> u64 {
+        self.snapshots.is_taking = false;
+        if file.index < self.node.store().first().saturating_sub(1) {
+            // The leader's snapshot overtook ours.
+            return self.node.store().first().saturating_sub(1);
+        }
+        self.snapshots.last = self.snapshots.last.max(file.index);
+        let through = self.node.store().compaction(file.index, self.limits.kept_bytes, self.limits.kept_entries);
+        let is_wanted = std::mem::take(&mut self.snapshots.is_wanted);
+        let log = self.node.mut_store();
+        log.compact(through);
+        if is_wanted {
+            log.set_snapshot(Some(message(file.index, file.term, members, file.body.clone())));
+        }
+        log.first() - 1
+    }
+
+    /// The snapshot ordered could not be taken, which is no harm yet: it is ordered again.
+    pub(crate) fn snapshot_failed(&mut self) {
+        self.snapshots.is_taking = false;
+    }
+
+    /// Counts the snapshots under way to followers, and lets go of the one in memory when nobody needs it.
+    pub(super) fn tick_snapshots(&mut self) {
+        if !self.is_leader() {
+            self.snapshots.sent.clear();
+            self.node.mut_store().set_snapshot(None);
+            return;
+        }
+        let first = self.node.store().first();
+        let election = self.timing.election as u64;
+        let (mut is_needed, mut lost) = (false, Vec::new());
+        let others = self.node.raft.prs().iter().filter(|&(id, _)| *id != self.member);
+        for (&id, progress) in others {
+            is_needed |= progress.matched + 1 < first;
+            if progress.state != ProgressState::Snapshot {
+                if progress.state == ProgressState::Replicate {
+                    self.snapshots.sent.remove(&id);
+                }
+                continue;
+            }
+            is_needed = true;
+            let (until, tries) = self.snapshots.sent.entry(id).or_insert((self.ticks + RETRY * election, 1));
+            if *until <= self.ticks {
+                *until = self.ticks + (RETRY << (*tries).min(RETRY_MAX)) * election;
+                *tries += 1;
+                lost.push(id);
+            }
+        }
+        for id in lost {
+            self.node.report_snapshot(id, SnapshotStatus::Failure);
+        }
+        if !is_needed {
+            self.node.mut_store().set_snapshot(None);
+        }
+    }
+}
+
+fn message(index: u64, term: u64, members: ConfState, body: Bytes) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    snapshot.data = body;
+    let metadata = snapshot.mut_metadata();
+    metadata.index = index;
+    metadata.term = term;
+    metadata.set_conf_state(members);
+    snapshot
+}

@@ -1,0 +1,67 @@
+//! The replicated, watchable object store: keys and bytes, ordered by Raft, kept in memory and in a log on disk.
+//!
+//! Not here: what the bytes mean (`wk-cluster`), how messages travel and who sends them (`wk-mesh`, behind
+//! [`Transport`]), who should vote (`wk-plan`).
+//!
+//! ```text
+//! Store ──events──> shell (one thread) ──inputs──> core (deterministic: Raft + machine)
+//!   ^  view, histories, status │  <──orders──────────┘
+//!   └──────────────────────────┘  └─> log (fsync), transport
+//! ```
+//!
+//! Start reading at [`Store`], then `core.rs` for the contract between core and shell, `machine.rs` for what a write does,
+//! `log.rs` for what is on disk.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use wk_store::{Change, Expect, Key, MemberId, Op, Options, Start, Store, Transport, Txn, Value};
+//!
+//! struct Alone;
+//! impl Transport for Alone {
+//!     fn send(&self, _: MemberId, _: bytes::Bytes) {}
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let options = Options::new(dir.path(), MemberId(1), Start::Bootstrap);
+//! let store = Store::open(options, Arc::new(Alone))?;
+//! let key = Key::new("core/configmaps", "default/greeting");
+//! let value = Value { bytes: "{\"revision\":\"\"}".into(), stamp: Some(13) };
+//! let create = Op { key: key.clone(), expect: Expect::Absent, change: Change::Put(value) };
+//! let revision = store.write(Txn::from(create)).await?;
+//! let stored = store.read().await?.get(&key).expect("was written");
+//! assert_eq!(stored.bytes(), format!("{{\"revision\":\"{revision}\"}}").as_bytes());
+//! store.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod codec;
+mod command;
+mod core;
+mod disk;
+mod error;
+mod history;
+mod log;
+mod logging;
+mod machine;
+mod memlog;
+mod model;
+mod options;
+mod shared;
+mod shell;
+mod state;
+mod status;
+mod store;
+mod view;
+mod watch;
+mod wire;
+
+pub use error::{Compacted, MemberError, OpenError, ReadError, ReceiveError, WatchError, WriteError};
+pub use model::{Change, Event, Expect, Key, MemberChange, MemberId, Op, Revision, Stored, Txn, Value};
+pub use options::{Limits, Options, Start, Timing, Transport};
+pub use status::{Role, Status};
+pub use store::Store;
+pub use view::View;
+pub use watch::Watch;

@@ -1,0 +1,141 @@
+//! One file of the log.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use raft::eraftpb::HardState;
+
+use super::frame::{self, Found};
+use super::record::{self, Record};
+use crate::disk;
+use crate::error::OpenError;
+use crate::model::MemberId;
+
+/// Begins each segment: the first byte is no text, the line ends show a transfer as text.
+const MAGIC: [u8; 8] = *b"\x8fwkL\r\n\x1a\n";
+
+/// The format written, and the newest read.
+pub(crate) const FORMAT: u32 = 1;
+
+const HEADER_BYTES: usize = 12;
+
+/// The end of a segment's name.
+pub(crate) const EXTENSION: &str = "log";
+
+/// A segment open for appending.
+pub(crate) struct Segment {
+    number: u64,
+    path: PathBuf,
+    file: File,
+    len: u64,
+    buffer: Vec<u8>,
+}
+
+/// The payload of the first frame of a segment.
+pub(crate) fn head(member: MemberId, hard_state: &HardState, reset: Option<(u64, u64)>) -> Vec<u8> {
+    let mut head = Vec::new();
+    Record::Head { member, hard_state: hard_state.clone() }.put(&mut head);
+    if let Some((index, term)) = reset {
+        Record::Reset { index, term }.put(&mut head);
+    }
+    head
+}
+
+impl Segment {
+    /// Creates the segment `number` of `dir` with its first frame.
+    pub(crate) fn create(dir: &Path, number: u64, head: &[u8]) -> io::Result<Self> {
+        let path = dir.join(format!("{number:016x}.{EXTENSION}"));
+        let mut content = MAGIC.to_vec();
+        content.extend_from_slice(&FORMAT.to_le_bytes());
+        frame::put(&mut content, head);
+        let file = disk::write_whole(&path, &[&content])?;
+        Ok(Self { number, path, file, len: content.len() as u64, buffer: Vec::new() })
+    }
+
+    /// Opens the segment for appending at `len`; what is behind that is cut off.
+    pub(crate) fn reopen(path: PathBuf, number: u64, len: u64) -> io::Result<Self> {
+        let mut file = fs::OpenOptions::new().write(true).open(&path)?;
+        if file.metadata()?.len() != len {
+            file.set_len(len)?;
+            file.sync_all()?;
+        }
+        io::Seek::seek(&mut file, io::SeekFrom::Start(len))?;
+        Ok(Self { number, path, file, len, buffer: Vec::new() })
+    }
+
+    /// Appends a frame and waits until it is on disk.
+    pub(crate) fn write(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.buffer.clear();
+        frame::put(&mut self.buffer, payload);
+        self.file.write_all(&self.buffer)?;
+        // The length of the file is metadata that `fdatasync` does write, because reading the data needs it.
+        self.file.sync_data()?;
+        self.len += self.buffer.len() as u64;
+        // One huge batch must not hold on to its memory for ever.
+        self.buffer.shrink_to(1 << 20);
+        Ok(())
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+/// What a segment holds.
+pub(crate) struct Content {
+    /// All records, with the offsets of their frames.
+    pub(crate) records: Vec<(u64, Record)>,
+    /// The end of the last whole frame.
+    pub(crate) end: u64,
+    /// Bytes after that which a crash left behind.
+    pub(crate) torn: u64,
+}
+
+/// Reads a whole segment. Only the `last` one may have a torn tail.
+pub(crate) fn read(path: &Path, last: bool) -> Result<Content, OpenError> {
+    let file: Bytes =
+        fs::read(path).map_err(|source| OpenError::Io { act: "read", file: path.to_owned(), source })?.into();
+    let damaged = |offset: usize, what: &str| OpenError::Corrupt {
+        file: path.to_owned(),
+        offset: offset as u64,
+        what: what.to_owned(),
+    };
+    if file.len() < HEADER_BYTES || file[..8] != MAGIC {
+        return Err(damaged(0, "it does not begin like a log of wk"));
+    }
+    let format = u32::from_le_bytes([file[8], file[9], file[10], file[11]]);
+    if format > FORMAT {
+        return Err(OpenError::NewerFormat { file: path.to_owned(), found: format, known: FORMAT });
+    }
+    if format == 0 {
+        return Err(damaged(8, "it has no format"));
+    }
+    let mut records = Vec::new();
+    let mut at = HEADER_BYTES;
+    let torn = loop {
+        match frame::read(&file, at) {
+            Found::Frame(Range { start, end }) => {
+                let frame = record::read_all(file.slice(start..end)).map_err(|error| damaged(at, error.0))?;
+                records.extend(frame.into_iter().map(|record| (at as u64, record)));
+                at = end;
+            }
+            Found::End => break file.len() - at,
+            // The first frame was on disk before the file got its name.
+            Found::Torn if last && at > HEADER_BYTES => break file.len() - at,
+            Found::Torn => return Err(damaged(at, "a frame is cut short")),
+            Found::Damaged(what) => return Err(damaged(at, what)),
+        }
+    };
+    Ok(Content { records, end: at as u64, torn: torn as u64 })
+}

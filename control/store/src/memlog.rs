@@ -1,0 +1,237 @@
+//! The log as Raft reads it: the entries after the last compaction, in memory. The disk has its own copy
+//! ([`crate::log`]), written before anything is promised.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+/// What an entry costs in memory and in a message beside its data.
+const ENTRY_OVERHEAD: u64 = 64;
+
+/// Entries and their context.
+pub(crate) struct MemLog {
+    hard_state: HardState,
+    /// The members as of the first start; Raft asks once.
+    members: ConfState,
+    /// Index and term of the entry before the first one kept.
+    base: (u64, u64),
+    entries: VecDeque<Entry>,
+    bytes: u64,
+    /// The newest snapshot, while a follower needs one.
+    snapshot: Option<Snapshot>,
+    /// Raft asked for a snapshot and there was none.
+    wanted: Cell<bool>,
+}
+
+fn size(entry: &Entry) -> u64 {
+    entry.data.len() as u64 + entry.context.len() as u64 + ENTRY_OVERHEAD
+}
+
+impl MemLog {
+    pub(crate) fn new(base: (u64, u64), members: ConfState, hard_state: HardState, entries: Vec<Entry>) -> Self {
+        let bytes = entries.iter().map(size).sum();
+        Self { hard_state, members, base, entries: entries.into(), bytes, snapshot: None, wanted: Cell::new(false) }
+    }
+
+    /// Adds `entries`; those at indexes that are there void the old ones from there on.
+    pub(crate) fn append(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        while self.last() >= first.index {
+            let Some(void) = self.entries.pop_back() else { break };
+            self.bytes -= size(&void);
+        }
+        self.bytes += entries.iter().map(size).sum::<u64>();
+        self.entries.extend(entries.iter().cloned());
+    }
+
+    pub(crate) fn set_hard_state(&mut self, hard_state: HardState) {
+        self.hard_state = hard_state;
+    }
+
+    pub(crate) fn hard_state(&self) -> &HardState {
+        &self.hard_state
+    }
+
+    /// Starts over after a snapshot.
+    pub(crate) fn restart(&mut self, base: (u64, u64)) {
+        self.base = base;
+        self.entries.clear();
+        self.bytes = 0;
+        self.snapshot = None;
+    }
+
+    /// Forgets the entries up to `through`.
+    pub(crate) fn compact(&mut self, through: u64) {
+        while let Some(entry) = self.entries.front()
+            && entry.index <= through
+        {
+            self.base = (entry.index, entry.term);
+            self.bytes -= size(entry);
+            self.entries.pop_front();
+        }
+    }
+
+    /// The last index to forget so that at most so much is kept, and nothing after `limit` is forgotten.
+    pub(crate) fn compaction(&self, limit: u64, kept_bytes: u64, kept_entries: u64) -> u64 {
+        let (mut bytes, mut through) = (0, self.last());
+        for entry in self.entries.iter().rev() {
+            bytes += size(entry);
+            if bytes > kept_bytes || self.last() - entry.index >= kept_entries {
+                break;
+            }
+            through = entry.index - 1;
+        }
+        through.min(limit)
+    }
+
+    /// Entries after `index`, and their bytes at most.
+    pub(crate) fn since(&self, index: u64) -> (u64, u64) {
+        let entries = self.last().saturating_sub(index.max(self.base.0));
+        let bytes = if entries == self.entries.len() as u64 {
+            self.bytes
+        } else {
+            let skip = self.entries.len().saturating_sub(usize::try_from(entries).unwrap_or(usize::MAX));
+            self.entries.iter().skip(skip).map(size).sum()
+        };
+        (entries, bytes)
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        self.base.0 + 1
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        self.base.0 + self.entries.len() as u64
+    }
+
+    pub(crate) fn set_snapshot(&mut self, snapshot: Option<Snapshot>) {
+        self.snapshot = snapshot;
+    }
+
+    /// Whether Raft asked for a snapshot that was not there, since this was last asked.
+    pub(crate) fn take_wanted(&self) -> bool {
+        self.wanted.take()
+    }
+
+    fn get(&self, index: u64) -> Option<&Entry> {
+        let at = index.checked_sub(self.first())?;
+        self.entries.get(usize::try_from(at).ok()?)
+    }
+}
+
+impl Storage for MemLog {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState::new(self.hard_state.clone(), self.members.clone()))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        if low < self.first() {
+            return Err(StorageError::Compacted.into());
+        }
+        if high > self.last() + 1 {
+            return Err(StorageError::Unavailable.into());
+        }
+        let mut room = max_size.into().unwrap_or(u64::MAX);
+        let mut entries = Vec::new();
+        for index in low..high {
+            let Some(entry) = self.get(index) else { return Err(StorageError::Unavailable.into()) };
+            // One at least, however large: else it would never be sent.
+            if !entries.is_empty() && size(entry) > room {
+                break;
+            }
+            room = room.saturating_sub(size(entry));
+            entries.push(entry.clone());
+        }
+        Ok(entries)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        if index == self.base.0 {
+            return Ok(self.base.1);
+        }
+        if index < self.base.0 {
+            return Err(StorageError::Compacted.into());
+        }
+        self.get(index).map(|entry| entry.term).ok_or_else(|| StorageError::Unavailable.into())
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.first())
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last())
+    }
+
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        match &self.snapshot {
+            // The log must go on where the snapshot ends.
+            Some(snapshot) if snapshot.get_metadata().index >= request_index.max(self.base.0) => Ok(snapshot.clone()),
+            Some(_) | None => {
+                self.wanted.set(true);
+                Err(StorageError::SnapshotTemporarilyUnavailable.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry { index, term, data: vec![0; 36].into(), ..Entry::default() }
+    }
+
+    fn log() -> MemLog {
+        MemLog::new((1, 1), ConfState::default(), HardState::default(), (2..=6).map(|index| entry(index, 1)).collect())
+    }
+
+    #[test]
+    fn a_conflicting_entry_voids_those_after_it() {
+        let mut log = log();
+        log.append(&[entry(4, 2)]);
+        assert_eq!((log.last(), log.term(4), log.term(3)), (4, Ok(2), Ok(1)));
+        assert_eq!(log.since(1), (3, 300));
+    }
+
+    #[test]
+    fn the_term_before_the_first_entry_is_known_and_no_older_one() {
+        let mut log = log();
+        log.compact(3);
+        assert_eq!((log.first(), log.term(3), log.term(2)), (4, Ok(1), Err(StorageError::Compacted.into())));
+        assert_eq!(log.since(0), (3, 300));
+        assert_eq!(log.since(4), (2, 200));
+    }
+
+    #[test]
+    fn compaction_keeps_a_tail() {
+        let log = log();
+        assert_eq!(log.compaction(6, 1000, 2), 4);
+        assert_eq!(log.compaction(6, 300, 100), 3);
+        assert_eq!(log.compaction(2, 300, 100), 2);
+        assert_eq!(log.compaction(6, 1000, 100), 1);
+    }
+
+    #[test]
+    fn a_read_is_limited_by_size_but_never_empty() {
+        let log = log();
+        let read = |size| log.entries(2, 7, size, GetEntriesContext::empty(false)).expect("is there").len();
+        assert_eq!((read(0), read(250), read(1000)), (1, 2, 5));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_not_there_is_asked_for_once() {
+        let log = log();
+        assert!(log.snapshot(0, 2).is_err());
+        assert!(log.take_wanted() && !log.take_wanted());
+    }
+}

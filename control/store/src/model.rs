@@ -1,0 +1,284 @@
+//! The words of the store: members, revisions, keys, values, transactions.
+//!
+//! Not here: how they are encoded ([`crate::command`]) and applied ([`crate::machine`]).
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+/// A peer of the store. Given once, never used again for another peer: a peer that lost its disk comes back under a
+/// new id, because the old one has promised things it no longer remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MemberId(pub u64);
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A position in the history of the whole store: the log index of the entry that made a change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Where an object is: a collection such as `core/pods` and a name in it such as `default/web-1`.
+///
+/// Ordered by collection, then name, both as bytes. Clones share the text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    collection: Arc<str>,
+    name: Arc<str>,
+}
+
+impl Key {
+    /// The key of `name` in `collection`.
+    pub fn new(collection: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { collection: collection.into(), name: name.into() }
+    }
+
+    /// The collection, such as `core/pods`.
+    pub fn collection(&self) -> &str {
+        &self.collection
+    }
+
+    /// The name in the collection, such as `default/web-1`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn shared_name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn shared_collection(&self) -> &Arc<str> {
+        &self.collection
+    }
+
+    /// The same key with `collection` shared instead of owned once an object.
+    pub(crate) fn in_collection(self, collection: &Arc<str>) -> Self {
+        Self { collection: Arc::clone(collection), name: self.name }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.collection, self.name)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An encoded object on its way into the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// The object's bytes, opaque to the store.
+    pub bytes: Bytes,
+    /// Byte offset at which the store inserts the decimal revision when the write is applied, so that what is kept is
+    /// what is served. None: the bytes are kept as they are.
+    pub stamp: Option<u32>,
+}
+
+/// An object as the store keeps it. Shared by all who read it.
+pub struct Stored {
+    key: Key,
+    bytes: Bytes,
+    revision: Revision,
+    created: Revision,
+    stamp: Option<u32>,
+    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Stored {
+    /// `value`, written by the log entry `revision`.
+    pub(crate) fn stamped(key: Key, value: &Value, revision: Revision, created: Revision) -> Self {
+        // An offset outside of the bytes is refused before it is proposed; a peer that sends one all the same must not
+        // make the others differ, so it reads as "no stamp" everywhere.
+        let stamp = value.stamp.filter(|&at| at as usize <= value.bytes.len());
+        let bytes = match stamp {
+            Some(at) => with_digits(&value.bytes[..at as usize], revision, &value.bytes[at as usize..]),
+            None => value.bytes.clone(),
+        };
+        Self::as_kept(key, bytes, revision, created, stamp)
+    }
+
+    /// An object whose bytes carry their revision already.
+    pub(crate) fn as_kept(key: Key, bytes: Bytes, revision: Revision, created: Revision, stamp: Option<u32>) -> Self {
+        Self { key, bytes, revision, created, stamp, decoded: OnceLock::new() }
+    }
+
+    /// The same object as the event of its deletion shows it: stamped with the revision of the deletion.
+    pub(crate) fn deleted_at(&self, revision: Revision) -> Self {
+        let bytes = match self.stamp {
+            Some(at) => {
+                let (at, digits) = (at as usize, self.revision.to_string().len());
+                with_digits(&self.bytes[..at], revision, &self.bytes[at + digits..])
+            }
+            None => self.bytes.clone(),
+        };
+        Self::as_kept(self.key.clone(), bytes, revision, self.created, self.stamp)
+    }
+
+    /// Where the object is.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The encoded object, with its revision inserted.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The write that made this version.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The write that made the first version since the key was last absent.
+    pub fn created(&self) -> Revision {
+        self.created
+    }
+
+    pub(crate) fn stamp(&self) -> Option<u32> {
+        self.stamp
+    }
+
+    /// Decoded form, made on first use and shared by all readers.
+    ///
+    /// One type an object: a caller that asks for another type than the first one gets a copy of its own each time.
+    pub fn decoded<T: Any + Send + Sync>(&self, decode: impl FnOnce(&Bytes) -> T) -> Arc<T> {
+        let mut decode = Some(decode);
+        let mut run = || decode.take().map(|decode| Arc::new(decode(&self.bytes)));
+        let mut fresh = None;
+        let shared = self.decoded.get_or_init(|| {
+            fresh = run();
+            fresh.clone().expect("the decoder has not run yet")
+        });
+        match Arc::clone(shared).downcast() {
+            Ok(decoded) => decoded,
+            Err(_) => run().expect("the decoder runs here only when the cell held another type"),
+        }
+    }
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{} ({} bytes)", self.key, self.revision, self.bytes.len())
+    }
+}
+
+fn with_digits(before: &[u8], revision: Revision, after: &[u8]) -> Bytes {
+    let digits = revision.to_string();
+    let mut bytes = BytesMut::with_capacity(before.len() + digits.len() + after.len());
+    bytes.put_slice(before);
+    bytes.put_slice(digits.as_bytes());
+    bytes.put_slice(after);
+    bytes.freeze()
+}
+
+/// What must hold of a key for a transaction to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Any,
+    /// There is no such object.
+    Absent,
+    /// There is one, whichever its revision.
+    Present,
+    /// There is one and this is its revision.
+    Revision(Revision),
+}
+
+/// What a transaction does to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Creates or replaces the object.
+    Put(Value),
+    /// Removes the object; nothing when it is absent.
+    Delete,
+    /// Only the expectation is judged.
+    Check,
+}
+
+/// One step of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Op {
+    /// Which object.
+    pub key: Key,
+    /// Judged on the state before the transaction, when it is applied.
+    pub expect: Expect,
+    /// Done when every expectation of the transaction holds.
+    pub change: Change,
+}
+
+/// Several changes that happen together or not at all: one log entry, one revision. A key appears once at most.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// The steps.
+    pub ops: Vec<Op>,
+}
+
+impl From<Op> for Txn {
+    fn from(op: Op) -> Self {
+        Self { ops: vec![op] }
+    }
+}
+
+/// A change as a watcher sees it.
+#[derive(Debug)]
+pub enum Event {
+    /// An object was created (`previous` is None) or replaced.
+    Put {
+        /// The new version.
+        stored: Arc<Stored>,
+        /// The version it replaced.
+        previous: Option<Arc<Stored>>,
+    },
+    /// An object was removed.
+    Deleted {
+        /// The last version, stamped with the revision of the deletion.
+        last: Arc<Stored>,
+        /// The last version as it was.
+        previous: Arc<Stored>,
+    },
+}
+
+impl Event {
+    /// The write that caused this event. Events of one transaction share it.
+    pub fn revision(&self) -> Revision {
+        self.object().revision()
+    }
+
+    /// The object as the event shows it: the new version, or the last one stamped with the deletion.
+    pub fn object(&self) -> &Arc<Stored> {
+        match self {
+            Self::Put { stored, .. } => stored,
+            Self::Deleted { last, .. } => last,
+        }
+    }
+}
+
+/// A change of who takes part in the store. One at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberChange {
+    /// A new peer that receives the log and does not vote. Its id must never have been used before.
+    AddLearner(MemberId),
+    /// A learner becomes a voter.
+    Promote(MemberId),
+    /// A peer leaves for good: its id is never taken again.
+    Remove(MemberId),
+}

@@ -1,0 +1,123 @@
+//! What a store is opened with, and the limits it keeps.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::OpenError;
+use crate::model::MemberId;
+
+/// Carries messages to other peers.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends `message` to `to`. Must not block, and may drop the message: Raft sends again.
+    fn send(&self, to: MemberId, message: Bytes);
+}
+
+/// How the store comes to its first state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The first peer of a new cluster: its sole voter. The directory is empty.
+    Bootstrap,
+    /// A peer that the leader will add as a learner: an empty log that waits for it. The directory is empty.
+    Join,
+    /// The directory holds this member's log.
+    Resume,
+}
+
+/// How fast the peer's clockwork turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// One tick, the unit of the others.
+    pub tick: Duration,
+    /// Ticks between heartbeats of the leader.
+    pub heartbeat: usize,
+    /// Ticks without a leader until an election: drawn from this up to twice this.
+    pub election: usize,
+    /// How long a write, a linearizable read or a change of members waits for its outcome.
+    pub deadline: Duration,
+}
+
+impl Default for Timing {
+    /// A dead leader is replaced in 0.6 to 1.2 s, a write waits 5 s.
+    fn default() -> Self {
+        Self { tick: Duration::from_millis(50), heartbeat: 2, election: 12, deadline: Duration::from_secs(5) }
+    }
+}
+
+/// How much is kept and taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one transaction as it stands in the log. 1.5 MiB as in etcd: clients of Kubernetes know this limit, and
+    /// a larger entry would hold up the heartbeats behind it.
+    pub entry_bytes: usize,
+    /// Bytes of log after the last snapshot at which the next one is taken. The log is kept in memory too, and a restart
+    /// reads it: 64 MiB is a tenth of a second of reading.
+    pub log_bytes: u64,
+    /// Entries of log after the last snapshot at which the next one is taken, for logs of tiny entries.
+    pub log_entries: u64,
+    /// Bytes of log kept behind a snapshot, so that a peer that was away briefly catches up by log.
+    pub kept_bytes: u64,
+    /// Entries of log kept behind a snapshot.
+    pub kept_entries: u64,
+    /// Bytes at which a log file is followed by the next. Files are deleted as a whole, so a quarter of `log_bytes`.
+    pub segment_bytes: u64,
+    /// Events of one collection kept for watches that resume.
+    pub history_events: usize,
+    /// Bytes of objects that the events of one collection may hold on to.
+    pub history_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entry_bytes: 1536 * 1024,
+            log_bytes: 64 << 20,
+            log_entries: 100_000,
+            kept_bytes: 16 << 20,
+            kept_entries: 10_000,
+            segment_bytes: 16 << 20,
+            history_events: 8192,
+            history_bytes: 32 << 20,
+        }
+    }
+}
+
+/// What a store is opened with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the log and the snapshots are. The caller makes sure that no other process uses it.
+    pub dir: PathBuf,
+    /// Who this peer is.
+    pub member: MemberId,
+    /// How it starts.
+    pub start: Start,
+    /// How fast its clockwork turns.
+    pub timing: Timing,
+    /// How much it keeps and takes.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// Options with the default timing and limits.
+    pub fn new(dir: impl Into<PathBuf>, member: MemberId, start: Start) -> Self {
+        Self { dir: dir.into(), member, start, timing: Timing::default(), limits: Limits::default() }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let wrong = |what: &str| Err(OpenError::Options(what.to_owned()));
+        if self.member.0 == 0 {
+            return wrong("member 0 means nobody");
+        }
+        if self.timing.tick.is_zero() || self.timing.deadline.is_zero() {
+            return wrong("a tick and the deadline last longer than nothing");
+        }
+        if self.timing.heartbeat == 0 || self.timing.election <= self.timing.heartbeat {
+            return wrong("an election takes more ticks than a heartbeat, and that one at least");
+        }
+        if self.limits.history_events == 0 || self.limits.entry_bytes == 0 {
+            return wrong("history and entries have room for something");
+        }
+        Ok(())
+    }
+}

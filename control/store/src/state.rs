@@ -1,0 +1,214 @@
+//! The replicated state as the bytes of a snapshot, the same on disk and on the way to another member. Format 1:
+//!
+//! ```text
+//! format 1 byte | index | term | voters | learners | outgoing voters | next learners | auto-leave 1 byte | retired
+//! remembered proposals: number, each index, id, refused op + 1 or 0
+//! collections: number, each name, number of objects, each name, revision, created, stamp + 1 or 0, bytes
+//! CRC-32 of all before, 4 bytes, little-endian
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft::eraftpb::ConfState;
+
+use crate::codec::{Malformed, Reader, put_bytes, put_list, put_optional, put_varint};
+use crate::command::ProposalId;
+use crate::machine::{Machine, Outcome, Recent};
+use crate::model::{Key, Revision, Stored};
+use crate::view::Collection;
+
+/// The format written, and the newest read.
+pub(crate) const FORMAT: u8 = 1;
+
+/// Why bytes are no state of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("the snapshot has format {0} and this version of wk reads formats up to {FORMAT}")]
+    NewerFormat(u8),
+    #[error("the checksum of the snapshot is {found:08x} and should be {expected:08x}")]
+    Checksum { expected: u32, found: u32 },
+    #[error("the snapshot is malformed: {0}")]
+    Malformed(Malformed),
+}
+
+impl From<Malformed> for StateError {
+    fn from(error: Malformed) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+pub(crate) fn encode(machine: &Machine) -> Bytes {
+    let mut out = Vec::new();
+    out.push(FORMAT);
+    put_varint(&mut out, machine.applied);
+    put_varint(&mut out, machine.term);
+    let members = &machine.members;
+    for list in [&members.voters, &members.learners, &members.voters_outgoing, &members.learners_next] {
+        put_list(&mut out, list);
+    }
+    out.push(u8::from(members.auto_leave));
+    put_list(&mut out, &machine.retired.iter().copied().collect::<Vec<_>>());
+    let recent = machine.recent.iter();
+    put_varint(&mut out, recent.len() as u64);
+    for (id, outcome) in recent {
+        put_varint(&mut out, outcome.index);
+        id.put(&mut out);
+        put_optional(&mut out, outcome.refused);
+    }
+    put_varint(&mut out, machine.collections.len() as u64);
+    for (name, objects) in &machine.collections {
+        put_bytes(&mut out, name.as_bytes());
+        put_varint(&mut out, objects.len() as u64);
+        for (name, stored) in objects {
+            put_bytes(&mut out, name.as_bytes());
+            put_varint(&mut out, stored.revision().0);
+            put_varint(&mut out, stored.created().0);
+            put_optional(&mut out, stored.stamp());
+            put_bytes(&mut out, stored.bytes());
+        }
+    }
+    let checksum = crc32fast::hash(&out);
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out.into()
+}
+
+pub(crate) fn decode(mut bytes: Bytes) -> Result<Machine, StateError> {
+    match bytes.first() {
+        None | Some(0) => return Err(Malformed("there is no format").into()),
+        Some(&FORMAT) => {}
+        Some(&newer) => return Err(StateError::NewerFormat(newer)),
+    }
+    let Some(end) = bytes.len().checked_sub(4) else {
+        return Err(Malformed("ends before the checksum").into());
+    };
+    let checksum = bytes.split_off(end);
+    let expected = u32::from_le_bytes(checksum[..].try_into().map_err(|_| Malformed("ends before the checksum"))?);
+    let found = crc32fast::hash(&bytes);
+    if found != expected {
+        return Err(StateError::Checksum { expected, found });
+    }
+    let mut reader = Reader::new(bytes);
+    reader.byte()?;
+    let mut machine = Machine { applied: reader.varint()?, term: reader.varint()?, ..Machine::default() };
+    machine.members = read_members(&mut reader)?;
+    machine.retired = reader.list()?.into_iter().collect();
+    machine.recent = read_recent(&mut reader)?;
+    for _ in 0..reader.count()? {
+        let name = reader.text()?;
+        let objects = read_collection(&mut reader, &name)?;
+        machine.collections.insert(name, objects);
+    }
+    if reader.is_empty() { Ok(machine) } else { Err(Malformed("something follows the last object").into()) }
+}
+
+fn read_members(reader: &mut Reader) -> Result<ConfState, Malformed> {
+    let mut members = ConfState::default();
+    members.set_voters(reader.list()?);
+    members.set_learners(reader.list()?);
+    members.set_voters_outgoing(reader.list()?);
+    members.set_learners_next(reader.list()?);
+    members.auto_leave = match reader.byte()? {
+        0 => false,
+        1 => true,
+        _ => return Err(Malformed("a truth is neither 0 nor 1")),
+    };
+    if members.voters.is_empty() { Err(Malformed("nobody votes")) } else { Ok(members) }
+}
+
+fn read_recent(reader: &mut Reader) -> Result<Recent, Malformed> {
+    let mut recent = Recent::default();
+    for _ in 0..reader.count()? {
+        let index = reader.varint()?;
+        let id = ProposalId::read(reader)?;
+        recent.remember(id, Outcome { index, refused: reader.optional()? });
+    }
+    Ok(recent)
+}
+
+fn read_collection(reader: &mut Reader, collection: &Arc<str>) -> Result<Collection, Malformed> {
+    let mut objects = Collection::default();
+    for _ in 0..reader.count()? {
+        let name = reader.text()?;
+        let revision = Revision(reader.varint()?);
+        let created = Revision(reader.varint()?);
+        let stamp = reader.optional()?;
+        // Copied, so that one object does not keep the whole snapshot in memory.
+        let bytes = Bytes::copy_from_slice(&reader.bytes()?);
+        let digits = revision.to_string().len();
+        if stamp.is_some_and(|at| at as usize + digits > bytes.len()) {
+            return Err(Malformed("a stamp is outside of its object"));
+        }
+        let key = Key::new(Arc::clone(collection), Arc::clone(&name));
+        objects.insert(name, Arc::new(Stored::as_kept(key, bytes, revision, created, stamp)));
+    }
+    Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::command::Command;
+    use crate::command::tests::any_op;
+    use crate::model::{Change, Expect, Op, Txn, Value};
+
+    fn apply(machine: &mut Machine, sequence: u64, ops: Vec<Op>) {
+        let id = ProposalId { member: 1, incarnation: 9, sequence };
+        let index = machine.applied + 1;
+        machine.apply(index, 2, Command { id, base: 0, txn: Txn { ops } }, &mut Vec::new());
+    }
+
+    fn small() -> Machine {
+        let mut machine = Machine::bootstrap(7);
+        machine.retired.insert(3);
+        let value = Value { bytes: Bytes::from_static(b"{\"v\":\"\"}"), stamp: Some(6) };
+        let op = Op { key: Key::new("c", "n"), expect: Expect::Any, change: Change::Put(value) };
+        apply(&mut machine, 1, vec![op.clone()]);
+        apply(&mut machine, 2, vec![Op { expect: Expect::Absent, ..op }]);
+        machine
+    }
+
+    #[test]
+    fn format_1_is_these_bytes_for_ever() {
+        let golden: &[u8] = b"\x01\x03\x02\x01\x07\0\0\0\0\x01\x03\x02\
+            \x02\x01\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\
+            \x03\x01\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01\
+            \x01\x01c\x01\x01n\x02\x02\x07\x09{\"v\":\"2\"}";
+        let bytes = encode(&small());
+        assert_eq!(&bytes[..bytes.len() - 4], golden);
+        assert_eq!(bytes[bytes.len() - 4..], crc32fast::hash(golden).to_le_bytes());
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed() {
+        let bytes = encode(&small());
+        for at in 0..bytes.len() * 8 {
+            let mut damaged = bytes.to_vec();
+            damaged[at / 8] ^= 1 << (at % 8);
+            assert!(decode(damaged.into()).is_err(), "bit {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_comes_back_as_it_was(txns in prop::collection::vec(prop::collection::vec(any_op(), 0..4), 0..12)) {
+            let mut machine = Machine::bootstrap(1);
+            for (sequence, ops) in txns.into_iter().enumerate() {
+                apply(&mut machine, sequence as u64, ops);
+            }
+            let bytes = encode(&machine);
+            let again = decode(bytes.clone()).expect("decodes");
+            prop_assert_eq!(encode(&again), bytes);
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(mut bytes: Vec<u8>) {
+            bytes.insert(0, FORMAT);
+            let checksum = crc32fast::hash(&bytes);
+            bytes.extend_from_slice(&checksum.to_le_bytes());
+            let _ = decode(bytes.into());
+        }
+    }
+}

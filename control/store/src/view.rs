@@ -1,0 +1,63 @@
+//! The objects at one revision. Not here: how they change ([`crate::machine`]).
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::model::{Key, Revision, Stored};
+
+/// The objects of one collection by name.
+pub(crate) type Collection = OrdMap<Arc<str>, Arc<Stored>>;
+
+/// All objects at one revision. Never changes; clones share everything.
+#[derive(Clone, Default)]
+pub struct View {
+    revision: Revision,
+    collections: OrdMap<Arc<str>, Collection>,
+}
+
+impl View {
+    pub(crate) fn new(revision: Revision, collections: OrdMap<Arc<str>, Collection>) -> Self {
+        Self { revision, collections }
+    }
+
+    /// Every write up to this one is in the view, and none after it.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The object at `key`.
+    pub fn get(&self, key: &Key) -> Option<Arc<Stored>> {
+        self.collections.get(key.collection())?.get(key.name()).cloned()
+    }
+
+    /// The objects of `collection` whose names start with `name_prefix`, in the order of their names.
+    pub fn list<'a>(&'a self, collection: &str, name_prefix: &str) -> impl Iterator<Item = Arc<Stored>> + use<'a> {
+        let prefix: Box<str> = name_prefix.into();
+        let range = self.collections.get(collection).map(|objects| {
+            objects.range::<(Bound<&str>, Bound<&str>), str>((Bound::Included(&*prefix), Bound::Unbounded))
+        });
+        range
+            .into_iter()
+            .flatten()
+            .take_while(move |(name, _)| name.starts_with(&*prefix))
+            .map(|(_, stored)| Arc::clone(stored))
+    }
+
+    /// How many objects `collection` has.
+    pub fn len(&self, collection: &str) -> usize {
+        self.collections.get(collection).map_or(0, OrdMap::len)
+    }
+
+    /// True when `collection` has no object.
+    pub fn is_empty(&self, collection: &str) -> bool {
+        self.len(collection) == 0
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "view at revision {} of {} collections", self.revision, self.collections.len())
+    }
+}

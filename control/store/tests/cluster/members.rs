@@ -1,0 +1,80 @@
+//! Who takes part.
+
+use wk_store::{Expect, Limits, MemberChange, MemberError, MemberId, Role, Start};
+
+use crate::harness::{Cluster, eventually, put, text};
+
+#[tokio::test]
+async fn a_learner_catches_up_votes_and_leaves_for_good() {
+    let mut cluster = Cluster::alone(Limits::default());
+    cluster.peer(1).write(put("a", Expect::Absent, "1")).await.expect("is written");
+    cluster.start(2, Start::Join);
+    let second = cluster.peer(2);
+    let leader = cluster.peer(1);
+    leader.change_members(MemberChange::AddLearner(MemberId(2))).await.expect("is added");
+    leader.change_members(MemberChange::AddLearner(MemberId(2))).await.expect("is there already");
+    eventually("the learner has the data", async || text(&second.view(), "a")).await;
+    assert_eq!(second.status().borrow().role, Role::Learner);
+    eventually("the leader knows how far it is", async || {
+        let status = leader.status().borrow().clone();
+        (status.lag.get(&MemberId(2)) == Some(&0) && status.active.contains(&MemberId(2))).then_some(())
+    })
+    .await;
+    second.write(put("b", Expect::Absent, "2")).await.expect("a learner passes writes on");
+    leader.change_members(MemberChange::Promote(MemberId(2))).await.expect("is promoted");
+    cluster.settled(&[1, 2]).await;
+
+    let elsewhere = second.change_members(MemberChange::Remove(MemberId(1))).await;
+    assert!(matches!(elsewhere, Err(MemberError::NotLeader { leader: Some(MemberId(1)) })), "{elsewhere:?}");
+    let itself = leader.change_members(MemberChange::Remove(MemberId(1))).await;
+    assert!(matches!(itself, Err(MemberError::Refused(_))), "{itself:?}");
+
+    leader.change_members(MemberChange::Remove(MemberId(2))).await.expect("is removed");
+    let back = leader.change_members(MemberChange::AddLearner(MemberId(2))).await;
+    assert!(matches!(back, Err(MemberError::Refused(_))), "an id is given once");
+    cluster.kill(2).await;
+    leader.write(put("c", Expect::Absent, "3")).await.expect("is alone again");
+}
+
+#[tokio::test]
+async fn leadership_is_handed_over_without_waiting_for_an_election() {
+    let cluster = Cluster::three(Limits::default()).await;
+    let first = cluster.leader(&[1, 2, 3]).await;
+    cluster.peer(first).step_down().await;
+    let second = eventually("another leads", async || {
+        let leader = cluster.peer(first).status().borrow().leader?;
+        (leader.0 != first).then_some(leader.0)
+    })
+    .await;
+    cluster.peer(first).write(put("a", Expect::Absent, "1")).await.expect("is written");
+    // Not the leader: nothing to hand over.
+    cluster.peer(first).step_down().await;
+    assert_eq!(cluster.leader(&[1, 2, 3]).await, second);
+}
+
+#[tokio::test]
+async fn the_leader_leaves_after_handing_over_and_two_go_on() {
+    let cluster = Cluster::three(Limits::default()).await;
+    let old = cluster.leader(&[1, 2, 3]).await;
+    cluster.peer(old).step_down().await;
+    let others: Vec<u64> = (1..=3).filter(|&id| id != old).collect();
+    cluster.leader(&others).await;
+    cluster.kill(old).await;
+    cluster.change(MemberChange::Remove(MemberId(old))).await;
+    cluster.settled(&others).await;
+    for id in others {
+        cluster.peer(id).write(put("a", Expect::Any, "x")).await.expect("two of two are up");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_disk_takes_the_peer_out_and_not_the_cluster() {
+    let cluster = Cluster::alone(Limits::default());
+    let peer = cluster.peer(1);
+    // A message that only a member whose disk lost its log can get.
+    let lost_log = b"\x01\x08\x08\x10\x01\x18\x02\x20\x63\x40\xe7\x07";
+    peer.receive(bytes::Bytes::from_static(lost_log)).expect("is taken");
+    let mut status = peer.status();
+    let gave_up = status.wait_for(|status| status.failure.is_some()).await.expect("reports").failure.clone();
+    assert!(gave_up.expect("says why").contains("join again as a new member"));
+}

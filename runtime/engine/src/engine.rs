@@ -1,0 +1,153 @@
+//! The engine: one for a node. Prepares components and starts them.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{OnceCell, Semaphore};
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Linker;
+
+use crate::cache::Cache;
+use crate::command;
+use crate::config::{self, EngineError, Options};
+use crate::failure::Exit;
+use crate::host::{self, Host};
+use crate::http::HttpApp;
+use crate::prepare::{self, Pre, PrepareError, Prepared, World};
+use crate::sandbox::Sandbox;
+use crate::ticker::{Running, Ticker};
+
+/// A prepared component was asked for what its world cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the component is of the world {is}, and {wanted} is wanted")]
+pub struct WrongWorld {
+    /// Its world.
+    pub is: World,
+    /// The world that was asked for.
+    pub wanted: World,
+}
+
+/// Compiles and runs guests. Cheap to clone; all clones are one engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+/// One digest's component: made by whoever asks first, waited for by the others.
+type Shared = Arc<OnceCell<Weak<Prepared>>>;
+
+struct Inner {
+    linker: Linker<Host>,
+    cache: Cache,
+    compilations: Arc<Semaphore>,
+    prepared: Mutex<HashMap<String, Shared>>,
+    ticker: Ticker,
+}
+
+impl Engine {
+    /// Starts an engine. Blocks for some milliseconds; a node needs one.
+    pub fn new(options: Options) -> Result<Self, EngineError> {
+        let engine = config::start(options.instances_max)?;
+        let cache = Cache::open(&options.cache_dir, &engine)
+            .map_err(|source| EngineError::CacheDir { dir: options.cache_dir.clone(), source })?;
+        let linker =
+            host::linker(&engine).map_err(|error| EngineError::Runtime { message: format!("{error:#}") })?;
+        let ticker = Ticker::start(engine.weak()).map_err(EngineError::Ticker)?;
+        let compilations = Arc::new(Semaphore::new(options.compilations_max.max(1)));
+        Ok(Self { inner: Arc::new(Inner { linker, cache, compilations, prepared: Mutex::default(), ticker }) })
+    }
+
+    /// Makes the module at `wasm_path` ready to run.
+    ///
+    /// `digest` names its content, and the caller has verified that: code compiled for a digest is used for every
+    /// file of that digest. All pods of a digest share one compiled component for as long as one of them holds it,
+    /// and the compiled code outlives the process on disk. Compiles on threads that may block, a few at a time.
+    pub async fn prepare(&self, digest: &str, wasm_path: &Path) -> Result<Arc<Prepared>, PrepareError> {
+        loop {
+            let shared = self.shared(digest);
+            let mut made = None;
+            let weak = shared
+                .get_or_try_init(|| async {
+                    let prepared = self.make(digest.to_owned(), wasm_path.to_owned()).await?;
+                    let weak = Arc::downgrade(&prepared);
+                    made = Some(prepared);
+                    Ok::<_, PrepareError>(weak)
+                })
+                .await?
+                .clone();
+            if let Some(prepared) = made.or_else(|| weak.upgrade()) {
+                return Ok(prepared);
+            }
+            self.forget(digest, &shared);
+        }
+    }
+
+    fn shared(&self, digest: &str) -> Shared {
+        let mut prepared = self.inner.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked through when something new is prepared, so the map never outgrows what is in use by more than one.
+        if !prepared.contains_key(digest) {
+            prepared.retain(|_, shared| shared.get().is_none_or(|weak| weak.strong_count() > 0));
+        }
+        Arc::clone(prepared.entry(digest.to_owned()).or_default())
+    }
+
+    fn forget(&self, digest: &str, dead: &Shared) {
+        let mut prepared = self.inner.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if prepared.get(digest).is_some_and(|shared| Arc::ptr_eq(shared, dead)) {
+            prepared.remove(digest);
+        }
+    }
+
+    async fn make(&self, digest: String, path: std::path::PathBuf) -> Result<Arc<Prepared>, PrepareError> {
+        let permit = Arc::clone(&self.inner.compilations).acquire_owned().await;
+        let inner = Arc::clone(&self.inner);
+        let started = std::time::Instant::now();
+        let named = digest.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            prepare::prepare(&inner.linker, &inner.cache, &digest, &path)
+        });
+        let prepared = task.await.map_err(|error| PrepareError::Compiler { message: error.to_string() })??;
+        tracing::debug!(digest = named, world = %prepared.world(), elapsed = ?started.elapsed(), "prepared");
+        Ok(Arc::new(prepared))
+    }
+
+    /// The application that answers requests with this component in this sandbox.
+    pub fn http(&self, prepared: &Arc<Prepared>, sandbox: Sandbox) -> Result<HttpApp, WrongWorld> {
+        match prepared.pre {
+            Pre::Http(_) => Ok(HttpApp::new(self.clone(), Arc::clone(prepared), sandbox)),
+            Pre::Command(_) => Err(WrongWorld { is: prepared.world(), wanted: World::Http }),
+        }
+    }
+
+    /// Runs a command to its end, or until `cancel`. Dropping the future ends the command too.
+    pub async fn run(&self, prepared: &Arc<Prepared>, sandbox: Sandbox, cancel: CancellationToken) -> Exit {
+        match &prepared.pre {
+            Pre::Command(pre) => command::run(self, pre, sandbox, cancel).await,
+            Pre::Http(_) => {
+                let error = WrongWorld { is: prepared.world(), wanted: World::Command };
+                Exit::Failed(crate::Failure::Io(error.to_string()))
+            }
+        }
+    }
+
+    /// How many instances are alive: requests in the hands of guests, and commands.
+    pub fn instances(&self) -> usize {
+        self.inner.ticker.count()
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        self.inner.linker.engine()
+    }
+
+    pub(crate) fn running(&self) -> Running {
+        self.inner.ticker.running()
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! Decides what a component is to us by its exports, and names what it imports and no pod has.
+
+use wasmtime::Engine;
+use wasmtime::component::types::Component;
+
+use crate::adapt::EXIT_INTERFACE;
+use crate::prepare::{PrepareError, World};
+
+/// The packages and their interfaces of WASI 0.2 that `host::linker` answers.
+const ANSWERED: &[(&str, &[&str])] = &[
+    (
+        "wasi:cli",
+        &[
+            "environment",
+            "exit",
+            "stderr",
+            "stdin",
+            "stdout",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stderr",
+            "terminal-stdin",
+            "terminal-stdout",
+        ],
+    ),
+    ("wasi:clocks", &["monotonic-clock", "wall-clock"]),
+    ("wasi:filesystem", &["preopens", "types"]),
+    ("wasi:http", &["outgoing-handler", "types"]),
+    ("wasi:io", &["error", "poll", "streams"]),
+    ("wasi:random", &["insecure", "insecure-seed", "random"]),
+    (
+        "wasi:sockets",
+        &[
+            "instance-network",
+            "ip-name-lookup",
+            "network",
+            "tcp",
+            "tcp-create-socket",
+            "udp",
+            "udp-create-socket",
+        ],
+    ),
+];
+
+/// An interface's name in a component: `wasi:http/types@0.2.6`.
+struct Name<'a> {
+    package: &'a str,
+    interface: &'a str,
+    version: &'a str,
+}
+
+impl<'a> Name<'a> {
+    fn parse(name: &'a str) -> Option<Self> {
+        let (name, version) = name.split_once('@').unwrap_or((name, ""));
+        let (package, interface) = name.split_once('/')?;
+        Some(Self { package, interface, version })
+    }
+
+    /// Patch versions are compatible with each other; release candidates with nothing.
+    fn is_0_2(&self) -> bool {
+        self.version.strip_prefix("0.2.").is_some_and(|patch| patch.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+
+    fn is(&self, package: &str, interface: &str) -> bool {
+        self.package == package && self.interface == interface && self.is_0_2()
+    }
+}
+
+fn answered(import: &str) -> bool {
+    import == EXIT_INTERFACE || Name::parse(import).is_some_and(|name| {
+        name.is_0_2()
+            && ANSWERED
+                .iter()
+                .any(|(package, interfaces)| name.package == *package && interfaces.contains(&name.interface))
+    })
+}
+
+/// Every import is there, or the error names all that are not.
+pub(crate) fn check(component: &Component, engine: &Engine) -> Result<(), PrepareError> {
+    let mut missing: Vec<String> =
+        component.imports(engine).map(|(name, _)| name.to_owned()).filter(|name| !answered(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    missing.sort_unstable();
+    Err(PrepareError::Imports { missing })
+}
+
+/// The world by exports. A component that is both answers requests.
+pub(crate) fn world(component: &Component, engine: &Engine) -> Result<World, PrepareError> {
+    let exports: Vec<String> = component.exports(engine).map(|(name, _)| name.to_owned()).collect();
+    let has = |package, interface| {
+        exports.iter().filter_map(|name| Name::parse(name)).any(|name| name.is(package, interface))
+    };
+    if has("wasi:http", "incoming-handler") {
+        Ok(World::Http)
+    } else if has("wasi:cli", "run") {
+        Ok(World::Command)
+    } else {
+        Err(PrepareError::NoWorld { exports })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_versions_of_0_2_are_answered_and_nothing_else() {
+        assert!(answered("wasi:http/types@0.2.0"));
+        assert!(answered("wasi:http/types@0.2.99"));
+        assert!(!answered("wasi:http/types@0.3.0"));
+        assert!(!answered("wasi:http/types@0.2.0-rc-2023-11-10"));
+        assert!(!answered("wasi:http/types"));
+        assert!(!answered("wasi:keyvalue/store@0.2.0"));
+        assert!(!answered("acme:billing/ledger@1.0.0"));
+        assert!(!answered("plain-function"));
+    }
+}

@@ -1,0 +1,48 @@
+//! Runs WebAssembly guests: compiles and caches them, gives them what their [`Sandbox`] says and nothing else,
+//! holds them to their limits, and says how they ended.
+//!
+//! Not here: images, pods, names, addresses. The engine is handed bytes and a digest. It is the only crate that
+//! names wasmtime, and no type of wasmtime appears in its interface.
+//!
+//! Start at [`Engine`]; then [`http`](HttpApp) for a request's way through a guest, `host.rs` for what a guest sees.
+//!
+//! ```
+//! use wk_engine::{Engine, Exit, Options, Sandbox};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+//! let dir = tempfile::tempdir()?;
+//! let wasm = dir.path().join("quiet.wasm");
+//! std::fs::write(&wasm, wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#)?)?;
+//!
+//! let engine = Engine::new(Options::new(dir.path().join("compiled")))?;
+//! let prepared = engine.prepare("sha256:of-quiet", &wasm).await?;
+//! let exit = engine.run(&prepared, Sandbox::bare(), Default::default()).await;
+//! assert_eq!(exit, Exit::Code(0));
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+
+mod adapt;
+mod cache;
+mod command;
+mod config;
+mod engine;
+mod failure;
+mod host;
+mod http;
+mod imports;
+mod limits;
+mod output;
+mod prepare;
+mod response;
+mod sandbox;
+mod ticker;
+
+pub use crate::config::{EngineError, Options};
+pub use crate::engine::{Engine, WrongWorld};
+pub use crate::failure::{Exit, Failure};
+pub use crate::http::HttpApp;
+pub use crate::prepare::{PrepareError, Prepared, World};
+pub use crate::sandbox::{Discard, MEMORY_DEFAULT, MemoryBytes, Output, REQUEST_DEADLINE_DEFAULT, Sandbox, Stream};

@@ -1,0 +1,206 @@
+//! From bytes on disk to code that can be instantiated: detect, adapt, compile (or load), check imports, link.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use crate::adapt;
+use crate::cache::Cache;
+use crate::host::Host;
+use crate::imports;
+
+/// What a component is to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// It answers HTTP requests: it exports `wasi:http/incoming-handler` 0.2.
+    Http,
+    /// It is run from start to end: it exports `wasi:cli/run` 0.2, or is a core module with `_start`.
+    Command,
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "wasi:http/proxy",
+            Self::Command => "wasi:cli/command",
+        })
+    }
+}
+
+/// A module cannot be run here. Trying again changes nothing, except after [`Read`](Self::Read).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// The file cannot be read.
+    #[error("read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file is too large.
+    #[error("the module has {size} bytes, and at most {limit} are compiled")]
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// These bytes are no WebAssembly.
+    #[error("not a WebAssembly module or component: {message}")]
+    Malformed {
+        /// What is wrong with them.
+        message: String,
+    },
+    /// A core module imports what WASI preview 1 does not have.
+    #[error("the module imports functions that WASI preview 1 does not have: {}", missing.join(", "))]
+    CoreImports {
+        /// Module and name of each; at most 16 of them.
+        missing: Vec<String>,
+    },
+    /// A core module that is not a command.
+    #[error("the module exports no `_start`, so it is not a program; build it as a binary, or as a component")]
+    NoStart,
+    /// A core module cannot be made a component.
+    #[error("adapt the core module to a component: {message}")]
+    Adapt {
+        /// Why not.
+        message: String,
+    },
+    /// It is WebAssembly, but not valid, or uses a proposal that is not supported.
+    #[error("compile the component: {message}")]
+    Compile {
+        /// Why not.
+        message: String,
+    },
+    /// It imports what a pod does not have.
+    #[error("the component imports interfaces that no pod has: {}", missing.join(", "))]
+    Imports {
+        /// Each with its WIT package, interface and version.
+        missing: Vec<String>,
+    },
+    /// It imports an interface we have, with functions or types that we do not.
+    #[error("the component's imports do not fit: {message}")]
+    Link {
+        /// Which import, and how.
+        message: String,
+    },
+    /// It exports nothing that we call.
+    #[error(
+        "the component exports neither wasi:http/incoming-handler@0.2 nor wasi:cli/run@0.2; its exports: {}",
+        if exports.is_empty() { "none".to_owned() } else { exports.join(", ") }
+    )]
+    NoWorld {
+        /// What it does export.
+        exports: Vec<String>,
+    },
+    /// The compiler itself failed.
+    #[error("the compiler failed on this module: {message}")]
+    Compiler {
+        /// What it says.
+        message: String,
+    },
+}
+
+/// The largest module: the interpreters that people compile to wasm have up to 50 MB.
+const WASM_BYTES_MAX: u64 = 256 << 20;
+
+/// A compiled and linked component, shared by all pods of one digest.
+pub struct Prepared {
+    digest: String,
+    pub(crate) pre: Pre,
+}
+
+/// Linked for its world.
+pub(crate) enum Pre {
+    Http(ProxyPre<Host>),
+    Command(CommandPre<Host>),
+}
+
+impl Prepared {
+    /// What it is to the host.
+    pub fn world(&self) -> World {
+        match self.pre {
+            Pre::Http(_) => World::Http,
+            Pre::Command(_) => World::Command,
+        }
+    }
+
+    /// The digest it was prepared by.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("digest", &self.digest).field("world", &self.world()).finish_non_exhaustive()
+    }
+}
+
+/// All of it, on a thread that may block.
+pub(crate) fn prepare(
+    linker: &Linker<Host>,
+    cache: &Cache,
+    digest: &str,
+    path: &Path,
+) -> Result<Prepared, PrepareError> {
+    let engine = linker.engine();
+    let component = match load(engine, cache, digest) {
+        Some(component) => component,
+        None => compile(engine, cache, digest, &read(path)?)?,
+    };
+    let types = component.component_type();
+    imports::check(&types, engine)?;
+    let world = imports::world(&types, engine)?;
+    let link = |error: wasmtime::Error| PrepareError::Link { message: format!("{error:#}") };
+    // Now rather than at the first request.
+    component.initialize_copy_on_write_image().map_err(link)?;
+    let instance: InstancePre<Host> = linker.instantiate_pre(&component).map_err(link)?;
+    let pre = match world {
+        World::Http => Pre::Http(ProxyPre::new(instance).map_err(link)?),
+        World::Command => Pre::Command(CommandPre::new(instance).map_err(link)?),
+    };
+    Ok(Prepared { digest: digest.to_owned(), pre })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, PrepareError> {
+    let failed = |source| PrepareError::Read { path: path.to_owned(), source };
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > WASM_BYTES_MAX {
+        return Err(PrepareError::TooLarge { size, limit: WASM_BYTES_MAX });
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+fn load(engine: &wasmtime::Engine, cache: &Cache, digest: &str) -> Option<Component> {
+    let code = cache.get(digest)?;
+    #[expect(
+        unsafe_code,
+        reason = "this is native code that wasmtime runs as it is; this node wrote it, into a directory of its own, \
+                  and the checksum over module, settings and code was right just now, on the very bytes that are loaded"
+    )]
+    let component = unsafe { Component::deserialize(engine, &code) };
+    component
+        .inspect_err(|error| {
+            tracing::warn!(digest, %error, "compiled code cannot be loaded, compiling again");
+            cache.forget(digest);
+        })
+        .ok()
+}
+
+fn compile(engine: &wasmtime::Engine, cache: &Cache, digest: &str, wasm: &[u8]) -> Result<Component, PrepareError> {
+    let wasm = adapt::component(wasm)?;
+    let component = Component::from_binary(engine, &wasm)
+        .map_err(|error| PrepareError::Compile { message: format!("{error:#}") })?;
+    let stored = component.serialize().map_err(std::io::Error::other).and_then(|code| cache.put(digest, &code));
+    if let Err(error) = stored {
+        // The next start of this node compiles again; nothing else is lost.
+        tracing::warn!(digest, %error, "compiled code could not be stored");
+    }
+    Ok(component)
+}

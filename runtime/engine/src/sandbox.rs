@@ -1,0 +1,144 @@
+//! What one pod is given: arguments, environment, limits, and where its output goes.
+//!
+//! Not here: files, addresses and names. A guest has none of them until a later capability grants them.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An amount of guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemoryBytes(pub u64);
+
+impl MemoryBytes {
+    /// So many mebibytes.
+    pub const fn mebibytes(count: u64) -> Self {
+        Self(count << 20)
+    }
+}
+
+impl fmt::Display for MemoryBytes {
+    /// In the largest binary unit that divides it: `64 MiB`, `1 GiB`, `1000 bytes`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0;
+        for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+            if bytes != 0 && bytes.trailing_zeros() >= shift {
+                return write!(f, "{} {unit}", bytes >> shift);
+            }
+        }
+        write!(f, "{bytes} bytes")
+    }
+}
+
+/// Which of a guest's two outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// Where a guest's output goes.
+pub trait Output: Send + Sync + 'static {
+    /// Takes one piece, as the guest wrote it: pieces need not be lines, nor whole characters.
+    ///
+    /// A piece is at most 64 KiB. Called on a runtime thread while the guest waits, so it must be quick; an
+    /// implementation that cannot keep up drops or counts, it does not block.
+    fn write(&self, stream: Stream, bytes: &[u8]);
+}
+
+/// An [`Output`] that keeps nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discard;
+
+impl Output for Discard {
+    fn write(&self, _stream: Stream, _bytes: &[u8]) {}
+}
+
+/// All that a guest gets, and its limits.
+#[derive(Clone)]
+pub struct Sandbox {
+    /// Arguments, the program's name first.
+    pub args: Vec<String>,
+    /// Environment variables; a later one of the same name wins.
+    pub env: Vec<(String, String)>,
+    /// The most that one instance's linear memories and tables may hold together.
+    pub memory_max: MemoryBytes,
+    /// The longest that one request may take, from its arrival to the last byte of its response.
+    pub request_deadline: Duration,
+    /// Standard output and error.
+    pub output: Arc<dyn Output>,
+}
+
+impl Sandbox {
+    /// No arguments, no environment, output discarded, and the limits a pod has that names none.
+    pub fn bare() -> Self {
+        Self {
+            args: Vec::new(),
+            env: Vec::new(),
+            memory_max: MEMORY_DEFAULT,
+            request_deadline: REQUEST_DEADLINE_DEFAULT,
+            output: Arc::new(Discard),
+        }
+    }
+}
+
+impl Sandbox {
+    /// With each variable once: guests differ in which of two they take.
+    pub(crate) fn resolved(mut self) -> Self {
+        let mut seen = HashSet::new();
+        self.env.reverse();
+        self.env.retain(|(name, _)| seen.insert(name.clone()));
+        self.env.reverse();
+        self
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    /// Values of variables stay out of logs: secrets travel there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Sandbox")
+            .field("args", &self.args)
+            .field("env", &names)
+            .field("memory_max", &self.memory_max)
+            .field("request_deadline", &self.request_deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a pod may use that names no limit: what the large hosts of such guests give, and eight times what a
+/// small language runtime compiled to wasm needs.
+pub const MEMORY_DEFAULT: MemoryBytes = MemoryBytes::mebibytes(128);
+
+/// The request deadline of a pod that names none: past half a minute a person has gone, and a proxy before us too.
+pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_reads_in_its_largest_whole_unit() {
+        assert_eq!(MemoryBytes::mebibytes(64).to_string(), "64 MiB");
+        assert_eq!(MemoryBytes::mebibytes(2048).to_string(), "2 GiB");
+        assert_eq!(MemoryBytes(1000).to_string(), "1000 bytes");
+        assert_eq!(MemoryBytes(0).to_string(), "0 bytes");
+    }
+
+    #[test]
+    fn of_two_variables_of_one_name_the_later_stays() {
+        let env = [("A", "1"), ("B", "2"), ("A", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let sandbox = Sandbox { env: env.to_vec(), ..Sandbox::bare() }.resolved();
+        assert_eq!(sandbox.env, [("B".to_owned(), "2".to_owned()), ("A".to_owned(), "3".to_owned())]);
+    }
+
+    #[test]
+    fn debug_of_a_sandbox_hides_values_of_variables() {
+        let sandbox = Sandbox { env: vec![("TOKEN".into(), "hunter2".into())], ..Sandbox::bare() };
+        let text = format!("{sandbox:?}");
+        assert!(text.contains("TOKEN") && !text.contains("hunter2"), "{text}");
+    }
+}

@@ -1,0 +1,11 @@
+//! The engine over real guests: the examples, and those of `tests/guests` that misbehave.
+
+#[path = "guests/kit.rs"]
+mod kit;
+
+#[path = "guests/command.rs"]
+mod command;
+#[path = "guests/http.rs"]
+mod http;
+#[path = "guests/prepare.rs"]
+mod prepare;

@@ -1,0 +1,139 @@
+//! One client connection: what its requests share, and whether it still does anything.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use http::HeaderValue;
+
+use crate::certificates::Resolver;
+use crate::{Ingress, Limits};
+
+/// What is known of a connection.
+pub(crate) struct Connection {
+    ingress: Arc<Ingress>,
+    /// The client's address as a header value: written once, shared by all requests.
+    client: HeaderValue,
+    security: Security,
+    open: AtomicU32,
+    /// Requests begun and ended, pieces of bodies passed on: it matters only whether it changes.
+    moves: AtomicU64,
+}
+
+/// How a connection is protected.
+pub(crate) enum Security {
+    Plain,
+    Tls {
+        /// The name the client asked a certificate for.
+        sni: Option<String>,
+        certificates: Arc<Resolver>,
+    },
+}
+
+impl Connection {
+    pub(crate) fn new(ingress: Arc<Ingress>, client: IpAddr, security: Security) -> Self {
+        let client = client.to_canonical().to_string();
+        let client = HeaderValue::try_from(client).expect("an address is made of visible ASCII characters");
+        Self { ingress, client, security, open: AtomicU32::new(0), moves: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn ingress(&self) -> &Ingress {
+        &self.ingress
+    }
+
+    pub(crate) fn client(&self) -> &HeaderValue {
+        &self.client
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self.security {
+            Security::Plain => "http",
+            Security::Tls { .. } => "https",
+        }
+    }
+
+    /// The name this connection was made for, if `host` would have been shown another certificate (RFC 9110, 7.4): a
+    /// client that shares one connection between names that share no certificate is told to open another.
+    pub(crate) fn misdirected(&self, host: &str) -> Option<&str> {
+        match &self.security {
+            Security::Tls { sni: Some(sni), certificates } if sni != host => {
+                (!certificates.same(sni, host)).then_some(sni)
+            }
+            Security::Tls { .. } | Security::Plain => None,
+        }
+    }
+
+    /// Something happened.
+    pub(crate) fn moved(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A request that is open; it counts until this is dropped.
+pub(crate) struct Open(Arc<Connection>);
+
+impl Open {
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+        connection.moved();
+        connection.open.fetch_add(1, Ordering::Relaxed);
+        connection.ingress.metrics().requests_open.up();
+        Self(connection)
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.0
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.moved();
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.ingress.metrics().requests_open.down();
+    }
+}
+
+/// What is to be done with a connection after a look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Fine,
+    /// It does nothing: let it end in order.
+    Finish,
+    /// It keeps us waiting: end it.
+    Cut,
+}
+
+/// Looks at a connection now and then. One timer a connection, none a request: hyper's own header timer is armed anew
+/// for every request, and knows nothing of HTTP/2, of the version's detection, or of a client that does not read.
+pub(crate) struct Watch {
+    seen: u64,
+    /// Looks in a row with requests open and nothing moving.
+    still: u32,
+    finishing: bool,
+}
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        Self { seen: 0, still: 0, finishing: false }
+    }
+
+    /// A look after `limits.head_read` at first and then every `limits.connection_idle`.
+    pub(crate) fn look(&mut self, connection: &Connection, limits: &Limits) -> Look {
+        let moves = connection.moves.load(Ordering::Relaxed);
+        let open = connection.open.load(Ordering::Relaxed);
+        if moves == 0 {
+            return Look::Cut;
+        }
+        let moved = std::mem::replace(&mut self.seen, moves) != moves;
+        if moved {
+            self.still = 0;
+            return Look::Fine;
+        }
+        if open > 0 {
+            self.still += 1;
+            let stalled = limits.connection_idle * self.still >= limits.connection_stalled;
+            return if stalled { Look::Cut } else { Look::Fine };
+        }
+        if std::mem::replace(&mut self.finishing, true) { Look::Cut } else { Look::Finish }
+    }
+}

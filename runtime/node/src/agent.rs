@@ -1,0 +1,401 @@
+//! The node agent: one loop that owns every pod of this node and turns what happens into orders and carries them out.
+//!
+//! Not here: decisions. `converge`, `pod` and `container` make them; this file does what they say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use wk_api::{Object, kinds};
+use wk_base::tasks::Tasks;
+use wk_base::time::{Clock, Timestamp};
+use wk_cluster::Cluster;
+use wk_network::{Cidr, Pool};
+
+use crate::container::State;
+use crate::converge::{Step, converge};
+use crate::events::Recorder;
+use crate::pod::{Order, Pod};
+use crate::run::{Reporter, Run, Runner};
+use crate::write::{self, Wish, Writes};
+use crate::{container, pod, spec, status};
+
+/// Events that wait for the agent. Runs wait when it is full; each pod has at most a few in it.
+const QUEUE_MAX: usize = 1024;
+/// Status writes under way at once: enough to share one fsync among many, few enough to keep the API responsive.
+const WRITES_MAX: usize = 64;
+/// A status that could not be written (no quorum) is tried again after this.
+const WRITE_RETRY: Duration = Duration::from_secs(1);
+
+/// Everything that can happen to the agent.
+#[derive(Debug)]
+pub enum Event {
+    /// The pods assigned to this node, or this node's object, may have changed.
+    Changed,
+    /// Something happened to a pod.
+    Pod {
+        /// Its uid.
+        uid: String,
+        /// What.
+        event: pod::Event,
+    },
+    /// A write of a pod's object ended.
+    Written {
+        /// Its uid.
+        uid: String,
+        /// How.
+        outcome: write::Outcome,
+    },
+}
+
+/// Who this node is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name.
+    pub node: String,
+    /// Its address.
+    pub ip: IpAddr,
+}
+
+struct Local {
+    object: Arc<Object>,
+    pod: Pod,
+    runs: BTreeMap<usize, CancellationToken>,
+    writes: Writes,
+}
+
+/// The agent's state; [`Agent::run`] is its only owner.
+pub struct Agent {
+    config: Config,
+    cluster: Cluster,
+    runner: Arc<Runner>,
+    recorder: Recorder,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    queue: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+    write_slots: Arc<Semaphore>,
+    addresses: Option<Pool>,
+    pods: BTreeMap<String, Local>,
+    wake: Option<Timestamp>,
+}
+
+impl Agent {
+    /// An agent that runs its work in `tasks`.
+    pub fn new(config: Config, cluster: Cluster, runner: Arc<Runner>, tasks: Tasks) -> Self {
+        let (queue, events) = mpsc::channel(QUEUE_MAX);
+        Self {
+            recorder: Recorder::new(cluster.clone(), config.node.clone()),
+            clock: Arc::clone(cluster.clock()),
+            config,
+            cluster,
+            runner,
+            tasks,
+            queue,
+            events,
+            write_slots: Arc::new(Semaphore::new(WRITES_MAX)),
+            addresses: None,
+            pods: BTreeMap::new(),
+            wake: None,
+        }
+    }
+
+    /// Where to send [`Event::Changed`].
+    pub fn queue(&self) -> mpsc::Sender<Event> {
+        self.queue.clone()
+    }
+
+    /// Runs until the tasks stop; then every container is stopped too.
+    pub async fn run(mut self) {
+        let stopping = self.tasks.stopping();
+        self.assign();
+        loop {
+            let wake = sleep_until(self.wake, &*self.clock);
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                () = wake => self.tick(),
+                event = self.events.recv() => match event {
+                    Some(event) => self.handle(event),
+                    None => break,
+                },
+            }
+        }
+        for local in self.pods.values() {
+            local.runs.values().for_each(CancellationToken::cancel);
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Changed => self.assign(),
+            Event::Pod { uid, event } => self.pod_event(&uid, event),
+            Event::Written { uid, outcome } => self.written(&uid, outcome),
+        }
+    }
+
+    /// Compares what is assigned to this node with what is here.
+    fn assign(&mut self) {
+        if !self.learn_addresses() {
+            return;
+        }
+        let node = self.config.node.as_str();
+        let mut assigned = self.cluster.local(&kinds::POD, None).items;
+        assigned.retain(|pod| pod.text("/spec/nodeName") == node);
+        let here: BTreeSet<String> = self.pods.keys().cloned().collect();
+        for step in converge(&assigned, &here) {
+            match step {
+                Step::Begin(object) => self.begin(object),
+                Step::End(uid, grace_ends) => self.pod_event(&uid, pod::Event::Delete(grace_ends)),
+                Step::Forget(uid) => self.forget(&uid),
+            }
+        }
+        for object in assigned {
+            if let Some(local) = self.pods.get_mut(object.uid()) {
+                local.object = object;
+            }
+        }
+    }
+
+    /// The pods' addresses come from `spec.podCIDR` of this node's object, which a controller sets.
+    fn learn_addresses(&mut self) -> bool {
+        if self.addresses.is_some() {
+            return true;
+        }
+        let nodes = self.cluster.local(&kinds::NODE, None).items;
+        let Some(node) = nodes.iter().find(|node| node.name() == self.config.node) else { return false };
+        let Ok(cidr) = node.text("/spec/podCIDR").parse::<Cidr>() else { return false };
+        tracing::info!(%cidr, "pod addresses assigned");
+        self.addresses = Some(Pool::new(cidr));
+        let known: BTreeSet<_> = self.cluster.local(&kinds::POD, None).items.iter().map(|pod| pod.uid().to_owned()).collect();
+        self.runner.logs.keep_only(&|uid| known.contains(uid));
+        true
+    }
+
+    fn begin(&mut self, object: Arc<Object>) {
+        let now = self.clock.now();
+        let uid = object.uid().to_owned();
+        let typed: core::Pod = match object.read() {
+            Ok(typed) => typed,
+            Err(error) => return self.refuse(&object, "", &error.to_string(), now),
+        };
+        let before = typed.status.as_ref();
+        if before.and_then(|status| status.phase.as_deref()).is_some_and(|phase| phase == "Failed" || phase == "Succeeded")
+            && object.deletion_timestamp().is_none()
+        {
+            return;
+        }
+        let ip = match self.address(before.and_then(|status| status.pod_ip.as_deref())) {
+            Ok(ip) => ip,
+            Err(error) => return self.refuse(&object, "status.podIP", &error, now),
+        };
+        let spec = match spec::read(&typed, &self.config.node, ip) {
+            Ok(spec) => spec,
+            Err(error) => {
+                self.release(ip);
+                return self.refuse(&object, &error.field, &error.why, now);
+            }
+        };
+        let started = before.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0);
+        let containers = status::take_over(&spec, before, now);
+        let pod = Pod::new(spec, containers, ip, started);
+        let orders = if object.deletion_timestamp().is_some() { Vec::new() } else { pod.begin() };
+        tracing::info!(pod = %pod.spec.name, namespace = %pod.spec.namespace, %uid, "pod begins");
+        self.pods.insert(uid.clone(), Local { object, pod, runs: BTreeMap::new(), writes: Writes::default() });
+        self.carry_out(&uid, orders);
+    }
+
+    fn address(&mut self, before: Option<&str>) -> Result<IpAddr, String> {
+        let Some(pool) = &mut self.addresses else { return Err("no address range yet".into()) };
+        let kept = before.and_then(|ip| ip.parse().ok()).filter(|ip| pool.reserve(*ip).is_ok());
+        match kept {
+            Some(ip) => Ok(IpAddr::V4(ip)),
+            None => pool.allocate().map(IpAddr::V4).map_err(|error| error.to_string()),
+        }
+    }
+
+    fn release(&mut self, ip: IpAddr) {
+        if let (Some(pool), IpAddr::V4(ip)) = (&mut self.addresses, ip) {
+            pool.release(ip);
+        }
+    }
+
+    /// A pod that this node cannot run fails at once, and says which field is the reason.
+    fn refuse(&self, object: &Arc<Object>, field: &str, why: &str, now: Timestamp) {
+        self.recorder.warn(object, "UnsupportedSpec", &format!("{field}: {why}"), &self.tasks);
+        let wish = Wish::Status(status::refused(field, why, now));
+        self.spawn_write(object, wish);
+    }
+
+    fn forget(&mut self, uid: &str) {
+        let Some(local) = self.pods.remove(uid) else { return };
+        tracing::info!(pod = %local.pod.spec.name, namespace = %local.pod.spec.namespace, %uid, "pod is gone");
+        for app in self.runner.apps.of(uid) {
+            app.cut();
+        }
+        local.runs.values().for_each(CancellationToken::cancel);
+        self.release(local.pod.ip);
+        self.runner.logs.remove(uid);
+    }
+
+    fn pod_event(&mut self, uid: &str, event: pod::Event) {
+        let now = self.clock.now();
+        let Some(local) = self.pods.get_mut(uid) else { return };
+        let told = event.clone();
+        let orders = local.pod.handle(event, now);
+        if let pod::Event::Container(index, event) = told {
+            self.record(uid, index, &event, &orders);
+        }
+        self.carry_out(uid, orders);
+    }
+
+    /// Tells people what happened to a container, as Kubernetes' events do.
+    fn record(&self, uid: &str, index: usize, event: &container::Event, orders: &[Order]) {
+        let Some(local) = self.pods.get(uid) else { return };
+        let Some(container) = local.pod.containers.get(index) else { return };
+        let name = &container.name;
+        match event {
+            container::Event::Started { .. } => {
+                self.recorder.note(&local.object, "Started", &format!("Started container {name}"), &self.tasks);
+            }
+            container::Event::StartFailed { reason, message } => {
+                self.recorder.warn(&local.object, reason, &format!("container {name}: {message}"), &self.tasks);
+            }
+            container::Event::Ended { code, reason, message } if *code != 0 => {
+                self.recorder.warn(&local.object, reason, &format!("container {name}: {message}"), &self.tasks);
+                if let State::Waiting { reason: "CrashLoopBackOff", message, .. } = &container.state {
+                    self.recorder.warn(&local.object, "BackOff", message, &self.tasks);
+                }
+            }
+            container::Event::RequestFailed { reason, message } if orders.contains(&Order::Report) => {
+                self.recorder.warn(&local.object, reason, &format!("container {name}: {message}"), &self.tasks);
+            }
+            container::Event::Ended { .. } | container::Event::RequestFailed { .. } | container::Event::Tick => {}
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        self.wake = None;
+        let uids: Vec<String> = self.pods.keys().cloned().collect();
+        for uid in uids {
+            let Some(local) = self.pods.get_mut(&uid) else { continue };
+            if local.pod.wakes_at().is_some_and(|wake| wake <= now) {
+                self.pod_event(&uid, pod::Event::Tick);
+            }
+            if let Some(local) = self.pods.get_mut(&uid)
+                && local.writes.retry_due(now)
+            {
+                self.write(&uid);
+            }
+            self.set_wake(&uid);
+        }
+    }
+
+    fn set_wake(&mut self, uid: &str) {
+        let Some(local) = self.pods.get(uid) else { return };
+        let wakes = [self.wake, local.pod.wakes_at(), local.writes.retries_at()];
+        self.wake = wakes.into_iter().flatten().min();
+    }
+
+    fn carry_out(&mut self, uid: &str, orders: Vec<Order>) {
+        for order in orders {
+            match order {
+                Order::Start { container, restart } => self.start(uid, container, restart),
+                Order::StopAll { cut } => self.stop_all(uid, cut),
+                Order::Drain => self.drain(uid),
+                Order::Report => {
+                    if let Some(local) = self.pods.get_mut(uid) {
+                        local.writes.want_status();
+                    }
+                    self.write(uid);
+                }
+                Order::Remove => {
+                    if let Some(local) = self.pods.get_mut(uid) {
+                        local.writes.want_removal();
+                    }
+                    self.write(uid);
+                }
+            }
+        }
+        self.set_wake(uid);
+    }
+
+    fn start(&mut self, uid: &str, container: usize, restart: u32) {
+        let Some(local) = self.pods.get_mut(uid) else { return };
+        let Some(spec) = local.pod.spec.containers.get(container) else { return };
+        let cancel = self.tasks.stopping().child_token();
+        local.runs.insert(container, cancel.clone());
+        let run = Run { pod: uid.to_owned(), spec: spec.clone(), restart, cancel };
+        let report = Reporter { agent: self.queue.clone(), pod: uid.to_owned(), container };
+        let runner = Arc::clone(&self.runner);
+        self.tasks.spawn("container", async move { runner.run(run, report).await });
+    }
+
+    fn stop_all(&mut self, uid: &str, cut: bool) {
+        let Some(local) = self.pods.get_mut(uid) else { return };
+        if cut {
+            for app in self.runner.apps.of(uid) {
+                app.cut();
+            }
+        }
+        for run in std::mem::take(&mut local.runs).into_values() {
+            run.cancel();
+        }
+    }
+
+    fn drain(&self, uid: &str) {
+        let apps = self.runner.apps.of(uid);
+        let (queue, uid) = (self.queue.clone(), uid.to_owned());
+        self.tasks.spawn_until_stop("drain", async move {
+            for app in apps {
+                app.idle().await;
+            }
+            let _ = queue.send(Event::Pod { uid, event: pod::Event::Drained }).await;
+        });
+    }
+
+    /// Writes what is wanted of a pod's object, one write of it at a time.
+    fn write(&mut self, uid: &str) {
+        let now = self.clock.now();
+        let ip = self.config.ip;
+        let Some(local) = self.pods.get_mut(uid) else { return };
+        let before = local.object.at("/status").cloned();
+        let (pod, object) = (&local.pod, Arc::clone(&local.object));
+        let wish = local.writes.begin(|| status::render(pod, ip, before.as_ref(), now));
+        if let Some(wish) = wish {
+            self.spawn_write(&object, wish);
+        }
+    }
+
+    fn spawn_write(&self, object: &Arc<Object>, wish: Wish) {
+        let (cluster, object, queue) = (self.cluster.clone(), Arc::clone(object), self.queue.clone());
+        let slots = Arc::clone(&self.write_slots);
+        self.tasks.spawn_until_stop("pod-status", async move {
+            let _slot = slots.acquire().await;
+            let outcome = write::write(&cluster, &object, wish).await;
+            let _ = queue.send(Event::Written { uid: object.uid().to_owned(), outcome }).await;
+        });
+    }
+
+    fn written(&mut self, uid: &str, outcome: write::Outcome) {
+        let retry = self.clock.now() + WRITE_RETRY;
+        let Some(local) = self.pods.get_mut(uid) else { return };
+        local.writes.end(outcome, retry);
+        self.write(uid);
+        self.set_wake(uid);
+    }
+}
+
+async fn sleep_until(wake: Option<Timestamp>, clock: &dyn Clock) {
+    match wake {
+        Some(wake) => {
+            let wait = Duration::try_from(wake.duration_since(clock.now())).unwrap_or(Duration::ZERO);
+            tokio::time::sleep(wait).await;
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,149 @@
+//! The node agent: pods assigned to this node become running pods, and what becomes of them is reported.
+//!
+//! Not here: where a pod goes (`wk-plan`), how wasm runs (`wk-engine`), how requests are balanced (`wk-ingress`).
+//! Decisions are pure and live in [`converge`], [`pod`], [`container`], [`routes`] and [`services`]; start at
+//! [`Node::start`] for the wiring and at [`agent`] for the loop.
+//!
+//! A healthy pod does not depend on the cluster: the agent reads the local copy of the objects, so it starts its pods
+//! from its own disk without a quorum, and a status that cannot be written waits while the pod runs on.
+
+pub mod agent;
+pub mod certificates;
+pub mod container;
+pub mod converge;
+pub mod events;
+pub mod follow;
+pub mod log_stream;
+pub mod logs;
+pub mod pod;
+pub mod register;
+pub mod routes;
+pub mod run;
+pub mod services;
+pub mod spec;
+pub mod status;
+pub mod traffic;
+pub mod write;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::de::DeserializeOwned;
+use wk_api::{Kind, kinds};
+use wk_base::backoff::Backoff;
+use wk_base::tasks::Tasks;
+use wk_cluster::Cluster;
+use wk_engine::Engine;
+use wk_image::{Blobs, Peers};
+use wk_ingress::Routes;
+use wk_network::{SharedTable, Table};
+
+use crate::agent::{Agent, Config, Event};
+use crate::certificates::TlsSecrets;
+use crate::logs::Logs;
+use crate::register::Facts;
+use crate::run::Runner;
+use crate::traffic::Apps;
+
+/// What a node is given.
+pub struct Parts {
+    /// The cluster's objects.
+    pub cluster: Cluster,
+    /// Runs guests.
+    pub engine: Engine,
+    /// Modules on this disk.
+    pub blobs: Blobs,
+    /// Modules on other nodes.
+    pub peers: Arc<dyn Peers>,
+    /// Where containers' logs go.
+    pub logs_dir: PathBuf,
+    /// The ingress' certificates.
+    pub certificates: Arc<TlsSecrets>,
+}
+
+/// A running node agent, as the rest of the process sees it.
+#[derive(Clone)]
+pub struct Node {
+    /// HTTP containers that serve here.
+    pub apps: Apps,
+    /// What containers printed.
+    pub logs: Logs,
+    /// The ingress' routes, kept up to date.
+    pub routes: Arc<ArcSwap<Routes>>,
+    /// Services and what stands behind them, kept up to date.
+    pub table: SharedTable,
+}
+
+/// What wakes the agent.
+static AGENT_KINDS: &[&Kind] = &[&kinds::POD, &kinds::NODE];
+/// What wakes the route table.
+static ROUTE_KINDS: &[&Kind] = &[&kinds::INGRESS, &kinds::SERVICE, &kinds::ENDPOINTSLICE, &kinds::SECRET];
+
+impl Node {
+    /// Starts the agent and what follows the cluster's routes, in `tasks`.
+    pub fn start(facts: Facts, parts: Parts, tasks: &Tasks) -> Self {
+        let apps = Apps::default();
+        let logs = Logs::new(parts.logs_dir);
+        let runner = Arc::new(Runner {
+            engine: parts.engine,
+            blobs: parts.blobs,
+            peers: parts.peers,
+            logs: logs.clone(),
+            apps: apps.clone(),
+            clock: Arc::clone(parts.cluster.clock()),
+        });
+        let node = Self { apps, logs, routes: Arc::default(), table: Table::default().shared() };
+
+        let config = Config { node: facts.name.clone(), ip: facts.ip };
+        let agent = Agent::new(config, parts.cluster.clone(), runner, tasks.clone());
+        let queue = agent.queue();
+        tasks.spawn("agent", agent.run());
+        let mut changed = follow::follow(&parts.cluster, AGENT_KINDS, tasks);
+        tasks.spawn_until_stop("agent-wake", async move {
+            while changed.recv().await.is_some() {
+                let _ = queue.send(Event::Changed).await;
+            }
+        });
+
+        let (this, cluster, name) = (node.clone(), parts.cluster.clone(), facts.name.clone());
+        let certificates = parts.certificates;
+        let mut changed = follow::follow(&cluster, ROUTE_KINDS, tasks);
+        tasks.spawn_until_stop("routes", async move {
+            while changed.recv().await.is_some() {
+                this.update_routes(&cluster, &name, &certificates);
+            }
+        });
+
+        let cluster = parts.cluster;
+        tasks.spawn_until_stop("register", async move { register_until_done(&cluster, &facts).await });
+        node
+    }
+
+    fn update_routes(&self, cluster: &Cluster, node: &str, certificates: &TlsSecrets) {
+        let ingresses = read(cluster, &kinds::INGRESS);
+        let table = services::table(&read(cluster, &kinds::SERVICE), &read(cluster, &kinds::ENDPOINTSLICE));
+        certificates.update(&ingresses, &read(cluster, &kinds::SECRET));
+        self.routes.store(Arc::new(Routes::new(routes::routes(ingresses, &table, node))));
+        self.table.store(Arc::new(table));
+    }
+}
+
+/// All objects of a kind in the local copy, typed. One that does not fit its type is left out and named in the log.
+fn read<T: DeserializeOwned>(cluster: &Cluster, kind: &Kind) -> Vec<T> {
+    let objects = cluster.local(kind, None).items;
+    let typed = objects.iter().filter_map(|object| {
+        object.read().inspect_err(|error| tracing::warn!(%error, kind = kind.kind, name = object.name(), "skipped")).ok()
+    });
+    typed.collect()
+}
+
+async fn register_until_done(cluster: &Cluster, facts: &Facts) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    while let Err(error) = register::register(cluster, facts).await {
+        tracing::debug!(%error, "node not registered yet");
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+    tracing::info!(node = facts.name, "node registered");
+}

@@ -1,0 +1,307 @@
+//! What containers print, kept per pod on disk with rotation, and read back for `wk logs`.
+//!
+//! Lines are kept in the CRI log format (`TIMESTAMP STREAM TAG CONTENT`, from Kubernetes' *kubelet-cri-logging* design),
+//! one file a run: `pods/<uid>/<container>/<restart>.log`, rotated to `.log.1` and so on.
+//!
+//! Not here: who may read them.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use wk_base::time::{Clock, Timestamp};
+
+/// A file is rotated past this size. The kubelet's `containerLogMaxSize`.
+const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
+/// Files kept for a run, the active one included. The kubelet's `containerLogMaxFiles`.
+const FILES_MAX: u32 = 5;
+/// A longer line is written in parts, so that a guest that never ends its line holds no more than this. CRI's figure.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+/// Runs of which the log is kept: this one and the one before, for `--previous`.
+const RUNS_KEPT: u32 = 2;
+
+/// Which of its two outputs a container wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+impl Stream {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Out => "stdout",
+            Self::Err => "stderr",
+        }
+    }
+}
+
+/// Where the logs of all pods of a node lie.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    dir: PathBuf,
+    live: Arc<Mutex<Live>>,
+}
+
+/// Runs that are being written: pod and container.
+type Live = HashMap<(String, String), watch::Receiver<u64>>;
+
+impl Logs {
+    /// Logs under `dir`, made as needed.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir, live: Arc::default() }
+    }
+
+    /// Opens the log of run number `restart` for writing and drops the logs of runs long gone.
+    pub fn open(&self, pod: &str, container: &str, restart: u32, clock: Arc<dyn Clock>) -> io::Result<LogWriter> {
+        let dir = self.dir.join(pod).join(container);
+        fs::create_dir_all(&dir)?;
+        for old in restart.saturating_sub(RUNS_KEPT + 8)..(restart + 1).saturating_sub(RUNS_KEPT) {
+            for file in 0..FILES_MAX {
+                let _ = fs::remove_file(rotated(&dir, old, file));
+            }
+        }
+        let path = rotated(&dir, restart, 0);
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let size = file.metadata()?.len();
+        let grown = watch::Sender::new(0);
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.insert((pod.to_owned(), container.to_owned()), grown.subscribe());
+        let inner = Inner { dir, restart, file, size, clock, partial: [Vec::new(), Vec::new()] };
+        Ok(LogWriter { inner: Mutex::new(inner), grown })
+    }
+
+    /// Forgets everything a pod printed.
+    pub fn remove(&self, pod: &str) {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| of != pod);
+        let _ = fs::remove_dir_all(self.dir.join(pod));
+    }
+
+    /// Removes the logs of pods that are not in `keep`.
+    pub fn keep_only(&self, keep: &dyn Fn(&str) -> bool) {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        for entry in entries.flatten() {
+            if !entry.file_name().to_str().is_some_and(keep) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    /// A reader of a run's log, from its first line that is kept.
+    pub fn reader(&self, pod: &str, container: &str, restart: u32) -> io::Result<LogReader> {
+        LogReader::open(self.dir.join(pod).join(container), restart)
+    }
+
+    /// The number of the newest run of which there is a log.
+    pub fn newest(&self, pod: &str, container: &str) -> io::Result<u32> {
+        let runs = fs::read_dir(self.dir.join(pod).join(container))?.flatten();
+        let number = |file: fs::DirEntry| file.file_name().to_str()?.strip_suffix(".log")?.parse().ok();
+        runs.filter_map(number).max().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Fires while the container of a run that is not over writes; closed once it is.
+    pub fn grows(&self, pod: &str, container: &str) -> Option<watch::Receiver<u64>> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.get(&(pod.to_owned(), container.to_owned())).cloned()
+    }
+}
+
+/// One line, or one part of a very long one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// When it was written.
+    pub time: Timestamp,
+    /// What was written, with its line end unless it is a part.
+    pub content: Vec<u8>,
+}
+
+impl Line {
+    fn parse(raw: &[u8]) -> Option<Self> {
+        let mut fields = raw.splitn(4, |byte| *byte == b' ');
+        let time = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let _stream = fields.next()?;
+        let whole = fields.next()? == b"F";
+        let mut content = fields.next()?.to_vec();
+        if whole {
+            content.push(b'\n');
+        }
+        Some(Self { time, content })
+    }
+}
+
+fn rotated(dir: &Path, restart: u32, age: u32) -> PathBuf {
+    if age == 0 { dir.join(format!("{restart}.log")) } else { dir.join(format!("{restart}.log.{age}")) }
+}
+
+/// Reads a run's log from its oldest line to the newest, and on as it grows, across rotations.
+#[derive(Debug)]
+pub struct LogReader {
+    dir: PathBuf,
+    restart: u32,
+    /// Files to read before the active one, the next one last.
+    older: Vec<File>,
+    active: File,
+    partial: Vec<u8>,
+}
+
+/// Bytes read at a time.
+const READ_CHUNK: usize = 64 * 1024;
+
+impl LogReader {
+    fn open(dir: PathBuf, restart: u32) -> io::Result<Self> {
+        let active = File::open(rotated(&dir, restart, 0))?;
+        let inode = active.metadata()?.ino();
+        let mut older = Vec::new();
+        for age in 1..FILES_MAX {
+            match File::open(rotated(&dir, restart, age)) {
+                // Rotated since it was opened above: it is read as the active one.
+                Ok(file) if file.metadata()?.ino() == inode => {}
+                Ok(file) => older.push(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self { dir, restart, older, active, partial: Vec::new() })
+    }
+
+    /// The next lines; none when there are no more for now.
+    pub fn read(&mut self) -> io::Result<Vec<Line>> {
+        let mut chunk = vec![0; READ_CHUNK];
+        loop {
+            let file = self.older.last_mut().unwrap_or(&mut self.active);
+            let length = file.read(&mut chunk)?;
+            if length > 0 {
+                let lines = self.take_lines(&chunk[..length]);
+                if !lines.is_empty() {
+                    return Ok(lines);
+                }
+            } else if self.older.pop().is_none() && !self.follow_rotation()? {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    /// Moves on to the file that took the active one's place, if one did.
+    fn follow_rotation(&mut self) -> io::Result<bool> {
+        let newest = match File::open(rotated(&self.dir, self.restart, 0)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let moved = newest.metadata()?.ino() != self.active.metadata()?.ino();
+        if moved {
+            self.active = newest;
+        }
+        Ok(moved)
+    }
+
+    fn take_lines(&mut self, bytes: &[u8]) -> Vec<Line> {
+        self.partial.extend_from_slice(bytes);
+        let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
+        let rest = self.partial.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.partial, rest);
+        whole.split(|byte| *byte == b'\n').filter_map(Line::parse).collect()
+    }
+}
+
+/// The log of one run, open for writing.
+pub struct LogWriter {
+    inner: Mutex<Inner>,
+    grown: watch::Sender<u64>,
+}
+
+impl LogWriter {
+    /// Writes bytes as a container printed them; they need not end where a line does.
+    pub fn write(&self, stream: Stream, bytes: &[u8]) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = inner.write(stream, bytes) {
+            // The guest must not fail because the node's disk is full: its output is lost and this says so.
+            tracing::warn!(%error, dir = %inner.dir.display(), "container output lost");
+        }
+        self.grown.send_modify(|writes| *writes += 1);
+    }
+
+    /// Writes out lines that were never ended: the run is over.
+    pub fn finish(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for stream in [Stream::Out, Stream::Err] {
+            let rest = std::mem::take(&mut inner.partial[stream as usize]);
+            if !rest.is_empty() {
+                let _ = inner.write_line(stream, "F", &rest);
+            }
+        }
+    }
+}
+
+struct Inner {
+    dir: PathBuf,
+    restart: u32,
+    file: File,
+    size: u64,
+    clock: Arc<dyn Clock>,
+    partial: [Vec<u8>; 2],
+}
+
+impl Inner {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let mut line = std::mem::take(&mut self.partial[stream as usize]);
+            line.extend_from_slice(&rest[..end]);
+            rest = &rest[end + 1..];
+            let (parts, last) = split_long(&line);
+            for part in parts {
+                self.write_line(stream, "P", part)?;
+            }
+            self.write_line(stream, "F", last)?;
+        }
+        let mut open = std::mem::take(&mut self.partial[stream as usize]);
+        open.extend_from_slice(rest);
+        let (parts, last) = split_long(&open);
+        for part in parts {
+            self.write_line(stream, "P", part)?;
+        }
+        self.partial[stream as usize] = last.to_vec();
+        Ok(())
+    }
+
+    fn write_line(&mut self, stream: Stream, tag: &str, content: &[u8]) -> io::Result<()> {
+        let mut record = format!("{:.9} {} {tag} ", self.clock.now(), stream.name()).into_bytes();
+        record.extend_from_slice(content);
+        record.push(b'\n');
+        if self.size + record.len() as u64 > FILE_BYTES_MAX {
+            self.rotate()?;
+        }
+        self.file.write_all(&record)?;
+        self.size += record.len() as u64;
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for age in (0..FILES_MAX - 1).rev() {
+            match fs::rename(rotated(&self.dir, self.restart, age), rotated(&self.dir, self.restart, age + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        self.file = OpenOptions::new().create(true).append(true).open(rotated(&self.dir, self.restart, 0))?;
+        self.size = 0;
+        Ok(())
+    }
+}
+
+/// The full parts of a line that is too long, and what remains.
+fn split_long(line: &[u8]) -> (impl Iterator<Item = &[u8]>, &[u8]) {
+    let parts = line.len().saturating_sub(1) / LINE_BYTES_MAX;
+    let (long, last) = line.split_at(parts * LINE_BYTES_MAX);
+    (long.chunks(LINE_BYTES_MAX), last)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! What is written comes back, in order, within its share of the disk.
+
+use super::*;
+use wk_base::time::ManualClock;
+
+fn logs() -> (tempfile::TempDir, Logs, Arc<ManualClock>) {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = Logs::new(dir.path().join("pods"));
+    (dir, logs, Arc::new(ManualClock::at(Timestamp::from_second(1_000).unwrap())))
+}
+
+fn drain(reader: &mut LogReader) -> String {
+    let mut text = String::new();
+    loop {
+        let lines = reader.read().unwrap();
+        if lines.is_empty() {
+            return text;
+        }
+        lines.iter().for_each(|line| text.push_str(&String::from_utf8_lossy(&line.content)));
+    }
+}
+
+fn read(logs: &Logs, restart: u32) -> String {
+    logs.reader("uid", "app", restart).map(|mut reader| drain(&mut reader)).unwrap_or_default()
+}
+
+#[test]
+fn lines_come_back_whole_and_in_order() {
+    let (_dir, logs, clock) = logs();
+    let writer = logs.open("uid", "app", 0, clock).unwrap();
+    writer.write(Stream::Out, b"one\ntw");
+    writer.write(Stream::Err, b"oops\n");
+    writer.write(Stream::Out, b"o\nrest");
+    writer.finish();
+    assert_eq!(read(&logs, 0), "one\noops\ntwo\nrest\n");
+}
+
+#[test]
+fn reader_follows_what_is_written_later_across_rotations() {
+    let (_dir, logs, clock) = logs();
+    let writer = logs.open("uid", "app", 0, clock).unwrap();
+    writer.write(Stream::Out, b"first\n");
+    let mut reader = logs.reader("uid", "app", 0).unwrap();
+    assert_eq!(drain(&mut reader), "first\n");
+    let filler = [b'x'; 16_000];
+    for _ in 0..700 {
+        writer.write(Stream::Out, &filler);
+        writer.write(Stream::Out, b"\n");
+    }
+    writer.write(Stream::Out, b"last\n");
+    let rest = drain(&mut reader);
+    assert_eq!(rest.lines().count(), 701);
+    assert!(rest.ends_with("last\n"));
+}
+
+#[test]
+fn log_never_takes_more_than_its_share_of_the_disk() {
+    let (dir, logs, clock) = logs();
+    let writer = logs.open("uid", "app", 0, clock).unwrap();
+    let line = [b'x'; 64 * 1024];
+    for _ in 0..1_500 {
+        writer.write(Stream::Out, &line);
+        writer.write(Stream::Out, b"\n");
+    }
+    let files = fs::read_dir(dir.path().join("pods/uid/app")).unwrap();
+    let used: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(used <= FILE_BYTES_MAX * u64::from(FILES_MAX), "{used}");
+    assert!(used > FILE_BYTES_MAX * u64::from(FILES_MAX - 2), "{used}");
+}
+
+#[test]
+fn only_this_run_and_the_one_before_are_kept() {
+    let (_dir, logs, clock) = logs();
+    for restart in 0..4 {
+        let writer = logs.open("uid", "app", restart, clock.clone()).unwrap();
+        writer.write(Stream::Out, format!("run {restart}\n").as_bytes());
+    }
+    let kept: Vec<_> = (0..4).map(|restart| read(&logs, restart)).collect();
+    assert_eq!(kept, ["", "", "run 2\n", "run 3\n"]);
+    assert_eq!(logs.newest("uid", "app").unwrap(), 3);
+}

@@ -1,0 +1,142 @@
+//! This node's Node object: who it is and what it has.
+//!
+//! Not here: whether it is alive. The leader judges that by heartbeats (`wk-controllers`).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+use wk_api::{Object, Status, kinds};
+use wk_base::time::Timestamp;
+use wk_cluster::{Cluster, Subresource};
+
+use crate::status::rfc3339;
+
+/// Pods a node takes: what the runtime is built to hold when they idle, and well within a node's address range.
+const PODS_MAX: u32 = 10_000;
+
+/// What the Node object says.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Annotations of ours, for instance where its ingress listens.
+    pub annotations: BTreeMap<String, String>,
+    /// Our version, and the engine's.
+    pub version: String,
+    /// `wasmtime://48.0.8`.
+    pub runtime: String,
+}
+
+/// Creates the Node object or brings it up to date, with `Ready` true: the process that calls this is alive.
+pub async fn register(cluster: &Cluster, facts: &Facts) -> Result<(), Status> {
+    let machine = machine();
+    let change = |old: &Object| {
+        let mut new = old.0.clone();
+        for (name, value) in &facts.annotations {
+            new["metadata"]["annotations"][name] = json!(value);
+        }
+        for (name, value) in labels(facts) {
+            new["metadata"]["labels"][name] = json!(value);
+        }
+        Ok(new)
+    };
+    match cluster.modify(&kinds::NODE, None, &facts.name, Subresource::None, change).await {
+        Ok(_) => {}
+        Err(status) if status.code == 404 => {
+            let node = json!({
+                "metadata": {"name": facts.name, "labels": labels(facts), "annotations": facts.annotations},
+                "spec": {},
+            });
+            cluster.create(&kinds::NODE, None, node).await?;
+        }
+        Err(status) => return Err(status),
+    }
+    let now = cluster.clock().now();
+    let change = |old: &Object| {
+        let mut new = old.0.clone();
+        new["status"] = status(old.at("/status"), facts, &machine, now);
+        Ok(new)
+    };
+    cluster.modify(&kinds::NODE, None, &facts.name, Subresource::Status, change).await.map(|_| ())
+}
+
+fn labels(facts: &Facts) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        ("kubernetes.io/hostname", facts.name.clone()),
+        ("kubernetes.io/os", std::env::consts::OS.to_owned()),
+        ("kubernetes.io/arch", architecture().to_owned()),
+    ])
+}
+
+fn status(before: Option<&Value>, facts: &Facts, machine: &Machine, now: Timestamp) -> Value {
+    let resources = json!({"cpu": machine.cpus.to_string(), "memory": format!("{}Ki", machine.memory_kib), "pods": PODS_MAX.to_string()});
+    let conditions: Vec<Value> = [
+        ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
+        ("DiskPressure", "False", "KubeletHasNoDiskPressure"),
+        ("PIDPressure", "False", "KubeletHasSufficientPID"),
+        ("Ready", "True", "KubeletReady"),
+    ]
+    .into_iter()
+    .map(|(kind, holds, reason)| {
+        let old = before.and_then(|it| it.get("conditions")?.as_array()?.iter().find(|it| it["type"] == kind));
+        let same = old.filter(|old| old["status"] == holds);
+        let since = same.map_or_else(|| json!(rfc3339(now)), |old| old["lastTransitionTime"].clone());
+        json!({"type": kind, "status": holds, "reason": reason, "message": "wk node agent is running",
+               "lastHeartbeatTime": rfc3339(now), "lastTransitionTime": since})
+    })
+    .collect();
+    json!({
+        "addresses": [
+            {"type": "InternalIP", "address": facts.ip.to_string()},
+            {"type": "Hostname", "address": facts.name},
+        ],
+        "capacity": resources,
+        "allocatable": resources,
+        "conditions": conditions,
+        "nodeInfo": {
+            "architecture": architecture(), "operatingSystem": "linux",
+            "kubeletVersion": facts.version, "kubeProxyVersion": "",
+            "containerRuntimeVersion": facts.runtime,
+            "kernelVersion": machine.kernel, "osImage": machine.os,
+            "machineID": machine.id, "systemUUID": "", "bootID": machine.boot,
+        },
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+    })
+}
+
+/// Kubernetes uses Go's names.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+struct Machine {
+    cpus: usize,
+    memory_kib: u64,
+    kernel: String,
+    os: String,
+    id: String,
+    boot: String,
+}
+
+fn machine() -> Machine {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let os = read("/etc/os-release");
+    let os = os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown").trim_matches('"');
+    let memory = read("/proc/meminfo");
+    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    Machine {
+        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        memory_kib: memory.unwrap_or(1024 * 1024),
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        os: os.to_owned(),
+        id: read("/etc/machine-id").trim().to_owned(),
+        boot: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
+    }
+}

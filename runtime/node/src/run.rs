@@ -1,0 +1,180 @@
+//! Running one container: image, code, log, guest. Each run is a task that reports what happens to it.
+//!
+//! Not here: whether it runs again (`container`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use wk_base::error::Chain;
+use wk_base::time::Clock;
+use wk_engine::{Engine, Exit, Failure, MemoryBytes, Output, Prepared, Sandbox, Stream, World};
+use wk_image::{Blobs, Peers, PullError, Reference};
+
+use crate::agent;
+use crate::container::Event;
+use crate::logs::{self, LogWriter, Logs};
+use crate::pod;
+use crate::spec::ContainerSpec;
+use crate::traffic::{App, Apps, FailureSink};
+
+/// What every run needs.
+pub struct Runner {
+    /// Runs guests.
+    pub engine: Engine,
+    /// Modules on this disk.
+    pub blobs: Blobs,
+    /// Modules on other nodes.
+    pub peers: Arc<dyn Peers>,
+    /// Where output goes.
+    pub logs: Logs,
+    /// Where HTTP containers register.
+    pub apps: Apps,
+    /// Dates log lines.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// One run of one container.
+pub struct Run {
+    /// The pod's uid.
+    pub pod: String,
+    /// What to run.
+    pub spec: ContainerSpec,
+    /// 0 for the first.
+    pub restart: u32,
+    /// Ends it.
+    pub cancel: CancellationToken,
+}
+
+/// Where a run tells what happens to it.
+#[derive(Clone)]
+pub struct Reporter {
+    /// The agent's queue.
+    pub agent: mpsc::Sender<agent::Event>,
+    /// The pod's uid.
+    pub pod: String,
+    /// The container's index in the pod.
+    pub container: usize,
+}
+
+impl Reporter {
+    fn event(&self, event: Event) -> agent::Event {
+        agent::Event::Pod { uid: self.pod.clone(), event: pod::Event::Container(self.container, event) }
+    }
+
+    /// Tells what must not be lost; waits while the agent's queue is full.
+    async fn tell(&self, event: Event) {
+        // The queue is closed only when the node stops, and then nobody wants to know.
+        let _ = self.agent.send(self.event(event)).await;
+    }
+
+    /// Tells what may be lost when the agent is busy; never waits.
+    fn hint(&self, event: Event) {
+        let _ = self.agent.try_send(self.event(event));
+    }
+}
+
+impl Runner {
+    /// Runs until the guest ends or is cancelled.
+    pub async fn run(&self, run: Run, report: Reporter) {
+        let prepared = match run.cancel.run_until_cancelled(self.prepare(&run.spec)).await {
+            None => return,
+            Some(Err((reason, message))) => return report.tell(Event::StartFailed { reason, message }).await,
+            Some(Ok(prepared)) => prepared,
+        };
+        let log = match self.logs.open(&run.pod, &run.spec.name, run.restart, Arc::clone(&self.clock)) {
+            Ok(log) => Arc::new(log),
+            Err(error) => {
+                let message = format!("open the container's log: {error}");
+                return report.tell(Event::StartFailed { reason: "CreateContainerError", message }).await;
+            }
+        };
+        let sandbox = Sandbox {
+            args: run.spec.args.clone(),
+            env: run.spec.env.clone(),
+            memory_max: MemoryBytes(run.spec.memory_max),
+            request_deadline: run.spec.request_timeout,
+            output: Arc::new(ToLog(Arc::clone(&log))),
+        };
+        match prepared.module.world() {
+            World::Http => self.serve(&run, &prepared, sandbox, &report).await,
+            World::Command => self.command(&run, &prepared, sandbox, &report).await,
+        }
+        log.finish();
+    }
+
+    async fn prepare(&self, spec: &ContainerSpec) -> Result<Ready, (&'static str, String)> {
+        let reference: Reference =
+            spec.image.parse().map_err(|error| ("InvalidImageName", format!("{:?}: {}", spec.image, Chain(&error))))?;
+        let wasm = wk_image::pull(&self.blobs, &reference, &*self.peers).await.map_err(|error| pull_failed(&error))?;
+        let image_id = wasm.digest.to_string();
+        let path: PathBuf = wasm.path;
+        let module = self.engine.prepare(&image_id, &path).await;
+        let module = module.map_err(|error| ("CreateContainerError", Chain(&error).to_string()))?;
+        Ok(Ready { module, image_id })
+    }
+
+    async fn serve(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter) {
+        let app = match self.engine.http(&ready.module, sandbox) {
+            Ok(app) => app,
+            Err(error) => {
+                let message = Chain(&error).to_string();
+                return report.tell(Event::StartFailed { reason: "CreateContainerError", message }).await;
+            }
+        };
+        let failed: FailureSink = {
+            let report = report.clone();
+            Arc::new(move |failure| {
+                report.hint(Event::RequestFailed { reason: failure.reason().to_owned(), message: describe(failure) });
+            })
+        };
+        let app = Arc::new(App::new(app, run.spec.ports.clone(), failed));
+        self.apps.insert(&run.pod, &app);
+        report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
+        run.cancel.cancelled().await;
+        self.apps.remove(&run.pod, &app);
+        app.idle().await;
+    }
+
+    async fn command(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter) {
+        report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
+        let (code, reason, message) = match self.engine.run(&ready.module, sandbox, run.cancel.clone()).await {
+            Exit::Cancelled => return,
+            Exit::Code(0) => (0, "Completed", String::new()),
+            Exit::Code(code) => (code, "Error", format!("exited with code {code}")),
+            Exit::Failed(failure) => (137, failure.reason(), describe(&failure)),
+        };
+        report.tell(Event::Ended { code, reason: reason.to_owned(), message }).await;
+    }
+}
+
+struct Ready {
+    module: Arc<Prepared>,
+    image_id: String,
+}
+
+/// Kubernetes' reasons: a name that can never work, or a pull that may work later.
+fn pull_failed(error: &PullError) -> (&'static str, String) {
+    ("ErrImagePull", Chain(error).to_string())
+}
+
+fn describe(failure: &Failure) -> String {
+    match failure {
+        Failure::Trap { backtrace, .. } if !backtrace.is_empty() => format!("{failure}\n{backtrace}"),
+        other => other.to_string(),
+    }
+}
+
+/// The engine's output into a container's log.
+struct ToLog(Arc<LogWriter>);
+
+impl Output for ToLog {
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        let stream = match stream {
+            Stream::Out => logs::Stream::Out,
+            Stream::Err => logs::Stream::Err,
+        };
+        self.0.write(stream, bytes);
+    }
+}

@@ -1,0 +1,328 @@
+//! Requests to pods: the HTTP guests that run here, called in-process by this node's ingress and over the mesh by the
+//! others'.
+//!
+//! Not here: routes and balancing (`wk-ingress`).
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, uri};
+use http_body::{Frame, SizeHint};
+use imbl::HashMap;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use wk_base::body::{self, Body, BoxError};
+use wk_engine::{Failure, HttpApp};
+use wk_ingress::{Endpoint, Upstream, UpstreamError};
+use wk_mesh::{Mesh, NodeName};
+
+/// The first path segment of a request to a pod over the mesh: `/pods/<uid>/<port>/<the request's own path>`.
+pub const MESH_PREFIX: &str = "/pods/";
+/// Set on a mesh response that is ours and not the guest's: what went wrong.
+const ERROR_HEADER: &str = "wk-mesh-error";
+/// A bound of last resort on a mesh request: the caller's ingress has its own, shorter one.
+const MESH_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// A request that a pod did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No such pod runs here (any more): the guest has seen nothing of the request.
+    #[error("no pod {0} serves here")]
+    Gone(String),
+    /// The pod was ended while it worked on the request.
+    #[error("the pod was stopped")]
+    Cut,
+    /// The guest failed.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// Told about each request that failed inside a guest. Called on the request's path: it must not wait.
+pub type FailureSink = Arc<dyn Fn(&Failure) + Send + Sync>;
+
+/// One HTTP container that serves.
+pub struct App {
+    app: HttpApp,
+    ports: Vec<u16>,
+    in_flight: Arc<InFlight>,
+    cut: CancellationToken,
+    failed: FailureSink,
+}
+
+#[derive(Debug, Default)]
+struct InFlight {
+    count: AtomicUsize,
+    idle: Notify,
+}
+
+impl App {
+    /// An app for the container's `ports`; with none it serves any.
+    pub fn new(app: HttpApp, ports: Vec<u16>, failed: FailureSink) -> Self {
+        Self { app, ports, in_flight: Arc::default(), cut: CancellationToken::new(), failed }
+    }
+
+    /// Cuts off the requests in flight.
+    pub fn cut(&self) {
+        self.cut.cancel();
+    }
+
+    /// Waits until no request is in flight.
+    pub async fn idle(&self) {
+        loop {
+            let notified = self.in_flight.idle.notified();
+            if self.in_flight.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    async fn call(&self, request: Request<Body>) -> Result<Response<Body>, CallError> {
+        let guard = Guard::enter(&self.in_flight);
+        let answer = self.cut.run_until_cancelled(self.app.handle(request)).await;
+        let response = answer.ok_or(CallError::Cut)?.inspect_err(|failure| (self.failed)(failure))?;
+        Ok(response.map(|body| body::boxed(Guarded { body, cut: Box::pin(self.cut.clone().cancelled_owned()), _guard: guard })))
+    }
+}
+
+struct Guard(Arc<InFlight>);
+
+impl Guard {
+    fn enter(in_flight: &Arc<InFlight>) -> Self {
+        in_flight.count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(in_flight))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// A response body that counts as in flight until it ends, and breaks when its pod is cut off.
+struct Guarded {
+    body: Body,
+    cut: Pin<Box<tokio_util::sync::WaitForCancellationFutureOwned>>,
+    _guard: Guard,
+}
+
+impl http_body::Body for Guarded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if frame.is_pending() && self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(CallError::Cut.into())));
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+type Table = HashMap<Arc<str>, Vec<Arc<App>>>;
+
+/// The HTTP containers that serve on this node, by pod. Clones share the table.
+#[derive(Clone, Default)]
+pub struct Apps(Arc<ArcSwap<Table>>);
+
+impl Apps {
+    /// Adds a container to its pod.
+    pub fn insert(&self, pod: &str, app: &Arc<App>) {
+        self.0.rcu(|table| {
+            let mut table = Table::clone(table);
+            table.entry(pod.into()).or_default().push(Arc::clone(app));
+            table
+        });
+    }
+
+    /// Takes a container out: requests to it are told "gone" from now on.
+    pub fn remove(&self, pod: &str, app: &Arc<App>) {
+        self.0.rcu(|table| {
+            let mut table = Table::clone(table);
+            let left: Vec<_> =
+                table.remove(pod).into_iter().flatten().filter(|other| !Arc::ptr_eq(other, app)).collect();
+            if !left.is_empty() {
+                table.insert(pod.into(), left);
+            }
+            table
+        });
+    }
+
+    /// The containers of a pod that serve.
+    pub fn of(&self, pod: &str) -> Vec<Arc<App>> {
+        self.0.load().get(pod).cloned().unwrap_or_default()
+    }
+
+    /// Calls the container of `pod` that serves `port`.
+    pub async fn call(&self, pod: &str, port: u16, request: Request<Body>) -> Result<Response<Body>, CallError> {
+        let app = {
+            let table = self.0.load();
+            let serves = |app: &&Arc<App>| app.ports.is_empty() || app.ports.contains(&port);
+            table.get(pod).and_then(|apps| apps.iter().find(serves)).cloned()
+        };
+        match app {
+            Some(app) => app.call(request).await,
+            None => Err(CallError::Gone(pod.to_owned())),
+        }
+    }
+
+    /// Answers a request that came over the mesh, at [`MESH_PREFIX`].
+    pub async fn serve(&self, mut request: Request<Body>) -> Response<Body> {
+        let Some((pod, port, uri)) = parse_mesh_uri(request.uri(), request.headers().get(HOST)) else {
+            return mesh_error(StatusCode::BAD_REQUEST, "gone", "not a pod's path");
+        };
+        *request.uri_mut() = uri;
+        match self.call(&pod, port, request).await {
+            Ok(mut response) => {
+                response.headers_mut().remove(ERROR_HEADER);
+                response
+            }
+            Err(CallError::Gone(pod)) => mesh_error(StatusCode::MISDIRECTED_REQUEST, "gone", &pod),
+            Err(CallError::Cut) => mesh_error(StatusCode::BAD_GATEWAY, "cut", "the pod was stopped"),
+            Err(CallError::Failed(Failure::Busy { message })) => {
+                mesh_error(StatusCode::SERVICE_UNAVAILABLE, "gone", &message)
+            }
+            Err(CallError::Failed(Failure::Deadline(after))) => {
+                mesh_error(StatusCode::GATEWAY_TIMEOUT, "deadline", &after.as_millis().to_string())
+            }
+            Err(CallError::Failed(failure)) => {
+                mesh_error(StatusCode::BAD_GATEWAY, "failed", &failure.to_string())
+            }
+        }
+    }
+}
+
+fn mesh_error(status: StatusCode, what: &'static str, message: &str) -> Response<Body> {
+    let mut response = Response::new(body::full(message.to_owned()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(what));
+    response
+}
+
+/// `/pods/<uid>/<port>/path?query` -> pod, port, and the URI that the guest shall see, with the host of the request.
+fn parse_mesh_uri(uri: &Uri, host: Option<&HeaderValue>) -> Option<(String, u16, Uri)> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix(MESH_PREFIX)?;
+    let (pod, rest) = rest.split_once('/')?;
+    let (port, path) = rest.split_at(rest.find('/')?);
+    let uri = Uri::builder().scheme("http").authority(host?.as_bytes()).path_and_query(path).build().ok()?;
+    Some((pod.to_owned(), port.parse().ok()?, uri))
+}
+
+/// The path of a request to a pod over the mesh.
+fn mesh_path(pod: &str, port: u16, uri: &Uri) -> Result<Uri, http::Error> {
+    let path = uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
+    Uri::builder().path_and_query(format!("{MESH_PREFIX}{pod}/{port}{path}")).build()
+}
+
+/// The host of a request, as the header that the mesh passes on.
+fn host_header(request: &Request<Body>) -> HeaderValue {
+    let host = request.headers().get(HOST).cloned();
+    let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    authority.or(host).unwrap_or_else(|| HeaderValue::from_static("localhost"))
+}
+
+/// The ingress' way to pods: in-process when they run here, over the mesh when they do not.
+pub struct Traffic {
+    apps: Apps,
+    mesh: Mesh,
+}
+
+impl Traffic {
+    /// Calls `apps` here, and other nodes through `mesh`.
+    pub fn new(apps: Apps, mesh: Mesh) -> Self {
+        Self { apps, mesh }
+    }
+
+    async fn remote(
+        &self,
+        endpoint: &Endpoint,
+        port: u16,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let node = NodeName::from_str(&endpoint.node).map_err(|error| UpstreamError::NotSent(error.into()))?;
+        let host = host_header(&request);
+        *request.uri_mut() =
+            mesh_path(&endpoint.pod, port, request.uri()).map_err(|error| UpstreamError::NotSent(error.into()))?;
+        *request.version_mut() = http::Version::HTTP_2;
+        request.headers_mut().insert(HOST, host);
+        let response = self.mesh.request(&node, request, MESH_DEADLINE).await.map_err(|error| {
+            if error.nothing_was_sent() { UpstreamError::NotSent(error.into()) } else { UpstreamError::Broken(error.into()) }
+        })?;
+        let Some(what) = response.headers().get(ERROR_HEADER).map(|what| what.as_bytes().to_vec()) else {
+            return Ok(response);
+        };
+        let message = short_text(response.into_body()).await;
+        Err(match &*what {
+            b"gone" => UpstreamError::NotSent(message.into()),
+            b"cut" => UpstreamError::Broken(message.into()),
+            b"deadline" => UpstreamError::Deadline(Duration::from_millis(message.parse().unwrap_or(0))),
+            _ => UpstreamError::Failed(message),
+        })
+    }
+}
+
+/// The start of a body of ours, which is short by construction.
+async fn short_text(body: Body) -> String {
+    const BYTES_MAX: usize = 4096;
+    let bytes = body::collect(body, BYTES_MAX).await.unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[async_trait]
+impl Upstream for Traffic {
+    async fn call(&self, endpoint: &Endpoint, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
+        let port = endpoint.address.parse::<SocketAddr>().map_or(0, |address| address.port());
+        if !endpoint.local {
+            return self.remote(endpoint, port, request).await;
+        }
+        self.apps.call(&endpoint.pod, port, request).await.map_err(|error| match error {
+            CallError::Gone(_) | CallError::Failed(Failure::Busy { .. }) => UpstreamError::NotSent(error.into()),
+            CallError::Cut => UpstreamError::Broken(error.into()),
+            CallError::Failed(Failure::Deadline(after)) => UpstreamError::Deadline(after),
+            CallError::Failed(failure) => UpstreamError::Failed(failure.to_string()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_to_a_pod_keeps_its_host_path_and_query_over_the_mesh() {
+        let request = Request::get("http://web.localhost/a/b?c=d").body(body::empty()).unwrap();
+        let there = mesh_path("u-1", 8080, request.uri()).unwrap();
+        assert_eq!(there, "/pods/u-1/8080/a/b?c=d");
+        let (pod, port, uri) = parse_mesh_uri(&there, Some(&host_header(&request))).unwrap();
+        assert_eq!((pod.as_str(), port), ("u-1", 8080));
+        assert_eq!(uri, "http://web.localhost/a/b?c=d");
+    }
+
+    #[test]
+    fn paths_that_are_no_pods_are_refused() {
+        let host = HeaderValue::from_static("web.localhost");
+        for path in ["/", "/pods/", "/pods/u", "/pods/u/80", "/pods/u/x/", "/pods/u/99999/"] {
+            assert!(parse_mesh_uri(&path.parse().unwrap(), Some(&host)).is_none(), "{path}");
+        }
+    }
+}

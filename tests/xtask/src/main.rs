@@ -1,0 +1,36 @@
+//! The project's own tasks: `cargo xtask TASK`. One file a task.
+//!
+//! Not here: anything a user of wk needs.
+
+mod guests;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Tasks for people who work on wk.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the wasm guests that examples and tests use, and put them next to their sources.
+    Guests(guests::Arguments),
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Guests(arguments) => guests::run(&arguments),
+    }
+}
+
+/// The repository's top folder.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("this crate lies two folders below the top").to_owned()
+}
