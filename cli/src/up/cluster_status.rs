@@ -28,7 +28,10 @@ impl ClusterStatus {
     pub(crate) fn answer(&self, peer: &Peer) -> Response<Body> {
         let allowed = match peer {
             Peer::Anonymous => Err(Status::unauthorized()),
-            Peer::Node(_) | Peer::User { .. } => authorize(&User::of(peer), &Attributes::path("get", PATH)),
+            Peer::Node(_) | Peer::User { .. } => {
+                let user = User { name: peer.user(), groups: peer.groups() };
+                authorize(&user, &Attributes::Path { verb: "get", path: PATH })
+            }
         };
         let (code, value) = match allowed {
             Ok(()) => (StatusCode::OK, self.read()),

@@ -1,6 +1,5 @@
 //! Modules on other nodes: fetching what is missing here, and leaving copies of what was uploaded here.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;

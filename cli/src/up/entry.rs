@@ -154,7 +154,7 @@ fn explain(error: JoinError, join: &Join) -> anyhow::Error {
             (Code::WrongToken, "run `wk token` on a node of the cluster for one that is valid".to_owned())
         }
         JoinError::Refused { code: 409, .. } => (Code::Conflict, "choose another --name".to_owned()),
-        JoinError::Refused { .. } | JoinError::Malformed { .. } => (Code::General, "nothing was kept here".to_owned()),
+        JoinError::Refused { .. } | JoinError::Malformed { .. } | JoinError::Clock { .. } => (Code::General, "nothing was kept here".to_owned()),
     };
     ExitError::new(code, format!("could not join through {}; {what_to_do}", join.peer)).because(error).into()
 }

@@ -48,10 +48,10 @@ impl Handler for MeshFront {
                 Ok(()) => plain(StatusCode::NO_CONTENT, ""),
                 Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &Chain(&*error).to_string()),
             },
-            heartbeat::PATH => self.heart.answer(&from, request.method()),
+            heartbeat::PATH => self.heart.answer(&from),
             announce::PATH => announce::answer(&from, request.into_body(), &self.store, &self.copies.mesh).await,
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,
-            path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, &request).await,
+            path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, &request.uri().clone()).await,
             _ => plain(StatusCode::NOT_FOUND, "no such path on the mesh"),
         }
     }

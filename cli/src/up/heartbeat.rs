@@ -14,7 +14,7 @@ use wk_store::Status;
 
 use super::members::Members;
 
-/// Where heartbeats are sent: `POST` says "I am here", `DELETE` "I am leaving".
+/// Where heartbeats are sent: `POST` says "I am here".
 pub(crate) const PATH: &str = "/heartbeat";
 /// The leader calls a node silent after four of these.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -57,28 +57,23 @@ impl Heart {
                     }
                 }
                 leader = heart.status.borrow().leader;
-                heart.tell(Request::post(PATH)).await;
+                heart.tell().await;
             }
         });
     }
 
-    /// Tells the leader that this node is leaving.
-    pub(crate) async fn goodbye(&self) {
-        self.tell(Request::delete(PATH)).await;
-    }
-
-    async fn tell(&self, request: http::request::Builder) {
+    async fn tell(&self) {
         let (leader, member) = {
             let status = self.status.borrow();
             (status.leader, status.member)
         };
         let Some(leader) = leader else { return };
-        let mut request = request.body(body::empty()).expect("a constant path");
         if leader == member {
-            self.take(request.method(), &self.name);
+            self.beats.beat(self.name.as_str(), self.clock.now());
             return;
         }
         let Some(leader) = self.members.get(leader) else { return };
+        let mut request = Request::post(PATH).body(body::empty()).expect("a constant path");
         request.extensions_mut().insert(Lane::Control);
         if let Err(error) = self.mesh.request(&leader.name, request, DEADLINE).await {
             tracing::debug!(%error, leader = %leader.name, "heartbeat lost");
@@ -86,18 +81,10 @@ impl Heart {
     }
 
     /// Takes another node's beat.
-    pub(crate) fn answer(&self, from: &NodeName, method: &http::Method) -> Response<Body> {
-        self.take(method, from);
+    pub(crate) fn answer(&self, from: &NodeName) -> Response<Body> {
+        self.beats.beat(from.as_str(), self.clock.now());
         let mut response = Response::new(body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         response
-    }
-
-    fn take(&self, method: &http::Method, from: &NodeName) {
-        if *method == http::Method::DELETE {
-            self.beats.leave(from.as_str());
-        } else {
-            self.beats.beat(from.as_str(), self.clock.now());
-        }
     }
 }

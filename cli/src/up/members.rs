@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use wk_base::tasks::Tasks;
 use wk_mesh::join::Member;
 use wk_mesh::{Mesh, NodeName};
-use wk_store::{Change, Expect, Key, MemberId, Op, Revision, Store, Stored, Txn, Value, View, WriteError};
+use wk_store::{Change, Expect, Key, MemberChange, MemberId, Op, Revision, Store, Stored, Txn, Value, View, WriteError};
 
 /// Where the records are. Not a kind: no API path leads there.
 pub(crate) const COLLECTION: &str = "wk.dev/members";
@@ -123,6 +123,30 @@ impl Members {
                     }
                 }
                 tokio::time::sleep(REOPEN).await;
+            }
+        });
+    }
+
+    /// While this peer leads, makes every member with a record a learner of Raft's. Which learners vote is decided by
+    /// the controller of voters.
+    pub(crate) fn admit_to_raft(&self, store: &Store, tasks: &Tasks) {
+        let (members, store) = (self.clone(), store.clone());
+        tasks.spawn_until_stop("admit", async move {
+            let mut status = store.status();
+            loop {
+                let missing = {
+                    let now = status.borrow_and_update();
+                    let known = |id: &MemberId| now.voters.contains(id) || now.learners.contains(id);
+                    let table = members.table.load();
+                    table.keys().copied().find(|id| now.is_leader() && !known(id))
+                };
+                if let Some(id) = missing
+                    && let Err(error) = store.change_members(MemberChange::AddLearner(id)).await
+                {
+                    tracing::debug!(%error, %id, "member not added yet");
+                }
+                // The table changes without a change of status, so this looks by itself too.
+                let _ = tokio::time::timeout(REOPEN, status.changed()).await;
             }
         });
     }

@@ -19,7 +19,7 @@ use wk_ingress::{Ingress, Pem};
 use wk_mesh::join::Member;
 use wk_mesh::{Alpn, Authority, Fingerprint, Handler, Mesh, NodeName, Tls};
 use wk_node::certificates::TlsSecrets;
-use wk_node::register::Facts;
+use wk_node::register::{self, Facts};
 use wk_node::traffic::Traffic;
 use wk_store::{Options, Start, Store};
 
@@ -41,6 +41,8 @@ use super::{announce, bootstrap};
 const READY_MAX: Duration = Duration::from_secs(10);
 /// Time between two tries to read the cluster.
 const READY_PAUSE: Duration = Duration::from_millis(20);
+/// Telling the others takes one write; without a leader it is not waited for.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// Requests in flight get this long when the node stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -59,7 +61,6 @@ pub(crate) struct Node {
     /// Something to tell the person who started it.
     pub(crate) remark: Option<String>,
     store: Store,
-    heart: Heart,
     /// Listeners for clients: the first to stop.
     doors: Tasks,
     /// Everything else.
@@ -94,6 +95,7 @@ impl Node {
         let cluster = Cluster::new(store.clone(), Arc::clone(&clock));
         members.take(&store.view());
         members.follow(&store, &tasks);
+        members.admit_to_raft(&store, &tasks);
 
         let engine = Engine::new(wk_engine::Options::new(data_dir.join("compiled"))).context("start the engine")?;
         let blobs = Blobs::open(data_dir.join("blobs")).context("open the modules' directory")?;
@@ -168,7 +170,7 @@ impl Node {
         serve(&doors, ports.api, tls, Arc::new(ApiFront { server, status }), wk_mesh::Limits::api());
 
         let ca = authority.fingerprint();
-        Ok(Self { name, cluster_id: file.cluster, authority, ca, cluster, remark, store, heart, doors, tasks })
+        Ok(Self { name, cluster_id: file.cluster, authority, ca, cluster, remark, store, doors, tasks })
     }
 
     /// Waits until the store gives up: its disk failed, or an invariant broke.
@@ -188,7 +190,7 @@ impl Node {
     /// node, the pods stop, the log is closed.
     pub(crate) async fn stop(&self, limit: Duration) {
         let stop = async {
-            self.heart.goodbye().await;
+            let _ = tokio::time::timeout(GOODBYE_MAX, register::leave(&self.cluster, self.name.as_str())).await;
             self.doors.stop(DRAIN_MAX).await;
             self.store.step_down().await;
             self.tasks.stop(DRAIN_MAX).await;

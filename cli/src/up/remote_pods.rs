@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use wk_api::Status;
 use wk_apiserver::{LogOptions, Pods};
 use wk_base::body::{self, Body};
@@ -66,14 +66,14 @@ fn explain(error: &io::Error, container: &str) -> Status {
 }
 
 /// Serves this node's logs to the others.
-pub(crate) async fn answer(logs: &Logs, request: &Request<Body>) -> Response<Body> {
+pub(crate) async fn answer(logs: &Logs, uri: &Uri) -> Response<Body> {
     let plain = |status: StatusCode, text: String| {
         let mut response = Response::new(body::full(text));
         *response.status_mut() = status;
         response
     };
-    let place = request.uri().path().strip_prefix(PREFIX).and_then(|place| place.split_once('/'));
-    let query = request.uri().query().unwrap_or_default();
+    let place = uri.path().strip_prefix(PREFIX).and_then(|place| place.split_once('/'));
+    let query = uri.query().unwrap_or_default();
     let query = percent_encoding::percent_decode_str(query).decode_utf8_lossy();
     let (Some((pod, container)), Ok(query)) = (place, serde_json::from_str(&query)) else {
         return plain(StatusCode::BAD_REQUEST, "not a log's path".to_owned());

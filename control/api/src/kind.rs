@@ -152,7 +152,10 @@ impl Kind {
     pub fn by_word(word: &str) -> Option<&'static Self> {
         let word = word.to_lowercase();
         crate::kinds::kinds().iter().copied().find(|row| {
-            row.plural == word || row.singular == word || row.short_names.contains(&word.as_str()) || row.resource() == word
+            row.plural == word
+                || row.singular == word
+                || row.short_names.contains(&word.as_str())
+                || row.resource() == word
         })
     }
 

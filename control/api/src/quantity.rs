@@ -146,9 +146,9 @@ fn magnitude(whole: &str, fraction: &str, factor: i128) -> i128 {
     if factor == 0 {
         return i128::from(any);
     }
-    let number = |digits: &str| digits.bytes().fold(0_i128, |sum, digit| {
-        sum.saturating_mul(10).saturating_add(i128::from(digit - b'0'))
-    });
+    let number = |digits: &str| {
+        digits.bytes().fold(0_i128, |sum, digit| sum.saturating_mul(10).saturating_add(i128::from(digit - b'0')))
+    };
     let kept = fraction.len().min(FRACTION_DIGITS);
     let scale = 10_i128.pow(u32::try_from(kept).unwrap_or_default());
     let rest = fraction[kept..].bytes().any(|digit| digit != b'0');
@@ -182,11 +182,18 @@ impl fmt::Display for Quantity {
         if self.nanos == 0 {
             return f.write_str("0");
         }
-        if self.format == Format::Binary && self.nanos.abs() >= 1024 * NANO {
-            let (amount, step) = reduce(divide_up(self.nanos, NANO), 1024, BINARY.len());
-            return write!(f, "{amount}{}", BINARY[step]);
+        let mut nanos = self.nanos;
+        if self.format == Format::Binary && nanos.abs() >= 1024 * NANO {
+            let whole = divide_up(nanos, NANO);
+            let (amount, step) = reduce(whole, 1024, BINARY.len());
+            if step > 0 {
+                return write!(f, "{amount}{}", BINARY[step]);
+            }
+            // Without a suffix it would be read back as decimal, so it is written as decimal: what is read, written and
+            // read again must not change. (Go writes 429114000 here and 429114k the next time.)
+            nanos = whole * NANO;
         }
-        let (amount, step) = reduce(self.nanos, 1000, DECIMAL.len());
+        let (amount, step) = reduce(nanos, 1000, DECIMAL.len());
         let suffixes = if self.format == Format::Exponent { EXPONENT } else { DECIMAL };
         write!(f, "{amount}{}", suffixes[step])
     }
@@ -270,6 +277,7 @@ mod tests {
             ("1e-40", "1e-9"),
             ("99999999999999999999", "9223372036854775807"),
             ("128974848", "128974848"),
+            ("409.235Mi", "429114k"),
         ] {
             assert_eq!(Quantity::parse(text).unwrap().to_string(), canonical, "{text}");
         }

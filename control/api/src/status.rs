@@ -267,8 +267,10 @@ impl Status {
 
     /// 415, with the media types that are understood.
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {
-        let message =
-            format!("the body of the request was in an unknown format - accepted media types include: {}", accepted.join(", "));
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            accepted.join(", ")
+        );
         Self::new(415, Reason::UnsupportedMediaType, message)
     }
 
@@ -284,13 +286,9 @@ impl Status {
 
     /// 504: the client asked for a revision that does not exist yet.
     pub fn too_large_resource_version(asked: u64, current: u64) -> Self {
-        Self::new(
-            504,
-            Reason::Timeout,
-            format!("Timeout: Too large resource version: {asked}, current: {current}"),
-        )
-        .with_cause("ResourceVersionTooLarge", "Too large resource version")
-        .retry_after(1)
+        Self::new(504, Reason::Timeout, format!("Timeout: Too large resource version: {asked}, current: {current}"))
+            .with_cause("ResourceVersionTooLarge", "Too large resource version")
+            .retry_after(1)
     }
 
     /// 413.
@@ -389,48 +387,4 @@ pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::field::Errors;
-    use crate::kinds::{CONFIGMAP, DEPLOYMENT};
-
-    #[test]
-    fn failures_are_told_as_kubernetes_tells_them() {
-        assert_eq!(
-            Status::not_found(&DEPLOYMENT, "web").to_value(),
-            json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                "message": "deployments.apps \"web\" not found", "reason": "NotFound",
-                "details": {"name": "web", "group": "apps", "kind": "deployments"}, "code": 404
-            })
-        );
-        assert_eq!(
-            Status::modified(&CONFIGMAP, "w2").message,
-            "Operation cannot be fulfilled on configmaps \"w2\": the object has been modified; please apply your \
-             changes to the latest version and try again"
-        );
-        let late = Status::too_large_resource_version(99_999_999, 1272);
-        assert_eq!(late.message, "Timeout: Too large resource version: 99999999, current: 1272");
-        assert_eq!(late.to_value()["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
-        assert_eq!(late.to_value()["details"]["retryAfterSeconds"], 1);
-    }
-
-    #[test]
-    fn every_field_error_is_a_cause() {
-        let mut errors = Errors::new();
-        errors.required("spec.selector", "");
-        errors.invalid("spec.replicas", &Value::from(-1), "must be greater than or equal to 0");
-        let status = Status::invalid(&DEPLOYMENT, "web", errors);
-        assert_eq!(
-            status.message,
-            "Deployment.apps \"web\" is invalid: [spec.selector: Required value, spec.replicas: Invalid value: -1: must \
-             be greater than or equal to 0]"
-        );
-        let details = &status.to_value()["details"];
-        assert_eq!((&details["kind"], &details["group"]), (&json!("Deployment"), &json!("apps")));
-        assert_eq!(
-            details["causes"][0],
-            json!({"reason": "FieldValueRequired", "message": "Required value", "field": "spec.selector"})
-        );
-    }
-}
+mod tests;

@@ -32,8 +32,9 @@ pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Status> 
 
 /// A body of any shape.
 pub(crate) fn parse(bytes: &[u8], format: BodyFormat) -> Result<Value, Status> {
-    let unreadable =
-        |what: &str, error: String| Status::bad_request(format!("error decoding the body: {what} parse error: {error}"));
+    let unreadable = |what: &str, error: String| {
+        Status::bad_request(format!("error decoding the body: {what} parse error: {error}"))
+    };
     match format {
         BodyFormat::Json => serde_json::from_slice(bytes).map_err(|error| unreadable("json", error.to_string())),
         BodyFormat::Yaml => serde_yaml::from_slice(bytes).map_err(|error| unreadable("yaml", error.to_string())),

@@ -13,9 +13,10 @@ pub(crate) async fn answer(cluster: &Cluster, probe: Probe) -> Response<Body> {
         Probe::Live => text(StatusCode::OK, "ok"),
         Probe::Ready => match cluster.view(Freshness::Linearizable).await {
             Ok(_) => text(StatusCode::OK, "ok"),
-            Err(status) => {
-                text(StatusCode::SERVICE_UNAVAILABLE, format!("[-]store failed: {}\nreadyz check failed\n", status.message))
-            }
+            Err(status) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("[-]store failed: {}\nreadyz check failed\n", status.message),
+            ),
         },
     }
 }

@@ -81,7 +81,8 @@ pub(crate) async fn answer(
         response.headers_mut().insert(CONTENT_TYPE, JSON);
         response
     });
-    let version = (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
+    let version =
+        (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
     response.headers_mut().insert(version.0, version.1);
     response
 }
@@ -117,7 +118,8 @@ async fn read(
 
 async fn upload(server: &ApiServer, name: &str, query: &Query, body: Body) -> Result<Response<Body>, Refusal> {
     let Some(digest) = query.get("digest") else {
-        let message = "uploads in chunks are not served: send the whole blob with POST …/blobs/uploads/?digest=sha256:…";
+        let message =
+            "uploads in chunks are not served: send the whole blob with POST …/blobs/uploads/?digest=sha256:…";
         return Err(Refusal(StatusCode::BAD_REQUEST, "UNSUPPORTED", message.to_owned()));
     };
     let digest = parse(name, digest)?;

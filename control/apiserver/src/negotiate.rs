@@ -169,10 +169,7 @@ mod tests {
     fn what_cannot_be_had_is_refused_with_what_can() {
         let refused = accept("text/html").expect_err("no HTML here");
         assert_eq!(refused.code, 406);
-        assert_eq!(
-            refused.message,
-            "only the following media types are accepted: application/json, application/yaml"
-        );
+        assert_eq!(refused.message, "only the following media types are accepted: application/json, application/yaml");
         assert_eq!(accept("application/json;as=Chart;v=v1;g=meta.k8s.io").expect_err("no such form").code, 406);
     }
 

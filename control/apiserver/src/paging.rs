@@ -18,7 +18,7 @@ use wk_store::{Revision, View};
 const VIEWS_MAX: usize = 32;
 
 /// How long a list may take from first to last page: the compaction interval of a real API server.
-const VIEW_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+const VIEW_AGE_MAX: Duration = Duration::from_mins(5);
 
 /// The version in a token, so that a later form can tell the two apart.
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";

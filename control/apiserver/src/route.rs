@@ -168,7 +168,9 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_told_apart_from_what_does_not_exist() {
-        for path in ["/apis/example.com/v1/things", "/apis/apps/v9/deployments", "/api/v2", "/", "", "/metrics", "/x/../api"] {
+        for path in
+            ["/apis/example.com/v1/things", "/apis/apps/v9/deployments", "/api/v2", "/", "", "/metrics", "/x/../api"]
+        {
             assert_eq!(route(path), Route::Nowhere, "{path}");
         }
         for path in ["/api/v1/gizmos", "/api/v1/pods/a", "/api/v1/namespaces/a/nodes", "/apis/apps/v1/pods"] {

@@ -49,7 +49,11 @@ impl Selection {
     }
 
     /// The objects of the namespace in `view` whose names in the store come after `after`, selected or not.
-    pub(crate) fn walk<'a>(&self, view: &'a View, after: Option<&'a str>) -> impl Iterator<Item = Arc<Stored>> + use<'a> {
+    pub(crate) fn walk<'a>(
+        &self,
+        view: &'a View,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = Arc<Stored>> + use<'a> {
         view.list(self.kind.collection(), &self.prefix())
             .skip_while(move |stored| after.is_some_and(|after| stored.key().name() <= after))
     }

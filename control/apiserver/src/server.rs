@@ -29,10 +29,10 @@ use crate::{discovery, health};
 
 /// From the request to the head of its answer, as in Kubernetes (`--request-timeout`). Watches and logs answer their
 /// head at once and go on in their body.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
+const REQUEST_DEADLINE: Duration = Duration::from_mins(1);
 
 /// An upload of the largest module over a connection of 4 Mbit/s.
-const UPLOAD_DEADLINE: Duration = Duration::from_secs(600);
+const UPLOAD_DEADLINE: Duration = Duration::from_mins(10);
 
 /// What the server needs besides the objects.
 pub struct Dependencies {

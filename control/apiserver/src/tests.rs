@@ -9,3 +9,4 @@ mod pods;
 mod refusals;
 mod services;
 mod watches;
+mod zz_kubectl;

@@ -33,9 +33,9 @@ use wk_base::time::Clock;
 use wk_store::{Key, Revision, Store};
 
 pub use delete::Deleted;
+pub use namespaces::SYSTEM_NAMESPACES;
 pub use notes::{Note, Severity};
 pub use read::{Freshness, List, object};
-pub use namespaces::SYSTEM_NAMESPACES;
 pub use refusal::{from_compacted, from_read, from_watch, from_write};
 pub use services::{SERVICE_RANGE, ServiceRange};
 pub use watch::{Change, ChangeKind, Watch};

@@ -36,7 +36,8 @@ impl Cluster {
     pub async fn record(&self, about: &Object, note: &Note, component: &str, host: &str) -> Result<(), Status> {
         let namespace = if about.namespace().is_empty() { "default" } else { about.namespace() };
         let message: String = note.message.chars().take(MESSAGE_CHARS_MAX).collect();
-        let name = format!("{}.{:016x}", about.name(), fingerprint(&[about.uid(), component, host, &note.reason, &message]));
+        let name =
+            format!("{}.{:016x}", about.name(), fingerprint(&[about.uid(), component, host, &note.reason, &message]));
         let now = self.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         if self.get(&kinds::EVENT, Some(namespace), &name, Freshness::Local).await.is_ok() {
             let again = |event: &Object| {

@@ -63,9 +63,7 @@ impl Cluster {
         let arrived = status.wait_for(|_| self.store.view().revision() >= revision);
         match tokio::time::timeout(wait, arrived).await {
             Ok(Ok(_)) => Ok(self.store.view()),
-            Ok(Err(_)) | Err(_) => {
-                Err(Status::too_large_resource_version(revision.0, self.store.view().revision().0))
-            }
+            Ok(Err(_)) | Err(_) => Err(Status::too_large_resource_version(revision.0, self.store.view().revision().0)),
         }
     }
 

@@ -36,9 +36,9 @@ pub fn from_write(error: &WriteError) -> Status {
 /// The answer to a linearizable read that failed.
 pub fn from_read(error: &ReadError) -> Status {
     match error {
-        ReadError::NoLeader { .. } | ReadError::Unavailable { .. } => unavailable(format!(
-            "{error}; try again, or read with resourceVersion=0 for what this peer knew last"
-        )),
+        ReadError::NoLeader { .. } | ReadError::Unavailable { .. } => {
+            unavailable(format!("{error}; try again, or read with resourceVersion=0 for what this peer knew last"))
+        }
         ReadError::Stopped => stopped("nothing was read"),
     }
 }

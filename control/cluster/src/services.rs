@@ -161,11 +161,14 @@ fn free_address(view: &View, uid: &str) -> Option<Ipv4Addr> {
 fn given_address(view: &View, kind: &Kind, service: &Object, text: &str) -> Result<Ipv4Addr, Status> {
     let refuse = |why: &str| {
         let message = format!("Invalid value: [{text:?}]: failed to allocate IP {text}: {why}");
-        Status::invalid(kind, service.name(), vec![FieldError { field: "spec.clusterIPs".to_owned(), reason: FieldReason::Invalid, message }])
+        Status::invalid(
+            kind,
+            service.name(),
+            vec![FieldError { field: "spec.clusterIPs".to_owned(), reason: FieldReason::Invalid, message }],
+        )
     };
-    let range = || {
-        format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {SERVICE_RANGE}")
-    };
+    let range =
+        || format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {SERVICE_RANGE}");
     let address: Ipv4Addr = text.parse().map_err(|_| refuse(&range()))?;
     if !SERVICE_RANGE.contains(address) {
         return Err(refuse(&range()));

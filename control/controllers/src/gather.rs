@@ -46,8 +46,7 @@ pub(crate) fn deployments(desk: &Desk, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     for deployment in &deployments {
         let replicasets = of_deployments.owned_by(deployment);
-        let pods: Vec<&Object> =
-            replicasets.iter().flat_map(|set| of_sets.owned_by(set).iter().copied()).collect();
+        let pods: Vec<&Object> = replicasets.iter().flat_map(|set| of_sets.owned_by(set).iter().copied()).collect();
         plan.extend(deployment::plan(
             &deployment::Input {
                 deployment,

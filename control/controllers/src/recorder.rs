@@ -69,9 +69,10 @@ async fn write(cluster: &Cluster, event: Event) {
         EventType::Warning => Severity::Warning,
     };
     match cluster.record(&about, &Note { severity, reason: reason.to_owned(), message }, component, "").await {
-        Ok(()) => {}
-        // Its namespace goes, or somebody else was faster: nothing is lost that anybody would miss.
-        Err(Status { reason: Reason::NotFound | Reason::Forbidden | Reason::AlreadyExists, .. }) => {}
-        Err(status) => tracing::warn!(event = reason, object = about.name(), "an event could not be recorded: {status}"),
+        // Refused as its namespace goes, or somebody else was faster: nothing is lost that anybody would miss.
+        Ok(()) | Err(Status { reason: Reason::NotFound | Reason::Forbidden | Reason::AlreadyExists, .. }) => {}
+        Err(status) => {
+            tracing::warn!(event = reason, object = about.name(), "an event could not be recorded: {status}")
+        }
     }
 }

@@ -39,8 +39,11 @@ pub(crate) struct Shell {
     /// From one look to the next at most.
     pub(crate) resync: Duration,
     /// Looks and plans.
-    pub(crate) pass: Box<dyn FnMut(&Desk, Timestamp) -> Plan + Send>,
+    pub(crate) pass: Pass,
 }
+
+/// One look at the facts, and what follows from it at this time.
+pub(crate) type Pass = Box<dyn FnMut(&Desk, Timestamp) -> Plan + Send>;
 
 /// Runs `shell` until it is dropped.
 pub(crate) async fn work(mut shell: Shell, desk: Desk, wake: Arc<Notify>) {

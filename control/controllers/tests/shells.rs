@@ -64,15 +64,12 @@ async fn deployment_of_three_becomes_available_on_three_nodes_behind_one_service
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_pods_are_bound_promptly_and_evenly() {
+async fn fifty_pods_are_bound_evenly_and_become_available() {
     let lab = Lab::start(&["n1", "n2"]).await;
     lab.create(&kinds::DEPLOYMENT, deployment("web", 50, "web:1")).await;
-    let start = std::time::Instant::now();
     let bound = |lab: &Lab| lab.list(&kinds::POD).iter().filter(|pod| !pod.text("/spec/nodeName").is_empty()).count();
     lab.until("all bound", |lab| bound(lab) == 50).await;
-    eprintln!("BOUND {:?}", start.elapsed());
     lab.until("available", |lab| is_available(lab, 50)).await;
-    eprintln!("AVAILABLE {:?}", start.elapsed());
     let on_first = lab.list(&kinds::POD).iter().filter(|pod| pod.text("/spec/nodeName") == "n1").count();
     assert_eq!(on_first, 25);
     lab.stop().await;
@@ -117,11 +114,8 @@ async fn rolling_update_never_has_fewer_ready_pods_than_allowed() {
     });
     lab.change(&kinds::DEPLOYMENT, "web", "/spec/template/spec/containers/0/image", json!("web:2")).await;
     lab.until("second version", |lab| {
-        let images: BTreeSet<String> = lab
-            .ready_pods()
-            .iter()
-            .map(|pod| pod.text("/spec/containers/0/image").to_owned())
-            .collect();
+        let images: BTreeSet<String> =
+            lab.ready_pods().iter().map(|pod| pod.text("/spec/containers/0/image").to_owned()).collect();
         is_available(lab, 3) && images == BTreeSet::from(["web:2".to_owned()]) && lab.list(&kinds::POD).len() == 3
     })
     .await;
@@ -225,8 +219,5 @@ async fn peer_that_does_not_lead_leaves_everything_alone() {
     lab.until("available", |lab| is_available(lab, 1)).await;
     let first = lab.list(&kinds::REPLICASET)[0].clone();
     assert!(first.resource_version().parse::<u64>().expect("version") > before.0, "made after it led");
-
-    lab.leads.send_replace(false);
-    lab.until("the receiver has seen it", |lab| !*lab.leads.borrow()).await;
     lab.stop().await;
 }

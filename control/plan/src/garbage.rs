@@ -77,13 +77,7 @@ fn has_finalizer(object: &Object, finalizer: &str) -> bool {
 }
 
 /// What becomes of an object with owners.
-fn dependent(
-    kind: &'static Kind,
-    object: &Object,
-    owners: &[Value],
-    facts: &Facts<'_>,
-    plan: &mut Plan,
-) {
+fn dependent(kind: &'static Kind, object: &Object, owners: &[Value], facts: &Facts<'_>, plan: &mut Plan) {
     let orphaning = |owner: &Value| {
         let owner = facts.by_uid.get(read::text(owner, "uid"));
         owner.is_some_and(|owner| owner.is_deleting() && has_finalizer(owner, ORPHAN))
@@ -110,7 +104,8 @@ fn dependent(
     let waiting = stand.contains(&Owner::Waiting);
     let why = if waiting { "its owner waits for it to go" } else { "its owner is gone" };
     plan.say(format!("{}: {why}", object.name()));
-    let propagation = if waiting && facts.parents.contains(object.uid()) { Propagation::Foreground } else { own_propagation(object) };
+    let propagation =
+        if waiting && facts.parents.contains(object.uid()) { Propagation::Foreground } else { own_propagation(object) };
     plan.orders.push(Order::Delete {
         target: Target::version(kind, object),
         grace_period_seconds: None,

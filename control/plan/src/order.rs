@@ -228,7 +228,8 @@ impl fmt::Display for Event {
 fn tree(f: &mut fmt::Formatter<'_>, value: &Value, depth: usize) -> fmt::Result {
     let indent = "  ".repeat(depth);
     let nested = |value: &Value| {
-        matches!(value, Value::Object(map) if !map.is_empty()) || matches!(value, Value::Array(list) if !list.is_empty())
+        matches!(value, Value::Object(map) if !map.is_empty())
+            || matches!(value, Value::Array(list) if !list.is_empty())
     };
     match value {
         Value::Object(map) => {

@@ -107,8 +107,9 @@ fn plan(planner: &str, world: &World) -> Plan {
         "events" => events::plan(&events::Input { events: &world.of(&kinds::EVENT) }, world.now()),
         "nodes" => {
             let heard = world.facts["heard"].as_object().into_iter().flatten();
-            let heard: BTreeMap<String, Timestamp> =
-                heard.map(|(node, time)| (node.clone(), time.as_str().and_then(|t| t.parse().ok()).expect("time"))).collect();
+            let heard: BTreeMap<String, Timestamp> = heard
+                .map(|(node, time)| (node.clone(), time.as_str().and_then(|t| t.parse().ok()).expect("time")))
+                .collect();
             let hearing_since = world.time("hearing_since");
             nodes::plan(&nodes::Input { nodes: &nodes_all, pods: &pods, heard: &heard, hearing_since }, world.now())
         }
@@ -146,7 +147,9 @@ fn check(planner: &str) {
         }
         let expected = std::fs::read_to_string(&golden).unwrap_or_default();
         if found != expected {
-            wrong += &format!("{}:\n--- expected\n{expected}--- found\n{found}\n", golden.display());
+            wrong.push_str(
+                &[&*golden.to_string_lossy(), ":\n--- expected\n", &expected, "--- found\n", &found].concat(),
+            );
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

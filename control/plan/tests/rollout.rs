@@ -135,18 +135,21 @@ impl World {
         self.of(&kinds::POD).into_iter().filter(|pod| !pod.is_deleting())
     }
 
+    fn is_settled(&self) -> bool {
+        self.of(&kinds::POD).iter().all(|pod| is_ready(pod) && !pod.is_deleting())
+            && self.of(&kinds::REPLICASET).iter().all(|set| self.plan_set(set).orders.is_empty())
+            && self.plan_deployment().orders.is_empty()
+    }
+
     /// Steps until nothing is left to do, checking `bounds` (fewest ready, most pods) after each.
     fn settle(&mut self, dice: &mut Dice, bounds: Option<(usize, usize)>, what: &str) {
-        let mut quiet = 0;
         for _ in 0..STEPS_MAX {
-            quiet = if self.step(dice) { 0 } else { quiet + 1 };
+            if !self.step(dice) && self.is_settled() {
+                return;
+            }
             let (ready, all) = (self.active().filter(|pod| is_ready(pod)).count(), self.active().count());
             if let Some((fewest, most)) = bounds {
                 assert!(ready >= fewest && all <= most, "{what}: {ready} ready of {all}, allowed {fewest} to {most}");
-            }
-            // Sixty idle draws in a row reach each of a dozen actors with near certainty; the check below does the rest.
-            if quiet > 60 && self.plan_deployment().orders.is_empty() {
-                return;
             }
         }
         panic!("{what}: still moving after {STEPS_MAX} steps");

@@ -1,5 +1,7 @@
 //! What a request costs in the engine alone: no sockets, no ingress. `cargo run --release -p wk-engine --example load`.
 //!
+//! With `serve ADDRESS` it answers over HTTP/1.1 instead, for a load generator, beside `wasmtime serve` in the same run.
+//!
 //! Prints CPU time and wall time a request, on one thread and on all, for the hello example.
 
 #![expect(clippy::print_stdout, reason = "a measurement's result")]
@@ -8,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
 use wk_engine::{Engine, HttpApp, Options, Sandbox};
 
 const HELLO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/hello-http/hello-http.wasm");
@@ -24,6 +27,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("compiled       {:?}", started.elapsed());
     let env = vec![("WK_POD_NAME".to_owned(), "hello-0".to_owned())];
     let app = engine.http(&prepared, Sandbox { env, ..Sandbox::bare() })?;
+    let mut arguments = std::env::args().skip(1);
+    if let (Some("serve"), Some(address)) = (arguments.next().as_deref(), arguments.next()) {
+        return serve(&app, &address).await;
+    }
     let started = Instant::now();
     requests(&app, 1).await;
     println!("first request  {:?}", started.elapsed());
@@ -53,6 +60,21 @@ async fn requests(app: &HttpApp, count: u32) {
         let response = app.handle(request.expect("is a request")).await.expect("the guest answers");
         let body = response.into_body().collect().await.expect("the body is whole").to_bytes();
         assert!(body.starts_with(b"Hello from hello-0"));
+    }
+}
+
+async fn serve(app: &HttpApp, address: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    println!("listening      {}", listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let app = app.clone();
+        let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let app = app.clone();
+            async move { app.handle(request.map(wk_base::body::boxed)).await }
+        });
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 

@@ -89,7 +89,8 @@ fn scan(wasm: &[u8]) -> Result<Option<Module>, PrepareError> {
 const NAMES_MAX: usize = 16;
 
 /// What `proc_exit` is sent to instead of the adapter, which knows only success and failure.
-const EXIT_WIT: &str = "package wk:host@0.1.0; interface exit { exit: func(code: u32); } world program { import exit; }";
+const EXIT_WIT: &str =
+    "package wk:host@0.1.0; interface exit { exit: func(code: u32); } world program { import exit; }";
 const EXIT_NAME: &str = "proc_exit";
 
 /// The interface and function that take the whole exit code of a core module.

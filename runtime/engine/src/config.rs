@@ -83,7 +83,9 @@ const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(32).expect("not zero");
 pub(crate) fn start(instances_max: u32) -> Result<Engine, EngineError> {
     let mut instances = instances_max;
     while instances >= INSTANCES_FLOOR {
-        match Engine::new(&base().allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)))) {
+        let mut config = base();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+        match Engine::new(&config) {
             Ok(engine) => {
                 tracing::debug!(instances, "instance pool ready");
                 return Ok(engine);

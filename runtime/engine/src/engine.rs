@@ -48,13 +48,15 @@ struct Inner {
 impl Engine {
     /// Starts an engine. Blocks for some milliseconds; a node needs one.
     pub fn new(options: Options) -> Result<Self, EngineError> {
-        let engine = config::start(options.instances_max)?;
-        let cache = Cache::open(&options.cache_dir, &engine)
-            .map_err(|source| EngineError::CacheDir { dir: options.cache_dir.clone(), source })?;
-        let linker =
-            host::linker(&engine).map_err(|error| EngineError::Runtime { message: format!("{error:#}") })?;
+        let Options { cache_dir, instances_max, compilations_max } = options;
+        let engine = config::start(instances_max)?;
+        let cache = match Cache::open(&cache_dir, &engine) {
+            Ok(cache) => cache,
+            Err(source) => return Err(EngineError::CacheDir { dir: cache_dir, source }),
+        };
+        let linker = host::linker(&engine).map_err(|error| EngineError::Runtime { message: format!("{error:#}") })?;
         let ticker = Ticker::start(engine.weak()).map_err(EngineError::Ticker)?;
-        let compilations = Arc::new(Semaphore::new(options.compilations_max.max(1)));
+        let compilations = Arc::new(Semaphore::new(compilations_max.max(1)));
         Ok(Self { inner: Arc::new(Inner { linker, cache, compilations, prepared: Mutex::default(), ticker }) })
     }
 

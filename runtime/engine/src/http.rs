@@ -118,7 +118,12 @@ async fn run(app: HttpApp, request: Request<Body>, set: oneshot::Sender<Answer>,
 }
 
 /// Lets an instance whose head was sent come to its end.
-async fn finish(mut instance: impl Future<Output = ()> + Unpin, deadline: Instant, patience: Duration, verdict: Verdict) {
+async fn finish(
+    mut instance: impl Future<Output = ()> + Unpin,
+    deadline: Instant,
+    patience: Duration,
+    verdict: Verdict,
+) {
     if tokio::time::timeout_at(deadline, &mut instance).await.is_err() {
         let _ = verdict.set(Failure::Deadline(patience));
     }
@@ -127,8 +132,7 @@ async fn finish(mut instance: impl Future<Output = ()> + Unpin, deadline: Instan
 /// The request as the guest sees it: `wasi:http` wants an authority, which HTTP/1.0 and internal callers may lack.
 fn incoming(request: Request<Body>) -> Request<impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static> {
     let (mut head, body) = request.into_parts();
-    let named = head.uri.authority().is_some()
-        || head.headers.get(HOST).is_some_and(|host| host.to_str().is_ok());
+    let named = head.uri.authority().is_some() || head.headers.get(HOST).is_some_and(|host| host.to_str().is_ok());
     if !named {
         head.headers.insert(HOST, HeaderValue::from_static("localhost"));
     }
@@ -138,6 +142,9 @@ fn incoming(request: Request<Body>) -> Request<impl http_body::Body<Data = Bytes
 
 impl std::fmt::Debug for HttpApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpApp").field("prepared", &self.prepared).field("sandbox", &self.sandbox).finish_non_exhaustive()
+        f.debug_struct("HttpApp")
+            .field("prepared", &self.prepared)
+            .field("sandbox", &self.sandbox)
+            .finish_non_exhaustive()
     }
 }

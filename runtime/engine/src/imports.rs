@@ -30,15 +30,7 @@ const ANSWERED: &[(&str, &[&str])] = &[
     ("wasi:random", &["insecure", "insecure-seed", "random"]),
     (
         "wasi:sockets",
-        &[
-            "instance-network",
-            "ip-name-lookup",
-            "network",
-            "tcp",
-            "tcp-create-socket",
-            "udp",
-            "udp-create-socket",
-        ],
+        &["instance-network", "ip-name-lookup", "network", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
     ),
 ];
 
@@ -67,12 +59,13 @@ impl<'a> Name<'a> {
 }
 
 fn answered(import: &str) -> bool {
-    import == EXIT_INTERFACE || Name::parse(import).is_some_and(|name| {
-        name.is_0_2()
-            && ANSWERED
-                .iter()
-                .any(|(package, interfaces)| name.package == *package && interfaces.contains(&name.interface))
-    })
+    import == EXIT_INTERFACE
+        || Name::parse(import).is_some_and(|name| {
+            name.is_0_2()
+                && ANSWERED
+                    .iter()
+                    .any(|(package, interfaces)| name.package == *package && interfaces.contains(&name.interface))
+        })
 }
 
 /// Every import is there, or the error names all that are not.

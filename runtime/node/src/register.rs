@@ -63,6 +63,24 @@ pub async fn register(cluster: &Cluster, facts: &Facts) -> Result<(), Status> {
     cluster.modify(&kinds::NODE, None, &facts.name, Subresource::Status, change).await.map(|_| ())
 }
 
+/// Says that this node is stopping: nothing new is placed here, and whoever watches knows before its heartbeats stop.
+pub async fn leave(cluster: &Cluster, name: &str) -> Result<(), Status> {
+    let now = cluster.clock().now();
+    let change = |old: &Object| {
+        let mut new = old.0.clone();
+        for condition in new["status"]["conditions"].as_array_mut().into_iter().flatten() {
+            if condition["type"] == "Ready" {
+                condition["status"] = json!("False");
+                condition["reason"] = json!("KubeletNotReady");
+                condition["message"] = json!("the node is shutting down");
+                condition["lastTransitionTime"] = json!(rfc3339(now));
+            }
+        }
+        Ok(new)
+    };
+    cluster.modify(&kinds::NODE, None, name, Subresource::Status, change).await.map(|_| ())
+}
+
 fn labels(facts: &Facts) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("kubernetes.io/hostname", facts.name.clone()),

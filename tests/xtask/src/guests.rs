@@ -53,12 +53,7 @@ struct Guest {
 }
 
 const GUESTS: &[Guest] = &[
-    Guest {
-        folder: "examples/hello-http",
-        target: "hello_http",
-        file: "hello-http.wasm",
-        form: Form::HttpComponent,
-    },
+    Guest { folder: "examples/hello-http", target: "hello_http", file: "hello-http.wasm", form: Form::HttpComponent },
     Guest { folder: "examples/ticker", target: "ticker", file: "ticker.wasm", form: Form::CommandModule },
     Guest { folder: "tests/guests", target: "http", file: "http.wasm", form: Form::HttpComponent },
     Guest { folder: "tests/guests", target: "command", file: "command.wasm", form: Form::CommandModule },
@@ -72,8 +67,7 @@ const INSTALL: &str = "apt-get install -y --no-install-recommends rustc-web rust
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let root = root();
-    let wanted =
-        |guest: &&Guest| arguments.only.as_ref().is_none_or(|only| only.trim_end_matches('/') == guest.folder);
+    let wanted = |guest: &&Guest| arguments.only.as_ref().is_none_or(|only| only.trim_end_matches('/') == guest.folder);
     let chosen: Vec<&Guest> = GUESTS.iter().filter(wanted).collect();
     let folders: BTreeSet<&str> = GUESTS.iter().map(|guest| guest.folder).collect();
     ensure!(!chosen.is_empty(), "--only takes one of {folders:?}");

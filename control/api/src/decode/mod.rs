@@ -70,7 +70,10 @@ fn checked(
 ) -> Result<(Value, Vec<String>), Status> {
     check_type(kind, &value)?;
     let refused = |why: &str| {
-        Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind))
+        Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {why}",
+            kind.kind, kind.version, kind.kind
+        ))
     };
     let (mut value, mut problems) = SCHEMAS.clean(kind, value).map_err(|why| refused(&why))?;
     problems.extend(duplicates);
@@ -98,7 +101,9 @@ fn check_type(kind: &Kind, value: &Value) -> Result<(), Status> {
     }
     if !name.is_empty() && name != kind.kind {
         let why = match Kind::by_kind(&expected, name) {
-            Some(_) => format!("converting ({}.{name}) to ({}.{}): unknown conversion", kind.version, kind.version, kind.kind),
+            Some(_) => {
+                format!("converting ({}.{name}) to ({}.{}): unknown conversion", kind.version, kind.version, kind.kind)
+            }
             None => format!("no kind {name:?} is registered for version {expected:?}"),
         };
         return Err(Status::bad_request(format!(

@@ -24,11 +24,23 @@ fn wrong_types_are_refused_in_kubernetes_words() {
             json!({"spec": {"containers": [{"env": [{"value": 1}]}]}}),
             "number into Go struct field EnvVar.spec.containers.env.value of type string",
         ),
-        (&POD, json!({"spec": {"containers": {}}}), "object into Go struct field PodSpec.spec.containers of type []v1.Container"),
+        (
+            &POD,
+            json!({"spec": {"containers": {}}}),
+            "object into Go struct field PodSpec.spec.containers of type []v1.Container",
+        ),
         (&POD, json!({"spec": []}), "array into Go struct field Pod.spec of type v1.PodSpec"),
-        (&POD, json!({"metadata": {"labels": {"a": 1}}}), "number into Go struct field ObjectMeta.metadata.labels of type string"),
+        (
+            &POD,
+            json!({"metadata": {"labels": {"a": 1}}}),
+            "number into Go struct field ObjectMeta.metadata.labels of type string",
+        ),
         (&CONFIGMAP, json!({"data": {"a": true}}), "bool into Go struct field ConfigMap.data of type string"),
-        (&DEPLOYMENT, json!({"spec": {"replicas": 1.5}}), "number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        (
+            &DEPLOYMENT,
+            json!({"spec": {"replicas": 1.5}}),
+            "number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
         (
             &DEPLOYMENT,
             json!({"spec": {"replicas": 3_000_000_000_i64}}),
@@ -47,7 +59,8 @@ fn wrong_types_are_refused_in_kubernetes_words() {
 
 #[test]
 fn unknown_fields_are_refused_warned_about_or_dropped() {
-    let value = json!({"metadata": {"name": "a", "foo": 1}, "spec": {"template": {"spec": {"containers": [{"bar": 1}]}}}});
+    let value =
+        json!({"metadata": {"name": "a", "foo": 1}, "spec": {"template": {"spec": {"containers": [{"bar": 1}]}}}});
     assert_eq!(
         refusal(&DEPLOYMENT, value.clone()),
         "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \

@@ -82,11 +82,15 @@ impl<'a> Walk<'a> {
             },
             (Shape::Map(of), Value::Object(members)) => self.map(of, members),
             (Shape::List(of), Value::Array(items)) => self.list(of, items),
-            (Shape::Int32 | Shape::IntOrString, Value::Number(number)) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {
+            (Shape::Int32 | Shape::IntOrString, Value::Number(number))
+                if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) =>
+            {
                 Ok(Value::Number(number))
             }
             (Shape::Int64, Value::Number(number)) if number.is_i64() => Ok(Value::Number(number)),
-            (Shape::Int32 | Shape::Int64, Value::Number(number)) => Err(self.mismatch(&format!("number {number}"), shape)),
+            (Shape::Int32 | Shape::Int64, Value::Number(number)) => {
+                Err(self.mismatch(&format!("number {number}"), shape))
+            }
             (Shape::Bytes, Value::String(text)) => base64_text(text),
             (Shape::Time, Value::String(text)) => time(&text).map(|time| Value::from(time_text(time))),
             (Shape::MicroTime, Value::String(text)) => {
@@ -183,5 +187,7 @@ fn base64_text(text: String) -> Result<Value, String> {
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| format!(r#"parsing time {text:?} as "2006-01-02T15:04:05Z07:00": cannot parse {text:?} as "2006""#))
+    text.parse().map_err(|_| {
+        format!(r#"parsing time {text:?} as "2006-01-02T15:04:05Z07:00": cannot parse {text:?} as "2006""#)
+    })
 }

@@ -30,7 +30,8 @@ pub static CONFIGMAP: Kind = Kind {
         validate_update: |new, old, errors| data::immutable(errors, new, old, &MAPS),
         columns: &[NAME, integer_as_text(), AGE],
         cells: |object, now| {
-            let entries = json::members(&object.0, &["data"]).count() + json::members(&object.0, &["binaryData"]).count();
+            let entries =
+                json::members(&object.0, &["data"]).count() + json::members(&object.0, &["binaryData"]).count();
             vec![object.name().into(), Value::from(entries), table::age(object, now).into()]
         },
         ..Rules::PLAIN

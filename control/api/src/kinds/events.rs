@@ -49,15 +49,24 @@ pub static EVENT: Kind = Kind {
 /// Fields of `involvedObject` and a few more.
 static FIELDS: [FieldLabel; 12] = [
     FieldLabel { label: "involvedObject.kind", read: |object| object.text("/involvedObject/kind").to_owned() },
-    FieldLabel { label: "involvedObject.namespace", read: |object| object.text("/involvedObject/namespace").to_owned() },
+    FieldLabel {
+        label: "involvedObject.namespace",
+        read: |object| object.text("/involvedObject/namespace").to_owned(),
+    },
     FieldLabel { label: "involvedObject.name", read: |object| object.text("/involvedObject/name").to_owned() },
     FieldLabel { label: "involvedObject.uid", read: |object| object.text("/involvedObject/uid").to_owned() },
-    FieldLabel { label: "involvedObject.apiVersion", read: |object| object.text("/involvedObject/apiVersion").to_owned() },
+    FieldLabel {
+        label: "involvedObject.apiVersion",
+        read: |object| object.text("/involvedObject/apiVersion").to_owned(),
+    },
     FieldLabel {
         label: "involvedObject.resourceVersion",
         read: |object| object.text("/involvedObject/resourceVersion").to_owned(),
     },
-    FieldLabel { label: "involvedObject.fieldPath", read: |object| object.text("/involvedObject/fieldPath").to_owned() },
+    FieldLabel {
+        label: "involvedObject.fieldPath",
+        read: |object| object.text("/involvedObject/fieldPath").to_owned(),
+    },
     FieldLabel { label: "reason", read: |object| object.text("/reason").to_owned() },
     FieldLabel { label: "reportingComponent", read: |object| object.text("/reportingComponent").to_owned() },
     FieldLabel { label: "source", read: |object| component(object).to_owned() },
@@ -76,11 +85,8 @@ fn validate(value: &Value, errors: &mut Errors) {
     let namespace = json::text(value, &["metadata", "namespace"]);
     let involved = json::text(value, &["involvedObject", "namespace"]);
     // Events about objects without a namespace live in one of two.
-    let fits = if involved.is_empty() {
-        namespace == "default" || namespace == "kube-system"
-    } else {
-        involved == namespace
-    };
+    let fits =
+        if involved.is_empty() { namespace == "default" || namespace == "kube-system" } else { involved == namespace };
     if !fits {
         errors.invalid_str("involvedObject.namespace", involved, "does not match event.namespace");
     }
@@ -99,10 +105,9 @@ fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
     let last = time("/lastTimestamp").map_or_else(|| first.clone(), |last| duration::since(Some(last), now));
     let count = object.int("/count").filter(|count| *count != 0).unwrap_or(1);
     let (last, count) = match object.at("/series") {
-        Some(series) => (
-            duration::since(time("/series/lastObservedTime"), now),
-            json::int(series, &["count"]).unwrap_or_default(),
-        ),
+        Some(series) => {
+            (duration::since(time("/series/lastObservedTime"), now), json::int(series, &["count"]).unwrap_or_default())
+        }
         None => (last, count),
     };
     let kind = object.text("/involvedObject/kind").to_lowercase();

@@ -166,7 +166,8 @@ fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
 
 fn hosts(rules: &[Value]) -> String {
     const SHOWN: usize = 3;
-    let named: Vec<&str> = rules.iter().map(|rule| json::text(rule, &["host"])).filter(|host| !host.is_empty()).collect();
+    let named: Vec<&str> =
+        rules.iter().map(|rule| json::text(rule, &["host"])).filter(|host| !host.is_empty()).collect();
     if named.is_empty() {
         return "*".to_owned();
     }

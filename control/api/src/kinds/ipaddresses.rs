@@ -35,15 +35,10 @@ pub static IPADDRESS: Kind = Kind {
         validate_update: |new, old, errors| immutable(errors, new, old, &["spec", "parentRef"]),
         fields: &[
             FieldLabel { label: "metadata.name", read: |object| object.name().to_owned() },
-            FieldLabel {
-                label: "spec.parentRef.name",
-                read: |object| object.text("/spec/parentRef/name").to_owned(),
-            },
+            FieldLabel { label: "spec.parentRef.name", read: |object| object.text("/spec/parentRef/name").to_owned() },
         ],
         columns: &[NAME, text("ParentRef", "What the address belongs to."), AGE],
-        cells: |object, now| {
-            vec![object.name().into(), parent(&object.0).into(), table::age(object, now).into()]
-        },
+        cells: |object, now| vec![object.name().into(), parent(&object.0).into(), table::age(object, now).into()],
         ..Rules::PLAIN
     },
 };

@@ -43,9 +43,7 @@ pub static NAMESPACE: Kind = Kind {
         },
         held: |object| !object.items("/spec/finalizers").is_empty(),
         mark,
-        undeletable: |object| {
-            IMMORTAL.contains(&object.name()).then_some("this namespace may not be deleted")
-        },
+        undeletable: |object| IMMORTAL.contains(&object.name()).then_some("this namespace may not be deleted"),
         ..Rules::PLAIN
     },
 };

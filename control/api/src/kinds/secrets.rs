@@ -53,7 +53,12 @@ pub static SECRET: Kind = Kind {
         columns: &[NAME, text("Type", "What the data is for."), DATA, AGE],
         cells: |object, now| {
             let entries = json::members(&object.0, &["data"]).count();
-            vec![object.name().into(), object.text("/type").into(), Value::from(entries), table::age(object, now).into()]
+            vec![
+                object.name().into(),
+                object.text("/type").into(),
+                Value::from(entries),
+                table::age(object, now).into(),
+            ]
         },
         ..Rules::PLAIN
     },

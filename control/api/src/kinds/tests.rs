@@ -46,12 +46,21 @@ fn sound_objects_pass() {
 #[test]
 fn broken_metadata_is_refused() {
     for (change, text) in [
-        (json!({"name": "W_9"}), "metadata.name: Invalid value: \"W_9\": a lowercase RFC 1123 subdomain must consist of"),
+        (
+            json!({"name": "W_9"}),
+            "metadata.name: Invalid value: \"W_9\": a lowercase RFC 1123 subdomain must consist of",
+        ),
         (json!({"labels": {"a b": "c"}}), "metadata.labels: Invalid value: \"a b\": name part must consist of"),
         (json!({"labels": {"a": "-"}}), "metadata.labels: Invalid value: \"-\": a valid label must be an empty string"),
-        (json!({"annotations": {"a b": "c"}}), "metadata.annotations: Invalid value: \"a b\": name part must consist of"),
+        (
+            json!({"annotations": {"a b": "c"}}),
+            "metadata.annotations: Invalid value: \"a b\": name part must consist of",
+        ),
         (json!({"finalizers": ["x"]}), "name is neither a standard finalizer name nor is it fully qualified"),
-        (json!({"ownerReferences": [{}]}), "metadata.ownerReferences[0].uid: Invalid value: \"\": uid must not be empty"),
+        (
+            json!({"ownerReferences": [{}]}),
+            "metadata.ownerReferences[0].uid: Invalid value: \"\": uid must not be empty",
+        ),
     ] {
         let message = refusal(&CONFIGMAP, &json!({"metadata": change}));
         assert!(message.contains(text), "{message}");
@@ -98,14 +107,19 @@ fn broken_specs_are_refused() {
         json!({"ports": [port]})
     };
     let path = |change: Value| {
-        let mut path = json!({"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "w", "port": {"number": 1}}}});
+        let mut path =
+            json!({"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "w", "port": {"number": 1}}}});
         merge(&mut path, &change);
         json!({"rules": [{"http": {"paths": [path]}}]})
     };
     for (kind, spec, text) in [
         (&DEPLOYMENT, json!({"replicas": -1}), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
         (&DEPLOYMENT, json!({"selector": null}), "spec.selector: Required value"),
-        (&DEPLOYMENT, json!({"selector": {"matchLabels": null}}), "spec.selector: Invalid value: {}: empty selector is invalid"),
+        (
+            &DEPLOYMENT,
+            json!({"selector": {"matchLabels": null}}),
+            "spec.selector: Invalid value: {}: empty selector is invalid",
+        ),
         (
             &DEPLOYMENT,
             json!({"selector": {"matchLabels": {"a": "c"}}}),
@@ -128,7 +142,11 @@ fn broken_specs_are_refused() {
         (&SERVICE, json!({"ports": []}), "spec.ports: Required value"),
         (&SERVICE, port(json!({"port": 0})), "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535"),
         (&SERVICE, port(json!({"protocol": "X"})), "supported values: \"SCTP\", \"TCP\", \"UDP\""),
-        (&SERVICE, port(json!({"nodePort": 30000})), "spec.ports[0].nodePort: Forbidden: may not be used when `type` is"),
+        (
+            &SERVICE,
+            port(json!({"nodePort": 30000})),
+            "spec.ports[0].nodePort: Forbidden: may not be used when `type` is",
+        ),
         (&SERVICE, json!({"ports": [{"port": 1}, {"port": 2}]}), "spec.ports[1].name: Required value"),
         (&SERVICE, json!({"type": "X"}), "spec.type: Unsupported value: \"X\""),
         (&SERVICE, json!({"type": "ExternalName"}), "spec.externalName: Required value"),
@@ -137,7 +155,11 @@ fn broken_specs_are_refused() {
         (&INGRESS, json!({"rules": [{"host": "1.2.3.4"}]}), "must be a DNS name, not an IP address"),
         (&INGRESS, json!({"rules": [{"host": "a.*"}]}), "a wildcard DNS-1123 subdomain must start with '*.'"),
         (&INGRESS, json!({"rules": [{"http": {}}]}), "spec.rules[0].http.paths: Required value"),
-        (&INGRESS, path(json!({"path": "x"})), "spec.rules[0].http.paths[0].path: Invalid value: \"x\": must be an absolute"),
+        (
+            &INGRESS,
+            path(json!({"path": "x"})),
+            "spec.rules[0].http.paths[0].path: Invalid value: \"x\": must be an absolute",
+        ),
         (&INGRESS, path(json!({"path": "/a//b"})), "must not contain '//'"),
         (&INGRESS, path(json!({"pathType": null})), "pathType: Required value: pathType must be specified"),
         (&INGRESS, path(json!({"backend": {"service": {"port": null}}})), "port name or number is required"),
@@ -150,7 +172,11 @@ fn broken_specs_are_refused() {
 #[test]
 fn broken_data_addresses_and_events_are_refused() {
     for (kind, change, text) in [
-        (&CONFIGMAP, json!({"data": {"a b": "c"}}), "data[a b]: Invalid value: \"a b\": a valid config key must consist of"),
+        (
+            &CONFIGMAP,
+            json!({"data": {"a b": "c"}}),
+            "data[a b]: Invalid value: \"a b\": a valid config key must consist of",
+        ),
         (&CONFIGMAP, json!({"data": {"a": "x".repeat(1 << 21)}}), "data: Too long: may not be more than 1048576 bytes"),
         (&SECRET, json!({"type": "kubernetes.io/tls"}), "data[tls.key]: Required value"),
         (&ENDPOINTSLICE, json!({"addressType": null}), "addressType: Required value"),

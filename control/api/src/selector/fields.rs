@@ -35,11 +35,11 @@ impl Fields {
             if terms.len() == TERMS_MAX {
                 return Err(Status::bad_request(format!("invalid selector: more than {TERMS_MAX} terms")));
             }
-            let (label, equal, value) = term_of(&term).ok_or_else(|| {
-                Status::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'"))
+            let (label, equal, value) = term_of(&term)
+                .ok_or_else(|| Status::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'")))?;
+            let value = unescape(value).ok_or_else(|| {
+                Status::bad_request(format!("invalid field selector: invalid escape sequence: {value}"))
             })?;
-            let value = unescape(value)
-                .ok_or_else(|| Status::bad_request(format!("invalid field selector: invalid escape sequence: {value}")))?;
             let field = find(kind, label).ok_or_else(|| unknown(kind, label))?;
             terms.push(Term { label: field.label, read: field.read, equal, value });
         }
@@ -142,7 +142,9 @@ mod tests {
 
     #[test]
     fn pods_are_selected_by_node_and_phase() {
-        let pod = Object::new(json!({"metadata": {"name": "web"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}));
+        let pod = Object::new(
+            json!({"metadata": {"name": "web"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}),
+        );
         for (text, matches) in [
             ("", true),
             ("spec.nodeName=n1", true),

@@ -55,9 +55,8 @@ impl Labels {
         }
         let mut labels = Self::from_map(json::get(selector, "matchLabels"));
         for expression in json::items(selector, &["matchExpressions"]) {
-            let values = || {
-                json::items(expression, &["values"]).iter().filter_map(Value::as_str).map(str::to_owned).collect()
-            };
+            let values =
+                || json::items(expression, &["values"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
             let test = match json::text(expression, &["operator"]) {
                 "In" => Test::In(values()),
                 "NotIn" => Test::NotIn(values()),
@@ -317,12 +316,24 @@ mod tests {
     #[test]
     fn selectors_select() {
         for selector in [
-            "", "app=web", "app==web", "app != db", "other!=x", "app in (web, db)", "app notin (db)", "app", "!other",
-            " app = web , tier=front", "size>4", "size<6", "x/y notin (a)",
+            "",
+            "app=web",
+            "app==web",
+            "app != db",
+            "other!=x",
+            "app in (web, db)",
+            "app notin (db)",
+            "app",
+            "!other",
+            " app = web , tier=front",
+            "size>4",
+            "size<6",
+            "x/y notin (a)",
         ] {
             assert!(matches(selector), "{selector}");
         }
-        for selector in ["app=db", "app!=web", "app in (db,)", "!app", "other", "size>5", "tier notin (front)", "app="] {
+        for selector in ["app=db", "app!=web", "app in (db,)", "!app", "other", "size>5", "tier notin (front)", "app="]
+        {
             assert!(!matches(selector), "{selector}");
         }
     }

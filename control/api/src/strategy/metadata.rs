@@ -60,8 +60,7 @@ pub(super) fn same_object(kind: &Kind, old: &Object, new: &Object) -> Result<(),
     }
     let uid = new.uid();
     if !uid.is_empty() && uid != old.uid() {
-        let why =
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
         return Err(Status::conflict(kind, old.name(), &why));
     }
     Ok(())
@@ -70,7 +69,9 @@ pub(super) fn same_object(kind: &Kind, old: &Object, new: &Object) -> Result<(),
 /// Keeps what only the server writes as it is in the old object.
 pub(super) fn keep(old: &Object, new: &mut Value) {
     let metadata = json::object_at(new, "metadata");
-    for server_owned in ["name", "namespace", "uid", "creationTimestamp", "generation", "resourceVersion", "generateName"] {
+    for server_owned in
+        ["name", "namespace", "uid", "creationTimestamp", "generation", "resourceVersion", "generateName"]
+    {
         json::copy(metadata, old.metadata(), server_owned);
     }
     for client_may_not in ["deletionTimestamp", "deletionGracePeriodSeconds"] {

@@ -34,7 +34,8 @@ pub fn with_scale(kind: &Kind, object: &Object, scale: &Value) -> Result<Value, 
     if !kind.has_scale {
         return Err(Status::no_such_resource());
     }
-    let unfit = |why: String| Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {why}"));
+    let unfit =
+        |why: String| Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {why}"));
     let name = json::text(scale, &["metadata", "name"]);
     if !name.is_empty() && name != object.name() {
         return Err(Status::bad_request(format!(
@@ -44,8 +45,7 @@ pub fn with_scale(kind: &Kind, object: &Object, scale: &Value) -> Result<Value, 
     }
     let uid = json::text(scale, &["metadata", "uid"]);
     if !uid.is_empty() && uid != object.uid() {
-        let why =
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object.uid());
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object.uid());
         return Err(Status::conflict(kind, object.name(), &why));
     }
     let replicas = match json::dig(scale, &["spec", "replicas"]) {

@@ -86,9 +86,12 @@ fn an_update_that_changes_nothing_gives_the_same_object() {
 
 #[test]
 fn names_are_generated_and_metadata_of_the_server_is_not_the_clients() {
-    let made = make(&CONFIGMAP, json!({"metadata": {
-        "generateName": "a-", "uid": "mine", "deletionTimestamp": "2020-01-01T00:00:00Z", "managedFields": []
-    }}));
+    let made = make(
+        &CONFIGMAP,
+        json!({"metadata": {
+            "generateName": "a-", "uid": "mine", "deletionTimestamp": "2020-01-01T00:00:00Z", "managedFields": []
+        }}),
+    );
     assert_eq!((made.name(), made.uid(), made.is_deleting()), ("a-x7k2p", "u1", false));
     assert!(made.at("/metadata/managedFields").is_none());
     let long = make(&CONFIGMAP, json!({"metadata": {"generateName": "a".repeat(80)}}));
@@ -132,7 +135,9 @@ fn what_may_not_change_is_refused() {
     new["spec"]["selector"]["matchLabels"]["app"] = json!("other");
     let message = update(&DEPLOYMENT, &old, new, &facts()).unwrap_err().message;
     assert!(message.contains("`selector` does not match template `labels`"), "{message}");
-    assert!(message.contains("spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"other\"}}: field is immutable"));
+    assert!(
+        message.contains("spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"other\"}}: field is immutable")
+    );
 
     let old = pod(&json!({}));
     let mut new = old.0.clone();
@@ -249,9 +254,12 @@ fn a_service_keeps_its_address_and_a_secret_its_type() {
 
 #[test]
 fn a_nodes_status_comes_with_it_and_its_allocatable_is_filled_in() {
-    let node = make(&NODE, json!({
-        "metadata": {"name": "n1"}, "spec": {"podCIDR": "10.128.0.0/18"}, "status": {"capacity": {"cpu": "2"}}
-    }));
+    let node = make(
+        &NODE,
+        json!({
+            "metadata": {"name": "n1"}, "spec": {"podCIDR": "10.128.0.0/18"}, "status": {"capacity": {"cpu": "2"}}
+        }),
+    );
     assert_eq!(node.text("/status/allocatable/cpu"), "2");
     assert_eq!(node.items("/spec/podCIDRs"), [json!("10.128.0.0/18")]);
 }

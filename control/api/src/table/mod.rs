@@ -74,7 +74,8 @@ pub(crate) fn or_none(text: &str) -> String {
 /// Names and images of the containers of a pod's spec.
 pub(crate) fn containers(spec: &Value) -> (String, String) {
     let join = |key| {
-        let texts: Vec<&str> = json::items(spec, &["containers"]).iter().map(|entry| json::text(entry, &[key])).collect();
+        let texts: Vec<&str> =
+            json::items(spec, &["containers"]).iter().map(|entry| json::text(entry, &[key])).collect();
         texts.join(",")
     };
     (join("name"), join("image"))

@@ -18,11 +18,12 @@ fn printed(kind: &Kind, mut value: Value) -> String {
     let table = table(kind, &[&Object::new(value)], now(), Include::None, json!({}), true);
     let cells = table["rows"][0]["cells"].as_array().unwrap();
     assert_eq!(cells.len(), table["columnDefinitions"].as_array().unwrap().len());
-    let texts: Vec<String> = cells.iter().map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned)).collect();
+    let texts: Vec<String> =
+        cells.iter().map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned)).collect();
     texts.join("|")
 }
 
-fn pod(status: Value, deleting: bool) -> String {
+fn pod(status: &Value, deleting: bool) -> String {
     let mut value = json!({
         "metadata": {}, "spec": {"nodeName": "n1", "containers": [{}, {}], "initContainers": [{"name": "i"}]},
         "status": status
@@ -79,7 +80,7 @@ fn the_status_of_a_pod_is_that_of_its_containers() {
             "x|0/2|Init:Error|0",
         ),
     ] {
-        assert_eq!(pod(status, deleting), format!("{text}{rest}"));
+        assert_eq!(pod(&status, deleting), format!("{text}{rest}"));
     }
 }
 
@@ -93,7 +94,11 @@ fn every_kind_prints_as_kubectl_prints_it() {
             json!({"spec": workload, "status": {"readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 1}}),
             "x|2/3|3|1|5m|a,b|i:1,j|app=web",
         ),
-        (&REPLICASET, json!({"spec": workload, "status": {"replicas": 3, "readyReplicas": 2}}), "x|3|3|2|5m|a,b|i:1,j|app=web"),
+        (
+            &REPLICASET,
+            json!({"spec": workload, "status": {"replicas": 3, "readyReplicas": 2}}),
+            "x|3|3|2|5m|a,b|i:1,j|app=web",
+        ),
         (
             &SERVICE,
             json!({"spec": {"type": "NodePort", "clusterIP": "10.96.0.1", "selector": {"app": "web"},

@@ -35,7 +35,12 @@ pub(crate) fn selector(errors: &mut Errors, selector: &Value, path: &str) {
         }
         super::text(errors, &format!("{path}.key"), json::text(expression, &["key"]), names::qualified_name);
         for (at, value) in values.iter().enumerate() {
-            super::text(errors, &format!("{path}.values[{at}]"), value.as_str().unwrap_or_default(), names::label_value);
+            super::text(
+                errors,
+                &format!("{path}.values[{at}]"),
+                value.as_str().unwrap_or_default(),
+                names::label_value,
+            );
         }
     }
 }

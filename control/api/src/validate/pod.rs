@@ -12,7 +12,11 @@ use crate::names;
 /// The template of a workload whose pods always restart.
 pub(crate) fn template(errors: &mut Errors, template: &Value, path: &str) {
     labels::map(errors, json::dig(template, &["metadata", "labels"]), &format!("{path}.metadata.labels"));
-    meta::annotations(errors, json::dig(template, &["metadata", "annotations"]), &format!("{path}.metadata.annotations"));
+    meta::annotations(
+        errors,
+        json::dig(template, &["metadata", "annotations"]),
+        &format!("{path}.metadata.annotations"),
+    );
     let inner = json::get(template, "spec");
     let path = format!("{path}.spec");
     spec(errors, inner, &path);
@@ -137,7 +141,11 @@ fn tolerations(errors: &mut Errors, tolerations: &[Value], path: &str) {
         match operator {
             "" | "Equal" => text(errors, &format!("{path}.operator"), value, names::label_value),
             "Exists" if !value.is_empty() => {
-                errors.invalid(format!("{path}.operator"), toleration, "value must be empty when `operator` is 'Exists'");
+                errors.invalid(
+                    format!("{path}.operator"),
+                    toleration,
+                    "value must be empty when `operator` is 'Exists'",
+                );
             }
             "Exists" => {}
             other => errors.not_supported(format!("{path}.operator"), other, &["Equal", "Exists"]),

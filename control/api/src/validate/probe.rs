@@ -30,7 +30,11 @@ fn probe(errors: &mut Errors, probe: &Value, path: &str, succeeds_once: bool) {
     if let Some(seconds) = json::int(probe, &["terminationGracePeriodSeconds"])
         && seconds <= 0
     {
-        errors.invalid(format!("{path}.terminationGracePeriodSeconds"), &Value::from(seconds), "must be greater than 0");
+        errors.invalid(
+            format!("{path}.terminationGracePeriodSeconds"),
+            &Value::from(seconds),
+            "must be greater than 0",
+        );
     }
     let threshold = json::int(probe, &["successThreshold"]).unwrap_or(1);
     if succeeds_once && threshold != 1 && threshold >= 0 {

@@ -12,8 +12,7 @@ async fn a_list_is_sorted_and_tells_its_revision() {
     assert_eq!((&list["kind"], &list["apiVersion"]), (&json!("ConfigMapList"), &json!("v1")));
     assert_eq!(names(&list), ["a", "b", "c"]);
     let revision: u64 = list["metadata"]["resourceVersion"].as_str().expect("text").parse().expect("a number");
-    let last: u64 =
-        list["items"][1]["metadata"]["resourceVersion"].as_str().expect("text").parse().expect("a number");
+    let last: u64 = list["items"][1]["metadata"]["resourceVersion"].as_str().expect("text").parse().expect("a number");
     assert!(revision >= last);
     assert_eq!(names(&api.get("/api/v1/configmaps").await.expect(200)), ["a", "b", "c"], "over all namespaces");
     let empty = api.get("/api/v1/namespaces/kube-system/configmaps").await.expect(200);

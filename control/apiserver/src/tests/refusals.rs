@@ -86,7 +86,10 @@ async fn a_name_that_is_no_dns_label_is_invalid() {
     let answer = api.post("/api/v1/namespaces", &namespace).await;
     assert_eq!(answer.reason(), of(422, "Invalid"));
     let status = answer.json();
-    assert_eq!((&status["details"]["kind"], &status["details"]["causes"][0]["field"]), (&json!("Namespace"), &json!("metadata.name")));
+    assert_eq!(
+        (&status["details"]["kind"], &status["details"]["causes"][0]["field"]),
+        (&json!("Namespace"), &json!("metadata.name"))
+    );
     let nameless = api.post(CONFIG_MAPS, &json!({ "data": {} })).await;
     assert_eq!(nameless.reason(), of(422, "Invalid"));
 }
@@ -97,7 +100,8 @@ async fn unknown_fields_warn_or_are_refused_as_asked() {
     let body = |name: &str| json!({ "metadata": { "name": name, "foo": 1 }, "bar": 2 });
     let warned = api.post(CONFIG_MAPS, &body("a")).await;
     assert_eq!(warned.code.as_u16(), 201, "{}", warned.text);
-    let warnings: Vec<_> = warned.headers.get_all("warning").iter().map(|value| value.to_str().expect("text")).collect();
+    let warnings: Vec<_> =
+        warned.headers.get_all("warning").iter().map(|value| value.to_str().expect("text")).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings.contains(&"299 - \"unknown field \\\"metadata.foo\\\"\""), "{warnings:?}");
     assert!(warned.json().get("bar").is_none());
@@ -187,5 +191,8 @@ async fn the_namespaces_of_the_cluster_stay_and_an_ending_one_takes_nothing_in()
     let answer = api.post("/api/v1/namespaces/brief/configmaps", &config_map("a", &[])).await;
     assert_eq!(answer.reason(), of(403, "Forbidden"));
     let message = answer.json()["message"].as_str().expect("a message").to_owned();
-    assert!(message.ends_with("unable to create new content in namespace brief because it is being terminated"), "{message}");
+    assert!(
+        message.ends_with("unable to create new content in namespace brief because it is being terminated"),
+        "{message}"
+    );
 }

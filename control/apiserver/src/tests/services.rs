@@ -71,7 +71,9 @@ async fn headless_and_external_services_have_no_address() {
     assert!(external["spec"].get("clusterIP").is_none_or(|address| address == ""));
     let list = api.get(ADDRESSES).await.expect(200);
     assert_eq!(list["items"], json!([]));
-    api.patch(&format!("{SERVICES}/far"), &json!({ "spec": { "type": "ClusterIP", "externalName": null } })).await.expect(200);
+    api.patch(&format!("{SERVICES}/far"), &json!({ "spec": { "type": "ClusterIP", "externalName": null } }))
+        .await
+        .expect(200);
     let list = api.get(ADDRESSES).await.expect(200);
     assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "it has one now");
     api.patch(&format!("{SERVICES}/far"), &json!({ "spec": { "type": "ExternalName", "externalName": "example.com", "clusterIP": null, "clusterIPs": null } })).await.expect(200);

@@ -37,7 +37,9 @@ async fn after_a_list_a_watch_shows_what_came_later_and_nothing_else() {
     let path = format!("{CONFIG_MAPS}?watch=1&resourceVersion={}", revision(&list));
     let mut events = api.watch(&path, JSON).await;
     assert_eq!(events.short().await, pair("ADDED", "b"));
-    let mut other = api.watch(&format!("/api/v1/namespaces/kube-system/configmaps?{}", path.split_once('?').expect("a query").1), JSON).await;
+    let mut other = api
+        .watch(&format!("/api/v1/namespaces/kube-system/configmaps?{}", path.split_once('?').expect("a query").1), JSON)
+        .await;
     api.post("/api/v1/namespaces/kube-system/configmaps", &config_map("z", &[])).await.expect(201);
     assert_eq!(other.short().await, pair("ADDED", "z"), "another namespace's objects are not shown");
 }

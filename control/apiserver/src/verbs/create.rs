@@ -4,11 +4,11 @@ use http::StatusCode;
 use wk_api::Status;
 use wk_cluster::Subresource;
 
+use crate::body;
 use crate::negotiate::{self, Format};
 use crate::respond::Reply;
 use crate::server::ApiServer;
-use crate::verbs::{Call, written, writable};
-use crate::body;
+use crate::verbs::{Call, writable, written};
 
 const OPTIONS: &str = "CreateOptions";
 

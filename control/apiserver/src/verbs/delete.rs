@@ -30,12 +30,7 @@ pub(super) async fn one(server: &ApiServer, call: &Call, format: Format, bytes: 
 }
 
 /// Deletes what the selectors select, one by one, and answers the list of it.
-pub(super) async fn collection(
-    server: &ApiServer,
-    call: &Call,
-    format: Format,
-    bytes: &[u8],
-) -> Result<Reply, Status> {
+pub(super) async fn collection(server: &ApiServer, call: &Call, format: Format, bytes: &[u8]) -> Result<Reply, Status> {
     let options = options(call, bytes)?;
     let selection = Selection::parse(&call.target, &call.query)?;
     let view = list::as_fresh_as_asked(server, "").await?;
@@ -65,11 +60,8 @@ fn answers_object(kind: &Kind) -> bool {
 /// The body, or the parameters when there is none.
 fn options(call: &Call, bytes: &[u8]) -> Result<DeleteOptions, Status> {
     call.query.check_field_manager(OPTIONS)?;
-    let mut value = if bytes.is_empty() {
-        from_query(call)?
-    } else {
-        body::parse(bytes, negotiate::body_format(&call.headers)?)?
-    };
+    let mut value =
+        if bytes.is_empty() { from_query(call)? } else { body::parse(bytes, negotiate::body_format(&call.headers)?)? };
     if value.is_null() {
         value = json!({});
     }

@@ -139,9 +139,7 @@ fn check_match(query: &Query) -> Result<(), Status> {
             forbidden("resourceVersionMatch is forbidden when continue is provided")
         }
         _ if version.is_empty() => forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"),
-        "Exact" if version == "0" => {
-            forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
-        }
+        "Exact" if version == "0" => forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""),
         "Exact" | "NotOlderThan" => Ok(()),
         other => {
             let message = format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\"");

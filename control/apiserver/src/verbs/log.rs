@@ -40,11 +40,12 @@ fn container<'a>(pod: &'a Object, asked: &str) -> Result<&'a str, Status> {
     match (asked, main.as_slice()) {
         ("", [only]) if init.is_empty() => Ok(only),
         ("", _) => {
-            let pod = pod.name();
-            let mut message = format!("a container name must be specified for pod {pod}, choose one of: [{}]", main.join(" "));
-            if !init.is_empty() {
-                message += &format!(" or one of the init containers: [{}]", init.join(" "));
-            }
+            let init = match init.as_slice() {
+                [] => String::new(),
+                init => format!(" or one of the init containers: [{}]", init.join(" ")),
+            };
+            let (pod, main) = (pod.name(), main.join(" "));
+            let message = format!("a container name must be specified for pod {pod}, choose one of: [{main}]{init}");
             refuse(message)
         }
         (asked, main) => match main.iter().chain(&init).find(|name| **name == asked) {

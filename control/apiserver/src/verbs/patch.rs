@@ -66,9 +66,8 @@ fn read(content_type: &str, bytes: &[u8]) -> Result<Change, Status> {
             let patch: Patch = serde_json::from_slice(bytes).map_err(unreadable)?;
             if patch.0.len() > OPERATIONS_MAX {
                 let found = patch.0.len();
-                let message = format!(
-                    "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {found}"
-                );
+                let message =
+                    format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {found}");
                 return Err(Status::too_large(message));
             }
             Ok(Change::Json(patch))

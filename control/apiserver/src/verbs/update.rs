@@ -27,9 +27,7 @@ pub(super) async fn run(
         Subresource::Scale => (body::parse(bytes, body_format)?, Vec::new()),
         Subresource::None | Subresource::Status => body::object(call.kind(), bytes, body_format, validation)?,
     };
-    let object = cluster
-        .modify(call.kind(), call.namespace(), call.name(), subresource, |_| Ok(value.clone()))
-        .await?;
+    let object = cluster.modify(call.kind(), call.namespace(), call.name(), subresource, |_| Ok(value.clone())).await?;
     let content = written(server, call, format, subresource, &object)?;
     Ok(Reply { code: StatusCode::OK, content, warnings })
 }

@@ -33,11 +33,14 @@ use crate::verbs::{Call, list};
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// How often a quiet stream says how far it has come, as in Kubernetes.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 
 /// A stream without `timeoutSeconds` ends after this and up to as long again, so that those that began together do not
 /// end together. Kubernetes' `--min-request-timeout`.
-const DURATION_MIN: Duration = Duration::from_secs(30 * 60);
+const DURATION_MIN: Duration = Duration::from_mins(30);
+
+/// The longest `timeoutSeconds`: a client that has gone without a word is forgotten within a day at the latest.
+const DURATION_MAX: Duration = Duration::from_hours(24);
 
 /// Where a stream begins.
 struct Start {
@@ -83,7 +86,7 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
 
 fn duration(query: &Query) -> Result<Duration, Status> {
     Ok(match query.number("timeoutSeconds")? {
-        Some(seconds) if seconds > 0 => Duration::from_secs(seconds.unsigned_abs()).min(DURATION_MIN * 48),
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds.unsigned_abs()).min(DURATION_MAX),
         _ => {
             let digit = wk_base::id::uid().bytes().next().and_then(|c| char::from(c).to_digit(16)).unwrap_or_default();
             DURATION_MIN + DURATION_MIN * digit / 16

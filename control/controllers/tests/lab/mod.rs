@@ -24,27 +24,27 @@ impl Transport for Nowhere {
     fn send(&self, _to: MemberId, _message: Bytes) {}
 }
 
-pub struct Lab {
-    pub cluster: Cluster,
-    pub clock: Arc<ManualClock>,
-    pub heartbeats: Arc<Heartbeats>,
-    pub leads: watch::Sender<bool>,
+pub(crate) struct Lab {
+    pub(crate) cluster: Cluster,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) heartbeats: Arc<Heartbeats>,
+    pub(crate) leads: watch::Sender<bool>,
     /// Names of nodes that do nothing any more.
-    pub dead: watch::Sender<BTreeSet<String>>,
+    pub(crate) dead: watch::Sender<BTreeSet<String>>,
     tasks: Tasks,
     _dir: tempfile::TempDir,
 }
 
 impl Lab {
     /// A peer that leads, with `nodes` that are ready. Its clock stands still.
-    pub async fn start(nodes: &[&str]) -> Self {
+    pub(crate) async fn start(nodes: &[&str]) -> Self {
         let lab = Self::idle(nodes).await;
         lab.leads.send_replace(true);
         lab
     }
 
     /// As [`Lab::start`], but the controllers are told that another peer leads.
-    pub async fn idle(nodes: &[&str]) -> Self {
+    pub(crate) async fn idle(nodes: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
         let store = Store::open(options, Arc::new(Nowhere)).expect("open store");
@@ -82,18 +82,18 @@ impl Lab {
     }
 
     /// Every node that is not dead beats, and time moves on a little: less than a controller would notice as a gap.
-    pub fn pass_time(&self) {
-        self.clock.advance(Duration::from_millis(50));
+    pub(crate) fn pass_time(&self) {
+        self.clock.advance(Duration::from_millis(20));
         for node in self.list(&kinds::NODE).iter().filter(|node| !self.dead.borrow().contains(node.name())) {
             self.heartbeats.beat(node.name(), self.clock.now());
         }
     }
 
-    pub async fn create(&self, kind: &Kind, body: Value) -> Arc<Object> {
+    pub(crate) async fn create(&self, kind: &Kind, body: Value) -> Arc<Object> {
         self.cluster.create(kind, Some("default"), body).await.expect("create")
     }
 
-    pub async fn change(&self, kind: &Kind, name: &str, pointer: &str, value: Value) {
+    pub(crate) async fn change(&self, kind: &Kind, name: &str, pointer: &str, value: Value) {
         let change = |old: &Object| {
             let mut new = old.0.clone();
             *new.pointer_mut(pointer).expect("the field is there") = value.clone();
@@ -102,19 +102,19 @@ impl Lab {
         self.cluster.modify(kind, Some("default"), name, Subresource::None, change).await.expect("change");
     }
 
-    pub fn list(&self, kind: &Kind) -> Vec<Arc<Object>> {
+    pub(crate) fn list(&self, kind: &Kind) -> Vec<Arc<Object>> {
         self.cluster.local(kind, None).items
     }
 
     /// The pods that count as replicas and are ready, in this view.
-    pub fn ready_pods(&self) -> Vec<Arc<Object>> {
+    pub(crate) fn ready_pods(&self) -> Vec<Arc<Object>> {
         let mut pods = self.list(&kinds::POD);
         pods.retain(|pod| is_ready(pod) && !pod.is_deleting());
         pods
     }
 
     /// Waits until `condition` holds.
-    pub async fn until(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
         let wait = async {
             while !condition(self) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -130,13 +130,13 @@ impl Lab {
         }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         assert!(self.tasks.stop(PATIENCE).await, "tasks end");
         self.cluster.store().stop().await;
     }
 }
 
-pub fn deployment(name: &str, replicas: i64, image: &str) -> Value {
+pub(crate) fn deployment(name: &str, replicas: i64, image: &str) -> Value {
     json!({
         "metadata": {"name": name},
         "spec": {
@@ -153,11 +153,11 @@ pub fn deployment(name: &str, replicas: i64, image: &str) -> Value {
     })
 }
 
-pub fn is_ready(pod: &Object) -> bool {
+pub(crate) fn is_ready(pod: &Object) -> bool {
     condition(pod, "Ready").is_some_and(|condition| condition["status"] == "True")
 }
 
-pub fn condition<'a>(object: &'a Object, kind: &str) -> Option<&'a Value> {
+pub(crate) fn condition<'a>(object: &'a Object, kind: &str) -> Option<&'a Value> {
     object.items("/status/conditions").iter().find(|condition| condition["type"] == kind)
 }
 
@@ -191,9 +191,7 @@ async fn run_pod(cluster: &Cluster, pod: &Object, address: u16) -> Result<(), St
             new["status"]["podIP"] = format!("10.128.{high}.{low}").into();
             let mut conditions = old.items("/status/conditions").to_vec();
             conditions.retain(|condition| condition["type"] != "Ready");
-            conditions.push(
-                json!({"type": "Ready", "status": "True", "lastTransitionTime": "2025-01-01T00:00:00Z"}),
-            );
+            conditions.push(json!({"type": "Ready", "status": "True", "lastTransitionTime": "2025-01-01T00:00:00Z"}));
             new["status"]["conditions"] = conditions.into();
             Ok(new)
         };

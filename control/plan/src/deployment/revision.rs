@@ -68,10 +68,7 @@ pub(super) fn surplus(rollout: &Rollout<'_>) -> Vec<Order> {
     let limit = rollout.deployment.int("/spec/revisionHistoryLimit").unwrap_or(HISTORY_LIMIT);
     let idle = |set: &&Set<'_>| {
         let observed = set.object.int("/status/observedGeneration").unwrap_or_default();
-        set.wanted == 0
-            && set.existing == 0
-            && observed >= set.object.generation()
-            && !set.object.is_deleting()
+        set.wanted == 0 && set.existing == 0 && observed >= set.object.generation() && !set.object.is_deleting()
     };
     let surplus = rollout.old.len().saturating_sub(usize::try_from(limit).unwrap_or_default());
     let mut oldest: Vec<&Set<'_>> = rollout.old.iter().collect();

@@ -38,8 +38,7 @@ impl Counts {
     }
 
     fn said(rollout: &Rollout<'_>) -> Self {
-        let number =
-            |field: &str| rollout.deployment.int(&format!("/status/{field}")).unwrap_or_default();
+        let number = |field: &str| rollout.deployment.int(&format!("/status/{field}")).unwrap_or_default();
         Self {
             existing: number("replicas"),
             updated: number("updatedReplicas"),
@@ -102,8 +101,8 @@ pub(super) fn plan(rollout: &Rollout<'_>, fresh: Option<&Fresh>, now: Timestamp)
 fn put(list: &mut Vec<Value>, condition: Option<&Condition>, counts: &Counts, said: &Counts, now: Timestamp) {
     let Some(condition) = condition else { return };
     let current = list.iter().find(|current| current["type"] == condition.kind);
-    let same = current
-        .is_some_and(|current| current["status"] == condition.status && current["reason"] == condition.reason);
+    let same =
+        current.is_some_and(|current| current["status"] == condition.status && current["reason"] == condition.reason);
     let moving = condition.reason == "ReplicaSetUpdated" && counts.progressed_since(said);
     if !same || moving {
         conditions::set(list, condition, Some("lastUpdateTime"), now);

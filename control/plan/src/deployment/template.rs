@@ -69,9 +69,10 @@ fn is_empty(value: &Value) -> bool {
 fn hash(template: &str, collisions: u32) -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let salt = if collisions == 0 { String::new() } else { collisions.to_string() };
-    let sum = template.bytes().chain(salt.bytes()).fold(0x811c_9dc5_u32, |sum, byte| {
-        (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let sum = template
+        .bytes()
+        .chain(salt.bytes())
+        .fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     sum.to_string().bytes().map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()])).collect()
 }
 
@@ -83,7 +84,8 @@ mod tests {
 
     #[test]
     fn templates_that_mean_the_same_have_one_hash() {
-        let plain = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let plain =
+            json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
         let noisy = json!({
             "spec": {"containers": [{"image": "i", "name": "c", "env": null}], "securityContext": {}},
             "metadata": {"creationTimestamp": null, "labels": {"pod-template-hash": "x", "app": "web"}},

@@ -56,7 +56,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     });
     let mut candidates = candidates(input);
     let mut bound = 0;
-    for pod in waiting.into_iter() {
+    for pod in waiting {
         if bound >= BINDS_MAX {
             break;
         }

@@ -72,6 +72,8 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Member 1, alone.
     pub(crate) fn alone(limits: Limits) -> Self {
+        // `WK_LOG=debug` shows what Raft does.
+        wk_base::trace::init("error");
         let mut cluster =
             Self { network: Arc::default(), dirs: BTreeMap::new(), limits, timing: quick() };
         cluster.start(1, Start::Bootstrap);

@@ -63,7 +63,10 @@ static FIELDS: [FieldLabel; 11] = [
     FieldLabel { label: "status.phase", read: |object| object.text("/status/phase").to_owned() },
     FieldLabel { label: "status.podIP", read: |object| object.text("/status/podIP").to_owned() },
     FieldLabel { label: "status.podIPs", read: |object| object.text("/status/podIP").to_owned() },
-    FieldLabel { label: "status.nominatedNodeName", read: |object| object.text("/status/nominatedNodeName").to_owned() },
+    FieldLabel {
+        label: "status.nominatedNodeName",
+        read: |object| object.text("/status/nominatedNodeName").to_owned(),
+    },
     FieldLabel { label: "metadata.name", read: |object| object.name().to_owned() },
     FieldLabel { label: "metadata.namespace", read: |object| object.namespace().to_owned() },
 ];
@@ -99,9 +102,9 @@ pub fn qos_class(spec: &Value) -> &'static str {
     };
     let resources = ["cpu", "memory"];
     let asks = |container: &Value| {
-        resources.iter().any(|name| {
-            amount(container, "limits", name).is_some() || amount(container, "requests", name).is_some()
-        })
+        resources
+            .iter()
+            .any(|name| amount(container, "limits", name).is_some() || amount(container, "requests", name).is_some())
     };
     let bound = |container: &Value| {
         resources.iter().all(|name| {

@@ -71,12 +71,12 @@ fn summary(pod: &Object) -> Summary {
             "" => pod.text("/status/phase").to_owned(),
             reason => reason.to_owned(),
         },
-        total: pod.items("/spec/containers").len() + pod.items("/spec/initContainers").iter().filter(|c| is_sidecar(c)).count(),
+        total: pod.items("/spec/containers").len()
+            + pod.items("/spec/initContainers").iter().filter(|c| is_sidecar(c)).count(),
         ..Summary::default()
     };
-    let condition = |kind: &str| {
-        pod.items("/status/conditions").iter().find(|entry| json::text(entry, &["type"]) == kind)
-    };
+    let condition =
+        |kind: &str| pod.items("/status/conditions").iter().find(|entry| json::text(entry, &["type"]) == kind);
     if condition("PodScheduled").is_some_and(|entry| json::text(entry, &["reason"]) == "SchedulingGated") {
         "SchedulingGated".clone_into(&mut summary.reason);
     }

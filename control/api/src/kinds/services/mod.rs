@@ -145,9 +145,9 @@ fn prepare_update(new: &mut Value, old: &Value) {
     let (before, after) = (has_node_ports(old_spec), has_node_ports(spec));
     let old_ports = json::items(old_spec, &["ports"]);
     for port in json::items_mut(spec, "ports") {
-        let same = old_ports.iter().find(|old| {
-            ["port", "protocol"].iter().all(|key| json::get(old, key) == json::get(port, key))
-        });
+        let same = old_ports
+            .iter()
+            .find(|old| ["port", "protocol"].iter().all(|key| json::get(old, key) == json::get(port, key)));
         let old_number = same.and_then(|old| json::int(old, &["nodePort"])).unwrap_or_default();
         if before && after && old_number != 0 {
             json::default_nonzero(port, "nodePort", old_number);
@@ -190,7 +190,8 @@ fn external(object: &Object) -> String {
         "ClusterIP" | "NodePort" => or_none(&given.join(",")),
         "LoadBalancer" => {
             let balancer = addresses(object.items("/status/loadBalancer/ingress"));
-            let all: Vec<&str> = Some(balancer.as_str()).filter(|text| !text.is_empty()).into_iter().chain(given).collect();
+            let all: Vec<&str> =
+                Some(balancer.as_str()).filter(|text| !text.is_empty()).into_iter().chain(given).collect();
             if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
         }
         "ExternalName" => object.text("/spec/externalName").to_owned(),
