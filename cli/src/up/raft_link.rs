@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::Request;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use wk_base::body::{self, Body, BoxError};
 use wk_base::tasks::Tasks;
@@ -35,18 +36,21 @@ pub(crate) struct RaftLink {
     mesh: Mesh,
     members: Members,
     tasks: Tasks,
+    /// The store sends from a thread of its own.
+    runtime: Handle,
     queues: Mutex<BTreeMap<MemberId, mpsc::Sender<Bytes>>>,
 }
 
 impl RaftLink {
     /// A link to all `members`.
     pub(crate) fn new(mesh: Mesh, members: Members, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self { mesh, members, tasks, queues: Mutex::default() })
+        Arc::new(Self { mesh, members, tasks, runtime: Handle::current(), queues: Mutex::default() })
     }
 
     fn open_queue(&self, to: MemberId) -> mpsc::Sender<Bytes> {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
         let (mesh, members, tasks) = (self.mesh.clone(), self.members.clone(), self.tasks.clone());
+        let _runtime = self.runtime.enter();
         self.tasks.spawn_until_stop("raft-link", send_all(mesh, members, to, messages, tasks));
         queue
     }

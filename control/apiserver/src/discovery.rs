@@ -9,7 +9,7 @@ use wk_base::body::{Body, empty, full};
 
 use crate::negotiate::{self, Encoding, Shape};
 use crate::query::Query;
-use crate::respond::{JSON, Reply, respond};
+use crate::respond::{Reply, respond};
 use crate::route::Document;
 
 const AGGREGATED: HeaderValue =
@@ -52,6 +52,7 @@ fn tagged(value: &Value, headers: &HeaderMap) -> Response<Body> {
     let own = response.headers_mut();
     own.insert(VARY, HeaderValue::from_static("Accept"));
     own.insert(ETAG, HeaderValue::from_str(&tag).expect("hexadecimal digits and quotes are a header value"));
-    own.insert(CONTENT_TYPE, if known { JSON } else { AGGREGATED });
+    // kubectl's cache takes over the headers of a 304: another content type than before would change what it reads.
+    own.insert(CONTENT_TYPE, AGGREGATED);
     response
 }

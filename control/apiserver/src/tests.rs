@@ -9,4 +9,3 @@ mod pods;
 mod refusals;
 mod services;
 mod watches;
-mod zz_kubectl;

@@ -9,6 +9,16 @@
 //!
 //! **Assumptions.** Two leaders may overlap for a moment, each on old news. Orders name the uid and version they rely
 //! on, so the store refuses what no longer holds; a pod too many, made by both, is removed by the next look.
+//!
+//! ```
+//! use wk_base::time::{Clock, SystemClock};
+//! use wk_controllers::Heartbeats;
+//!
+//! // The mesh tells who was heard; the nodes' controller decides what silence means.
+//! let heartbeats = Heartbeats::new();
+//! heartbeats.beat("n1", SystemClock.now());
+//! assert!(heartbeats.heard().contains_key("n1"));
+//! ```
 
 mod bind;
 mod execute;

@@ -171,11 +171,18 @@ impl Storage for MemLog {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        match &self.snapshot {
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let is_fit = |snapshot: &&Snapshot| {
+            let metadata = snapshot.get_metadata();
+            let members = metadata.get_conf_state();
+            // A member ignores a snapshot from before it was added.
+            let mut all = [&members.voters, &members.learners, &members.voters_outgoing].into_iter().flatten();
             // The log must go on where the snapshot ends.
-            Some(snapshot) if snapshot.get_metadata().index >= request_index.max(self.base.0) => Ok(snapshot.clone()),
-            Some(_) | None => {
+            metadata.index >= request_index.max(self.base.0) && all.any(|id| *id == to)
+        };
+        match self.snapshot.as_ref().filter(is_fit) {
+            Some(snapshot) => Ok(snapshot.clone()),
+            None => {
                 self.wanted.set(true);
                 Err(StorageError::SnapshotTemporarilyUnavailable.into())
             }
@@ -233,5 +240,18 @@ mod tests {
         let log = log();
         assert!(log.snapshot(0, 2).is_err());
         assert!(log.take_wanted() && !log.take_wanted());
+    }
+
+    #[test]
+    fn a_snapshot_from_before_a_member_was_added_is_not_sent_to_it() {
+        let mut log = log();
+        let mut snapshot = Snapshot::default();
+        snapshot.mut_metadata().index = 4;
+        snapshot.mut_metadata().set_conf_state(ConfState::from((vec![1], vec![2])));
+        log.set_snapshot(Some(snapshot));
+        assert!(log.snapshot(0, 2).is_ok() && !log.take_wanted());
+        assert!(log.snapshot(0, 3).is_err() && log.take_wanted());
+        log.compact(5);
+        assert!(log.snapshot(0, 2).is_err(), "the log goes on after 5");
     }
 }

@@ -28,6 +28,7 @@ async fn discovery_comes_in_both_forms() {
         let headers = [("accept", AGGREGATED), ("if-none-match", tag.as_str())];
         let again = api.send(Method::GET, path, &headers, empty()).await;
         assert_eq!((again.code.as_u16(), again.text.as_str()), (304, ""));
+        assert_eq!(again.headers["content-type"], answer.headers["content-type"], "a cache takes it over");
     }
 }
 

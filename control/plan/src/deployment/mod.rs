@@ -50,7 +50,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             return plan;
         }
     }
-    let rollout = Rollout::of(deployment, input.replicasets);
+    let rollout = Rollout::of(deployment, input.replicasets, input.pods);
     let mut fresh = None;
     if !deployment.is_deleting() {
         plan.orders = steps(&rollout, input, &mut fresh);
@@ -165,15 +165,20 @@ struct Set<'a> {
     wanted: i64,
     /// `status.replicas`.
     existing: i64,
+    /// Pods that are there, whatever the status says yet.
+    present: i64,
     available: i64,
 }
 
 impl<'a> Set<'a> {
-    fn of(object: &'a Object) -> Self {
+    fn of(object: &'a Object, pods: &[&Object]) -> Self {
+        let uid = Some(object.uid());
+        let present = pods.iter().filter(|pod| owned::controller_uid(pod) == uid && pod::is_active(pod)).count();
         Self {
             object,
             wanted: object.int("/spec/replicas").unwrap_or(1),
             existing: object.int("/status/replicas").unwrap_or_default(),
+            present: i64::try_from(present).unwrap_or(i64::MAX),
             available: object.int("/status/availableReplicas").unwrap_or_default(),
         }
     }
@@ -201,8 +206,8 @@ struct Rollout<'a> {
 }
 
 impl<'a> Rollout<'a> {
-    fn of(deployment: &'a Object, replicasets: &[&'a Object]) -> Self {
-        let mut old: Vec<Set<'_>> = replicasets.iter().map(|object| Set::of(object)).collect();
+    fn of(deployment: &'a Object, replicasets: &[&'a Object], pods: &[&Object]) -> Self {
+        let mut old: Vec<Set<'_>> = replicasets.iter().map(|object| Set::of(object, pods)).collect();
         old.sort_by_key(|set| (read::created(set.object), set.name()));
         let today = template::canonical(deployment);
         let new = old.iter().position(|set| !set.object.is_deleting() && template::canonical(set.object) == today);

@@ -21,7 +21,7 @@ pub(super) fn size_of_new(rollout: &Rollout<'_>) -> i64 {
         return rollout.replicas;
     }
     // Unlike Kubernetes, a pod that was told to go takes up room until it goes: a small node may have no place for both.
-    let taken: i64 = rollout.all().map(|set| set.wanted.max(set.existing)).sum();
+    let taken: i64 = rollout.all().map(|set| set.wanted.max(set.present)).sum();
     let room = rollout.max_replicas() - taken;
     size + room.clamp(0, rollout.replicas - size)
 }
