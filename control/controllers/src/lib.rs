@@ -36,6 +36,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wk_base::backoff::Backoff;
+use wk_base::error::Chain;
 use wk_base::tasks::Tasks;
 use wk_base::time::Clock;
 use wk_cluster::Cluster;
@@ -72,11 +73,14 @@ async fn supervise(
     // A shell that panics is a bug that may come back at once: restarts get slower.
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
     while is_leader.wait_for(|leads| *leads).await.is_ok() {
+        tokio::select! {
+            () = deposed(&mut is_leader) => continue,
+            () = caught_up(&cluster) => {}
+        }
         tracing::info!("this peer leads: controllers start");
         let mut shells = start(&cluster, &clock, &heartbeats);
-        let deposed = async { drop(is_leader.wait_for(|leads| !*leads).await) };
         tokio::select! {
-            () = deposed => {
+            () = deposed(&mut is_leader) => {
                 shells.shutdown().await;
                 tracing::info!("this peer no longer leads: controllers have stopped");
                 backoff.reset();
@@ -87,6 +91,20 @@ async fn supervise(
                 tokio::time::sleep(backoff.next_delay()).await;
             }
         }
+    }
+}
+
+async fn deposed(is_leader: &mut watch::Receiver<bool>) {
+    drop(is_leader.wait_for(|leads| !*leads).await);
+}
+
+/// Waits until the local copy has everything that the last leader wrote: on older news every pod that it made would be
+/// made a second time.
+async fn caught_up(cluster: &Cluster) {
+    let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+    while let Err(error) = cluster.store().read().await {
+        tracing::debug!("controllers wait for the latest state: {}", Chain(&error));
+        tokio::time::sleep(backoff.next_delay()).await;
     }
 }
 

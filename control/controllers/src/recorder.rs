@@ -72,7 +72,7 @@ async fn write(cluster: &Cluster, event: Event) {
         // Refused as its namespace goes, or somebody else was faster: nothing is lost that anybody would miss.
         Ok(()) | Err(Status { reason: Reason::NotFound | Reason::Forbidden | Reason::AlreadyExists, .. }) => {}
         Err(status) => {
-            tracing::warn!(event = reason, object = about.name(), "an event could not be recorded: {status}")
+            tracing::warn!(event = reason, object = about.name(), "an event could not be recorded: {status}");
         }
     }
 }

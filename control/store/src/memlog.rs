@@ -180,13 +180,10 @@ impl Storage for MemLog {
             // The log must go on where the snapshot ends.
             metadata.index >= request_index.max(self.base.0) && all.any(|id| *id == to)
         };
-        match self.snapshot.as_ref().filter(is_fit) {
-            Some(snapshot) => Ok(snapshot.clone()),
-            None => {
-                self.wanted.set(true);
-                Err(StorageError::SnapshotTemporarilyUnavailable.into())
-            }
-        }
+        self.snapshot.as_ref().filter(is_fit).cloned().ok_or_else(|| {
+            self.wanted.set(true);
+            StorageError::SnapshotTemporarilyUnavailable.into()
+        })
     }
 }
 

@@ -72,10 +72,10 @@ impl Core {
         if kind == MessageType::MsgAppendResponse && !message.reject && message.index > last {
             return Ok(Received::Dropped("it acknowledges what was never sent"));
         }
-        if kind == MessageType::MsgSnapshot {
-            if let Some(what) = self.check_snapshot(&message) {
-                return Ok(Received::Dropped(what));
-            }
+        if kind == MessageType::MsgSnapshot
+            && let Some(what) = self.check_snapshot(&message)
+        {
+            return Ok(Received::Dropped(what));
         }
         self.heard.insert(message.from, self.ticks);
         let taken = self.node.step(message);

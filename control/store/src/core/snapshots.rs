@@ -156,8 +156,7 @@ impl Core {
 }
 
 fn message(index: u64, term: u64, members: ConfState, body: Bytes) -> Snapshot {
-    let mut snapshot = Snapshot::default();
-    snapshot.data = body;
+    let mut snapshot = Snapshot { data: body, ..Snapshot::default() };
     let metadata = snapshot.mut_metadata();
     metadata.index = index;
     metadata.term = term;

@@ -1,1 +1,196 @@
-//! tests
+//! The core by itself: several of them in one thread, without a clock.
+
+use bytes::Bytes;
+use raft::eraftpb::MessageType;
+
+use super::*;
+use crate::state;
+use crate::model::{Change, Expect, Key, MemberChange, Op, Txn, Value};
+use crate::options::Start;
+
+fn recovered(member: u64) -> Recovered {
+    let machine = if member == 1 { Machine::bootstrap(1) } else { Machine::default() };
+    let hard_state = HardState { term: machine.term, commit: machine.applied, ..HardState::default() };
+    Recovered { machine, entries: Vec::new(), hard_state }
+}
+
+fn core(member: u64, seed: u64) -> Core {
+    let options = Options::new("unused", MemberId(member), Start::Resume);
+    Core::new(&options, recovered(member), seed).expect("starts")
+}
+
+fn command(sequence: u64) -> Bytes {
+    let id = ProposalId { member: 1, incarnation: 1, sequence };
+    let value = Value { bytes: Bytes::from(format!("{sequence}")), stamp: None };
+    let op = Op { key: Key::new("c", "n"), expect: Expect::Any, change: Change::Put(value) };
+    command::encode(id, 0, &Txn { ops: vec![op] }).into()
+}
+
+/// Some cores and the messages between them; the first message sent is the first to arrive.
+struct World {
+    cores: Vec<Core>,
+    messages: std::collections::VecDeque<Message>,
+    trace: Vec<String>,
+}
+
+impl World {
+    fn new(count: u64, seed: u64) -> Self {
+        let cores = (1..=count).map(|member| core(member, seed)).collect();
+        Self { cores, messages: std::collections::VecDeque::new(), trace: Vec::new() }
+    }
+
+    /// Carries out all orders and delivers all messages, to all but the member `deaf`.
+    fn run(&mut self, deaf: u64) {
+        loop {
+            for core in &mut self.cores {
+                while let Some(orders) = core.poll().expect("no invariant breaks") {
+                    self.messages.extend(orders.send);
+                    self.trace.extend(orders.changes.iter().map(|event| format!("{} {event:?}", core.member)));
+                    if let Some(persist) = orders.persist {
+                        self.messages.extend(persist.then_send);
+                        core.persisted(persist.ticket);
+                    }
+                    if let Some(SnapshotJob { machine, .. }) = orders.snapshot {
+                        let body = state::encode(&machine);
+                        let file = SnapshotFile { index: machine.applied, term: machine.term, body };
+                        core.snapshot_taken(&file, machine.members);
+                    }
+                }
+            }
+            let Some(message) = self.messages.pop_front() else { return };
+            self.trace.push(format!("{message:?}"));
+            if message.to != deaf && message.from != deaf && message.to <= self.cores.len() as u64 {
+                self.cores[usize::try_from(message.to).expect("small") - 1].receive(message).expect("no invariant breaks");
+            }
+        }
+    }
+
+    fn tick(&mut self, times: usize, deaf: u64) {
+        for _ in 0..times {
+            self.cores.iter_mut().filter(|core| core.member != deaf).for_each(Core::tick);
+            self.run(deaf);
+        }
+    }
+
+    fn change(&mut self, change: MemberChange) {
+        let id = ProposalId { member: 1, incarnation: 1, sequence: 0 };
+        self.cores[0].change_members(change, id).expect("is proposed");
+        self.tick(4, 0);
+    }
+
+    fn three(seed: u64) -> Self {
+        let mut world = Self::new(3, seed);
+        world.run(0);
+        for member in [2, 3] {
+            world.change(MemberChange::AddLearner(MemberId(member)));
+            world.change(MemberChange::Promote(MemberId(member)));
+        }
+        world
+    }
+
+    fn leaders(&self) -> Vec<u64> {
+        self.cores.iter().filter(|core| core.is_leader()).map(|core| core.member).collect()
+    }
+}
+
+fn story(seed: u64) -> World {
+    let mut world = World::three(seed);
+    assert_eq!(world.leaders(), [1]);
+    for sequence in 1..5 {
+        world.cores[1].propose(vec![command(sequence), command(sequence)]).expect("a leader is known");
+        world.run(0);
+    }
+    // The leader is cut off until another leads.
+    world.tick(60, 1);
+    world.tick(10, 0);
+    world.cores[0].propose(vec![command(4), command(5)]).expect("a leader is known");
+    world.tick(5, 0);
+    world
+}
+
+#[test]
+fn the_same_inputs_give_the_same_orders() {
+    let (one, two) = (story(7), story(7));
+    assert_eq!(one.trace, two.trace);
+    assert_ne!(one.leaders(), [1], "another leads");
+    assert_ne!(one.trace, story(8).trace, "the seed throws other dice");
+}
+
+#[test]
+fn all_members_have_the_same_state_and_applied_each_proposal_once() {
+    let world = story(3);
+    let states: Vec<_> = world.cores.iter().map(|core| state::encode(core.machine())).collect();
+    assert!(states.iter().all(|state| *state == states[0]));
+    for member in 1..=3 {
+        let seen = world.trace.iter().filter(|line| line.starts_with(&format!("{member} Put"))).count();
+        assert_eq!(seen, 5, "by member {member}");
+    }
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_on_disk() {
+    let mut core = core(1, 1);
+    let drain = |core: &mut Core, is_durable: bool| {
+        let mut verdicts = Vec::new();
+        while let Some(orders) = core.poll().expect("no invariant breaks") {
+            verdicts.extend(orders.verdicts);
+            if let Some(persist) = orders.persist.filter(|_| is_durable) {
+                core.persisted(persist.ticket);
+            }
+        }
+        verdicts.len()
+    };
+    drain(&mut core, true);
+    core.propose(vec![command(1)]).expect("it leads");
+    assert_eq!(drain(&mut core, false), 0);
+    core.propose(vec![command(2)]).expect("it leads");
+    assert_eq!(drain(&mut core, true), 2);
+}
+
+#[test]
+fn a_sole_voter_tells_nobody_of_its_term_before_that_is_on_disk() {
+    let mut world = World::new(2, 1);
+    world.run(0);
+    world.change(MemberChange::AddLearner(MemberId(2)));
+    let machine = world.cores[0].machine().clone();
+    let hard_state = HardState { term: 2, vote: 1, commit: machine.applied, ..HardState::default() };
+    let options = Options::new("unused", MemberId(1), Start::Resume);
+    let mut again = Core::new(&options, Recovered { machine, entries: Vec::new(), hard_state }, 1).expect("starts");
+    let first = again.poll().expect("no invariant breaks").expect("it campaigns");
+    assert!(again.is_leader());
+    let persist = first.persist.expect("a new term is written");
+    assert!(first.send.is_empty() && persist.write.is_some());
+    assert!(persist.then_send.iter().all(|message| message.term == 3 && message.to == 2));
+}
+
+#[test]
+fn what_would_take_raft_down_is_dropped() {
+    let mut world = World::three(1);
+    let message = |kind: MessageType| {
+        let mut message = Message { to: 1, from: 2, term: 2, ..Message::default() };
+        message.set_msg_type(kind);
+        message
+    };
+    let entry = |index| Entry { index, term: 1, ..Entry::default() };
+    let mut gap = message(MessageType::MsgAppend);
+    gap.set_entries(vec![entry(5), entry(9)].into());
+    let mut future = message(MessageType::MsgAppendResponse);
+    future.index = 1_000_000;
+    let mut snapshot = message(MessageType::MsgSnapshot);
+    snapshot.mut_snapshot().mut_metadata().index = 1_000_000;
+    let mut elsewhere = message(MessageType::MsgHeartbeat);
+    elsewhere.to = 2;
+    let empty = message(MessageType::MsgPropose);
+    for message in [gap, future, snapshot, elsewhere, empty, message(MessageType::MsgHup), message(MessageType::MsgReadIndex)] {
+        let received = world.cores[0].receive(message.clone()).expect("no harm");
+        assert!(matches!(received, inputs::Received::Dropped(_)), "{message:?}");
+    }
+}
+
+#[test]
+fn a_member_whose_disk_lost_the_log_gives_up_instead_of_voting() {
+    let mut heartbeat = Message { to: 2, from: 1, term: 9, commit: 50, ..Message::default() };
+    heartbeat.set_msg_type(MessageType::MsgHeartbeat);
+    let error = core(2, 1).receive(heartbeat).expect_err("it acknowledged 50 once");
+    assert!(error.0.contains("join again as a new member"), "{error}");
+}

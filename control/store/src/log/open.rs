@@ -67,13 +67,12 @@ pub(crate) fn resume(options: &Options) -> Result<(Log, Recovered), OpenError> {
         None => (Machine::default(), HardState::default()),
     };
     let (mut log, mut replayed) = replay(options, files.segments)?;
-    let entries = match replayed.entries_after(&machine, log.active.path())? {
-        Some(entries) => entries,
-        None => {
-            // A crash came between a snapshot from the leader and the end of the log that it voids.
-            log.restart((machine.applied, machine.term)).map_err(io_error("restart the log in", &options.dir))?;
-            Vec::new()
-        }
+    let entries = if let Some(entries) = replayed.entries_after(&machine, log.active.path())? {
+        entries
+    } else {
+        // A crash came between a snapshot from the leader and the end of the log that it voids.
+        log.restart((machine.applied, machine.term)).map_err(io_error("restart the log in", &options.dir))?;
+        Vec::new()
     };
     let hard_state = join_hard_states(&log.hard_state, &promised, machine.applied);
     let last = entries.last().map_or(machine.applied, |entry| entry.index);
@@ -168,13 +167,13 @@ fn replay(options: &Options, segments: Vec<(PathBuf, u64)>) -> Result<(Log, Repl
     let mut closed = std::collections::VecDeque::new();
     let mut active = None;
     let count = segments.len();
-    let mut expected = segments.first().map_or(0, |(_, number)| *number);
+    let first = segments.first().map_or(0, |(_, number)| *number);
     for (place, (path, number)) in segments.into_iter().enumerate() {
+        let expected = first + place as u64;
         if number != expected {
             let what = format!("the segment {expected:016x} before it is missing");
             return Err(OpenError::Corrupt { file: path, offset: 0, what });
         }
-        expected += 1;
         let is_last = place + 1 == count;
         let content = segment::read(&path, is_last)?;
         let mut last_index = 0;

@@ -13,7 +13,7 @@ use wk_store::{
 };
 
 /// What a condition may take on a machine that does ten other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) fn quick() -> Timing {
     Timing { tick: Duration::from_millis(10), heartbeat: 2, election: 12, deadline: Duration::from_secs(30) }

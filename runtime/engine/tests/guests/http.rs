@@ -167,7 +167,7 @@ async fn looping_and_silent_guests_end_at_their_deadline() {
 async fn neighbour_answers_while_others_loop_trap_and_allocate() {
     let kit = Kit::new();
     let limits =
-        Sandbox { request_deadline: Duration::from_secs(60), memory_max: MemoryBytes::mebibytes(8), ..Sandbox::bare() };
+        Sandbox { request_deadline: Duration::from_mins(1), memory_max: MemoryBytes::mebibytes(8), ..Sandbox::bare() };
     let bad = kit.app(&misbehaving_http(), limits).await;
     let good = kit.app(&hello(), Sandbox::bare()).await;
     let loops: Vec<_> = (0..3)
