@@ -20,7 +20,14 @@ const BODY_BYTES_MAX: usize = 256;
 const DEADLINE: Duration = Duration::from_secs(6);
 
 /// Sees to it that this node's record names `address`: writes it, or has any member that can write it.
-pub(crate) fn start(name: &NodeName, address: SocketAddr, store: &Store, members: &Members, mesh: &Mesh, tasks: &Tasks) {
+pub(crate) fn start(
+    name: &NodeName,
+    address: SocketAddr,
+    store: &Store,
+    members: &Members,
+    mesh: &Mesh,
+    tasks: &Tasks,
+) {
     if members.named(name).is_none_or(|member| member.address == address) {
         return;
     }

@@ -48,12 +48,29 @@ pub(crate) struct Identity {
 /// A data directory that is ours as long as this lives.
 pub(crate) struct DataDir {
     root: PathBuf,
+    /// Whether the directory was made by this start.
+    made: bool,
     _lock: File,
+}
+
+impl Drop for DataDir {
+    /// A start that came to nothing leaves nothing: the lock goes while it is still held, and the directory with it if
+    /// it was made for this start and holds nothing else.
+    fn drop(&mut self) {
+        if self.root.join("identity").exists() {
+            return;
+        }
+        let _ = fs::remove_file(self.root.join("lock"));
+        if self.made {
+            let _ = fs::remove_dir(&self.root);
+        }
+    }
 }
 
 impl DataDir {
     /// Makes the directory if it is not there and takes hold of it.
     pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
+        let made = !root.exists();
         let make = || fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
         make().with_context(|| format!("make data directory {}", root.display()))?;
         let path = root.join("lock");
@@ -70,7 +87,7 @@ impl DataDir {
             }
             Err(fs::TryLockError::Error(error)) => return Err(error).context(format!("lock {}", path.display())),
         }
-        let dir = Self { root: root.to_owned(), _lock: lock };
+        let dir = Self { root: root.to_owned(), made, _lock: lock };
         // A start that did not come to its end.
         remove_dir(&dir.staging())?;
         Ok(dir)
@@ -231,5 +248,15 @@ mod tests {
         let dir = DataDir::open(root.path()).unwrap();
         assert!(dir.identity().unwrap().is_none());
         assert!(!root.path().join("identity.new").exists());
+        drop(dir);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn directory_made_for_a_start_that_failed_goes_again() {
+        let root = tempfile::tempdir().unwrap();
+        let made = root.path().join("made");
+        drop(DataDir::open(&made).unwrap());
+        assert!(!made.exists());
     }
 }

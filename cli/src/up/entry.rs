@@ -122,7 +122,8 @@ async fn newcomer(settings: &Settings, join: &Join) -> anyhow::Result<Identity> 
 }
 
 fn admitted(answer: Answer, key: NodeKey, request: join::Request) -> anyhow::Result<Identity> {
-    let authority = Authority::from_pem(&answer.ca_cert, &answer.ca_key).context("the answer's certificate authority")?;
+    let authority =
+        Authority::from_pem(&answer.ca_cert, &answer.ca_key).context("the answer's certificate authority")?;
     let file = NodeFile {
         version: 1,
         cluster: answer.cluster_id,
@@ -154,7 +155,9 @@ fn explain(error: JoinError, join: &Join) -> anyhow::Error {
             (Code::WrongToken, "run `wk token` on a node of the cluster for one that is valid".to_owned())
         }
         JoinError::Refused { code: 409, .. } => (Code::Conflict, "choose another --name".to_owned()),
-        JoinError::Refused { .. } | JoinError::Malformed { .. } | JoinError::Clock { .. } => (Code::General, "nothing was kept here".to_owned()),
+        JoinError::Refused { .. } | JoinError::Malformed { .. } | JoinError::Clock { .. } => {
+            (Code::General, "nothing was kept here".to_owned())
+        }
     };
     ExitError::new(code, format!("could not join through {}; {what_to_do}", join.peer)).because(error).into()
 }

@@ -39,7 +39,9 @@ impl Handler for MeshFront {
             let forwarded = matches!(peer, Peer::Node(_));
             return self.door.answer(request.into_body(), forwarded).await;
         }
-        let Peer::Node(from) = peer else { return plain(StatusCode::FORBIDDEN, "only nodes of this cluster may do that") };
+        let Peer::Node(from) = peer else {
+            return plain(StatusCode::FORBIDDEN, "only nodes of this cluster may do that");
+        };
         if path.starts_with(traffic::MESH_PREFIX) {
             return self.node.apps.serve(request).await;
         }
@@ -51,7 +53,9 @@ impl Handler for MeshFront {
             heartbeat::PATH => self.heart.answer(&from),
             announce::PATH => announce::answer(&from, request.into_body(), &self.store, &self.copies.mesh).await,
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,
-            path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, &request.uri().clone()).await,
+            path if path.starts_with(remote_pods::PREFIX) => {
+                remote_pods::answer(&self.node.logs, &request.uri().clone()).await
+            }
             _ => plain(StatusCode::NOT_FOUND, "no such path on the mesh"),
         }
     }

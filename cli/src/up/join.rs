@@ -83,7 +83,14 @@ impl Door {
         let (ca_cert, ca_key) = self.authority.to_pem();
         let members = members::all(&self.cluster.store().view());
         tracing::info!(node = %request.name, member_id, address = %request.mesh_address, "node admitted");
-        Ok(Answer { ca_cert, ca_key, node_cert, member_id, cluster_id: self.authority.cluster_id().to_owned(), members })
+        Ok(Answer {
+            ca_cert,
+            ca_key,
+            node_cert,
+            member_id,
+            cluster_id: self.authority.cluster_id().to_owned(),
+            members,
+        })
     }
 
     /// Writes the newcomer's record and answers its id. The controller of voters adds it to Raft from there.
@@ -106,7 +113,8 @@ impl Door {
 
     /// A token is a Kubernetes bootstrap token: a Secret `bootstrap-token-<id>` in kube-system.
     async fn check_token(&self, request: &join::Request) -> Result<(), Refusal> {
-        let wrong = || Refusal::new(StatusCode::UNAUTHORIZED, "the cluster does not know this token, or it has expired");
+        let wrong =
+            || Refusal::new(StatusCode::UNAUTHORIZED, "the cluster does not know this token, or it has expired");
         let name = format!("{TOKEN_PREFIX}{}", request.token_id);
         let secret = self.cluster.get(&kinds::SECRET, Some(TOKEN_NAMESPACE), &name, Freshness::Linearizable).await;
         let secret = match secret {

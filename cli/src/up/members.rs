@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use wk_base::tasks::Tasks;
 use wk_mesh::join::Member;
 use wk_mesh::{Mesh, NodeName};
-use wk_store::{Change, Expect, Key, MemberChange, MemberId, Op, Revision, Store, Stored, Txn, Value, View, WriteError};
+use wk_store::{
+    Change, Expect, Key, MemberChange, MemberId, Op, Revision, Store, Stored, Txn, Value, View, WriteError,
+};
 
 /// Where the records are. Not a kind: no API path leads there.
 pub(crate) const COLLECTION: &str = "wk.dev/members";

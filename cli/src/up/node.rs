@@ -25,7 +25,7 @@ use wk_store::{Options, Start, Store};
 
 use super::cluster_status::ClusterStatus;
 use super::copies::Copies;
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, Identity};
 use super::entry::Entry;
 use super::front::{ApiFront, MeshFront};
 use super::heartbeat::Heart;
@@ -67,110 +67,67 @@ pub(crate) struct Node {
     tasks: Tasks,
 }
 
+/// What every part is made from.
+struct Base {
+    name: NodeName,
+    identity: wk_mesh::Identity,
+    authority: Authority,
+    cluster_id: String,
+    mesh: Mesh,
+    members: Members,
+    store: Store,
+    cluster: Cluster,
+    blobs: Blobs,
+    copies: Copies,
+    clock: Arc<dyn Clock>,
+    doors: Tasks,
+    tasks: Tasks,
+}
+
 impl Node {
     /// Starts everything and returns once the node serves.
+    ///
+    /// Pods and the ingress come first and wait for nobody: they run from what this disk knows. Only then is the cluster
+    /// waited for.
     pub(crate) async fn start(
         settings: &Settings,
         data_dir: &DataDir,
         ports: Ports,
         entry: Entry,
     ) -> anyhow::Result<Self> {
-        let (doors, tasks) = (Tasks::new(), Tasks::new());
         let Entry { identity, start, mut remark } = entry;
-        let (file, authority) = (identity.file, identity.authority);
-        let name = file.name.clone();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (first, member) = (identity.file.first, identity.file.member);
         let csr = identity.key.csr().context("make the certificate request")?;
-        let cert = authority.issue_node(&name, settings.listen, &csr).context("make the node's certificate")?;
-        let mesh_identity =
-            wk_mesh::Identity { name: name.clone(), cert, key: identity.key, ca: authority.cert_pem().clone() };
-        let mesh = Mesh::new(mesh_identity.clone()).context("set up the mesh")?;
-        let me = Member { id: file.member, name: name.clone(), address: settings.mesh_address() };
-        let seeds: Vec<_> = file.seeds.iter().cloned().chain([me]).collect();
-        let members = Members::new(mesh.clone(), &seeds);
+        let base = Base::new(settings, data_dir, identity, start)?;
 
-        let link = RaftLink::new(mesh.clone(), members.clone(), tasks.clone());
-        let options = Options::new(data_dir.join("store"), wk_store::MemberId(file.member), start);
-        let store = Store::open(options, link).context("open the store")?;
-        let cluster = Cluster::new(store.clone(), Arc::clone(&clock));
-        members.take(&store.view());
-        members.follow(&store, &tasks);
-        members.admit_to_raft(&store, &tasks);
-
-        let engine = Engine::new(wk_engine::Options::new(data_dir.join("compiled"))).context("start the engine")?;
-        let blobs = Blobs::open(data_dir.join("blobs")).context("open the modules' directory")?;
-        let copies =
-            Copies { name: name.clone(), mesh: mesh.clone(), members: members.clone(), blobs: blobs.clone() };
-        let certificates = Arc::new(TlsSecrets::new(ingress_certificate(&authority, settings)?));
-        let parts = wk_node::Parts {
-            cluster: cluster.clone(),
-            engine,
-            blobs: blobs.clone(),
-            peers: Arc::new(copies.clone()),
-            logs_dir: data_dir.join("pods"),
-            certificates: Arc::clone(&certificates),
-        };
-        let agent = wk_node::Node::start(facts(settings, &name, file.member), parts, &tasks);
-
+        let certificates = Arc::new(TlsSecrets::new(ingress_certificate(&base.authority, settings)?));
+        let agent = base.start_agent(settings, data_dir, member, Arc::clone(&certificates))?;
+        base.serve_ingress(&agent, ports.http, ports.https, certificates);
         let beats = Arc::new(Heartbeats::default());
-        let heart = Heart {
-            name: name.clone(),
-            mesh: mesh.clone(),
-            members: members.clone(),
-            status: store.status(),
-            beats: Arc::clone(&beats),
-            clock: Arc::clone(&clock),
-        };
-        let door = Door {
-            cluster: cluster.clone(),
-            authority: authority.clone(),
-            mesh: mesh.clone(),
-            members: members.clone(),
-        };
-        let front = MeshFront {
-            store: store.clone(),
-            door,
-            heart: heart.clone(),
-            copies: copies.clone(),
-            node: agent.clone(),
-        };
-        let tls = Tls::server(&mesh_identity, Alpn::Mesh).context("set up the mesh's TLS")?;
-        serve(&tasks, ports.mesh, tls, Arc::new(front), wk_mesh::Limits::mesh());
+        let heart = base.heart(&beats);
+        base.serve_mesh(&agent, &heart, ports.mesh)?;
+        base.serve_api(&agent, ports.api)?;
 
-        if start != Start::Join && !until_readable(&store).await {
-            remark = Some("no leader yet: pods run from what is known here, the API waits for the other nodes".into());
+        if !until_readable(&base.store).await {
+            remark = Some("no leader yet: pods run from what is known here, writes wait for the other nodes".into());
         }
-        if file.first {
-            let record = Record { id: Some(file.member), address: settings.mesh_address(), csr: csr.as_str().to_owned() };
-            let begin = bootstrap::begin(&cluster, authority.fingerprint(), &name, &record);
-            match begin.await {
+        if first {
+            let record = Record { id: Some(member), address: settings.mesh_address(), csr: csr.as_str().to_owned() };
+            let begun = bootstrap::begin(&base.cluster, base.authority.fingerprint(), &base.name, &record).await;
+            match begun {
+                Err(error) if start == Start::Bootstrap => return Err(error),
+                Err(error) => tracing::warn!("{error:#}"),
                 Ok(()) => {}
-                Err(error) if start == Start::Resume => tracing::warn!("{error:#}"),
-                Err(error) => return Err(error),
             }
-        } else if start == Start::Join && !until_readable(&store).await {
-            remark = Some("admitted, but the cluster's leader has not been heard yet".into());
         }
-        announce::start(&name, settings.mesh_address(), &store, &members, &mesh, &tasks);
-        heart.start(&tasks);
-        let leading = leading(&store, &tasks);
-        Controllers::run(cluster.clone(), Arc::clone(&clock), beats, leading, &tasks);
+        announce::start(&base.name, settings.mesh_address(), &base.store, &base.members, &base.mesh, &base.tasks);
+        heart.start(&base.tasks);
+        let leading = leading(&base.store, &base.tasks);
+        Controllers::run(base.cluster.clone(), Arc::clone(&base.clock), beats, leading, &base.tasks);
 
-        let traffic = Arc::new(Traffic::new(agent.apps.clone(), mesh.clone()));
-        let ingress = Ingress::new(Arc::clone(&agent.routes), traffic, wk_ingress::Limits::default());
-        let stopping = doors.stopping();
-        doors.spawn("ingress-http", Arc::clone(&ingress).serve(ports.http, stopping.clone()));
-        doors.spawn("ingress-https", ingress.serve_tls(ports.https, certificates, stopping.clone()));
-
-        let pods = Arc::new(RemotePods { name: name.clone(), mesh, logs: agent.logs.clone() });
-        let dependencies = Dependencies { pods, blobs, replicate: Arc::new(copies), shutdown: stopping };
-        let server = Arc::new(ApiServer::new(cluster.clone(), dependencies));
-        let status = ClusterStatus { store: store.clone(), members, cluster: file.cluster.clone() };
-        let tls = Tls::server(&mesh_identity, Alpn::Api).context("set up the API's TLS")?;
-        serve(&doors, ports.api, tls, Arc::new(ApiFront { server, status }), wk_mesh::Limits::api());
-
-        let ca = authority.fingerprint();
-        Ok(Self { name, cluster_id: file.cluster, authority, ca, cluster, remark, store, doors, tasks })
+        let ca = base.authority.fingerprint();
+        let Base { name, authority, cluster_id, store, cluster, doors, tasks, .. } = base;
+        Ok(Self { name, cluster_id, authority, ca, cluster, remark, store, doors, tasks })
     }
 
     /// Waits until the store gives up: its disk failed, or an invariant broke.
@@ -199,6 +156,130 @@ impl Node {
         if tokio::time::timeout(limit, stop).await.is_err() {
             tracing::warn!("stopped before everything had ended");
         }
+    }
+}
+
+impl Base {
+    fn new(settings: &Settings, data_dir: &DataDir, identity: Identity, start: Start) -> anyhow::Result<Self> {
+        let Identity { file, authority, key } = identity;
+        let (doors, tasks) = (Tasks::new(), Tasks::new());
+        let name = file.name.clone();
+        let csr = key.csr().context("make the certificate request")?;
+        let cert = authority.issue_node(&name, settings.listen, &csr).context("make the node's certificate")?;
+        let identity = wk_mesh::Identity { name: name.clone(), cert, key, ca: authority.cert_pem().clone() };
+        let mesh = Mesh::new(identity.clone()).context("set up the mesh")?;
+        let me = Member { id: file.member, name: name.clone(), address: settings.mesh_address() };
+        let seeds: Vec<_> = file.seeds.iter().cloned().chain([me]).collect();
+        let members = Members::new(mesh.clone(), &seeds);
+
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let link = RaftLink::new(mesh.clone(), members.clone(), tasks.clone());
+        let options = Options::new(data_dir.join("store"), wk_store::MemberId(file.member), start);
+        let store = Store::open(options, link).context("open the store")?;
+        members.take(&store.view());
+        members.follow(&store, &tasks);
+        members.admit_to_raft(&store, &tasks);
+        let cluster = Cluster::new(store.clone(), Arc::clone(&clock));
+        let blobs = Blobs::open(data_dir.join("blobs")).context("open the modules' directory")?;
+        let copies = Copies { name: name.clone(), mesh: mesh.clone(), members: members.clone(), blobs: blobs.clone() };
+        let cluster_id = file.cluster;
+        Ok(Self {
+            name,
+            identity,
+            authority,
+            cluster_id,
+            mesh,
+            members,
+            store,
+            cluster,
+            blobs,
+            copies,
+            clock,
+            doors,
+            tasks,
+        })
+    }
+
+    fn start_agent(
+        &self,
+        settings: &Settings,
+        data_dir: &DataDir,
+        member: u64,
+        certificates: Arc<TlsSecrets>,
+    ) -> anyhow::Result<wk_node::Node> {
+        let engine = Engine::new(wk_engine::Options::new(data_dir.join("compiled"))).context("start the engine")?;
+        let parts = wk_node::Parts {
+            cluster: self.cluster.clone(),
+            engine,
+            blobs: self.blobs.clone(),
+            peers: Arc::new(self.copies.clone()),
+            logs_dir: data_dir.join("pods"),
+            certificates,
+        };
+        Ok(wk_node::Node::start(facts(settings, &self.name, member), parts, &self.tasks))
+    }
+
+    fn serve_ingress(
+        &self,
+        agent: &wk_node::Node,
+        http: TcpListener,
+        https: TcpListener,
+        certificates: Arc<TlsSecrets>,
+    ) {
+        let traffic = Arc::new(Traffic::new(agent.apps.clone(), self.mesh.clone()));
+        let ingress = Ingress::new(Arc::clone(&agent.routes), traffic, wk_ingress::Limits::default());
+        let stopping = self.doors.stopping();
+        self.doors.spawn("ingress-http", Arc::clone(&ingress).serve(http, stopping.clone()));
+        self.doors.spawn("ingress-https", ingress.serve_tls(https, certificates, stopping));
+    }
+
+    fn heart(&self, beats: &Arc<Heartbeats>) -> Heart {
+        Heart {
+            name: self.name.clone(),
+            mesh: self.mesh.clone(),
+            members: self.members.clone(),
+            status: self.store.status(),
+            beats: Arc::clone(beats),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    fn serve_mesh(&self, agent: &wk_node::Node, heart: &Heart, listener: TcpListener) -> anyhow::Result<()> {
+        let door = Door {
+            cluster: self.cluster.clone(),
+            authority: self.authority.clone(),
+            mesh: self.mesh.clone(),
+            members: self.members.clone(),
+        };
+        let front = MeshFront {
+            store: self.store.clone(),
+            door,
+            heart: heart.clone(),
+            copies: self.copies.clone(),
+            node: agent.clone(),
+        };
+        let tls = Tls::server(&self.identity, Alpn::Mesh).context("set up the mesh's TLS")?;
+        serve(&self.tasks, listener, tls, Arc::new(front), wk_mesh::Limits::mesh());
+        Ok(())
+    }
+
+    fn serve_api(&self, agent: &wk_node::Node, listener: TcpListener) -> anyhow::Result<()> {
+        let pods = Arc::new(RemotePods { name: self.name.clone(), mesh: self.mesh.clone(), logs: agent.logs.clone() });
+        let dependencies = Dependencies {
+            pods,
+            blobs: self.blobs.clone(),
+            replicate: Arc::new(self.copies.clone()),
+            shutdown: self.doors.stopping(),
+        };
+        let server = Arc::new(ApiServer::new(self.cluster.clone(), dependencies));
+        let status = ClusterStatus {
+            store: self.store.clone(),
+            members: self.members.clone(),
+            cluster: self.cluster_id.clone(),
+        };
+        let tls = Tls::server(&self.identity, Alpn::Api).context("set up the API's TLS")?;
+        serve(&self.doors, listener, tls, Arc::new(ApiFront { server, status }), wk_mesh::Limits::api());
+        Ok(())
     }
 }
 
@@ -231,9 +312,8 @@ fn leading(store: &Store, tasks: &Tasks) -> watch::Receiver<bool> {
 
 fn ingress_certificate(authority: &Authority, settings: &Settings) -> anyhow::Result<Pem> {
     let listen = settings.listen.to_string();
-    let (certificate, key) = authority
-        .issue_server(&["localhost", "*.localhost", &listen])
-        .context("make the ingress' certificate")?;
+    let (certificate, key) =
+        authority.issue_server(&["localhost", "*.localhost", &listen]).context("make the ingress' certificate")?;
     Ok(Pem { certificate: certificate.as_str().to_owned(), key: key.as_str().to_owned() })
 }
 

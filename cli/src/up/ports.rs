@@ -35,9 +35,10 @@ impl Ports {
 async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let (code, advice) = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                (Code::PortTaken, format!("another program listens there; stop it, or choose another {option} or --listen"))
-            }
+            std::io::ErrorKind::AddrInUse => (
+                Code::PortTaken,
+                format!("another program listens there; stop it, or choose another {option} or --listen"),
+            ),
             std::io::ErrorKind::AddrNotAvailable => {
                 (Code::Usage, "this machine does not have that address; choose another --listen".to_owned())
             }

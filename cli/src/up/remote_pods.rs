@@ -40,7 +40,9 @@ impl Pods for RemotePods {
             limit_bytes: options.limit_bytes,
         };
         if node == self.name.as_str() {
-            return log_stream::stream(&self.logs, pod, container, query).await.map_err(|error| explain(&error, container));
+            return log_stream::stream(&self.logs, pod, container, query)
+                .await
+                .map_err(|error| explain(&error, container));
         }
         let unreachable = |why: String| Status::unavailable(format!("node {node} cannot be asked for the log: {why}"));
         let name: NodeName = node.parse().map_err(|error| unreachable(Chain(&error).to_string()))?;
@@ -60,7 +62,9 @@ impl Pods for RemotePods {
 
 fn explain(error: &io::Error, container: &str) -> Status {
     if error.kind() == io::ErrorKind::NotFound {
-        return Status::bad_request(format!("container {container:?} has no such log: it has not run yet, or not that often"));
+        return Status::bad_request(format!(
+            "container {container:?} has no such log: it has not run yet, or not that often"
+        ));
     }
     Status::internal(format!("read the log of container {container:?}: {error}"))
 }

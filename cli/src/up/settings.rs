@@ -47,11 +47,14 @@ impl Settings {
         let join = match (args.join, args.token) {
             (Some(peer), Some(token)) => {
                 let token = token.reveal().parse().map_err(|error| {
-                    ExitError::new(Code::WrongToken, "--token is not a token that `wk up` or `wk token` printed").because(error)
+                    ExitError::new(Code::WrongToken, "--token is not a token that `wk up` or `wk token` printed")
+                        .because(error)
                 })?;
                 Some(Join { peer, token })
             }
-            (Some(_), None) => return Err(usage("--join needs --token; run `wk token` on a node of the cluster").into()),
+            (Some(_), None) => {
+                return Err(usage("--join needs --token; run `wk token` on a node of the cluster").into());
+            }
             // A token alone may come from the environment; it invites nowhere.
             (None, _) => None,
         };
@@ -73,7 +76,13 @@ impl Settings {
             return name.clone();
         }
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let label: String = host.trim().to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+        let label: String = host
+            .trim()
+            .to_ascii_lowercase()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .take(40)
+            .collect();
         let label = label.trim_matches('-');
         let label = if label.is_empty() { "node" } else { label };
         let name = if attempt == 0 { label.to_owned() } else { format!("{label}-{}", attempt + 1) };

@@ -67,7 +67,8 @@ impl From<Malformed> for CommandError {
 }
 
 pub(crate) fn encode(id: ProposalId, base: u64, txn: &Txn) -> Vec<u8> {
-    let values: usize = txn.ops.iter().map(|op| if let Change::Put(value) = &op.change { value.bytes.len() } else { 0 }).sum();
+    let values: usize =
+        txn.ops.iter().map(|op| if let Change::Put(value) = &op.change { value.bytes.len() } else { 0 }).sum();
     let names: usize = txn.ops.iter().map(|op| op.key.collection().len() + op.key.name().len()).sum();
     // Tags and lengths take some 20 bytes an op.
     let mut out = Vec::with_capacity(BASE_AT + 8 + 10 + values + names + 20 * txn.ops.len());
@@ -174,11 +175,15 @@ pub(crate) mod tests {
             Just(Expect::Present),
             any::<u64>().prop_map(|revision| Expect::Revision(Revision(revision))),
         ];
-        let value = (any::<Vec<u8>>(), any::<Option<u32>>())
-            .prop_map(|(bytes, stamp)| Change::Put(Value { bytes: bytes.into(), stamp: stamp.filter(|&at| at != u32::MAX) }));
+        let value = (any::<Vec<u8>>(), any::<Option<u32>>()).prop_map(|(bytes, stamp)| {
+            Change::Put(Value { bytes: bytes.into(), stamp: stamp.filter(|&at| at != u32::MAX) })
+        });
         let change = prop_oneof![value, Just(Change::Delete), Just(Change::Check)];
-        ("[a-z/]{0,12}", "[a-z0-9/-]{0,20}", expect, change)
-            .prop_map(|(collection, name, expect, change)| Op { key: Key::new(collection, name), expect, change })
+        ("[a-z/]{0,12}", "[a-z0-9/-]{0,20}", expect, change).prop_map(|(collection, name, expect, change)| Op {
+            key: Key::new(collection, name),
+            expect,
+            change,
+        })
     }
 
     #[test]

@@ -136,8 +136,8 @@ impl Core {
             max_committed_size_per_ready: APPLIED_BYTES,
             ..Config::default()
         };
-        let node = RawNode::new(&config, log, &crate::logging::logger())
-            .map_err(|error| OpenError::Raft(Box::new(error)))?;
+        let node =
+            RawNode::new(&config, log, &crate::logging::logger()).map_err(|error| OpenError::Raft(Box::new(error)))?;
         let mut core = Self {
             member: options.member.0,
             seed,

@@ -69,7 +69,9 @@ impl Recent {
 
     /// In the order of their entries.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (ProposalId, Outcome)> {
-        self.order.iter().map(|(index, id)| (*id, self.outcomes.get(id).copied().unwrap_or(Outcome { index: *index, refused: None })))
+        self.order.iter().map(|(index, id)| {
+            (*id, self.outcomes.get(id).copied().unwrap_or(Outcome { index: *index, refused: None }))
+        })
     }
 }
 

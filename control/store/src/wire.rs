@@ -40,7 +40,8 @@ mod tests {
     fn format_1_is_these_bytes_for_ever() {
         let mut message = Message { to: 2, from: 1, term: 3, index: 4, commit: 4, ..Message::default() };
         message.set_msg_type(MessageType::MsgAppend);
-        message.set_entries(vec![Entry { term: 3, index: 5, data: Bytes::from_static(b"d"), ..Entry::default() }].into());
+        message
+            .set_entries(vec![Entry { term: 3, index: 5, data: Bytes::from_static(b"d"), ..Entry::default() }].into());
         let golden = b"\x01\x08\x03\x10\x02\x18\x01\x20\x03\x30\x04\x3a\x07\x10\x03\x18\x05\x22\x01d\x40\x04";
         assert_eq!(&encode(&message).expect("encodes")[..], golden);
         assert_eq!(decode(&Bytes::from_static(golden)).expect("decodes"), message);

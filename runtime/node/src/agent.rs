@@ -170,7 +170,8 @@ impl Agent {
         let Ok(cidr) = node.text("/spec/podCIDR").parse::<Cidr>() else { return false };
         tracing::info!(%cidr, "pod addresses assigned");
         self.addresses = Some(Pool::new(cidr));
-        let known: BTreeSet<_> = self.cluster.local(&kinds::POD, None).items.iter().map(|pod| pod.uid().to_owned()).collect();
+        let known: BTreeSet<_> =
+            self.cluster.local(&kinds::POD, None).items.iter().map(|pod| pod.uid().to_owned()).collect();
         self.runner.logs.keep_only(&|uid| known.contains(uid));
         true
     }
@@ -183,7 +184,9 @@ impl Agent {
             Err(error) => return self.refuse(&object, "", &error.to_string(), now),
         };
         let before = typed.status.as_ref();
-        if before.and_then(|status| status.phase.as_deref()).is_some_and(|phase| phase == "Failed" || phase == "Succeeded")
+        if before
+            .and_then(|status| status.phase.as_deref())
+            .is_some_and(|phase| phase == "Failed" || phase == "Succeeded")
             && object.deletion_timestamp().is_none()
         {
             return;

@@ -30,7 +30,8 @@ impl TlsSecrets {
 
 fn by_host(ingresses: &[Ingress], secrets: &[Secret]) -> BTreeMap<String, Arc<Pem>> {
     let find = |namespace: &Option<String>, name: &str| {
-        let is_it = |secret: &&Secret| secret.metadata.namespace == *namespace && secret.metadata.name.as_deref() == Some(name);
+        let is_it =
+            |secret: &&Secret| secret.metadata.namespace == *namespace && secret.metadata.name.as_deref() == Some(name);
         secrets.iter().find(is_it).and_then(pem).map(Arc::new)
     };
     let mut found = BTreeMap::new();

@@ -230,7 +230,8 @@ impl Container {
         let delay = self.delay;
         self.lengthen_delay(Duration::ZERO);
         self.restarts += 1;
-        let message = format!("back-off {} s restarting failed container {}: {}", delay.as_secs(), self.name, end.reason);
+        let message =
+            format!("back-off {} s restarting failed container {}: {}", delay.as_secs(), self.name, end.reason);
         self.last = Some(end);
         if delay.is_zero() {
             self.state = State::Waiting { reason: "ContainerCreating", message: String::new(), until: None };
@@ -243,7 +244,8 @@ impl Container {
     fn note_failed_request(&mut self, reason: String, message: String, now: Timestamp) -> Vec<Order> {
         let started = self.started();
         self.last = Some(Termination { code: 1, reason, message, started, finished: now });
-        let due = self.reported_failure.is_none_or(|last| now.duration_since(last).unsigned_abs() >= FAILURE_REPORT_INTERVAL);
+        let due =
+            self.reported_failure.is_none_or(|last| now.duration_since(last).unsigned_abs() >= FAILURE_REPORT_INTERVAL);
         if !due {
             return Vec::new();
         }

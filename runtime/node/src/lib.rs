@@ -134,7 +134,10 @@ impl Node {
 fn read<T: DeserializeOwned>(cluster: &Cluster, kind: &Kind) -> Vec<T> {
     let objects = cluster.local(kind, None).items;
     let typed = objects.iter().filter_map(|object| {
-        object.read().inspect_err(|error| tracing::warn!(%error, kind = kind.kind, name = object.name(), "skipped")).ok()
+        object
+            .read()
+            .inspect_err(|error| tracing::warn!(%error, kind = kind.kind, name = object.name(), "skipped"))
+            .ok()
     });
     typed.collect()
 }

@@ -148,7 +148,8 @@ fn machine() -> Machine {
     let os = read("/etc/os-release");
     let os = os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown").trim_matches('"');
     let memory = read("/proc/meminfo");
-    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let memory =
+        memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
     Machine {
         cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         memory_kib: memory.unwrap_or(1024 * 1024),

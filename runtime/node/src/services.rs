@@ -14,7 +14,9 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub fn table(services: &[Service], slices: &[EndpointSlice]) -> Table {
     let mut by_service: BTreeMap<ServiceName, Vec<&EndpointSlice>> = BTreeMap::new();
     for slice in slices {
-        let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME)) else { continue };
+        let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME)) else {
+            continue;
+        };
         let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
         by_service.entry(ServiceName::new(namespace, service)).or_default().push(slice);
     }

@@ -241,7 +241,10 @@ mod tests {
     fn what_this_node_cannot_do_is_refused_by_field() {
         for (container, field) in [
             (json!({"name": "a", "envFrom": [{"configMapRef": {"name": "c"}}]}), "spec.containers[0].envFrom"),
-            (json!({"name": "a", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}), "spec.containers[0].volumeMounts"),
+            (
+                json!({"name": "a", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}),
+                "spec.containers[0].volumeMounts",
+            ),
             (
                 json!({"name": "a", "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}),
                 "spec.containers[0].env[X].valueFrom",

@@ -78,14 +78,14 @@ fn conditions(pod: &Pod, before: Option<&Value>, now: Timestamp) -> Vec<Value> {
     .into_iter()
     .map(|(kind, holds, reason)| {
         let status = if holds { "True" } else { "False" };
-        let old = before
-            .and_then(|status| status.get("conditions")?.as_array()?.iter().find(|condition| condition["type"] == kind));
+        let old = before.and_then(|status| {
+            status.get("conditions")?.as_array()?.iter().find(|condition| condition["type"] == kind)
+        });
         let since = old
             .filter(|condition| condition["status"] == status)
             .and_then(|condition| condition.get("lastTransitionTime").cloned())
             .unwrap_or_else(|| json!(rfc3339(now)));
-        let mut condition =
-            json!({"type": kind, "status": status, "lastProbeTime": null, "lastTransitionTime": since});
+        let mut condition = json!({"type": kind, "status": status, "lastProbeTime": null, "lastTransitionTime": since});
         if let Some((reason, message)) = reason {
             condition["reason"] = json!(reason);
             if !message.is_empty() {
@@ -145,7 +145,10 @@ fn cut(message: &str) -> &str {
 pub fn take_over(spec: &PodSpec, status: Option<&core::PodStatus>, now: Timestamp) -> Vec<Container> {
     let statuses = status.and_then(|status| status.container_statuses.as_ref());
     let of = |name: &str| statuses.and_then(|all| all.iter().find(|status| status.name == name));
-    spec.containers.iter().map(|container| take_over_one(&container.name, spec.restart, of(&container.name), now)).collect()
+    spec.containers
+        .iter()
+        .map(|container| take_over_one(&container.name, spec.restart, of(&container.name), now))
+        .collect()
 }
 
 fn take_over_one(

@@ -90,7 +90,9 @@ impl App {
         let guard = Guard::enter(&self.in_flight);
         let answer = self.cut.run_until_cancelled(self.app.handle(request)).await;
         let response = answer.ok_or(CallError::Cut)?.inspect_err(|failure| (self.failed)(failure))?;
-        Ok(response.map(|body| body::boxed(Guarded { body, cut: Box::pin(self.cut.clone().cancelled_owned()), _guard: guard })))
+        Ok(response.map(|body| {
+            body::boxed(Guarded { body, cut: Box::pin(self.cut.clone().cancelled_owned()), _guard: guard })
+        }))
     }
 }
 
@@ -205,9 +207,7 @@ impl Apps {
             Err(CallError::Failed(Failure::Deadline(after))) => {
                 mesh_error(StatusCode::GATEWAY_TIMEOUT, "deadline", &after.as_millis().to_string())
             }
-            Err(CallError::Failed(failure)) => {
-                mesh_error(StatusCode::BAD_GATEWAY, "failed", &failure.to_string())
-            }
+            Err(CallError::Failed(failure)) => mesh_error(StatusCode::BAD_GATEWAY, "failed", &failure.to_string()),
         }
     }
 }
@@ -266,7 +266,11 @@ impl Traffic {
         *request.version_mut() = http::Version::HTTP_2;
         request.headers_mut().insert(HOST, host);
         let response = self.mesh.request(&node, request, MESH_DEADLINE).await.map_err(|error| {
-            if error.nothing_was_sent() { UpstreamError::NotSent(error.into()) } else { UpstreamError::Broken(error.into()) }
+            if error.nothing_was_sent() {
+                UpstreamError::NotSent(error.into())
+            } else {
+                UpstreamError::Broken(error.into())
+            }
         })?;
         let Some(what) = response.headers().get(ERROR_HEADER).map(|what| what.as_bytes().to_vec()) else {
             return Ok(response);

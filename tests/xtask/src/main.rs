@@ -1,8 +1,12 @@
 //! The project's own tasks: `cargo xtask TASK`. One file a task.
 //!
-//! Not here: anything a user of wk needs.
+//! Not here: anything a user of wk needs. The laws of the project are tests: `tests/laws.rs`.
 
+mod bench;
+mod build;
+mod demo;
 mod guests;
+mod nodes;
 
 use std::path::{Path, PathBuf};
 
@@ -19,12 +23,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Build wk, start three nodes on this machine, deploy an app, and run until Ctrl-C.
+    Demo(demo::Arguments),
+    /// Measure a release build against its peers, and print a table for the README.
+    Bench(bench::Arguments),
     /// Build the wasm guests that examples and tests use, and put them next to their sources.
     Guests(guests::Arguments),
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Guests(arguments) => guests::run(&arguments),
     }
 }

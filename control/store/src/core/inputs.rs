@@ -157,9 +157,7 @@ fn malformed(message: &Message) -> Option<&'static str> {
         | MessageType::MsgUnreachable
         | MessageType::MsgSnapStatus
         | MessageType::MsgCheckQuorum => Some("it is no message between members"),
-        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
-            (message.term == 0).then_some("it has no term")
-        }
+        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => (message.term == 0).then_some("it has no term"),
         MessageType::MsgAppendResponse
         | MessageType::MsgRequestVoteResponse
         | MessageType::MsgRequestPreVoteResponse

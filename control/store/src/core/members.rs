@@ -106,4 +106,3 @@ fn from_raft(change: &ConfChangeV2) -> Option<MemberChange> {
         ConfChangeType::RemoveNode => MemberChange::Remove(id),
     })
 }
-

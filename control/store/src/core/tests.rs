@@ -4,9 +4,9 @@ use bytes::Bytes;
 use raft::eraftpb::MessageType;
 
 use super::*;
-use crate::state;
 use crate::model::{Change, Expect, Key, MemberChange, Op, Txn, Value};
 use crate::options::Start;
+use crate::state;
 
 fn recovered(member: u64) -> Recovered {
     let machine = if member == 1 { Machine::bootstrap(1) } else { Machine::default() };
@@ -60,7 +60,9 @@ impl World {
             let Some(message) = self.messages.pop_front() else { return };
             self.trace.push(format!("{message:?}"));
             if message.to != deaf && message.from != deaf && message.to <= self.cores.len() as u64 {
-                self.cores[usize::try_from(message.to).expect("small") - 1].receive(message).expect("no invariant breaks");
+                self.cores[usize::try_from(message.to).expect("small") - 1]
+                    .receive(message)
+                    .expect("no invariant breaks");
             }
         }
     }
@@ -181,7 +183,9 @@ fn what_would_take_raft_down_is_dropped() {
     let mut elsewhere = message(MessageType::MsgHeartbeat);
     elsewhere.to = 2;
     let empty = message(MessageType::MsgPropose);
-    for message in [gap, future, snapshot, elsewhere, empty, message(MessageType::MsgHup), message(MessageType::MsgReadIndex)] {
+    for message in
+        [gap, future, snapshot, elsewhere, empty, message(MessageType::MsgHup), message(MessageType::MsgReadIndex)]
+    {
         let received = world.cores[0].receive(message.clone()).expect("no harm");
         assert!(matches!(received, inputs::Received::Dropped(_)), "{message:?}");
     }

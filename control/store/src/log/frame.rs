@@ -51,7 +51,9 @@ pub(crate) fn read(file: &Bytes, at: usize) -> Found {
         return Found::End;
     }
     match header(rest) {
-        Ok(length) if HEADER_BYTES + length > rest.len() => unwritten(file, at, "a frame runs past the end of the file"),
+        Ok(length) if HEADER_BYTES + length > rest.len() => {
+            unwritten(file, at, "a frame runs past the end of the file")
+        }
         Ok(length) => {
             let payload = &rest[HEADER_BYTES..HEADER_BYTES + length];
             if payload_matches(rest, payload) {

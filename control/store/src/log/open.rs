@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use raft::eraftpb::{Entry, HardState};
 
+use super::Log;
 use super::record::Record;
 use super::segment::{self, Segment};
 use super::snapshot::{self, SnapshotFile};
-use super::Log;
 use crate::disk;
 use crate::error::OpenError;
 use crate::machine::Machine;
@@ -195,8 +195,7 @@ fn replay(options: &Options, segments: Vec<(PathBuf, u64)>) -> Result<(Log, Repl
             if content.torn > 0 {
                 tracing::info!(file = %path.display(), bytes = content.torn, "cut off what a crash left half-written");
             }
-            let reopened =
-                Segment::reopen(path.clone(), number, content.end).map_err(io_error("open", &path))?;
+            let reopened = Segment::reopen(path.clone(), number, content.end).map_err(io_error("open", &path))?;
             active = Some((reopened, last_index));
         } else {
             closed.push_back((path, last_index));

@@ -103,8 +103,12 @@ mod tests {
     use super::*;
 
     fn any_record() -> impl Strategy<Value = Record> {
-        let hard_state = any::<(u64, u64, u64)>()
-            .prop_map(|(term, vote, commit)| HardState { term, vote, commit, ..HardState::default() });
+        let hard_state = any::<(u64, u64, u64)>().prop_map(|(term, vote, commit)| HardState {
+            term,
+            vote,
+            commit,
+            ..HardState::default()
+        });
         let kinds = prop_oneof![
             Just(EntryType::EntryNormal),
             Just(EntryType::EntryConfChange),

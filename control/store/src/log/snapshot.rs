@@ -82,8 +82,7 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
 pub(crate) fn read(path: &Path) -> Result<(Machine, HardState), OpenError> {
     let mut file: Bytes =
         fs::read(path).map_err(|source| OpenError::Io { act: "read", file: path.to_owned(), source })?.into();
-    let damaged =
-        |offset: u64, what: String| OpenError::Corrupt { file: path.to_owned(), offset, what };
+    let damaged = |offset: u64, what: String| OpenError::Corrupt { file: path.to_owned(), offset, what };
     if file.len() < HEADER_BYTES || file[..8] != MAGIC {
         return Err(damaged(0, "it does not begin like a snapshot of wk".to_owned()));
     }
@@ -93,7 +92,9 @@ pub(crate) fn read(path: &Path) -> Result<(Machine, HardState), OpenError> {
     if format > FORMAT {
         return Err(OpenError::NewerFormat { file: path.to_owned(), found: format, known: FORMAT });
     }
-    if format == 0 || crc32fast::hash(&header[..16]) != u32::from_le_bytes([header[16], header[17], header[18], header[19]]) {
+    if format == 0
+        || crc32fast::hash(&header[..16]) != u32::from_le_bytes([header[16], header[17], header[18], header[19]])
+    {
         return Err(damaged(8, "the checksum of its header does not match".to_owned()));
     }
     let hard_state = HardState { term: header.get_u64_le(), vote: header.get_u64_le(), ..HardState::default() };

@@ -165,8 +165,11 @@ impl Writes {
                 None => Some(Err(WriteError::Unknown { waited: now.duration_since(waiting.since) })),
             }
         };
-        let settled: Vec<_> =
-            self.waiting.iter().filter_map(|(&sequence, waiting)| Some((sequence, outcome(sequence, waiting)?))).collect();
+        let settled: Vec<_> = self
+            .waiting
+            .iter()
+            .filter_map(|(&sequence, waiting)| Some((sequence, outcome(sequence, waiting)?)))
+            .collect();
         for (sequence, outcome) in settled {
             if let Some(waiting) = self.waiting.remove(&sequence) {
                 let _ = waiting.proposal.done.send(outcome);

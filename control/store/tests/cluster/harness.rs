@@ -51,7 +51,8 @@ impl Transport for Port {
             return;
         }
         let Some(peer) = wires.peers.get(&to) else { return };
-        let (number, bad) = (self.network.sent.fetch_add(1, Ordering::Relaxed), self.network.bad.load(Ordering::Relaxed));
+        let (number, bad) =
+            (self.network.sent.fetch_add(1, Ordering::Relaxed), self.network.bad.load(Ordering::Relaxed));
         if bad > 0 && number.is_multiple_of(bad) {
             return;
         }
@@ -74,8 +75,7 @@ impl Cluster {
     pub(crate) fn alone(limits: Limits) -> Self {
         // `WK_LOG=debug` shows what Raft does.
         wk_base::trace::init("error");
-        let mut cluster =
-            Self { network: Arc::default(), dirs: BTreeMap::new(), limits, timing: quick() };
+        let mut cluster = Self { network: Arc::default(), dirs: BTreeMap::new(), limits, timing: quick() };
         cluster.start(1, Start::Bootstrap);
         cluster
     }
@@ -95,8 +95,11 @@ impl Cluster {
     pub(crate) fn start(&mut self, id: u64, start: Start) {
         let member = MemberId(id);
         let dir = self.dirs.entry(member).or_insert_with(|| tempfile::tempdir().expect("a directory"));
-        let options =
-            Options { timing: self.timing, limits: self.limits, ..Options::new(dir.path().join("store"), member, start) };
+        let options = Options {
+            timing: self.timing,
+            limits: self.limits,
+            ..Options::new(dir.path().join("store"), member, start)
+        };
         let port = Port { from: member, network: Arc::clone(&self.network) };
         let store = Store::open(options, Arc::new(port)).expect("opens");
         self.network.wires().peers.insert(member, store);

@@ -6,9 +6,7 @@ mod members;
 use std::time::Duration;
 
 use harness::{Cluster, eventually, key, put, text};
-use wk_store::{
-    Change, Event, Expect, Limits, Op, ReadError, Revision, Txn, Value, WatchError, WriteError,
-};
+use wk_store::{Change, Event, Expect, Limits, Op, ReadError, Revision, Txn, Value, WatchError, WriteError};
 
 /// Limits under which a hundred writes make a snapshot.
 fn small() -> Limits {
@@ -79,7 +77,8 @@ async fn a_peer_alone_serves_at_once_and_again_after_a_restart() {
     cluster.resume(1);
     let after = cluster.peer(1).read().await.expect("is alone");
     assert_eq!(after.len("things"), 200);
-    let revisions = |view: &wk_store::View| view.list("things", "1").map(|stored| stored.revision()).collect::<Vec<_>>();
+    let revisions =
+        |view: &wk_store::View| view.list("things", "1").map(|stored| stored.revision()).collect::<Vec<_>>();
     assert_eq!(revisions(&after), revisions(&before));
 }
 
@@ -196,7 +195,9 @@ async fn history_after_the_snapshot_survives_a_restart_and_older_history_is_comp
     peer.write(put("after", Expect::Any, "x")).await.expect("is written");
     let mut watch = peer.watch("things", Revision(before.0 - 1)).expect("newer than the snapshot");
     assert_eq!(watch.next().await.expect("an event").revision(), before);
-    assert!(matches!(&*watch.next().await.expect("an event"), Event::Put { stored, .. } if stored.key() == &key("after")));
+    assert!(
+        matches!(&*watch.next().await.expect("an event"), Event::Put { stored, .. } if stored.key() == &key("after"))
+    );
     peer.stop().await;
     assert_eq!(watch.next().await.expect_err("has stopped"), WatchError::Stopped);
     assert!(matches!(peer.read().await, Err(ReadError::Stopped)));

@@ -74,7 +74,11 @@ fn deleted_pod_with_stuck_requests_ends_with_its_grace_period() {
     start(&mut pod);
     pod.handle(Event::Delete(at(30_000)), at(0));
     assert_eq!(pod.handle(Event::Tick, at(29_999)), []);
-    assert_eq!(pod.handle(Event::Delete(at(5_000)), at(29_999)), [Order::StopAll { cut: true }, Order::Remove], "--now shortens");
+    assert_eq!(
+        pod.handle(Event::Delete(at(5_000)), at(29_999)),
+        [Order::StopAll { cut: true }, Order::Remove],
+        "--now shortens"
+    );
 }
 
 #[test]

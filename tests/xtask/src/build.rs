@@ -1,0 +1,60 @@
+//! Builds `wk` with cargo and says where the binary is.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::root;
+
+/// Which of cargo's profiles.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds `wk`; cargo's own progress is shown.
+pub(crate) fn wk(profile: Profile) -> Result<PathBuf> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--package", "wk-cli", "--message-format", "json-render-diagnostics"]);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    // `cargo xtask` tells this process about the crate xtask. Build scripts of dependencies that look at those
+    // variables would be run again, and with them everything that builds on them, now and at the next plain `cargo`.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_about_this_crate(name)) {
+        cargo.env_remove(name);
+    }
+    let output = cargo.current_dir(root()).stderr(Stdio::inherit()).output().context("start cargo")?;
+    ensure!(output.status.success(), "wk does not build: cargo ended with {}", output.status);
+    let messages = String::from_utf8_lossy(&output.stdout);
+    messages.lines().find_map(executable).context("cargo did not say where the binary is")
+}
+
+fn is_about_this_crate(name: &OsString) -> bool {
+    let name = name.to_string_lossy();
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"].iter().any(|start| name.starts_with(start))
+}
+
+/// The path in cargo's message about the binary `wk`.
+fn executable(message: &str) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    (message["reason"] == "compiler-artifact" && message["target"]["name"] == "wk")
+        .then(|| message["executable"].as_str().map(PathBuf::from))
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binary_is_found_in_cargos_messages() {
+        let message = r#"{"reason":"compiler-artifact","target":{"name":"wk"},"executable":"target/debug/wk"}"#;
+        assert_eq!(executable(message), Some(PathBuf::from("target/debug/wk")));
+        assert_eq!(executable(r#"{"reason":"compiler-artifact","target":{"name":"wk_node"},"executable":null}"#), None);
+        assert_eq!(executable("Compiling"), None);
+    }
+}
