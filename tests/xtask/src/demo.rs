@@ -59,7 +59,9 @@ async fn demo(plans: Vec<Plan>, temporary: bool, dir: &Path) -> Result<()> {
         result = serve(plans, &mut nodes, temporary, dir) => result,
         result = interrupted() => result,
     };
-    println!("\nStopping {} ...", number(nodes.len()));
+    if !nodes.is_empty() {
+        println!("\nStopping {} ...", number(nodes.len()));
+    }
     let stopped = nodes::stop_all(nodes).await;
     result.and(stopped)
 }
@@ -109,7 +111,7 @@ fn what_next(nodes: &[Node], replicas: &str) -> String {
         .collect();
     let url = format!("http://{HOST}:{}/", nodes::HTTP_PORT);
     // Names below localhost lead to 127.0.0.1 and nowhere else.
-    let open = if first.plan.address.is_loopback() && first.plan.address == Ipv4Addr::LOCALHOST {
+    let open = if first.plan.address == Ipv4Addr::LOCALHOST {
         format!("  open {url} in a browser\n")
     } else {
         String::new()

@@ -17,7 +17,7 @@ const PORTS: [u16; 4] = [6443, 7443, 8080, 8443];
 /// The ingress' port among them.
 pub(crate) const HTTP_PORT: u16 = 8080;
 /// A node on a slow machine in a debug build is up well before this.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 /// A node gives its requests in flight ten seconds; more than twice that is a node that hangs.
 const STOP_MAX: Duration = Duration::from_secs(25);
 /// Lines of a node's log that are shown when it does not start.

@@ -68,7 +68,7 @@ const APP: &str = "examples/hello-http/hello-http.wasm";
 /// How often something is asked for again.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Deleting and starting fifty pods takes seconds; a minute means that it will not happen.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);

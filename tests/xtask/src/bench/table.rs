@@ -1,5 +1,7 @@
 //! Medians, and tables in markdown.
 
+use std::fmt::Write as _;
+
 /// The middle of some figures.
 pub(super) fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
@@ -34,7 +36,7 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: &[String]) {
-        self.text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        writeln!(self.text, "| {} |", cells.join(" | ")).expect("a String takes all");
     }
 
     pub(super) fn finish(self) -> String {
