@@ -211,17 +211,18 @@ impl Group {
         Some(self.choice(standings, index, sent))
     }
 
-    /// Another endpoint for a second attempt: on another node if there is one, since it is mostly a node that fails,
-    /// and one in good standing rather than an ejected one. Never a probe: this request has waited once already.
-    pub(crate) fn choose_other(&self, all: &Standings, failed: &Endpoint) -> Option<Choice<'_>> {
+    /// An endpoint for a further attempt, none of the pods `tried`: not on the `node` that failed last if there is a
+    /// choice, since it is mostly a node that fails, and one in good standing rather than an ejected one. Never a probe:
+    /// this request has waited once already.
+    pub(crate) fn choose_other(&self, all: &Standings, tried: &[Arc<str>], node: &str) -> Option<Choice<'_>> {
         let standings = self.standings(all);
         let endpoints = &self.backend.endpoints;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let candidates = || in_turn(standings.len(), turn).filter(|&index| endpoints[index].pod != failed.pod);
+        let candidates = || in_turn(standings.len(), turn).filter(|&index| !tried.contains(&endpoints[index].pod));
         // `min_by_key` keeps the first of equals, so turns are kept.
         let index = candidates().min_by_key(|&index| {
             let standing = &standings[index];
-            let same_node = endpoints[index].node == failed.node;
+            let same_node = *endpoints[index].node == *node;
             (!standing.in_rotation(), same_node, standing.in_flight.load(Ordering::Relaxed))
         })?;
         Some(self.choice(standings, index, Sent::InTurn))

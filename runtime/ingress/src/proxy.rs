@@ -107,6 +107,10 @@ fn to_origin_form(head: &mut Parts) {
     head.extensions.clear();
 }
 
+/// Endpoints that one request is sent to at most. A cluster of five voters goes on without two of its nodes, so the
+/// third attempt finds a live one where there is one on each; the fourth is for a table that is a moment old.
+const ATTEMPTS_MAX: usize = 4;
+
 /// One request and its attempts.
 struct Exchange<'a> {
     connection: &'a Arc<Connection>,
@@ -122,35 +126,47 @@ enum Failure {
 }
 
 impl Exchange<'_> {
-    /// Tries an endpoint, and if that may be repeated, one other.
+    /// Tries an endpoint, and others as long as that may be repeated.
+    ///
+    /// A request that may have been processed is sent once more. One that surely was not may find several nodes gone,
+    /// and goes on until [`ATTEMPTS_MAX`].
     async fn run(&self, group: &Group, head: Parts) -> Result<Passed, Answer> {
         let ingress = self.connection.ingress();
-        let again = head.clone();
         let Some(first) = group.choose(&ingress.standings, ingress.now(), &ingress.limits) else {
-            let service = group.backend().name.clone();
-            return Err(Answer::NoReplica { service, host: host_of(&again) });
+            return Err(Answer::NoReplica { service: group.backend().name.clone(), host: host_of(&head) });
         };
+        let mut tried = Vec::new();
         let failed = first.endpoint;
-        let failure = match self.attempt(first, head).await {
+        let mut failure = match self.attempt(first, head.clone()).await {
             Ok(passed) => return Ok(passed),
             Err(failure) => failure,
         };
-        if !self.repeatable(&again.method, &failure) {
-            return Err(explain(failure, group, &again));
+        tried.push(Arc::clone(&failed.pod));
+        let mut node = Arc::clone(&failed.node);
+        let mut broken = 0;
+        loop {
+            broken += u32::from(matches!(failure, Failure::Upstream(UpstreamError::Broken(_))));
+            if broken > 1 || tried.len() >= ATTEMPTS_MAX || !self.repeatable(&head.method, &failure) {
+                return Err(explain(failure, group, &head));
+            }
+            // The table may have changed while we waited: the route's newest replicas are the ones to try.
+            let newest = find_group(self.connection, &head);
+            let newest = newest.as_ref().map_or(group, |(newest, _)| newest);
+            let Some(next) = newest.choose_other(&ingress.standings, &tried, &node) else {
+                return Err(explain(failure, group, &head));
+            };
+            if !ingress.budget.retry(ingress.now()) {
+                ingress.metrics().retries_over_budget.up();
+                return Err(explain(failure, group, &head));
+            }
+            ingress.metrics().retries.up();
+            tried.push(Arc::clone(&next.endpoint.pod));
+            node = Arc::clone(&next.endpoint.node);
+            failure = match self.attempt(next, head.clone()).await {
+                Ok(passed) => return Ok(passed),
+                Err(failure) => failure,
+            };
         }
-        // The table may have changed while we waited: the route's newest replicas are the ones to try.
-        let newest = find_group(self.connection, &again);
-        let newest = newest.as_ref().map_or(group, |(newest, _)| newest);
-        let Some(second) = newest.choose_other(&ingress.standings, failed) else {
-            return Err(explain(failure, group, &again));
-        };
-        if !ingress.budget.retry(ingress.now()) {
-            ingress.metrics().retries_over_budget.up();
-            return Err(explain(failure, group, &again));
-        }
-        ingress.metrics().retries.up();
-        let spare = again.clone();
-        self.attempt(second, again).await.map_err(|failure| explain(failure, newest, &spare))
     }
 
     /// Sends the request to one endpoint and waits for the head of its response.

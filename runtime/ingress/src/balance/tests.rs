@@ -132,10 +132,10 @@ fn second_attempt_goes_to_another_node() {
     let (group, all) = (group(&[("a", "n1"), ("b", "n1"), ("c", "n1"), ("d", "n2")]), Standings::default());
     let failed = choose_pod(&group, &all, 0, "a").endpoint;
     for _ in 0..10 {
-        assert_eq!(&*group.choose_other(&all, failed).expect("another").endpoint.pod, "d");
+        assert_eq!(&*group.choose_other(&all, &[Arc::clone(&failed.pod)], &failed.node).expect("another").endpoint.pod, "d");
     }
     eject(&group, &all, 0, "d");
-    let other = group.choose_other(&all, failed).expect("another").endpoint;
+    let other = group.choose_other(&all, &[Arc::clone(&failed.pod)], &failed.node).expect("another").endpoint;
     assert!(["b", "c"].contains(&&*other.pod), "one in good standing rather than an ejected one");
 }
 
@@ -143,7 +143,7 @@ fn second_attempt_goes_to_another_node() {
 fn only_replica_has_no_other() {
     let (group, all) = (group(&[("a", "n1")]), Standings::default());
     let failed = choose_pod(&group, &all, 0, "a").endpoint;
-    assert!(group.choose_other(&all, failed).is_none());
+    assert!(group.choose_other(&all, &[Arc::clone(&failed.pod)], &failed.node).is_none());
 }
 
 #[test]
