@@ -111,11 +111,8 @@ fn what_next(nodes: &[Node], replicas: &str) -> String {
         .collect();
     let url = format!("http://{HOST}:{}/", nodes::HTTP_PORT);
     // Names below localhost lead to 127.0.0.1 and nowhere else.
-    let open = if first.plan.address == Ipv4Addr::LOCALHOST {
-        format!("  open {url} in a browser\n")
-    } else {
-        String::new()
-    };
+    let open =
+        if first.plan.address == Ipv4Addr::LOCALHOST { format!("  open {url} in a browser\n") } else { String::new() };
     format!(
         "
 {} serve {replicas} replicas of hello-http.

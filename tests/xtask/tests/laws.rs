@@ -95,7 +95,8 @@ fn engines_and_protocols_are_named_by_one_crate_each() {
 
 #[test]
 fn every_crate_takes_the_lints_of_the_workspace() {
-    let without = |this: &Crate| !read(&root().join(&this.folder).join("Cargo.toml")).contains("[lints]\nworkspace = true");
+    let without =
+        |this: &Crate| !read(&root().join(&this.folder).join("Cargo.toml")).contains("[lints]\nworkspace = true");
     let broken: Vec<String> = crates().into_iter().filter(without).map(|this| this.folder).collect();
     assert_none(&broken, "a crate's Cargo.toml says `[lints]` and `workspace = true`");
 }
