@@ -53,9 +53,7 @@ impl Handler for MeshFront {
             heartbeat::PATH => self.heart.answer(&from),
             announce::PATH => announce::answer(&from, request.into_body(), &self.store, &self.copies.mesh).await,
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,
-            path if path.starts_with(remote_pods::PREFIX) => {
-                remote_pods::answer(&self.node.logs, &request.uri().clone()).await
-            }
+            path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, request.uri()),
             _ => plain(StatusCode::NOT_FOUND, "no such path on the mesh"),
         }
     }

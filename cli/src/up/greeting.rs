@@ -12,7 +12,7 @@ use super::node::Node;
 use super::settings::Settings;
 
 /// Writes `admin.kubeconfig` and prints where everything is.
-pub(crate) async fn print(settings: &Settings, data_dir: &DataDir, node: &Node) -> anyhow::Result<()> {
+pub(crate) fn print(settings: &Settings, data_dir: &DataDir, node: &Node) -> anyhow::Result<()> {
     let at = |port| SocketAddr::new(settings.listen, port);
     let kubeconfig = kubeconfig(node, at(settings.api_port)).context("make admin.kubeconfig")?;
     let kubeconfig = data_dir.write("admin.kubeconfig", &kubeconfig)?;

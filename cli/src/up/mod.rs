@@ -44,7 +44,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         () = signalled(&mut stop) => return Ok(()),
     };
     let node = node::Node::start(&settings, &data_dir, ports, entry).await?;
-    greeting::print(&settings, &data_dir, &node).await?;
+    greeting::print(&settings, &data_dir, &node)?;
     tokio::select! {
         () = signalled(&mut stop) => {}
         failure = node.failed() => {

@@ -29,7 +29,7 @@ const RECEIVE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// A batch that takes longer is given up; Raft sends again.
 const BATCH_DEADLINE: Duration = Duration::from_secs(2);
 /// The same for a snapshot.
-const LARGE_DEADLINE: Duration = Duration::from_secs(60);
+const LARGE_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Sends the store's messages.
 pub(crate) struct RaftLink {

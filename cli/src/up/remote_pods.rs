@@ -40,9 +40,7 @@ impl Pods for RemotePods {
             limit_bytes: options.limit_bytes,
         };
         if node == self.name.as_str() {
-            return log_stream::stream(&self.logs, pod, container, query)
-                .await
-                .map_err(|error| explain(&error, container));
+            return log_stream::stream(&self.logs, pod, container, query).map_err(|error| explain(&error, container));
         }
         let unreachable = |why: String| Status::unavailable(format!("node {node} cannot be asked for the log: {why}"));
         let name: NodeName = node.parse().map_err(|error| unreachable(Chain(&error).to_string()))?;
@@ -70,7 +68,7 @@ fn explain(error: &io::Error, container: &str) -> Status {
 }
 
 /// Serves this node's logs to the others.
-pub(crate) async fn answer(logs: &Logs, uri: &Uri) -> Response<Body> {
+pub(crate) fn answer(logs: &Logs, uri: &Uri) -> Response<Body> {
     let plain = |status: StatusCode, text: String| {
         let mut response = Response::new(body::full(text));
         *response.status_mut() = status;
@@ -86,7 +84,7 @@ pub(crate) async fn answer(logs: &Logs, uri: &Uri) -> Response<Body> {
     if [pod, container].iter().any(|part| !part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')) {
         return plain(StatusCode::BAD_REQUEST, "not a log's path".to_owned());
     }
-    match log_stream::stream(logs, pod, container, query).await {
+    match log_stream::stream(logs, pod, container, query) {
         Ok(body) => Response::new(body),
         Err(error) if error.kind() == io::ErrorKind::NotFound => plain(StatusCode::NOT_FOUND, error.to_string()),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),

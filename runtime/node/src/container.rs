@@ -12,9 +12,9 @@ use wk_base::time::Timestamp;
 /// First delay before a crashed container starts again; it doubles with each crash. Kubernetes' figures.
 const BACKOFF_FIRST: Duration = Duration::from_secs(10);
 /// No crashed container waits longer than this. Kubernetes' figure.
-const BACKOFF_MAX: Duration = Duration::from_secs(300);
+const BACKOFF_MAX: Duration = Duration::from_mins(5);
 /// A container that ran this long is healthy again: its next crash waits the first delay. Kubernetes' figure.
-const BACKOFF_RESET: Duration = Duration::from_secs(600);
+const BACKOFF_RESET: Duration = Duration::from_mins(10);
 /// How often the last failed request of a running container is worth a status write: each costs the cluster an fsync.
 const FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 

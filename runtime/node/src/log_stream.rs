@@ -35,7 +35,7 @@ pub struct LogQuery {
 }
 
 /// Streams a container's log. `NotFound` when there is none.
-pub async fn stream(logs: &Logs, pod: &str, container: &str, query: LogQuery) -> io::Result<Body> {
+pub fn stream(logs: &Logs, pod: &str, container: &str, query: LogQuery) -> io::Result<Body> {
     let newest = logs.newest(pod, container)?;
     let restart = if query.previous { newest.checked_sub(1).ok_or(io::ErrorKind::NotFound)? } else { newest };
     let reader = logs.reader(pod, container, restart)?;

@@ -172,19 +172,15 @@ impl Pod {
     }
 
     fn delete(&mut self, until: Timestamp, now: Timestamp) -> Vec<Order> {
-        match &mut self.ending {
+        if let Some(ending) = &mut self.ending {
             // A second, shorter deletion (`--now`) may bring the end forward, never back.
-            Some(ending) => {
-                ending.until = ending.until.min(until);
-                self.advance_ending(now)
-            }
-            None => {
-                self.ending = Some(Ending { since: now, until });
-                let mut orders = vec![Order::Report, Order::Drain];
-                orders.extend(self.advance_ending(now));
-                orders
-            }
+            ending.until = ending.until.min(until);
+            return self.advance_ending(now);
         }
+        self.ending = Some(Ending { since: now, until });
+        let mut orders = vec![Order::Report, Order::Drain];
+        orders.extend(self.advance_ending(now));
+        orders
     }
 
     fn tick(&mut self, now: Timestamp) -> Vec<Order> {

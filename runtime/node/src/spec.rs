@@ -19,7 +19,7 @@ const MEMORY_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// How long a request may take when the pod does not say: the usual default of reverse proxies lies between 15 and 60 s.
 const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// No request may hold an instance longer, whatever the pod says.
-const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+const REQUEST_TIMEOUT_MAX: Duration = Duration::from_hours(1);
 /// The annotation that sets the deadline of one request, for instance `wk.dev/request-timeout: 5s`.
 pub const REQUEST_TIMEOUT: &str = "wk.dev/request-timeout";
 
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(container: serde_json::Value) -> core::Pod {
+    fn pod(container: &serde_json::Value) -> core::Pod {
         serde_json::from_value(json!({
             "metadata": {"name": "web-1", "namespace": "default", "uid": "u", "labels": {"app": "web"}},
             "spec": {"containers": [container]},
@@ -214,13 +214,13 @@ mod tests {
         .unwrap()
     }
 
-    fn read_one(container: serde_json::Value) -> Result<ContainerSpec, SpecError> {
+    fn read_one(container: &serde_json::Value) -> Result<ContainerSpec, SpecError> {
         read(&pod(container), "n1", IpAddr::from([10, 128, 0, 5])).map(|mut spec| spec.containers.remove(0))
     }
 
     #[test]
     fn arguments_environment_and_memory_come_from_the_spec() {
-        let container = read_one(json!({
+        let container = read_one(&json!({
             "name": "app", "image": "i", "args": ["-v"],
             "env": [
                 {"name": "A", "value": "1"},
@@ -254,7 +254,7 @@ mod tests {
                 "spec.containers[0].env[X].valueFrom",
             ),
         ] {
-            assert_eq!(read_one(container).unwrap_err().field, field);
+            assert_eq!(read_one(&container).unwrap_err().field, field);
         }
     }
 }

@@ -30,7 +30,7 @@ pub const MESH_PREFIX: &str = "/pods/";
 /// Set on a mesh response that is ours and not the guest's: what went wrong.
 const ERROR_HEADER: &str = "wk-mesh-error";
 /// A bound of last resort on a mesh request: the caller's ingress has its own, shorter one.
-const MESH_DEADLINE: Duration = Duration::from_secs(3600);
+const MESH_DEADLINE: Duration = Duration::from_hours(1);
 
 /// A request that a pod did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub type FailureSink = Arc<dyn Fn(&Failure) + Send + Sync>;
 
 /// One HTTP container that serves.
 pub struct App {
-    app: HttpApp,
+    guest: HttpApp,
     ports: Vec<u16>,
     in_flight: Arc<InFlight>,
     cut: CancellationToken,
@@ -66,8 +66,8 @@ struct InFlight {
 
 impl App {
     /// An app for the container's `ports`; with none it serves any.
-    pub fn new(app: HttpApp, ports: Vec<u16>, failed: FailureSink) -> Self {
-        Self { app, ports, in_flight: Arc::default(), cut: CancellationToken::new(), failed }
+    pub fn new(guest: HttpApp, ports: Vec<u16>, failed: FailureSink) -> Self {
+        Self { guest, ports, in_flight: Arc::default(), cut: CancellationToken::new(), failed }
     }
 
     /// Cuts off the requests in flight.
@@ -88,7 +88,7 @@ impl App {
 
     async fn call(&self, request: Request<Body>) -> Result<Response<Body>, CallError> {
         let guard = Guard::enter(&self.in_flight);
-        let answer = self.cut.run_until_cancelled(self.app.handle(request)).await;
+        let answer = self.cut.run_until_cancelled(self.guest.handle(request)).await;
         let response = answer.ok_or(CallError::Cut)?.inspect_err(|failure| (self.failed)(failure))?;
         Ok(response.map(|body| {
             body::boxed(Guarded { body, cut: Box::pin(self.cut.clone().cancelled_owned()), _guard: guard })

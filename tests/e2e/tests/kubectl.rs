@@ -27,7 +27,9 @@ fn columns(line: &str) -> Vec<&str> {
 
 #[track_caller]
 fn line<'a>(text: &'a str, start: &str) -> &'a str {
-    text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no line starts with {start:?} in\n{text}"))
+    text.lines()
+        .find(|line| line.starts_with(start))
+        .unwrap_or_else(|| panic!("no line starts with {start:?} in\n{text}"))
 }
 
 #[track_caller]
@@ -111,7 +113,16 @@ async fn watching_sees_a_change_as_it_happens() {
 async fn describe_tells_of_nodes_pods_deployments_and_services() {
     let Some((_cluster, kubectl)) = with_hello().await else { return };
     let node = kubectl.run(&["describe", "node", "n1"]).await;
-    contains(node.ok(), &["Name:               n1", "Conditions:", "Allocatable:", "Non-terminated Pods:          (2 in total)", "default                     hello-"]);
+    contains(
+        node.ok(),
+        &[
+            "Name:               n1",
+            "Conditions:",
+            "Allocatable:",
+            "Non-terminated Pods:          (2 in total)",
+            "default                     hello-",
+        ],
+    );
     assert!(!node.stdout.contains("-9223372036854775808"), "{node:?}");
     let pod = kubectl.run(&["get", "pods", "-o", "name"]).await;
     let name = pod.ok().lines().next().expect("a pod");
@@ -198,9 +209,12 @@ async fn manifest_of_several_kinds_is_created_and_runs() {
         Ok(())
     })
     .await;
-    let output = kubectl.run(&["delete", "-f", &file, "--timeout=60s"]).await;
-    contains(output.ok(), &["namespace \"shop\" deleted"]);
-    contains(kubectl.run(&["get", "ns", "shop"]).await.failed(1), &["Error from server (NotFound): namespaces \"shop\" not found"]);
+    let output = kubectl.run(&["delete", "ns", "shop", "--timeout=60s"]).await;
+    assert_eq!(output.ok(), "namespace \"shop\" deleted\n");
+    let output = kubectl.run(&["-n", "shop", "get", "deploy,rs,pods,svc,ingress,cm,secret,endpointslices"]).await;
+    assert_eq!(output.ok(), "", "what was in the namespace went with it");
+    let output = kubectl.run(&["get", "ns", "shop"]).await;
+    assert_eq!(output.failed(1), "Error from server (NotFound): namespaces \"shop\" not found\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +233,10 @@ async fn logs_of_a_program_are_read_and_followed() {
     contains(kubectl.run(&["logs", "deploy/ticker"]).await.ok(), &["tick 1 from ticker-", "tick 10 from"]);
     let stamped = kubectl.run(&["logs", &pod, "--timestamps", "--tail=1"]).await;
     assert!(stamped.ok().starts_with("20") && stamped.stdout.contains("Z tick "), "{stamped:?}");
-    contains(kubectl.run(&["logs", "nobody"]).await.failed(1), &["Error from server (NotFound): pods \"nobody\" not found"]);
+    contains(
+        kubectl.run(&["logs", "nobody"]).await.failed(1),
+        &["error from server (NotFound): pods \"nobody\" not found"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,12 +270,19 @@ async fn refusals_have_the_words_of_kubernetes() {
     assert_eq!(output.failed(1), "Error from server (NotFound): pods \"nobody\" not found\n");
     let output = kubectl.run(&["delete", "deploy", "nobody"]).await;
     assert_eq!(output.failed(1), "Error from server (NotFound): deployments.apps \"nobody\" not found\n");
-    let output = kubectl.run_with(&create, &SETTINGS.replace("name: settings", "name: settings\n  namespace: nowhere")).await;
-    assert_eq!(output.failed(1), "Error from server (NotFound): error when creating \"STDIN\": namespaces \"nowhere\" not found\n");
+    let output =
+        kubectl.run_with(&create, &SETTINGS.replace("name: settings", "name: settings\n  namespace: nowhere")).await;
+    assert_eq!(
+        output.failed(1),
+        "Error from server (NotFound): error when creating \"STDIN\": namespaces \"nowhere\" not found\n"
+    );
 
     kubectl.run_with(&create, SETTINGS).await.ok();
     let output = kubectl.run_with(&create, SETTINGS).await;
-    assert_eq!(output.failed(1), "Error from server (AlreadyExists): error when creating \"STDIN\": configmaps \"settings\" already exists\n");
+    assert_eq!(
+        output.failed(1),
+        "Error from server (AlreadyExists): error when creating \"STDIN\": configmaps \"settings\" already exists\n"
+    );
 
     let mut stale: Value = kubectl.run(&["get", "cm", "settings", "-o", "json"]).await.json();
     stale["data"]["colour"] = "red".into();
@@ -303,8 +327,21 @@ async fn refusals_have_the_words_of_kubernetes() {
         output.failed(1),
         &["The Deployment \"web\" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"],
     );
-    let output = kubectl.run_with(&create, &deployment.replace("replicas: three", "replicas: 1").replace("matchLabels: {app: web}", "matchLabels: {app: other}")).await;
-    contains(output.failed(1), &["The Deployment \"web\" is invalid: spec.template.metadata.labels: Invalid value: ", "`selector` does not match template `labels`"]);
+    let output = kubectl
+        .run_with(
+            &create,
+            &deployment
+                .replace("replicas: three", "replicas: 1")
+                .replace("matchLabels: {app: web}", "matchLabels: {app: other}"),
+        )
+        .await;
+    contains(
+        output.failed(1),
+        &[
+            "The Deployment \"web\" is invalid: spec.template.metadata.labels: Invalid value: ",
+            "`selector` does not match template `labels`",
+        ],
+    );
     let output = kubectl.run(&["get", "deploy"]).await;
     contains(&output.stderr, &["No resources found in default namespace."]);
 }

@@ -24,7 +24,9 @@ async fn second_start_on_a_data_directory_carries_on() {
         cluster.nodes[0].start(&[]);
         cluster.nodes[0].up().await;
         let after = cluster.wk(&["get", "deploy,svc,ingress,secret", "-o", "json"]).await.json();
-        let uids = |list: &Value| list["items"].as_array().into_iter().flatten().map(|it| it["metadata"]["uid"].clone()).collect::<Vec<_>>();
+        let uids = |list: &Value| {
+            list["items"].as_array().into_iter().flatten().map(|it| it["metadata"]["uid"].clone()).collect::<Vec<_>>()
+        };
         assert_eq!(uids(&after), uids(&before), "after {stop}");
         assert_eq!(cluster.token().await, token);
         let address = cluster.nodes[0].http();
@@ -67,7 +69,10 @@ async fn node_that_comes_back_on_another_address_is_found_by_the_others() {
     let gone = (moved + 1) % 3;
     cluster.nodes[gone].kill();
     let own = cluster.nodes[moved].api().await;
-    until("writes go on with the vote of the one that moved", SOON, async || own.post(CONFIGMAPS, &configmap("after")).await).await;
+    until("writes go on with the vote of the one that moved", SOON, async || {
+        own.post(CONFIGMAPS, &configmap("after")).await
+    })
+    .await;
     // And traffic finds its pods: those of the last of the three, through its own ingress.
     let address = cluster.nodes[moved].http();
     until("it serves", SOON, async || {
@@ -102,7 +107,11 @@ async fn five_of_six_nodes_vote_and_all_serve() {
     assert_eq!(status["voters"].as_array().map(Vec::len), Some(5), "{status}");
     assert_eq!(status["members"].as_array().map(Vec::len), Some(6), "{status}");
     let voters = status["voters"].to_string();
-    let sixth = cluster.nodes.iter().position(|node| !voters.contains(&format!("\"{}\"", node.name()))).expect("one has no vote");
+    let sixth = cluster
+        .nodes
+        .iter()
+        .position(|node| !voters.contains(&format!("\"{}\"", node.name())))
+        .expect("one has no vote");
     let api = cluster.nodes[sixth].api().await;
     api.post(CONFIGMAPS, &configmap("through-the-sixth")).await.expect("a node without a vote takes writes");
     for node in &cluster.nodes {

@@ -47,8 +47,12 @@ async fn deploying_again_drops_no_request() {
     load.answered(100).await;
     let report = load.stop().await;
     report.none_failed();
-    let new = pods(&mut cluster).await;
-    assert!(new.len() == 3 && new.is_disjoint(&old), "{old:?} became {new:?}");
+    let new = until("the pods of before are gone", SOON, async || {
+        let new = pods(&mut cluster).await;
+        ensure!(new.len() == 3 && new.is_disjoint(&old), "{old:?} became {new:?}");
+        Ok(new)
+    })
+    .await;
     assert!(new.iter().all(|pod| report.pods.contains_key(pod)), "{new:?} answered: {report:?}");
 }
 

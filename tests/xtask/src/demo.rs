@@ -103,36 +103,45 @@ async fn serve(plans: Vec<Plan>, nodes: &mut Vec<Node>, temporary: bool, dir: &P
 }
 
 fn what_next(nodes: &[Node], replicas: &str) -> String {
-    let first = &nodes[0];
-    let (last, wk) = (&nodes[nodes.len() - 1], first.plan.wk.display());
+    let (first, last) = (&nodes[0], &nodes[nodes.len() - 1]);
+    let url = format!("http://{HOST}:{}/", nodes::HTTP_PORT);
+    let curl = |node: &Node| format!("curl -H 'Host: {HOST}' {}", node.ingress());
+    let mut commands = Vec::new();
+    // Names below localhost lead to 127.0.0.1 and nowhere else.
+    if first.plan.address == Ipv4Addr::LOCALHOST {
+        commands.push((format!("curl {url}"), "each time another replica; a browser will do too"));
+    }
+    commands.extend([
+        (curl(last), "any node answers"),
+        (format!("export KUBECONFIG={}", last.kubeconfig().display()), ""),
+        (format!("{} status", here(&first.plan.wk).display()), "or: kubectl get nodes,pods,deploy,svc -o wide"),
+        (format!("kill -9 {}", first.pid), "any of them; then ask the others again"),
+    ]);
+    let width = commands.iter().filter(|(_, why)| !why.is_empty()).map(|(command, _)| command.len()).max().unwrap_or(0);
+    let commands: Vec<String> = commands
+        .iter()
+        .map(
+            |(command, why)| {
+                if why.is_empty() { format!("  {command}") } else { format!("  {command:width$}  # {why}") }
+            },
+        )
+        .collect();
     let rows: Vec<String> = nodes
         .iter()
-        .map(|node| format!("  {}  pid {:<7} http://{HOST} by {}", node.plan.name, node.pid, node.ingress()))
+        .map(|node| format!("  {}  pid {:<7}  {:<16}  {}", node.plan.name, node.pid, node.plan.address, node.ingress()))
         .collect();
-    let url = format!("http://{HOST}:{}/", nodes::HTTP_PORT);
-    // Names below localhost lead to 127.0.0.1 and nowhere else.
-    let open =
-        if first.plan.address == Ipv4Addr::LOCALHOST { format!("  open {url} in a browser\n") } else { String::new() };
     format!(
-        "
-{} serve {replicas} replicas of hello-http.
-
-{}
-
-Try:
-{open}  curl -H 'Host: {HOST}' {}    # each time another replica
-  curl -H 'Host: {HOST}' {}    # any node will do
-  export KUBECONFIG={}
-  {wk} status                          # or: kubectl get nodes,pods,deploy,svc -o wide
-  kill -9 {}                           # any of them, then ask the others again
-",
+        "\nhello-http is served by {replicas} replicas on {} at {url}\n\n{}\n\nTry, in another terminal:\n\n{}\n",
         number(nodes.len()),
         rows.join("\n"),
-        first.ingress(),
-        last.ingress(),
-        last.kubeconfig().display(),
-        first.pid,
+        commands.join("\n"),
     )
+}
+
+/// A path as one would type it from here.
+fn here(path: &Path) -> PathBuf {
+    let below = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
+    below.unwrap_or_else(|| path.to_owned())
 }
 
 fn number(nodes: usize) -> String {

@@ -9,8 +9,8 @@ mod guests;
 mod nodes;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Tasks for people who work on wk.
@@ -31,12 +31,23 @@ enum Task {
     Guests(guests::Arguments),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Guests(arguments) => guests::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
     }
+}
+
+#[expect(clippy::print_stderr, reason = "what went wrong is for the person at the terminal")]
+fn complain(error: &anyhow::Error) -> ExitCode {
+    // Causes on one line and no backtrace: they are mostly about the machine, not about this program.
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }
 
 /// The repository's top folder.

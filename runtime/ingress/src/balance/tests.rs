@@ -132,7 +132,10 @@ fn second_attempt_goes_to_another_node() {
     let (group, all) = (group(&[("a", "n1"), ("b", "n1"), ("c", "n1"), ("d", "n2")]), Standings::default());
     let failed = choose_pod(&group, &all, 0, "a").endpoint;
     for _ in 0..10 {
-        assert_eq!(&*group.choose_other(&all, &[Arc::clone(&failed.pod)], &failed.node).expect("another").endpoint.pod, "d");
+        assert_eq!(
+            &*group.choose_other(&all, &[Arc::clone(&failed.pod)], &failed.node).expect("another").endpoint.pod,
+            "d"
+        );
     }
     eject(&group, &all, 0, "d");
     let other = group.choose_other(&all, &[Arc::clone(&failed.pod)], &failed.node).expect("another").endpoint;

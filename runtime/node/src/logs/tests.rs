@@ -16,7 +16,9 @@ fn drain(reader: &mut LogReader) -> String {
         if lines.is_empty() {
             return text;
         }
-        lines.iter().for_each(|line| text.push_str(&String::from_utf8_lossy(&line.content)));
+        for line in &lines {
+            text.push_str(&String::from_utf8_lossy(&line.content));
+        }
     }
 }
 
@@ -57,7 +59,7 @@ fn reader_follows_what_is_written_later_across_rotations() {
 fn log_never_takes_more_than_its_share_of_the_disk() {
     let (dir, logs, clock) = logs();
     let writer = logs.open("uid", "app", 0, clock).unwrap();
-    let line = [b'x'; 64 * 1024];
+    let line = vec![b'x'; 64 * 1024];
     for _ in 0..1_500 {
         writer.write(Stream::Out, &line);
         writer.write(Stream::Out, b"\n");

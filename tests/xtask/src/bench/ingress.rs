@@ -97,17 +97,17 @@ pub(super) async fn measure(bench: &Bench<'_>, tools: &Tools) -> Result<String> 
     );
     let nodes = bench.nodes("ingress", 1).await?;
     super::deploy(&nodes[0], &app(), NAME, REPLICAS).await?;
+    let mut servers = vec![Server {
+        label: "wk".to_owned(),
+        pid: nodes[0].pid,
+        url: nodes[0].ingress(),
+        rounds: Vec::new(),
+        _child: None,
+    }];
+    for (index, (label, flags)) in (0..).zip(PEERS) {
+        servers.push(peer(tools, label, flags, nodes[0].plan.address, PEER_PORT + index).await?);
+    }
     for connections in CONNECTIONS {
-        let mut servers = vec![Server {
-            label: "wk".to_owned(),
-            pid: nodes[0].pid,
-            url: nodes[0].ingress(),
-            rounds: Vec::new(),
-            _child: None,
-        }];
-        for (index, (label, flags)) in (0..).zip(PEERS) {
-            servers.push(peer(tools, label, flags, nodes[0].plan.address, PEER_PORT + index).await?);
-        }
         for round in 0..=bench.rounds() {
             progress(&format!("load with {connections} connections, round {round} of {}", bench.rounds()));
             // Every other round the other way round, and the first one, short, only warms up.
@@ -124,6 +124,9 @@ pub(super) async fn measure(bench: &Bench<'_>, tools: &Tools) -> Result<String> 
             }
         }
         rows(&mut table, connections, &servers);
+        for server in &mut servers {
+            server.rounds.clear();
+        }
     }
     nodes::stop_all(nodes).await?;
     Ok(table.finish())
@@ -194,7 +197,9 @@ async fn load(tools: &Tools, server: &Server, connections: u16, seconds: u8) -> 
     let output = output.context("wrk hangs")?.context("start wrk")?;
     let used = process::cpu(server.pid)?.saturating_sub(before);
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut load = parse(&text).with_context(|| format!("wrk against {} says:\n{text}", server.label))?;
+    let mut load = parse(&text).with_context(|| {
+        format!("wrk against {} says:\n{text}{}", server.label, String::from_utf8_lossy(&output.stderr))
+    })?;
     load.cpu = used.as_secs_f64() * 1e6 / load.requests;
     Ok(load)
 }
