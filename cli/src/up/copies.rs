@@ -38,10 +38,10 @@ pub(crate) struct Copies {
 }
 
 impl Copies {
-    /// The others, those with a connection first: they are likely alive.
+    /// The others, always in the same order: a fetch counts its way through them.
     fn others(&self) -> Vec<Member> {
         let mut others: Vec<_> = self.members.all().into_iter().filter(|member| member.name != self.name).collect();
-        others.sort_by_key(|member| !self.mesh.is_connected(&member.name));
+        others.sort_by(|one, other| one.name.cmp(&other.name));
         others
     }
 

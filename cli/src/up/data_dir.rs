@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use wk_mesh::join::Member;
-use wk_mesh::{Authority, CertPem, KeyPem, NodeKey, NodeName};
+use wk_mesh::{Authority, CertPem, Csr, KeyPem, NodeKey, NodeName};
 
 use crate::exit::{Code, ExitError};
 
 /// The layout of the directory that this version writes. A higher one was written by a newer `wk`.
 const VERSION: u32 = 1;
+
+/// The key of a node that is asking to join.
+const JOINING: &str = "joining.json";
 
 /// What `node.json` says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,7 +60,7 @@ impl Drop for DataDir {
     /// A start that came to nothing leaves nothing: the lock goes while it is still held, and the directory with it if
     /// it was made for this start and holds nothing else.
     fn drop(&mut self) {
-        if self.root.join("identity").exists() {
+        if self.root.join("identity").exists() || self.root.join(JOINING).exists() {
             return;
         }
         let _ = fs::remove_file(self.root.join("lock"));
@@ -160,6 +163,41 @@ impl DataDir {
         Ok(None)
     }
 
+    /// Whether the store's directory holds anything.
+    pub(crate) fn has_log(&self) -> bool {
+        fs::read_dir(self.root.join("store")).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Whether this node's store was open once.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.root.join("identity/begun").exists()
+    }
+
+    /// Notes that this node's store is open: it has a log from now on.
+    pub(crate) fn note_begun(&self) -> anyhow::Result<()> {
+        if self.has_begun() { Ok(()) } else { self.write("identity/begun", "").map(|_| ()) }
+    }
+
+    /// The key and certificate request of a node that asks to join: those of an earlier try, if it was interrupted.
+    pub(crate) fn newcomer(&self) -> anyhow::Result<(NodeKey, Csr)> {
+        let path = self.root.join(JOINING);
+        if let Ok(text) = fs::read_to_string(&path)
+            && let Ok((key, csr)) = serde_json::from_str::<(String, String)>(&text)
+            && let Ok(key) = NodeKey::from_pem(&KeyPem::new(key))
+        {
+            return Ok((key, Csr::new(csr)));
+        }
+        let key = NodeKey::generate().context("make the node's key")?;
+        let csr = key.csr().context("make the certificate request")?;
+        self.write(JOINING, &serde_json::to_string(&(key.to_pem().as_str(), csr.as_str()))?)?;
+        Ok((key, csr))
+    }
+
+    /// Forgets the key of a node that has joined, or will not.
+    pub(crate) fn forget_newcomer(&self) {
+        let _ = fs::remove_file(self.root.join(JOINING));
+    }
+
     /// Keeps the identity of a new node, whole or not at all.
     pub(crate) fn keep(&self, identity: &Identity) -> anyhow::Result<()> {
         let staging = self.staging();
@@ -250,6 +288,18 @@ mod tests {
         assert!(!root.path().join("identity.new").exists());
         drop(dir);
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn interrupted_newcomer_asks_again_with_the_same_request() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        let (_, first) = dir.newcomer().unwrap();
+        drop(dir);
+        let dir = DataDir::open(root.path()).unwrap();
+        assert_eq!(dir.newcomer().unwrap().1.as_str(), first.as_str());
+        dir.forget_newcomer();
+        assert_ne!(dir.newcomer().unwrap().1.as_str(), first.as_str());
     }
 
     #[test]

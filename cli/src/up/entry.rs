@@ -16,7 +16,7 @@ use crate::exit::{Code, ExitError};
 /// Names tried when none was asked for and the host's own is taken: as many as nodes that share a machine in a test.
 const NAMES_MAX: u32 = 64;
 /// A peer that is just starting, or a cluster between two leaders, is asked again for this long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(45);
 /// Time between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -36,10 +36,11 @@ pub(crate) async fn enter(settings: &Settings, data_dir: &DataDir) -> anyhow::Re
         return back_again(settings, data_dir, identity);
     }
     let identity = match &settings.join {
-        Some(join) => newcomer(settings, join).await?,
+        Some(join) => newcomer(settings, data_dir, join).await?,
         None => first(settings)?,
     };
     data_dir.keep(&identity)?;
+    data_dir.forget_newcomer();
     let start = if identity.file.first { Start::Bootstrap } else { Start::Join };
     Ok(Entry { identity, start, remark: None })
 }
@@ -69,11 +70,17 @@ fn back_again(settings: &Settings, data_dir: &DataDir, identity: Identity) -> an
         )
         .into());
     }
-    let has_log = data_dir.join("store").exists();
-    let start = match (has_log, identity.file.first) {
-        (true, _) => Start::Resume,
-        (false, true) => Start::Bootstrap,
-        (false, false) => Start::Join,
+    let start = match (data_dir.has_log(), data_dir.has_begun(), identity.file.first) {
+        (true, _, _) => Start::Resume,
+        // A log that was there and is gone may have held votes: coming back without it under the same id could make
+        // the cluster forget what it acknowledged.
+        (false, true, _) => anyhow::bail!(
+            "the log of this member is gone from {}: restore it, or remove {} and join again under another --name",
+            data_dir.join("store").display(),
+            data_dir.root().display()
+        ),
+        (false, false, true) => Start::Bootstrap,
+        (false, false, false) => Start::Join,
     };
     let remark = settings.join.as_ref().map(|_| "this node is a member already; --join was not needed".to_owned());
     Ok(Entry { identity, start, remark })
@@ -91,10 +98,17 @@ fn first(settings: &Settings) -> anyhow::Result<Identity> {
 /// The first node's id. Later ones are log indexes, which are higher: a log begins with the first leader's own entry.
 pub(crate) const FIRST_MEMBER: MemberId = MemberId(1);
 
-async fn newcomer(settings: &Settings, join: &Join) -> anyhow::Result<Identity> {
-    let key = NodeKey::generate().context("make the node's key")?;
-    let csr = key.csr().context("make the certificate request")?;
+async fn newcomer(settings: &Settings, data_dir: &DataDir, join: &Join) -> anyhow::Result<Identity> {
     let address = resolve(&join.peer).await?;
+    if settings.listen.is_loopback() && !address.ip().is_loopback() {
+        let message = format!(
+            "the nodes at {} could not reach this one at {}: give the address of this machine with --listen",
+            join.peer, settings.listen
+        );
+        return Err(ExitError::new(Code::Usage, message).into());
+    }
+    // A start that was interrupted asks again with the same key, and is known as the same node.
+    let (key, csr) = data_dir.newcomer()?;
     let give_up = tokio::time::Instant::now() + PATIENCE;
     let mut name_attempt = 0;
     loop {
@@ -111,12 +125,17 @@ async fn newcomer(settings: &Settings, join: &Join) -> anyhow::Result<Identity> 
             Err(JoinError::Refused { code: 409, .. }) if settings.name.is_none() && name_attempt < NAMES_MAX => {
                 name_attempt += 1;
             }
-            Err(JoinError::Refused { code: 503, .. } | JoinError::Deadline { .. })
+            Err(JoinError::Refused { code: 503, .. } | JoinError::Deadline { .. } | JoinError::Broken { .. })
                 if tokio::time::Instant::now() < give_up =>
             {
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(error) => return Err(explain(error, join)),
+            Err(error) => {
+                if !matches!(error, JoinError::Deadline { .. } | JoinError::Broken { .. }) {
+                    data_dir.forget_newcomer();
+                }
+                return Err(explain(error, join));
+            }
         }
     }
 }

@@ -43,8 +43,14 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         entry = entry::enter(&settings, &data_dir) => entry?,
         () = signalled(&mut stop) => return Ok(()),
     };
-    let node = node::Node::start(&settings, &data_dir, ports, entry).await?;
-    greeting::print(&settings, &data_dir, &node)?;
+    let node = tokio::select! {
+        node = node::Node::start(&settings, &data_dir, ports, entry) => node?,
+        () = signalled(&mut stop) => return Ok(()),
+    };
+    if let Err(error) = greeting::print(&settings, &data_dir, &node) {
+        node.stop(STOP_MAX).await;
+        return Err(error);
+    }
     tokio::select! {
         () = signalled(&mut stop) => {}
         failure = node.failed() => {

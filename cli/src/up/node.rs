@@ -45,6 +45,10 @@ const READY_PAUSE: Duration = Duration::from_millis(20);
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// Requests in flight get this long when the node stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Pods and other tasks get this long after that: they have been told to end, and none waits for anything.
+const TASKS_MAX: Duration = Duration::from_secs(3);
+/// The longest that a pod may be given for a request, and a moment.
+const HEAD_MAX: Duration = Duration::from_secs(3610);
 
 /// A running node.
 pub(crate) struct Node {
@@ -106,6 +110,8 @@ impl Node {
         let beats = Arc::new(Heartbeats::default());
         let heart = base.heart(&beats);
         base.serve_mesh(&agent, &heart, ports.mesh)?;
+        announce::start(&base.name, settings.mesh_address(), &base.store, &base.members, &base.mesh, &base.tasks);
+        heart.start(&base.tasks);
         base.serve_api(&agent, ports.api)?;
 
         if !until_readable(&base.store).await {
@@ -120,8 +126,6 @@ impl Node {
                 Ok(()) => {}
             }
         }
-        announce::start(&base.name, settings.mesh_address(), &base.store, &base.members, &base.mesh, &base.tasks);
-        heart.start(&base.tasks);
         let leading = leading(&base.store, &base.tasks);
         Controllers::run(base.cluster.clone(), Arc::clone(&base.clock), beats, leading, &base.tasks);
 
@@ -150,7 +154,7 @@ impl Node {
             let _ = tokio::time::timeout(GOODBYE_MAX, register::leave(&self.cluster, self.name.as_str())).await;
             self.doors.stop(DRAIN_MAX).await;
             self.store.step_down().await;
-            self.tasks.stop(DRAIN_MAX).await;
+            self.tasks.stop(TASKS_MAX).await;
             self.store.stop().await;
         };
         if tokio::time::timeout(limit, stop).await.is_err() {
@@ -176,6 +180,7 @@ impl Base {
         let link = RaftLink::new(mesh.clone(), members.clone(), tasks.clone());
         let options = Options::new(data_dir.join("store"), wk_store::MemberId(file.member), start);
         let store = Store::open(options, link).context("open the store")?;
+        data_dir.note_begun()?;
         members.take(&store.view());
         members.follow(&store, &tasks);
         members.admit_to_raft(&store, &tasks);
@@ -227,7 +232,9 @@ impl Base {
         certificates: Arc<TlsSecrets>,
     ) {
         let traffic = Arc::new(Traffic::new(agent.apps.clone(), self.mesh.clone()));
-        let ingress = Ingress::new(Arc::clone(&agent.routes), traffic, wk_ingress::Limits::default());
+        // A pod has its own deadline, which the engine keeps; the ingress' is for what would outlive the longest of them.
+        let limits = wk_ingress::Limits { response_head: HEAD_MAX, ..wk_ingress::Limits::default() };
+        let ingress = Ingress::new(Arc::clone(&agent.routes), traffic, limits);
         let stopping = self.doors.stopping();
         self.doors.spawn("ingress-http", Arc::clone(&ingress).serve(http, stopping.clone()));
         self.doors.spawn("ingress-https", ingress.serve_tls(https, certificates, stopping));

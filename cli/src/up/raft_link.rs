@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::Request;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use wk_base::body::{self, Body, BoxError};
 use wk_base::tasks::Tasks;
 use wk_mesh::{Lane, Mesh};
@@ -66,20 +66,29 @@ impl Transport for RaftLink {
 }
 
 async fn send_all(mesh: Mesh, members: Members, to: MemberId, mut messages: mpsc::Receiver<Bytes>, tasks: Tasks) {
+    // One snapshot at a time: another one of the same state would only slow it down.
+    let large = Arc::new(Semaphore::new(1));
     while let Some(first) = messages.recv().await {
-        if first.len() >= LARGE_BYTES {
-            let (mesh, members) = (mesh.clone(), members.clone());
-            tasks.spawn_until_stop("raft-snapshot", async move {
-                send(&mesh, &members, to, frame([first]), LARGE_DEADLINE, Lane::Bulk).await;
-            });
-            continue;
+        let mut batch = Vec::new();
+        let mut size = 0;
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            if message.len() < LARGE_BYTES {
+                size += message.len();
+                batch.push(message);
+            } else if let Ok(turn) = Arc::clone(&large).try_acquire_owned() {
+                let (mesh, members) = (mesh.clone(), members.clone());
+                tasks.spawn_until_stop("raft-snapshot", async move {
+                    send(&mesh, &members, to, frame([message]), LARGE_DEADLINE, Lane::Bulk).await;
+                    drop(turn);
+                });
+            }
+            if size < BATCH_BYTES {
+                next = messages.try_recv().ok();
+            }
         }
-        let mut batch = vec![first];
-        let mut size = batch[0].len();
-        while size < BATCH_BYTES {
-            let Ok(next) = messages.try_recv() else { break };
-            size += next.len();
-            batch.push(next);
+        if batch.is_empty() {
+            continue;
         }
         send(&mesh, &members, to, frame(batch), BATCH_DEADLINE, Lane::Control).await;
     }

@@ -42,6 +42,13 @@ impl Settings {
     /// Resolves what was typed.
     pub(crate) fn resolve(args: UpArgs) -> anyhow::Result<Self> {
         let data_dir = args.data_dir()?;
+        if args.listen.is_unspecified() {
+            return Err(usage(format!(
+                "--listen {}: other nodes reach this one at that address; give one that this machine has",
+                args.listen
+            ))
+            .into());
+        }
         let name = args.name.as_deref().map(str::parse).transpose();
         let name = name.map_err(|error| usage("--name must be a DNS label, such as n1").because(error))?;
         let join = match (args.join, args.token) {

@@ -154,8 +154,13 @@ impl Agent {
             }
         }
         for object in assigned {
-            if let Some(local) = self.pods.get_mut(object.uid()) {
-                local.object = object;
+            let uid = object.uid().to_owned();
+            let Some(local) = self.pods.get_mut(&uid) else { continue };
+            local.object = object;
+            // Somebody else (the leader, of a node it could not hear) wrote what is not so: set it right.
+            if local.writes.is_settled() && is_ready(&local.object) != local.pod.is_ready() {
+                local.writes.want_status();
+                self.write(&uid);
             }
         }
     }
@@ -172,41 +177,42 @@ impl Agent {
         self.addresses = Some(Pool::new(cidr));
         let known: BTreeSet<_> =
             self.cluster.local(&kinds::POD, None).items.iter().map(|pod| pod.uid().to_owned()).collect();
-        self.runner.logs.keep_only(&|uid| known.contains(uid));
+        let logs = self.runner.logs.clone();
+        tokio::task::spawn_blocking(move || logs.keep_only(&|uid| known.contains(uid)));
         true
     }
 
     fn begin(&mut self, object: Arc<Object>) {
         let now = self.clock.now();
-        let uid = object.uid().to_owned();
         let typed: core::Pod = match object.read() {
             Ok(typed) => typed,
-            Err(error) => return self.refuse(&object, "", &error.to_string(), now),
+            Err(error) => return self.refuse(object, "spec", &error.to_string(), now),
         };
         let before = typed.status.as_ref();
-        if before
-            .and_then(|status| status.phase.as_deref())
-            .is_some_and(|phase| phase == "Failed" || phase == "Succeeded")
-            && object.deletion_timestamp().is_none()
-        {
-            return;
-        }
         let ip = match self.address(before.and_then(|status| status.pod_ip.as_deref())) {
             Ok(ip) => ip,
-            Err(error) => return self.refuse(&object, "status.podIP", &error, now),
+            // It is looked at again with the next change: addresses come free as pods go.
+            Err(error) => return tracing::warn!(pod = object.name(), error, "pod waits for an address"),
         };
         let spec = match spec::read(&typed, &self.config.node, ip) {
             Ok(spec) => spec,
             Err(error) => {
                 self.release(ip);
-                return self.refuse(&object, &error.field, &error.why, now);
+                return self.refuse(object, &error.field, &error.why, now);
             }
         };
         let started = before.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0);
         let containers = status::take_over(&spec, before, now);
         let pod = Pod::new(spec, containers, ip, started);
-        let orders = if object.deletion_timestamp().is_some() { Vec::new() } else { pod.begin() };
-        tracing::info!(pod = %pod.spec.name, namespace = %pod.spec.namespace, %uid, "pod begins");
+        let is_over = before.and_then(|it| it.phase.as_deref()).is_some_and(|it| it == "Failed" || it == "Succeeded");
+        let begins = !is_over && object.deletion_timestamp().is_none();
+        let orders = if begins { pod.begin() } else { Vec::new() };
+        self.take_on(object, pod, orders);
+    }
+
+    fn take_on(&mut self, object: Arc<Object>, pod: Pod, orders: Vec<Order>) {
+        let uid = object.uid().to_owned();
+        tracing::info!(pod = %object.name(), namespace = %object.namespace(), %uid, "pod begins");
         self.pods.insert(uid.clone(), Local { object, pod, runs: BTreeMap::new(), writes: Writes::default() });
         self.carry_out(&uid, orders);
     }
@@ -227,10 +233,11 @@ impl Agent {
     }
 
     /// A pod that this node cannot run fails at once, and says which field is the reason.
-    fn refuse(&self, object: &Arc<Object>, field: &str, why: &str, now: Timestamp) {
-        self.recorder.warn(object, "UnsupportedSpec", &format!("{field}: {why}"), &self.tasks);
-        let wish = Wish::Status(status::refused(field, why, now));
-        self.spawn_write(object, wish);
+    fn refuse(&mut self, object: Arc<Object>, field: &str, why: &str, now: Timestamp) {
+        self.recorder.warn(&object, "UnsupportedSpec", &format!("{field}: {why}"), &self.tasks);
+        let pod = Pod::refused(spec::bare(&object), field, why, now);
+        let orders = pod.begin();
+        self.take_on(object, pod, orders);
     }
 
     fn forget(&mut self, uid: &str) {
@@ -240,8 +247,11 @@ impl Agent {
             app.cut();
         }
         local.runs.values().for_each(CancellationToken::cancel);
-        self.release(local.pod.ip);
-        self.runner.logs.remove(uid);
+        if let Some(ip) = local.pod.ip {
+            self.release(ip);
+        }
+        let (logs, uid) = (self.runner.logs.clone(), uid.to_owned());
+        tokio::task::spawn_blocking(move || logs.remove(&uid));
     }
 
     fn pod_event(&mut self, uid: &str, event: pod::Event) {
@@ -391,6 +401,11 @@ impl Agent {
         self.write(uid);
         self.set_wake(uid);
     }
+}
+
+fn is_ready(pod: &Object) -> bool {
+    let ready = pod.items("/status/conditions").iter().find(|condition| condition["type"] == "Ready");
+    ready.is_some_and(|ready| ready["status"] == "True")
 }
 
 async fn sleep_until(wake: Option<Timestamp>, clock: &dyn Clock) {

@@ -134,6 +134,8 @@ pub struct Container {
     policy: RestartPolicy,
     /// The delay that the next crash waits; zero: the first restart is immediate, as the kubelet's.
     delay: Duration,
+    /// The delay that the next failed start waits.
+    start_delay: Duration,
     reported_failure: Option<Timestamp>,
 }
 
@@ -149,6 +151,7 @@ impl Container {
             image_id: String::new(),
             policy,
             delay: Duration::ZERO,
+            start_delay: BACKOFF_FIRST,
             reported_failure: None,
         }
     }
@@ -163,11 +166,13 @@ impl Container {
         match event {
             Event::Started { image_id } => {
                 self.image_id = image_id;
+                self.start_delay = BACKOFF_FIRST;
                 self.state = State::Running { since: now };
                 vec![Order::Report]
             }
             Event::StartFailed { reason, message } => {
-                let delay = self.lengthen_delay(BACKOFF_FIRST);
+                let delay = self.start_delay;
+                self.start_delay = (delay * 2).min(BACKOFF_MAX);
                 self.state = State::Waiting { reason, message, until: Some(now + delay) };
                 vec![Order::Report]
             }
@@ -228,7 +233,7 @@ impl Container {
             self.delay = Duration::ZERO;
         }
         let delay = self.delay;
-        self.lengthen_delay(Duration::ZERO);
+        self.delay = (delay * 2).clamp(BACKOFF_FIRST, BACKOFF_MAX);
         self.restarts += 1;
         let message =
             format!("back-off {} s restarting failed container {}: {}", delay.as_secs(), self.name, end.reason);
@@ -261,13 +266,6 @@ impl Container {
             }
             State::Waiting { .. } | State::Running { .. } | State::Terminated(_) => Vec::new(),
         }
-    }
-
-    /// The delay to wait now, at least `least`, doubling what comes next.
-    fn lengthen_delay(&mut self, least: Duration) -> Duration {
-        let now = self.delay.max(least);
-        self.delay = (now * 2).clamp(BACKOFF_FIRST, BACKOFF_MAX);
-        now
     }
 }
 

@@ -58,9 +58,18 @@ async fn send(
     grows: Option<tokio::sync::watch::Receiver<u64>>,
     out: &mut Out,
 ) -> io::Result<()> {
-    let (tail, since) = (query.tail, query.since);
-    let (mut reader, lines) = blocking(move || read_all(reader, tail, since)).await?;
-    if !out.send(&lines).await {
+    let since = query.since;
+    let mut reader = match query.tail {
+        Some(tail) => {
+            let (reader, lines) = blocking(move || read_tail(reader, tail, since)).await?;
+            if !out.send(&lines).await {
+                return Ok(());
+            }
+            reader
+        }
+        None => reader,
+    };
+    if !pass_on(&mut reader, since, out).await? {
         return Ok(());
     }
     let Some(mut grows) = grows else { return Ok(()) };
@@ -69,15 +78,8 @@ async fn send(
             changed = grows.changed() => changed.is_ok(),
             () = out.pieces.closed() => return Ok(()),
         };
-        loop {
-            let (back, lines) = blocking(move || reader.read().map(|lines| (reader, lines))).await?;
-            reader = back;
-            if lines.is_empty() {
-                break;
-            }
-            if !out.send(&lines).await {
-                return Ok(());
-            }
+        if !pass_on(&mut reader, None, out).await? {
+            return Ok(());
         }
         if !open {
             return Ok(());
@@ -89,11 +91,21 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-fn read_all(
-    mut reader: LogReader,
-    tail: Option<usize>,
-    since: Option<Timestamp>,
-) -> io::Result<(LogReader, Vec<Line>)> {
+/// Sends what is there, a piece at a time; false when the reader of it has gone or has all it asked for.
+async fn pass_on(reader: &mut LogReader, since: Option<Timestamp>, out: &mut Out) -> io::Result<bool> {
+    loop {
+        let mut lines = reader.read()?;
+        if lines.is_empty() {
+            return Ok(true);
+        }
+        lines.retain(|line| since.is_none_or(|since| line.time >= since));
+        if !out.send(&lines).await {
+            return Ok(false);
+        }
+    }
+}
+
+fn read_tail(mut reader: LogReader, tail: usize, since: Option<Timestamp>) -> io::Result<(LogReader, Vec<Line>)> {
     let mut kept = VecDeque::new();
     loop {
         let lines = reader.read()?;
@@ -104,7 +116,7 @@ fn read_all(
             if since.is_none_or(|since| line.time >= since) {
                 kept.push_back(line);
             }
-            if tail.is_some_and(|tail| kept.len() > tail) {
+            if kept.len() > tail {
                 kept.pop_front();
             }
         }

@@ -196,7 +196,9 @@ impl LogReader {
         };
         let moved = newest.metadata()?.ino() != self.active.metadata()?.ino();
         if moved {
-            self.active = newest;
+            // What was written to the old file after its end was read and before it was rotated comes first.
+            let old = std::mem::replace(&mut self.active, newest);
+            self.older.push(old);
         }
         Ok(moved)
     }

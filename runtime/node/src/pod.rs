@@ -80,13 +80,13 @@ pub struct Pod {
     pub spec: PodSpec,
     /// Its containers, in the order of the spec.
     pub containers: Vec<Container>,
-    /// Its address.
-    pub ip: IpAddr,
+    /// Its address; a pod that cannot run gets none.
+    pub ip: Option<IpAddr>,
     /// `status.startTime`.
     pub started: Timestamp,
     /// Set once it is being deleted.
     pub ending: Option<Ending>,
-    /// Set once it was ended for being over its deadline: `status.reason` and `status.message`.
+    /// Set once it was ended as a whole, or refused: `status.reason` and `status.message`.
     pub failed: Option<(&'static str, String)>,
     drained: bool,
     stopped: bool,
@@ -95,7 +95,23 @@ pub struct Pod {
 impl Pod {
     /// A pod that begins here, with containers in the state that the last process of this node left them in.
     pub fn new(spec: PodSpec, containers: Vec<Container>, ip: IpAddr, started: Timestamp) -> Self {
+        let ip = Some(ip);
         Self { spec, containers, ip, started, ending: None, failed: None, drained: false, stopped: false }
+    }
+
+    /// A pod that this node cannot run: it has failed, and waits for its deletion.
+    pub fn refused(spec: PodSpec, field: &str, why: &str, now: Timestamp) -> Self {
+        let failed = Some(("UnsupportedSpec", format!("{field}: {why}")));
+        Self {
+            spec,
+            containers: Vec::new(),
+            ip: None,
+            started: now,
+            ending: None,
+            failed,
+            drained: false,
+            stopped: false,
+        }
     }
 
     /// The orders that begin its life.
@@ -124,7 +140,7 @@ impl Pod {
 
     /// Whether it should get traffic.
     pub fn is_ready(&self) -> bool {
-        self.ending.is_none() && self.containers.iter().all(Container::is_running)
+        self.ending.is_none() && self.failed.is_none() && self.containers.iter().all(Container::is_running)
     }
 
     /// Whether nothing of it will ever run again.
@@ -151,13 +167,17 @@ impl Pod {
             return None;
         }
         let ending = self.ending.map(|ending| if self.drained { ending.lame_until() } else { ending.until });
-        let deadline = if self.is_over() { None } else { self.spec.deadline.map(|deadline| self.started + deadline) };
+        let runs = self.ending.is_none() && !self.is_over();
+        let deadline = self.spec.deadline.filter(|_| runs).map(|deadline| self.started + deadline);
         let containers = self.containers.iter().filter_map(Container::wakes_at);
         containers.chain(ending).chain(deadline).min()
     }
 
     fn container_event(&mut self, index: usize, event: container::Event, now: Timestamp) -> Vec<Order> {
-        let Some(container) = self.containers.get_mut(index) else { return Vec::new() };
+        // What a killed run still had to say changes nothing.
+        let Some(container) = self.containers.get_mut(index).filter(|_| self.failed.is_none()) else {
+            return Vec::new();
+        };
         let orders = container.handle(event, now);
         let ending = self.ending.is_some();
         orders

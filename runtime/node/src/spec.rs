@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
+use wk_api::Object;
 use wk_api::quantity::Quantity;
 
 use crate::container::RestartPolicy;
@@ -73,11 +74,29 @@ fn refuse<T>(field: impl Into<String>, why: impl Into<String>) -> Result<T, Spec
     Err(SpecError { field: field.into(), why: why.into() })
 }
 
+/// What a pod is called, and nothing to run: for a pod that is refused.
+pub fn bare(pod: &Object) -> PodSpec {
+    PodSpec {
+        uid: pod.uid().to_owned(),
+        namespace: pod.namespace().to_owned(),
+        name: pod.name().to_owned(),
+        containers: Vec::new(),
+        restart: RestartPolicy::Never,
+        deadline: None,
+    }
+}
+
 /// Reads a Pod that is bound to the node `node` and has the address `ip`.
 pub fn read(pod: &core::Pod, node: &str, ip: IpAddr) -> Result<PodSpec, SpecError> {
     let Some(spec) = &pod.spec else { return refuse("spec", "missing") };
     if spec.init_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
         return refuse("spec.initContainers", "init containers are not supported yet");
+    }
+    if spec.volumes.as_ref().is_some_and(|volumes| !volumes.is_empty()) {
+        return refuse("spec.volumes", "volumes are not supported yet");
+    }
+    if spec.host_network == Some(true) {
+        return refuse("spec.hostNetwork", "a guest has no network of its own to share with the host");
     }
     let facts = Facts { pod, node, ip };
     let timeout = request_timeout(pod)?;
@@ -119,6 +138,17 @@ fn read_container(
     facts: &Facts<'_>,
 ) -> Result<ContainerSpec, SpecError> {
     let field = format!("spec.containers[{index}]");
+    for (name, is_set) in [
+        ("livenessProbe", container.liveness_probe.is_some()),
+        ("readinessProbe", container.readiness_probe.is_some()),
+        ("startupProbe", container.startup_probe.is_some()),
+        ("lifecycle", container.lifecycle.is_some()),
+        ("workingDir", container.working_dir.as_ref().is_some_and(|dir| !dir.is_empty())),
+    ] {
+        if is_set {
+            return refuse(format!("{field}.{name}"), "not supported yet; leave it out");
+        }
+    }
     if container.env_from.as_ref().is_some_and(|sources| !sources.is_empty()) {
         return refuse(format!("{field}.envFrom"), "environment from ConfigMaps and Secrets is not supported yet");
     }
@@ -133,9 +163,13 @@ fn read_container(
 
     let mut env = vec![("HOSTNAME".to_owned(), facts.pod.metadata.name.clone().unwrap_or_default())];
     for variable in container.env.iter().flatten() {
-        let value = env_value(variable, &field, facts)?;
+        let value = expand(&env_value(variable, &field, facts)?, &env);
         env.retain(|(name, _)| *name != variable.name);
         env.push((variable.name.clone(), value));
+    }
+    // `$(NAME)` in arguments stands for a variable of the container, as in Kubernetes.
+    for argument in &mut args {
+        *argument = expand(argument, &env);
     }
     let tcp = |port: &&core::ContainerPort| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
     let ports = container.ports.iter().flatten().filter(tcp);
@@ -148,6 +182,28 @@ fn read_container(
         request_timeout,
         ports: ports.filter_map(|port| u16::try_from(port.container_port).ok()).collect(),
     })
+}
+
+/// Replaces each `$(NAME)` by the variable's value; `$$` is a dollar sign, and an unknown name stays as it is written
+/// (Kubernetes: *Define Dependent Environment Variables*).
+fn expand(text: &str, env: &[(String, String)]) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        result.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let named = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+        let known = named.and_then(|(name, behind)| Some((env.iter().rfind(|(known, _)| known == name)?, behind)));
+        rest = if let Some(((_, value), behind)) = known {
+            result.push_str(value);
+            behind
+        } else {
+            result.push('$');
+            after.strip_prefix('$').unwrap_or(after)
+        };
+    }
+    result.push_str(rest);
+    result
 }
 
 fn memory_max(container: &core::Container, field: &str) -> Result<u64, SpecError> {
@@ -238,6 +294,16 @@ mod tests {
     }
 
     #[test]
+    fn variables_are_expanded_in_arguments_and_later_variables() {
+        let container = read_one(&json!({
+            "name": "app", "args": ["$(A)/$(B)/$(NONE)/$$(A)/$"],
+            "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}],
+        }))
+        .unwrap();
+        assert_eq!(container.args[1], "1/12/$(NONE)/$(A)/$");
+    }
+
+    #[test]
     fn what_this_node_cannot_do_is_refused_by_field() {
         for (container, field) in [
             (json!({"name": "a", "envFrom": [{"configMapRef": {"name": "c"}}]}), "spec.containers[0].envFrom"),
@@ -253,6 +319,8 @@ mod tests {
                 json!({"name": "a", "env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.nope"}}}]}),
                 "spec.containers[0].env[X].valueFrom",
             ),
+            (json!({"name": "a", "readinessProbe": {"httpGet": {"port": 80}}}), "spec.containers[0].readinessProbe"),
+            (json!({"name": "a", "workingDir": "/tmp"}), "spec.containers[0].workingDir"),
         ] {
             assert_eq!(read_one(&container).unwrap_err().field, field);
         }

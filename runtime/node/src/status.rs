@@ -32,29 +32,21 @@ pub fn render(pod: &Pod, node_ip: IpAddr, before: Option<&Value>, now: Timestamp
         "phase": phase,
         "hostIP": node_ip.to_string(),
         "hostIPs": [{"ip": node_ip.to_string()}],
-        "podIP": pod.ip.to_string(),
-        "podIPs": [{"ip": pod.ip.to_string()}],
         "startTime": rfc3339(pod.started),
         "qosClass": before.and_then(|status| status.get("qosClass")).cloned().unwrap_or_else(|| json!("BestEffort")),
         "conditions": conditions(pod, before, now),
         "containerStatuses": pod.containers.iter().zip(&pod.spec.containers)
             .map(|(container, spec)| container_status(container, &spec.image, &pod.spec.uid)).collect::<Vec<_>>(),
     });
+    if let Some(ip) = pod.ip {
+        status["podIP"] = json!(ip.to_string());
+        status["podIPs"] = json!([{"ip": ip.to_string()}]);
+    }
     if let Some((reason, message)) = &pod.failed {
         status["reason"] = json!(reason);
         status["message"] = json!(message);
     }
     status
-}
-
-/// The status of a pod whose spec this node cannot run.
-pub fn refused(field: &str, why: &str, now: Timestamp) -> Value {
-    json!({
-        "phase": "Failed",
-        "reason": "UnsupportedSpec",
-        "message": format!("{field}: {why}"),
-        "startTime": rfc3339(now),
-    })
 }
 
 fn conditions(pod: &Pod, before: Option<&Value>, now: Timestamp) -> Vec<Value> {
@@ -181,7 +173,12 @@ fn take_over_one(
                 started: running.started_at.as_ref().map(|time| time.0),
                 finished: now,
             };
-            Container::new(name.to_owned(), policy, restarts + 1, Some(end))
+            match policy {
+                RestartPolicy::Never => Container::ended(name.to_owned(), policy, restarts, end),
+                RestartPolicy::Always | RestartPolicy::OnFailure => {
+                    Container::new(name.to_owned(), policy, restarts + 1, Some(end))
+                }
+            }
         }
         None => Container::new(name.to_owned(), policy, restarts, last),
     }
@@ -232,6 +229,13 @@ mod tests {
         let (status, typed) = status_after(RestartPolicy::Never, end);
         assert_eq!(status["phase"], "Succeeded");
         assert!(matches!(take_over(&spec(RestartPolicy::Never), Some(&typed), at(9))[0].state, State::Terminated(_)));
+    }
+
+    #[test]
+    fn work_to_be_done_once_is_not_done_again_by_a_new_process() {
+        let (_, typed) = status_after(RestartPolicy::Never, Event::Started { image_id: String::new() });
+        let next = take_over(&spec(RestartPolicy::Never), Some(&typed), at(9));
+        assert!(matches!(&next[0].state, State::Terminated(end) if end.code == 137));
     }
 
     #[test]

@@ -89,7 +89,12 @@ impl App {
     async fn call(&self, request: Request<Body>) -> Result<Response<Body>, CallError> {
         let guard = Guard::enter(&self.in_flight);
         let answer = self.cut.run_until_cancelled(self.guest.handle(request)).await;
-        let response = answer.ok_or(CallError::Cut)?.inspect_err(|failure| (self.failed)(failure))?;
+        let response = answer.ok_or(CallError::Cut)?.inspect_err(|failure| {
+            // The node's own troubles are not the guest's.
+            if !matches!(failure, Failure::Busy { .. } | Failure::Io(_)) {
+                (self.failed)(failure);
+            }
+        })?;
         Ok(response.map(|body| {
             body::boxed(Guarded { body, cut: Box::pin(self.cut.clone().cancelled_owned()), _guard: guard })
         }))
@@ -125,11 +130,10 @@ impl http_body::Body for Guarded {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if frame.is_pending() && self.cut.as_mut().poll(cx).is_ready() {
+        if self.cut.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(Err(CallError::Cut.into())));
         }
-        frame
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -177,11 +181,7 @@ impl Apps {
 
     /// Calls the container of `pod` that serves `port`.
     pub async fn call(&self, pod: &str, port: u16, request: Request<Body>) -> Result<Response<Body>, CallError> {
-        let app = {
-            let table = self.0.load();
-            let serves = |app: &&Arc<App>| app.ports.is_empty() || app.ports.contains(&port);
-            table.get(pod).and_then(|apps| apps.iter().find(serves)).cloned()
-        };
+        let app = self.0.load().get(pod).and_then(|apps| serving(apps, port)).cloned();
         match app {
             Some(app) => app.call(request).await,
             None => Err(CallError::Gone(pod.to_owned())),
@@ -210,6 +210,14 @@ impl Apps {
             Err(CallError::Failed(failure)) => mesh_error(StatusCode::BAD_GATEWAY, "failed", &failure.to_string()),
         }
     }
+}
+
+/// The container that serves `port`: the one that declares it, else one that declares none, else the only one there is
+/// (a declared port is information, as in Kubernetes, not a limit).
+fn serving(apps: &[Arc<App>], port: u16) -> Option<&Arc<App>> {
+    let declares = apps.iter().find(|app| app.ports.contains(&port));
+    let only = || if let [app] = apps { Some(app) } else { None };
+    declares.or_else(|| apps.iter().find(|app| app.ports.is_empty())).or_else(only)
 }
 
 fn mesh_error(status: StatusCode, what: &'static str, message: &str) -> Response<Body> {

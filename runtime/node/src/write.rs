@@ -28,12 +28,19 @@ pub enum Outcome {
     Failed,
 }
 
+/// What a write under way is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Status,
+    Removal,
+}
+
 /// The writes of one pod.
 #[derive(Debug, Default)]
 pub struct Writes {
     status: bool,
     removal: bool,
-    under_way: bool,
+    under_way: Option<Kind>,
     retry_at: Option<Timestamp>,
 }
 
@@ -50,27 +57,34 @@ impl Writes {
 
     /// What to write now, if anything; `status` makes the newest one.
     pub fn begin(&mut self, status: impl FnOnce() -> Value) -> Option<Wish> {
-        if self.under_way || self.retry_at.is_some() || !(self.status || self.removal) {
+        if self.under_way.is_some() || self.retry_at.is_some() || !(self.status || self.removal) {
             return None;
         }
-        self.under_way = true;
         if self.removal {
+            self.under_way = Some(Kind::Removal);
             return Some(Wish::Removal);
         }
+        self.under_way = Some(Kind::Status);
         self.status = false;
         Some(Wish::Status(status()))
     }
 
     /// The write under way ended; a failed one is due again at `retry`.
     pub fn end(&mut self, outcome: Outcome, retry: Timestamp) {
-        self.under_way = false;
+        let was = self.under_way.take();
         match outcome {
-            Outcome::Done => self.removal = false,
+            // A removal that was asked for while a status was written is still to be done.
+            Outcome::Done => self.removal &= was != Some(Kind::Removal),
             Outcome::Failed => {
-                self.status = true;
+                self.status |= was == Some(Kind::Status);
                 self.retry_at = Some(retry);
             }
         }
+    }
+
+    /// Whether nothing is wanted and nothing is under way: the object is as this node means it to be.
+    pub fn is_settled(&self) -> bool {
+        !self.status && !self.removal && self.under_way.is_none()
     }
 
     /// When a failed write is due again.
@@ -92,6 +106,7 @@ impl Writes {
 pub async fn write(cluster: &Cluster, object: &Arc<Object>, wish: Wish) -> Outcome {
     let namespace = Some(object.namespace());
     let uid = object.uid().to_owned();
+    let is_removal = matches!(wish, Wish::Removal);
     let result = match wish {
         Wish::Status(status) => {
             let change = |old: &Object| change_status(old, &uid, &status);
@@ -104,8 +119,8 @@ pub async fn write(cluster: &Cluster, object: &Arc<Object>, wish: Wish) -> Outco
     };
     match result {
         Ok(()) => Outcome::Done,
-        // Gone, or another pod of this name has taken its place.
-        Err(status) if status.code == 404 || status.code == 409 => Outcome::Done,
+        // Gone, or (the uid did not fit) another pod of this name has taken its place.
+        Err(status) if status.code == 404 || (is_removal && status.code == 409) => Outcome::Done,
         Err(status) => {
             tracing::debug!(pod = object.name(), error = %status, "pod status not written yet");
             Outcome::Failed
@@ -145,6 +160,18 @@ mod tests {
         assert!(matches!(writes.begin(|| json!(3)), Some(Wish::Status(status)) if status == 3));
         writes.end(Outcome::Done, Timestamp::UNIX_EPOCH);
         assert!(writes.begin(|| json!(4)).is_none());
+    }
+
+    #[test]
+    fn removal_asked_for_during_a_status_write_is_not_lost() {
+        let mut writes = Writes::default();
+        writes.want_status();
+        writes.begin(|| json!(1));
+        writes.want_removal();
+        writes.end(Outcome::Done, Timestamp::UNIX_EPOCH);
+        assert!(matches!(writes.begin(|| json!(2)), Some(Wish::Removal)));
+        writes.end(Outcome::Done, Timestamp::UNIX_EPOCH);
+        assert!(writes.is_settled());
     }
 
     #[test]

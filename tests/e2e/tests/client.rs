@@ -25,13 +25,9 @@ fn version(object: &ConfigMap) -> u64 {
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(result: Result<T, kube::Error>, code: u16, reason: &str) {
-    match result {
-        Err(kube::Error::Api(status)) => {
-            assert_eq!((status.code, status.reason.as_str()), (code, reason), "{status:?}")
-        }
-        other => panic!("{code} {reason} was expected: {other:?}"),
-    }
+fn refused<T: std::fmt::Debug>(result: &Result<T, kube::Error>, code: u16, reason: &str) {
+    let Err(kube::Error::Api(status)) = result else { panic!("{code} {reason} was expected: {result:?}") };
+    assert_eq!((status.code, status.reason.as_str()), (code, reason), "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +38,7 @@ async fn typed_objects_are_created_read_changed_and_deleted() {
     let post = PostParams::default();
     let made = maps.create(&post, &configmap("settings", "blue")).await.expect("it is created");
     assert!(made.uid().is_some() && made.creation_timestamp().is_some());
-    refused(maps.create(&post, &configmap("settings", "blue")).await, 409, "AlreadyExists");
+    refused(&maps.create(&post, &configmap("settings", "blue")).await, 409, "AlreadyExists");
     assert_eq!(maps.get("settings").await.expect("it is there"), made);
     assert!(maps.get_opt("nothing").await.expect("an answer").is_none());
 
@@ -50,7 +46,7 @@ async fn typed_objects_are_created_read_changed_and_deleted() {
     changed.data = Some(BTreeMap::from([("key".into(), "red".into())]));
     let replaced = maps.replace("settings", &post, &changed).await.expect("it is replaced");
     assert!(version(&replaced) > version(&made));
-    refused(maps.replace("settings", &post, &changed).await, 409, "Conflict");
+    refused(&maps.replace("settings", &post, &changed).await, 409, "Conflict");
     let patch = Patch::Merge(json!({"data": {"more": "1"}, "metadata": {"labels": {"tier": "front"}}}));
     let patched = maps.patch("settings", &PatchParams::default(), &patch).await.expect("it is patched");
     assert_eq!(patched.data.as_ref().map(BTreeMap::len), Some(2));
@@ -60,10 +56,10 @@ async fn typed_objects_are_created_read_changed_and_deleted() {
     let found = maps.list(&ListParams::default().fields("metadata.name=other")).await.expect("a list");
     assert!(found.items.is_empty());
     maps.delete("settings", &DeleteParams::default()).await.expect("it is deleted");
-    refused(maps.get("settings").await, 404, "NotFound");
-    refused(maps.create(&post, &configmap("Not_A_Name", "x")).await, 422, "Invalid");
+    refused(&maps.get("settings").await, 404, "NotFound");
+    refused(&maps.create(&post, &configmap("Not_A_Name", "x")).await, 422, "Invalid");
     let elsewhere: Api<ConfigMap> = Api::namespaced(client.clone(), "nowhere");
-    refused(elsewhere.create(&post, &configmap("a", "x")).await, 404, "NotFound");
+    refused(&elsewhere.create(&post, &configmap("a", "x")).await, 404, "NotFound");
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     maps.create(&dry, &configmap("dry", "x")).await.expect("it would be created");
     assert!(maps.get_opt("dry").await.expect("an answer").is_none());

@@ -158,7 +158,7 @@ async fn bodies_stream_both_ways_through_a_node_without_a_replica() {
 async fn large_bodies_come_back_whole_through_a_node_without_a_replica() {
     let cluster = Cluster::start(2).await;
     cluster.deploy_hello("hello", 1, &[]).await.ok();
-    let text: String = (0..400_000).map(|number| format!("{number:09}\n")).collect();
+    let text = (0..400_000).map(|number| format!("{number:09}")).collect::<Vec<_>>().join("\n");
     for node in &cluster.nodes {
         answers(node, "hello.localhost", "/", 200).await;
         let mut connection = Connection::open(node.http(), Transport::Http1).await.expect("the port is open");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use wk_kit::{Cluster, Connection, Kubectl, Load, SOON, Transport, until};
+use wk_kit::{Cluster, Connection, Kubectl, Load, SOON, Transport, example, until};
 
 const HOST: &str = "hello-http.localhost";
 /// The promise: this long after the leader's death, at the latest, writes go on.
@@ -129,6 +129,120 @@ async fn killing_the_leader_under_load_fails_no_request_and_stops_no_write() {
     serves(&cluster, leader, 3).await;
     load.answered(200).await;
     load.stop().await.none_failed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_hangs_under_load_fails_no_request_and_comes_back() {
+    let mut cluster = three().await;
+    // The leader: it has to be replaced, too.
+    let hung = cluster.leader().await;
+    let survivors: Vec<usize> = (0..3).filter(|index| *index != hung).collect();
+    for survivor in &survivors {
+        serves(&cluster, *survivor, 3).await;
+    }
+    let addresses: Vec<_> = survivors.iter().map(|index| cluster.nodes[*index].http()).collect();
+    let api = cluster.nodes[survivors[0]].api().await;
+    let load = Load::start(&addresses, HOST);
+    load.answered(200).await;
+    load.mark("the leader hangs");
+    cluster.nodes[hung].freeze();
+    until("a write through a survivor succeeds", SOON, async || {
+        api.post(CONFIGMAPS, &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "w-"}}))
+            .await
+    })
+    .await;
+    load.mark("writes go on");
+    load.answered(300).await;
+    cluster.nodes[hung].thaw();
+    load.mark("it goes on");
+    serves(&cluster, hung, 3).await;
+    load.answered(300).await;
+    load.stop().await.none_failed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_replica_of_a_killed_node_comes_back_on_another() {
+    let mut cluster = Cluster::start(3).await;
+    let follower = (cluster.leader().await + 1) % 3;
+    // The only one where it must be lost.
+    for index in (0..3).filter(|index| *index != follower) {
+        cordon(&cluster, index, true).await;
+    }
+    cluster.deploy_hello("hello-http", 1, &[]).await.ok();
+    for index in (0..3).filter(|index| *index != follower) {
+        cordon(&cluster, index, false).await;
+    }
+    let survivor = (follower + 1) % 3;
+    serves(&cluster, survivor, 1).await;
+    let api = cluster.nodes[survivor].api().await;
+    let name = cluster.nodes[follower].name().to_owned();
+    let pods = api.pods_of("hello-http").await.expect("pods");
+    assert_eq!(pods[0]["spec"]["nodeName"], name.as_str());
+    cluster.nodes[follower].kill();
+    until("the pod runs on another node, with the module it has from a peer", Duration::from_mins(1), async || {
+        let pods = api.pods_of("hello-http").await?;
+        let moved = pods.iter().find(|pod| pod["spec"]["nodeName"] != name.as_str()).context("not moved")?;
+        ensure!(moved["status"]["phase"] == "Running", "{}", moved["status"]);
+        Ok(())
+    })
+    .await;
+    serves(&cluster, survivor, 1).await;
+    // A new app finds its way too while a node is down.
+    let file = example("hello-http");
+    let file = file.to_str().expect("a path of text");
+    cluster.nodes[survivor].wk(&["deploy", file, "--name", "later", "--replicas", "2"]).await.ok();
+}
+
+async fn cordon(cluster: &Cluster, node: usize, on: bool) {
+    let path = format!("/api/v1/nodes/{}", cluster.nodes[node].name());
+    let change = json!({"spec": {"unschedulable": on}});
+    cluster.nodes[0].api().await.merge(&path, &change).await.expect("a node can be cordoned");
+}
+
+/// Writes one object after another through a node until it does not answer any more, and returns what was acknowledged.
+async fn write_until_death(api: wk_kit::Api, writer: usize) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    loop {
+        let name = format!("acknowledged-{writer}-{}", acknowledged.len());
+        match api.post(CONFIGMAPS, &configmap(&name)).await {
+            Ok(_) => acknowledged.push(name),
+            Err(_) => return acknowledged,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_writes_survive_the_death_of_all_nodes() {
+    let mut cluster = Cluster::start(3).await;
+    let mut writers = Vec::new();
+    for (number, node) in cluster.nodes.iter().enumerate() {
+        writers.push(tokio::spawn(write_until_death(node.api().await, number)));
+    }
+    let api = cluster.api().await;
+    until("a hundred objects are written", SOON, async || {
+        let count = api.get(CONFIGMAPS).await?["items"].as_array().map_or(0, Vec::len);
+        ensure!(count >= 100, "{count} are");
+        Ok(())
+    })
+    .await;
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    for node in &mut cluster.nodes {
+        node.start(&[]);
+    }
+    for node in &mut cluster.nodes {
+        node.up().await;
+    }
+    let list = cluster.api().await.get(CONFIGMAPS).await.expect("a list");
+    let there: BTreeSet<&str> =
+        list["items"].as_array().into_iter().flatten().filter_map(|it| it["metadata"]["name"].as_str()).collect();
+    for writer in writers {
+        let acknowledged = writer.await.expect("a writer does not panic");
+        assert!(!acknowledged.is_empty());
+        let lost: Vec<&String> = acknowledged.iter().filter(|name| !there.contains(name.as_str())).collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

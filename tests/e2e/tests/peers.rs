@@ -52,6 +52,8 @@ async fn node_that_comes_back_on_another_address_is_found_by_the_others() {
     cluster.nodes[moved].move_to(elsewhere);
     cluster.nodes[moved].start(&[]);
     cluster.nodes[moved].up().await;
+    let greeting = cluster.nodes[moved].stdout();
+    assert!(!greeting.contains("no leader yet"), "it tells the others before it waits for them: {greeting}");
     cluster.settled().await;
     let name = cluster.nodes[moved].name().to_owned();
     let api = cluster.nodes[(moved + 1) % 3].api().await;
@@ -120,4 +122,68 @@ async fn five_of_six_nodes_vote_and_all_serve() {
     let output = cluster.wk(&["status"]).await;
     assert!(output.ok().contains("5 voters: 2 of them may fail"), "{output:?}");
     assert_eq!(output.stdout.matches(" Ready ").count(), 6, "{output:?}");
+}
+
+/// Tries to write where it cannot be done.
+async fn write_refused(api: &wk_kit::Api, name: &str) -> wk_kit::Refused {
+    let error = api.post(CONFIGMAPS, &configmap(name)).await.expect_err("no majority, no write");
+    error.downcast().unwrap_or_else(|error| panic!("not a Status: {error:#}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_apps_go_on_and_writes_are_refused_with_a_reason() {
+    let mut cluster = Cluster::start(2).await;
+    cluster.deploy_hello("hello", 2, &[]).await.ok();
+    let (survivor, api) = (cluster.nodes[0].http(), cluster.nodes[0].api().await);
+    until("the survivor-to-be knows the app", SOON, async || {
+        let answer = wk_kit::get(survivor, "hello.localhost", "/").await?;
+        ensure!(answer.status == 200, "{}", answer.body);
+        Ok(())
+    })
+    .await;
+    cluster.nodes[1].kill();
+    // The first may have been taken into the log before the other's silence was noticed: "may happen yet" is the truth.
+    let refused = write_refused(&api, "first").await;
+    assert!(matches!(refused.code, 503 | 504), "{refused}");
+    let refused = write_refused(&api, "second").await;
+    assert_eq!(refused.code, 503, "{refused}");
+    let message = refused.status["message"].as_str().unwrap_or_default();
+    assert!(message.contains("leader") || message.contains("majority"), "it does not say why: {message}");
+    for _ in 0..20 {
+        let answer = wk_kit::get(survivor, "hello.localhost", "/").await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    // The survivor's own process is started anew, alone: it runs its pod from its own disk.
+    cluster.nodes[0].kill();
+    cluster.nodes[0].start(&[]);
+    cluster.nodes[0].up().await;
+    assert!(cluster.nodes[0].stdout().contains("no leader yet"), "{}", cluster.nodes[0].stdout());
+    until("its own pod serves again", SOON, async || {
+        let answer = wk_kit::get(survivor, "hello.localhost", "/").await?;
+        ensure!(answer.status == 200, "{}", answer.body);
+        Ok(())
+    })
+    .await;
+    cluster.nodes[1].start(&[]);
+    cluster.nodes[1].up().await;
+    let api = cluster.nodes[0].api().await;
+    until("writes go on", SOON, async || api.post(CONFIGMAPS, &configmap("taken")).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_without_a_name_get_names_of_their_own() {
+    let cluster = Cluster::start(1).await;
+    let (address, token) = (cluster.nodes[0].ip().to_string(), cluster.token().await);
+    let mut nodes = Vec::new();
+    for host in [2, 3] {
+        let mut node = wk_kit::Node::new(&format!("unnamed-{host}"), cluster.net().ip(host), cluster.dir());
+        let (listen, data_dir) = (node.ip().to_string(), node.data_dir().display().to_string());
+        let words = ["up", "--listen", &listen, "--data-dir", &data_dir, "--join", &address, "--token", &token];
+        node.start_exactly(&words.map(str::to_owned));
+        node.up().await;
+        nodes.push(node);
+    }
+    let output = cluster.wk(&["get", "nodes", "-o", "name"]).await;
+    let names: std::collections::BTreeSet<&str> = output.ok().lines().collect();
+    assert_eq!(names.len(), 3, "{output:?}");
 }

@@ -38,6 +38,7 @@ async fn deploying_again_drops_no_request() {
     let mut cluster = three(3).await;
     let old = pods(&mut cluster).await;
     let load = Load::start(&doors(&cluster, None), HOST);
+    let posts = Load::start_posting(&doors(&cluster, None), HOST);
     load.answered(100).await;
     for version in ["VERSION=2", "VERSION=3"] {
         load.mark(version);
@@ -47,6 +48,7 @@ async fn deploying_again_drops_no_request() {
     load.answered(100).await;
     let report = load.stop().await;
     report.none_failed();
+    posts.stop().await.none_failed();
     let new = until("the pods of before are gone", SOON, async || {
         let new = pods(&mut cluster).await;
         ensure!(new.len() == 3 && new.is_disjoint(&old), "{old:?} became {new:?}");
@@ -84,6 +86,7 @@ async fn stopping_a_node_drops_no_request_through_the_others() {
     // The one that leads has more to hand over than the others.
     for index in [leader, (leader + 1) % 3] {
         let load = Load::start(&doors(&cluster, Some(index)), HOST);
+        let posts = Load::start_posting(&doors(&cluster, Some(index)), HOST);
         load.answered(100).await;
         load.mark("SIGTERM");
         cluster.nodes[index].stop().await;
@@ -96,6 +99,7 @@ async fn stopping_a_node_drops_no_request_through_the_others() {
         cluster.settled().await;
         load.answered(200).await;
         load.stop().await.none_failed();
+        posts.stop().await.none_failed();
         let address = cluster.nodes[index].http();
         until("it serves again itself", SOON, async || {
             let answer = wk_kit::get(address, HOST, "/").await?;

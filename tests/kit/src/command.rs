@@ -129,15 +129,15 @@ impl Followed {
         let deadline = tokio::time::Instant::now() + within;
         loop {
             let next = tokio::time::timeout_at(deadline, self.stdout.next_line()).await;
-            match next {
-                Ok(Ok(Some(line))) => {
-                    self.seen.push(line.clone());
-                    if wanted(&line) {
-                        return line;
-                    }
-                }
-                Ok(end) => panic!("`{}` ended ({end:?}) before: {what}\n{}", self.line, self.seen.join("\n")),
-                Err(_) => panic!("`{}` did not print within {within:?}: {what}\n{}", self.line, self.seen.join("\n")),
+            let Ok(next) = next else {
+                panic!("`{}` did not print within {within:?}: {what}\n{}", self.line, self.seen.join("\n"));
+            };
+            let Ok(Some(line)) = next else {
+                panic!("`{}` ended ({next:?}) before: {what}\n{}", self.line, self.seen.join("\n"));
+            };
+            self.seen.push(line.clone());
+            if wanted(&line) {
+                return line;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A steady load of idempotent requests, and what became of each.
+//! A steady load of requests, and what became of each.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ const CLIENTS: usize = 3;
 /// Failures that a message shows; the hundredth looks like the first.
 const FAILURES_SHOWN: usize = 12;
 
-/// Clients that send GET requests one after another, each on a connection it keeps, until they are stopped.
+/// Clients that send requests one after another, each on a connection it keeps, until they are stopped.
 #[derive(Debug)]
 pub struct Load {
     began: Instant,
@@ -52,11 +52,21 @@ pub struct Report {
 }
 
 impl Load {
-    /// Starts clients of the ingresses, who ask for `/` of `host`.
+    /// Starts clients of the ingresses, who GET `/` of `host`: what may be sent again when a node dies.
     pub fn start(addresses: &[SocketAddr], host: &str) -> Self {
+        Self::sending(addresses, host, Asking::Get)
+    }
+
+    /// Starts clients of the ingresses, who POST to hello-http's `/echo`: what may be sent only once.
+    pub fn start_posting(addresses: &[SocketAddr], host: &str) -> Self {
+        Self::sending(addresses, host, Asking::Post)
+    }
+
+    fn sending(addresses: &[SocketAddr], host: &str, asking: Asking) -> Self {
         let (began, shared) = (Instant::now(), Arc::new(Shared::default()));
         let clients = addresses.iter().flat_map(|address| [*address; CLIENTS]);
-        let clients = clients.map(|address| tokio::spawn(client(address, host.to_owned(), began, Arc::clone(&shared))));
+        let clients =
+            clients.map(|address| tokio::spawn(client(address, host.to_owned(), asking, began, Arc::clone(&shared))));
         Self { began, clients: clients.collect(), shared }
     }
 
@@ -116,13 +126,20 @@ impl Report {
     }
 }
 
-async fn client(address: SocketAddr, host: String, began: Instant, shared: Arc<Shared>) -> Report {
+/// What a client sends.
+#[derive(Debug, Clone, Copy)]
+enum Asking {
+    Get,
+    Post,
+}
+
+async fn client(address: SocketAddr, host: String, asking: Asking, began: Instant, shared: Arc<Shared>) -> Report {
     let mut report = Report::default();
     let mut connection = None;
     while !shared.stop.load(Ordering::Relaxed) {
         let sent = Instant::now();
         report.sent += 1;
-        match ask(&mut connection, address, &host).await {
+        match ask(&mut connection, address, &host, asking).await {
             Ok(pod) => *report.pods.entry(pod).or_default() += 1,
             Err(error) => {
                 connection = None;
@@ -136,11 +153,22 @@ async fn client(address: SocketAddr, host: String, began: Instant, shared: Arc<S
     report
 }
 
-async fn ask(connection: &mut Option<Connection>, address: SocketAddr, host: &str) -> anyhow::Result<String> {
+/// One request; answers with the pod that took it.
+async fn ask(
+    connection: &mut Option<Connection>,
+    address: SocketAddr,
+    host: &str,
+    asking: Asking,
+) -> anyhow::Result<String> {
     if connection.is_none() {
         *connection = Some(Connection::open(address, Transport::Http1).await?);
     }
-    let answer = connection.as_mut().expect("made above").get(host, "/").await?;
+    let connection = connection.as_mut().expect("made above");
+    let answer = match asking {
+        Asking::Get => connection.get(host, "/").await?,
+        Asking::Post => connection.post(host, "/echo", "there and back").await?,
+    };
     ensure!(answer.status == 200, "{} {:?}", answer.status, answer.body);
+    ensure!(matches!(asking, Asking::Get) || answer.body == "there and back", "it came back as {:?}", answer.body);
     Ok(answer.pod().unwrap_or_default().to_owned())
 }

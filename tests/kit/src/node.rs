@@ -163,9 +163,29 @@ impl Node {
     ///
     /// # Panics
     /// If it does not run.
-    pub fn terminate(&mut self) {
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Lets the process stand still: its connections stay open and say nothing, as on a machine that hangs.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen process go on.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
         let pid = self.child.as_ref().expect("it runs").id().to_string();
-        let status = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().expect("sh runs");
+        let status = Command::new("sh").args(["-c", "kill -s \"$1\" \"$0\"", &pid, name]).status().expect("sh runs");
         assert!(status.success(), "cannot signal {pid}");
     }
 
