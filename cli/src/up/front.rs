@@ -10,7 +10,7 @@ use wk_base::error::Chain;
 use wk_mesh::{Handler, Peer, join};
 use wk_node::Node;
 use wk_node::traffic;
-use wk_store::Store;
+use wk_store::{MemberId, Store};
 
 use super::copies::Copies;
 use super::heartbeat::Heart;
@@ -46,10 +46,15 @@ impl Handler for MeshFront {
             return self.node.apps.serve(request).await;
         }
         match path {
-            raft_link::PATH => match raft_link::receive(&self.store, request.into_body()).await {
-                Ok(()) => plain(StatusCode::NO_CONTENT, ""),
-                Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &Chain(&*error).to_string()),
-            },
+            raft_link::PATH => {
+                let Some(member) = self.heart.members.named(&from) else {
+                    return plain(StatusCode::FORBIDDEN, "this node knows no member of that name");
+                };
+                match raft_link::receive(&self.store, MemberId(member.id), request.into_body()).await {
+                    Ok(()) => plain(StatusCode::NO_CONTENT, ""),
+                    Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &Chain(&*error).to_string()),
+                }
+            }
             heartbeat::PATH => self.heart.answer(&from),
             announce::PATH => announce::answer(&from, request.into_body(), &self.store, &self.copies.mesh).await,
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,

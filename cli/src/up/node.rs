@@ -104,7 +104,7 @@ impl Node {
         let csr = identity.key.csr().context("make the certificate request")?;
         let base = Base::new(settings, data_dir, identity, start)?;
 
-        let certificates = Arc::new(TlsSecrets::new(ingress_certificate(&base.authority, settings)?));
+        let certificates = Arc::new(ingress_certificates(&base.authority, settings)?);
         let agent = base.start_agent(settings, data_dir, member, Arc::clone(&certificates))?;
         base.serve_ingress(&agent, ports.http, ports.https, certificates);
         let beats = Arc::new(Heartbeats::default());
@@ -317,11 +317,21 @@ fn leading(store: &Store, tasks: &Tasks) -> watch::Receiver<bool> {
     receive
 }
 
-fn ingress_certificate(authority: &Authority, settings: &Settings) -> anyhow::Result<Pem> {
-    let listen = settings.listen.to_string();
-    let (certificate, key) =
-        authority.issue_server(&["localhost", "*.localhost", &listen]).context("make the ingress' certificate")?;
-    Ok(Pem { certificate: certificate.as_str().to_owned(), key: key.as_str().to_owned() })
+/// Hosts without a Secret of their own are shown a certificate of the cluster's authority.
+fn ingress_certificates(authority: &Authority, settings: &Settings) -> anyhow::Result<TlsSecrets> {
+    let issue = |authority: &Authority, names: &[&str]| {
+        let (certificate, key) = authority.issue_server(names)?;
+        let (certificate, key) = (certificate.as_str().to_owned(), key.as_str().to_owned());
+        Ok::<_, wk_mesh::AuthorityError>(Pem { certificate, key })
+    };
+    let fallback =
+        issue(authority, &["localhost", &settings.listen.to_string()]).context("make the ingress' certificate")?;
+    let authority = authority.clone();
+    let for_host = move |host: &str| {
+        let made = issue(&authority, &[host]);
+        made.inspect_err(|error| tracing::warn!(host, %error, "no certificate for a routed host")).ok()
+    };
+    Ok(TlsSecrets::new(fallback, Box::new(for_host)))
 }
 
 fn facts(settings: &Settings, name: &NodeName, member: u64) -> Facts {

@@ -112,15 +112,15 @@ fn frame(messages: impl IntoIterator<Item = Bytes>) -> Bytes {
     batch.freeze()
 }
 
-/// Takes a batch from another member and hands its messages to the store.
-pub(crate) async fn receive(store: &Store, body: Body) -> Result<(), BoxError> {
+/// Takes a batch from the member `from` and hands its messages to the store.
+pub(crate) async fn receive(store: &Store, from: MemberId, body: Body) -> Result<(), BoxError> {
     let mut batch = body::collect(body, RECEIVE_BYTES_MAX).await?;
     while batch.has_remaining() {
         let length = batch.try_get_u32()? as usize;
         if length > batch.remaining() {
             return Err("a raft batch ends inside a message".into());
         }
-        store.receive(batch.split_to(length))?;
+        store.receive(from, batch.split_to(length))?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::json;
 use crate::kind::{Kind, Scope};
 
-/// What every resource can do.
-const VERBS: [&str; 7] = ["create", "delete", "get", "list", "patch", "update", "watch"];
+/// What a resource can do.
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 /// What `/status` and `/scale` can do.
 const SUBRESOURCE_VERBS: [&str; 3] = ["get", "patch", "update"];
 /// The Kubernetes version whose API this is: one minor above kubectl 1.32, within its skew.
@@ -23,6 +23,10 @@ struct Subresource {
     version: &'static str,
     kind: &'static str,
     verbs: &'static [&'static str],
+}
+
+fn verbs(kind: &Kind) -> Vec<&'static str> {
+    VERBS.into_iter().filter(|verb| *verb != "deletecollection" || kind.deletes_collections()).collect()
 }
 
 fn subresources(kind: &'static Kind) -> Vec<Subresource> {
@@ -94,7 +98,7 @@ pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
             "singularName": kind.singular,
             "namespaced": kind.is_namespaced(),
             "kind": kind.kind,
-            "verbs": VERBS,
+            "verbs": verbs(kind),
         });
         words(&mut entry, kind);
         resources.push(entry);
@@ -169,7 +173,7 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
         "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
         "scope": scope,
         "singularResource": kind.singular,
-        "verbs": VERBS,
+        "verbs": verbs(kind),
     });
     words(&mut entry, kind);
     let below: Vec<Value> = subresources(kind)
@@ -227,6 +231,13 @@ mod tests {
         for kind in crate::kinds::kinds() {
             assert!(lists.contains(&format!("\"name\":\"{}\"", kind.plural)), "{kind}");
             assert!(aggregated.contains(&format!("\"resource\":\"{}\"", kind.plural)), "{kind}");
+        }
+        let resources = api_resource_list("", "v1").unwrap();
+        for resource in resources["resources"].as_array().unwrap() {
+            let verbs = resource["verbs"].as_array().unwrap();
+            let plain = !resource["name"].as_str().unwrap().contains('/');
+            let expected = plain && resource["name"] != "namespaces";
+            assert_eq!(verbs.contains(&json!("deletecollection")), expected, "{resource}");
         }
         assert!(lists.contains("\"name\":\"pods/log\"") && lists.contains("\"name\":\"deployments/scale\""));
         assert!(api_resource_list("apps", "v2").is_none());

@@ -182,6 +182,11 @@ impl Kind {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
     }
 
+    /// Whether a whole collection can be deleted at once. Not namespaces, as in Kubernetes: that would be everything.
+    pub fn deletes_collections(&self) -> bool {
+        self.collection != crate::kinds::NAMESPACE.collection
+    }
+
     /// Whether objects live in namespaces.
     pub fn is_namespaced(&self) -> bool {
         self.scope == Scope::Namespaced

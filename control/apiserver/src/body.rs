@@ -37,7 +37,14 @@ pub(crate) fn parse(bytes: &[u8], format: BodyFormat) -> Result<Value, Status> {
     };
     match format {
         BodyFormat::Json => serde_json::from_slice(bytes).map_err(|error| unreadable("json", error.to_string())),
-        BodyFormat::Yaml => serde_yaml::from_slice(bytes).map_err(|error| unreadable("yaml", error.to_string())),
+        BodyFormat::Yaml => {
+            decode::bounded(serde_yaml::Deserializer::from_slice(bytes), BODY_BYTES_MAX).map_err(|error| match error {
+                decode::BoundedError::TooLarge => Status::too_large(format!(
+                    "Request entity too large: the YAML has more than {BODY_BYTES_MAX} bytes with its aliases written out"
+                )),
+                decode::BoundedError::Unreadable(error) => unreadable("yaml", error.to_string()),
+            })
+        }
     }
 }
 
@@ -70,4 +77,31 @@ pub(crate) fn validation(query: &Query, options: &str) -> Result<FieldValidation
 pub(crate) fn until(body: Body, stop: CancellationToken) -> Body {
     let frames = BodyStream::new(body).take_until(stop.cancelled_owned());
     boxed(StreamBody::new(frames))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn aliases_are_written_out_up_to_the_limit_of_a_body() {
+        let plain = b"a: &a {x: 1, 2: y}\nb: *a\n";
+        let value = parse(plain, BodyFormat::Yaml).expect("small");
+        assert_eq!(value, json!({ "a": { "x": 1, "2": "y" }, "b": { "x": 1, "2": "y" } }));
+        // One long text and many names for it: 60 kB that say 300 MB.
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(30_000), "*a ,".repeat(10_000));
+        assert_eq!(parse(text.as_bytes(), BodyFormat::Yaml).expect_err("a bomb").code, 413);
+        let key = format!("a: &a {}\nb: [{}]\n", "x".repeat(30_000), "{*a : 1},".repeat(5_000));
+        assert_eq!(parse(key.as_bytes(), BodyFormat::Yaml).expect_err("a bomb of keys").code, 413);
+        let mut laughs = vec!["l0: &l0 lol".to_owned()];
+        for level in 1..12 {
+            let aliases = vec![format!("*l{}", level - 1); 10].join(", ");
+            laughs.push(format!("l{level}: &l{level} [{aliases}]"));
+        }
+        let laughs = laughs.join("\n");
+        assert!(parse(laughs.as_bytes(), BodyFormat::Yaml).is_err(), "10^11 laughs");
+        assert_eq!(parse(b"a: [", BodyFormat::Yaml).expect_err("cut").code, 400);
+    }
 }

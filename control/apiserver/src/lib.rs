@@ -11,6 +11,7 @@
 mod access;
 mod body;
 mod discovery;
+mod flight;
 mod health;
 mod modules;
 mod negotiate;

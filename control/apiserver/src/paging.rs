@@ -18,7 +18,7 @@ use wk_store::{Revision, View};
 const VIEWS_MAX: usize = 32;
 
 /// How long a list may take from first to last page: the compaction interval of a real API server.
-const VIEW_AGE_MAX: Duration = Duration::from_mins(5);
+pub(crate) const VIEW_AGE_MAX: Duration = Duration::from_mins(5);
 
 /// The version in a token, so that a later form can tell the two apart.
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
@@ -87,7 +87,7 @@ impl Pages {
     /// Keeps `view` for the pages that follow.
     pub(crate) fn keep(&self, view: &View) {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        forget_old(&mut views);
+        forget_old(&mut views, Instant::now());
         // The same view again is as young as its last page.
         views.retain(|(_, kept)| kept.revision() != view.revision());
         if views.len() == VIEWS_MAX {
@@ -96,16 +96,25 @@ impl Pages {
         views.push_back((Instant::now(), view.clone()));
     }
 
+    /// Lets go of views whose time has passed. Every request calls this, so that views of lists that nobody goes on with
+    /// do not pin old objects: a look at one element.
+    pub(crate) fn forget_old(&self, now: Instant) {
+        // Whoever holds the lock does the same.
+        if let Ok(mut views) = self.0.try_lock() {
+            forget_old(&mut views, now);
+        }
+    }
+
     /// The view of a revision, if it is still kept.
     pub(crate) fn at(&self, revision: Revision) -> Option<View> {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        forget_old(&mut views);
+        forget_old(&mut views, Instant::now());
         views.iter().find(|(_, view)| view.revision() == revision).map(|(_, view)| view.clone())
     }
 }
 
-fn forget_old(views: &mut VecDeque<(Instant, View)>) {
-    while views.front().is_some_and(|(kept, _)| kept.elapsed() > VIEW_AGE_MAX) {
+fn forget_old(views: &mut VecDeque<(Instant, View)>, now: Instant) {
+    while views.front().is_some_and(|(kept, _)| now.saturating_duration_since(*kept) > VIEW_AGE_MAX) {
         views.pop_front();
     }
 }

@@ -17,6 +17,7 @@ use wk_image::Blobs;
 use wk_mesh::{Handler, Peer};
 
 use crate::access::{self, Attributes, User, authorize};
+use crate::flight::Flight;
 use crate::modules;
 use crate::negotiate::{self, Encoding};
 use crate::paging::Pages;
@@ -54,13 +55,14 @@ pub struct ApiServer {
     pub(crate) replicate: Arc<dyn Replicate>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) pages: Pages,
+    pub(crate) flight: Flight,
 }
 
 impl ApiServer {
     /// A server of `cluster`'s objects. Hand it to `wk_mesh::serve`.
     pub fn new(cluster: Cluster, dependencies: Dependencies) -> Self {
         let Dependencies { pods, blobs, replicate, shutdown } = dependencies;
-        Self { cluster, pods, blobs, replicate, shutdown, pages: Pages::default() }
+        Self { cluster, pods, blobs, replicate, shutdown, pages: Pages::default(), flight: Flight::default() }
     }
 
     async fn answer(&self, peer: &Peer, parts: &Parts, body: Body) -> Response<Body> {
@@ -71,6 +73,11 @@ impl ApiServer {
             Err(status) => return respond(Err(status), json),
         };
         let route = route(parts.uri.path());
+        self.pages.forget_old(Instant::now());
+        let _room = match self.flight.admit(&route, &parts.method) {
+            Ok(room) => room,
+            Err(status) => return respond(Err(status), json),
+        };
         let deadline = if matches!(route, Route::Modules(_)) { UPLOAD_DEADLINE } else { REQUEST_DEADLINE };
         let answer = self.at(route, &user, parts, query, body, json);
         tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| {

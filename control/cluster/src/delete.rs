@@ -43,7 +43,7 @@ impl Cluster {
             let op = |change| Op { key: stored.key().clone(), expect: Expect::Revision(stored.revision()), change };
             match strategy::delete(kind, &old, options, self.clock().now())? {
                 Deletion::Remove => {
-                    let mut ops = services::release(kind, &old);
+                    let mut ops = services::release(view, kind, &old);
                     ops.push(op(Change::Delete));
                     Ok(Decision { ops, answer: old, outcome: Outcome::Removed })
                 }

@@ -31,18 +31,24 @@ pub struct Note {
 /// `message` of an Event holds at most this many characters (Kubernetes' API reference says 1 kB).
 const MESSAGE_CHARS_MAX: usize = 1024;
 
+/// `count` is an `int32`.
+const COUNT_MAX: i64 = i32::MAX as i64;
+
+/// Longest part of an Event's name that is the object's: a name has at most 253 characters, of which a dot and 16
+/// hexadecimal digits are ours.
+const NAME_BYTES_MAX: usize = 253 - 17;
+
 impl Cluster {
     /// Records `note` about an object, in the name of `component` on `host` (empty for a controller).
     pub async fn record(&self, about: &Object, note: &Note, component: &str, host: &str) -> Result<(), Status> {
         let namespace = if about.namespace().is_empty() { "default" } else { about.namespace() };
         let message: String = note.message.chars().take(MESSAGE_CHARS_MAX).collect();
-        let name =
-            format!("{}.{:016x}", about.name(), fingerprint(&[about.uid(), component, host, &note.reason, &message]));
+        let name = event_name(about.name(), fingerprint(&[about.uid(), component, host, &note.reason, &message]));
         let now = self.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         if self.get(&kinds::EVENT, Some(namespace), &name, Freshness::Local).await.is_ok() {
             let again = |event: &Object| {
                 let mut event = event.0.clone();
-                event["count"] = json!(event["count"].as_i64().unwrap_or(1) + 1);
+                event["count"] = json!(event["count"].as_i64().unwrap_or(1).saturating_add(1).min(COUNT_MAX));
                 event["lastTimestamp"] = json!(now);
                 Ok(event)
             };
@@ -67,8 +73,29 @@ impl Cluster {
     }
 }
 
+/// The object's name, as much of it as fits, and what tells its events apart.
+fn event_name(object: &str, fingerprint: u64) -> String {
+    let fits = &object[..object.floor_char_boundary(NAME_BYTES_MAX)];
+    // A label ends with a letter or a digit.
+    format!("{}.{fingerprint:016x}", fits.trim_end_matches(['.', '-']))
+}
+
 /// FNV-1a over the parts, each ended by a zero byte: stable between versions and machines, and no secret.
 fn fingerprint(parts: &[&str]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_the_longest_name_has_a_valid_name() {
+        assert_eq!(event_name("web-1", 0xab), "web-1.00000000000000ab");
+        for name in ["a".repeat(253), format!("{}.-{}", "a".repeat(234), "b".repeat(17))] {
+            let event = event_name(&name, u64::MAX);
+            assert!(event.len() <= 253 && !event.contains("..") && !event.contains("-."), "{event}");
+        }
+    }
 }

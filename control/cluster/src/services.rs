@@ -6,10 +6,11 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 use wk_api::strategy::{self, Facts};
 use wk_api::{FieldError, FieldReason, Kind, Object, Status, kinds};
+use wk_base::id;
 use wk_store::{Change, Expect, Op, View};
 
-use crate::key;
 use crate::write::put;
+use crate::{key, object};
 
 /// The addresses that Services get.
 pub const SERVICE_RANGE: ServiceRange = ServiceRange { first: Ipv4Addr::new(10, 96, 0, 0), prefix: 12 };
@@ -117,7 +118,7 @@ pub(crate) fn allocate(
     if old.is_some_and(|old| address(&old.0) == wanted && wanted != Address::Any) {
         return Ok(Vec::new());
     }
-    let mut ops = old.map(|old| release(kind, old)).unwrap_or_default();
+    let mut ops = old.map(|old| release(view, kind, old)).unwrap_or_default();
     let chosen = match wanted {
         Address::Nothing => return Ok(ops),
         Address::Headless => {
@@ -143,13 +144,26 @@ pub(crate) fn allocate(
 }
 
 /// Gives back the address of a Service that goes.
-pub(crate) fn release(kind: &Kind, old: &Object) -> Vec<Op> {
-    match address(&old.0) {
-        Address::Given(text) if is_service(kind) => {
-            vec![Op { key: key(&kinds::IPADDRESS, None, text), expect: Expect::Any, change: Change::Delete }]
-        }
-        _ => Vec::new(),
+///
+/// Only if it still is this Service's: one that was freed by hand may be another's by now.
+pub(crate) fn release(view: &View, kind: &Kind, old: &Object) -> Vec<Op> {
+    let Address::Given(text) = address(&old.0) else { return Vec::new() };
+    if !is_service(kind) {
+        return Vec::new();
     }
+    let held = view.get(&key(&kinds::IPADDRESS, None, text)).filter(|held| is_parent(&object(held), old));
+    held.map(|held| Op { key: held.key().clone(), expect: Expect::Revision(held.revision()), change: Change::Delete })
+        .into_iter()
+        .collect()
+}
+
+/// Whether an `IPAddress` says that it is this Service's.
+fn is_parent(address: &Object, service: &Object) -> bool {
+    let parent = |field: &str| address.text(&format!("/spec/parentRef/{field}"));
+    parent("group").is_empty()
+        && parent("resource") == "services"
+        && parent("namespace") == service.namespace()
+        && parent("name") == service.name()
 }
 
 fn free_address(view: &View, uid: &str) -> Option<Ipv4Addr> {
@@ -194,7 +208,8 @@ fn reserve(service: &Object, text: &str, facts: &Facts<'_>) -> Result<Op, Status
             "group": "", "resource": "services", "namespace": service.namespace(), "name": service.name(),
         } },
     });
-    // An IPAddress lives and dies with its Service; a uid of its own would only be one more number.
-    let object = strategy::create(&kinds::IPADDRESS, None, body, facts)?;
+    // Its own: who deletes by uid, as the garbage collector does, must not take one for the other.
+    let uid = id::uid();
+    let object = strategy::create(&kinds::IPADDRESS, None, body, &Facts { uid: &uid, ..*facts })?;
     Ok(Op { key: key(&kinds::IPADDRESS, None, text), expect: Expect::Absent, change: put(&object) })
 }

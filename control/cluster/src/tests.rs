@@ -11,7 +11,7 @@ use wk_api::{Kind, Object, kinds};
 use wk_base::time::SystemClock;
 use wk_store::{MemberId, Options, Revision, Start, Store, Timing, Transport};
 
-use crate::{ChangeKind, Cluster, Deleted, Freshness, SYSTEM_NAMESPACES, Subresource};
+use crate::{ChangeKind, Cluster, Deleted, Freshness, Note, SYSTEM_NAMESPACES, Severity, Subresource};
 
 /// A cluster of one peer has nobody to send to.
 struct Nobody;
@@ -143,4 +143,41 @@ async fn a_stopped_peer_says_that_another_one_is_to_be_asked() {
     assert_eq!(refused.code, 503, "{refused}");
     let local = cluster.get(&kinds::NAMESPACE, None, "default", Freshness::Local).await;
     assert!(local.is_ok(), "what it knew last it still tells");
+}
+
+#[tokio::test]
+async fn an_address_freed_by_hand_and_given_to_another_stays_with_that_one() {
+    let (cluster, _dir) = cluster().await;
+    let options = DeleteOptions::default();
+    let service = |name: &str| {
+        let spec = json!({ "ports": [{ "port": 80 }], "clusterIP": "10.96.0.20" });
+        json!({ "metadata": { "name": name }, "spec": spec })
+    };
+    let first = cluster.create(&kinds::SERVICE, NAMESPACE, service("first")).await.expect("created");
+    let held = async || cluster.get(&kinds::IPADDRESS, None, "10.96.0.20", Freshness::Linearizable).await;
+    assert_ne!(held().await.expect("held").uid(), first.uid(), "two objects have two uids");
+    cluster.delete(&kinds::IPADDRESS, None, "10.96.0.20", &options).await.expect("freed by hand");
+    cluster.create(&kinds::SERVICE, NAMESPACE, service("second")).await.expect("created");
+    cluster.delete(&kinds::SERVICE, NAMESPACE, "first", &options).await.expect("deleted");
+    assert_eq!(held().await.expect("still held").text("/spec/parentRef/name"), "second");
+    cluster.delete(&kinds::SERVICE, NAMESPACE, "second", &options).await.expect("deleted");
+    assert_eq!(held().await.expect_err("given back").code, 404);
+}
+
+#[tokio::test]
+async fn the_count_of_an_event_stops_where_its_type_ends() {
+    let (cluster, _dir) = cluster().await;
+    let about = cluster.create(CONFIG_MAP, NAMESPACE, named(&"a".repeat(253))).await.expect("created");
+    let note = Note { severity: Severity::Normal, reason: "Seen".to_owned(), message: "again".to_owned() };
+    cluster.record(&about, &note, "test", "").await.expect("recorded");
+    let event = Arc::clone(&cluster.local(&kinds::EVENT, NAMESPACE).items[0]);
+    let often = |event: &Object| {
+        let mut event = event.0.clone();
+        event["count"] = json!(i32::MAX);
+        Ok(event)
+    };
+    cluster.modify(&kinds::EVENT, NAMESPACE, event.name(), Subresource::None, often).await.expect("written");
+    cluster.record(&about, &note, "test", "").await.expect("recorded again");
+    let event = cluster.get(&kinds::EVENT, NAMESPACE, event.name(), Freshness::Linearizable).await.expect("there");
+    assert_eq!(event.at("/count"), Some(&json!(i32::MAX)));
 }

@@ -137,7 +137,7 @@ impl Cluster {
         let key = stored.key().clone();
         let expect = Expect::Revision(stored.revision());
         if strategy::removes(kind, &new) {
-            ops = services::release(kind, &old);
+            ops = services::release(view, kind, &old);
             ops.push(Op { key, expect, change: Change::Delete });
             return Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Removed });
         }

@@ -110,7 +110,7 @@ pub(crate) fn pod_garbage(desk: &Desk, _now: Timestamp) -> Plan {
 
 pub(crate) fn garbage(desk: &Desk, _now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
-    // Events own nothing and nothing owns them.
+    // Events have no owners, and the planner takes any that is named as an owner to be there.
     let objects = all_of(&view, |kind| *kind != kinds::EVENT);
     let objects: Vec<_> = objects.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
     garbage::plan(&garbage::Input { objects: &objects })

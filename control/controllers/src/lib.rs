@@ -23,6 +23,7 @@
 mod bind;
 mod execute;
 mod gather;
+mod hearing;
 mod heartbeats;
 mod held;
 mod recorder;
@@ -43,6 +44,7 @@ use wk_cluster::Cluster;
 
 pub use heartbeats::Heartbeats;
 
+use hearing::Hearing;
 use recorder::Recorder;
 use wake::Wakes;
 use work::Desk;
@@ -114,7 +116,9 @@ fn start(cluster: &Cluster, clock: &Arc<dyn Clock>, heartbeats: &Arc<Heartbeats>
     let (recorder, recording) = Recorder::new(cluster.clone());
     set.spawn(recording);
     let mut wakes = Wakes::default();
-    for shell in shells::all() {
+    let hearing = Arc::new(Hearing::default());
+    set.spawn(hearing::listen(Arc::clone(&hearing), Arc::clone(clock), Arc::clone(heartbeats)));
+    for shell in shells::all(hearing) {
         let wake = wakes.subscribe(&shell.reads);
         let desk = Desk {
             cluster: cluster.clone(),

@@ -1,5 +1,6 @@
 //! The table of shells: what wakes each, and how often it looks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wk_api::{Kind, kinds};
@@ -7,6 +8,7 @@ use wk_base::time::Timestamp;
 use wk_plan::{Plan, nodes};
 
 use crate::gather;
+use crate::hearing::Hearing;
 use crate::work::{Desk, Shell};
 
 /// Between looks of shells on the way from a request to a running pod, and from a ready pod to its traffic: enough to
@@ -25,12 +27,8 @@ const NODES_RESYNC: Duration = Duration::from_millis(250);
 /// Between looks at the members: a joined peer votes this much after it caught up.
 const VOTERS_RESYNC: Duration = Duration::from_millis(500);
 
-/// A leader that did not look for this long was suspended, or its clock was set: what it did not hear then says nothing
-/// about the nodes.
-const DEAF_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
-
-/// Every shell, for one leadership.
-pub(crate) fn all() -> Vec<Shell> {
+/// Every shell, for one leadership that hears by `hearing`.
+pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
     let reads_all = || kinds().iter().copied().filter(|kind| **kind != kinds::EVENT).collect();
     vec![
         shell("deployment", vec![&kinds::DEPLOYMENT, &kinds::REPLICASET, &kinds::POD], PROMPT, gather::deployments),
@@ -47,7 +45,7 @@ pub(crate) fn all() -> Vec<Shell> {
         shell("namespaces", reads_all(), UNHURRIED, gather::namespaces),
         shell("events", Vec::new(), UNHURRIED, gather::old_events),
         Shell { resync: VOTERS_RESYNC, ..shell("voters", Vec::new(), UNHURRIED, gather::voters) },
-        Shell { resync: NODES_RESYNC, ..shell("nodes", vec![&kinds::NODE], PROMPT, watch_nodes()) },
+        Shell { resync: NODES_RESYNC, ..shell("nodes", vec![&kinds::NODE], PROMPT, watch_nodes(hearing)) },
     ]
 }
 
@@ -60,32 +58,15 @@ fn shell(
     Shell { name, reads, rest, resync: RESYNC, pass: Box::new(pass) }
 }
 
-/// Since when this leader has listened without a gap, and when it last did.
-struct Hearing {
-    since: Timestamp,
-    last: Timestamp,
-}
-
 /// The pass of the nodes' shell. It has a memory, unlike the others: since when it hears.
-fn watch_nodes() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
-    let mut hearing: Option<Hearing> = None;
+fn watch_nodes(hearing: Arc<Hearing>) -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     move |desk, now| {
-        let hearing = hearing.get_or_insert(Hearing { since: now, last: now });
-        if now < hearing.last {
-            // The clock was set back: what was heard is dated in the future and would hide silence.
-            desk.heartbeats.clear();
-            hearing.since = now;
-        } else if now.duration_since(hearing.last) > DEAF_AFTER {
-            tracing::warn!("this leader did not look at heartbeats for a while; every node gets its grace anew");
-            hearing.since = now;
-        }
-        hearing.last = now;
+        let hearing_since = hearing.look(now, &desk.heartbeats);
         let view = desk.cluster.store().view();
         let (pods, all) = (gather::list(&view, &kinds::POD), gather::list(&view, &kinds::NODE));
         let (pods, all) = (gather::borrowed(&pods), gather::borrowed(&all));
         desk.heartbeats.retain(|name| all.iter().any(|node| node.name() == name));
         let heard = desk.heartbeats.heard();
-        let input = nodes::Input { nodes: &all, pods: &pods, heard: &heard, hearing_since: hearing.since };
-        nodes::plan(&input, now)
+        nodes::plan(&nodes::Input { nodes: &all, pods: &pods, heard: &heard, hearing_since }, now)
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use wk_api::strategy::Propagation;
-use wk_api::{Kind, Object};
+use wk_api::{Kind, Object, kinds};
 
 use crate::order::{Order, Plan, Target};
 use crate::read;
@@ -18,14 +18,39 @@ const ORPHAN: &str = "orphan";
 
 /// What the decision is made from.
 pub struct Input<'a> {
-    /// All objects of all kinds that can own or be owned, from one view: an owner that is missing here is gone.
+    /// All objects of all kinds but Event, from one view: an owner that is missing here is gone.
     pub objects: &'a [(&'static Kind, &'a Object)],
 }
 
 struct Facts<'a> {
-    by_uid: BTreeMap<&'a str, &'a Object>,
+    /// Usually one. Two kinds may share a uid where one object was made from another.
+    by_uid: BTreeMap<&'a str, Vec<Known<'a>>>,
     /// Uids that some object names as its owner.
     parents: BTreeSet<&'a str>,
+}
+
+type Known<'a> = (&'static Kind, &'a Object);
+
+/// An owner whose dependents still have to go, or to be let go of: its collection and uid.
+type Held<'a> = (&'static str, &'a str);
+
+impl<'a> Facts<'a> {
+    fn of(objects: &[Known<'a>]) -> Self {
+        let mut by_uid: BTreeMap<&str, Vec<Known<'a>>> = BTreeMap::new();
+        for (kind, object) in objects {
+            by_uid.entry(object.uid()).or_default().push((*kind, *object));
+        }
+        let references = objects.iter().flat_map(|(_, object)| object.items("/metadata/ownerReferences"));
+        Self { by_uid, parents: references.map(|owner| read::text(owner, "uid")).collect() }
+    }
+
+    /// The object that `owner` means. One of another kind with its uid will do: to keep too much is the smaller error.
+    fn find(&self, owner: &Value) -> Option<Known<'a>> {
+        let same_uid = self.by_uid.get(read::text(owner, "uid"))?;
+        let (version, word) = (read::text(owner, "apiVersion"), read::text(owner, "kind"));
+        let named = same_uid.iter().find(|(kind, _)| kind.kind == word && kind.api_version() == version);
+        named.or(same_uid.first()).copied()
+    }
 }
 
 /// Where an owner stands, from the point of view of what it owns.
@@ -42,11 +67,8 @@ enum Owner {
 /// Deletes what has lost all its owners, and lets go of owners that are done.
 pub fn plan(input: &Input<'_>) -> Plan {
     let mut plan = Plan::default();
-    let by_uid: BTreeMap<&str, &Object> = input.objects.iter().map(|(_, object)| (object.uid(), *object)).collect();
-    // Owners by uid whose dependents still have to go, or to be let go of.
-    let mut held: BTreeSet<&str> = BTreeSet::new();
-    let references = input.objects.iter().flat_map(|(_, object)| object.items("/metadata/ownerReferences"));
-    let facts = Facts { by_uid, parents: references.map(|owner| read::text(owner, "uid")).collect() };
+    let mut held: BTreeSet<Held<'_>> = BTreeSet::new();
+    let facts = Facts::of(input.objects);
     for (kind, object) in input.objects {
         let owners = object.items("/metadata/ownerReferences");
         if owners.is_empty() {
@@ -63,12 +85,11 @@ pub fn plan(input: &Input<'_>) -> Plan {
     plan
 }
 
-fn hold<'a>(owner: &'a Value, facts: &Facts<'a>, held: &mut BTreeSet<&'a str>) {
-    let uid = read::text(owner, "uid");
-    let Some(object) = facts.by_uid.get(uid).filter(|object| object.is_deleting()) else { return };
+fn hold<'a>(owner: &Value, facts: &Facts<'a>, held: &mut BTreeSet<Held<'a>>) {
+    let Some((kind, object)) = facts.find(owner).filter(|(_, object)| object.is_deleting()) else { return };
     let blocks = owner.get("blockOwnerDeletion") == Some(&Value::Bool(true));
     if has_finalizer(object, ORPHAN) || blocks && has_finalizer(object, FOREGROUND) {
-        held.insert(uid);
+        held.insert((kind.collection(), object.uid()));
     }
 }
 
@@ -78,10 +99,8 @@ fn has_finalizer(object: &Object, finalizer: &str) -> bool {
 
 /// What becomes of an object with owners.
 fn dependent(kind: &'static Kind, object: &Object, owners: &[Value], facts: &Facts<'_>, plan: &mut Plan) {
-    let orphaning = |owner: &Value| {
-        let owner = facts.by_uid.get(read::text(owner, "uid"));
-        owner.is_some_and(|owner| owner.is_deleting() && has_finalizer(owner, ORPHAN))
-    };
+    let orphaning =
+        |owner: &Value| facts.find(owner).is_some_and(|(_, owner)| owner.is_deleting() && has_finalizer(owner, ORPHAN));
     if owners.iter().any(orphaning) {
         plan.say(format!("{}: left behind by its owner", object.name()));
         plan.orders.push(keep_owners(kind, object, owners.iter().filter(|owner| !orphaning(owner))));
@@ -90,7 +109,7 @@ fn dependent(kind: &'static Kind, object: &Object, owners: &[Value], facts: &Fac
     if object.is_deleting() {
         return;
     }
-    let stand: Vec<Owner> = owners.iter().map(|owner| standing(owner, &facts.by_uid)).collect();
+    let stand: Vec<Owner> = owners.iter().map(|owner| standing(owner, facts)).collect();
     if stand.iter().all(|owner| *owner == Owner::Solid) {
         return;
     }
@@ -121,14 +140,15 @@ fn own_propagation(object: &Object) -> Propagation {
     }
 }
 
-fn standing(owner: &Value, by_uid: &BTreeMap<&str, &Object>) -> Owner {
-    match by_uid.get(read::text(owner, "uid")) {
-        Some(object) if object.is_deleting() && has_finalizer(object, FOREGROUND) => Owner::Waiting,
+fn standing(owner: &Value, facts: &Facts<'_>) -> Owner {
+    match facts.find(owner) {
+        Some((_, object)) if object.is_deleting() && has_finalizer(object, FOREGROUND) => Owner::Waiting,
         Some(_) => Owner::Solid,
         None => match Kind::by_kind(read::text(owner, "apiVersion"), read::text(owner, "kind")) {
-            Some(_) => Owner::Gone,
             // Nobody here would know whether it is gone.
             None => Owner::Solid,
+            Some(kind) if *kind == kinds::EVENT => Owner::Solid,
+            Some(_) => Owner::Gone,
         },
     }
 }
@@ -139,13 +159,13 @@ fn keep_owners<'a>(kind: &'static Kind, object: &Object, owners: impl Iterator<I
 }
 
 /// Takes the garbage collector's finalizer off a deleted owner that nothing holds any more.
-fn release(kind: &'static Kind, object: &Object, held: &BTreeSet<&str>, plan: &mut Plan) {
+fn release(kind: &'static Kind, object: &Object, held: &BTreeSet<Held<'_>>, plan: &mut Plan) {
     let ours = |finalizer: &&Value| [FOREGROUND, ORPHAN].iter().any(|name| *finalizer == name);
     let finalizers = object.items("/metadata/finalizers");
     if !finalizers.iter().any(|finalizer| ours(&finalizer)) {
         return;
     }
-    if held.contains(object.uid()) {
+    if held.contains(&(kind.collection(), object.uid())) {
         plan.say(format!("{}: waits for what it owns", object.name()));
         return;
     }

@@ -38,17 +38,19 @@ pub(crate) fn has_all(labels: Option<&Map<String, Value>>, wanted: &Map<String, 
     wanted.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
 }
 
-/// An `IntOrString` of which percentages are taken of `whole`, rounded as told.
+/// An `IntOrString` of which percentages are taken of `whole`, rounded as told; never more pods than an `i32` counts.
 pub(crate) fn share(value: Option<&Value>, whole: i64, round: Round) -> Option<i64> {
     match value? {
-        Value::Number(number) => number.as_i64(),
+        Value::Number(number) => number.as_i64().map(|number| number.min(i64::from(i32::MAX))),
         Value::String(text) => {
             let percent: i64 = text.strip_suffix('%')?.parse().ok()?;
-            let product = whole.checked_mul(percent)?;
-            Some(match round {
-                Round::Up => product.checked_add(99)? / 100,
+            let product = i128::from(whole) * i128::from(percent);
+            let share = match round {
+                Round::Up => (product + 99) / 100,
                 Round::Down => product / 100,
-            })
+            };
+            // As far as `replicas` goes. What is within fits.
+            i64::try_from(share.clamp(0, i128::from(i32::MAX))).ok()
         }
         _ => None,
     }

@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
@@ -15,6 +16,21 @@ use crate::{owned, pod, read};
 /// Pods created or deleted by one plan for one set (`BurstReplicas` in Kubernetes): the next look goes on from what
 /// became of them, so that a broken template does not flood the store.
 const BURST_MAX: usize = 500;
+
+/// Pods of one set that ended and are kept for whoever asks why. So many that the wait which they are counted for can
+/// reach [`WAIT_MAX`].
+const ENDED_KEPT: usize = 10;
+
+/// The exponent of the wait in seconds stops here: past it [`WAIT_MAX`] holds anyway.
+const WAIT_EXPONENT_MAX: usize = 9;
+
+/// The longest wait for a replacement of pods that end as soon as they start (that of a crashing container in
+/// Kubernetes): what a person who mends the cause outside of the template is ready to wait.
+const WAIT_MAX: SignedDuration = SignedDuration::from_secs(300);
+
+/// Pods that were created this long before the last one that ended say nothing about it. Enough for [`ENDED_KEPT`] pods
+/// at the longest wait.
+const SERIES: SignedDuration = SignedDuration::from_secs(3600);
 
 const COMPONENT: &str = "replicaset-controller";
 
@@ -42,19 +58,51 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     }
     let active: Vec<&Object> = input.pods.iter().copied().filter(|pod| pod::is_active(pod)).collect();
     if !set.is_deleting() {
-        plan.extend(scale(set, &active));
+        let ended = ended(input.pods);
+        plan.extend(scale(set, &active, wait_until(&ended), now));
+        plan.orders.extend(ended.iter().skip(ENDED_KEPT).take(BURST_MAX).map(|pod| Order::Delete {
+            target: Target::version(&kinds::POD, pod),
+            // Nothing of it runs, so its node need not be asked.
+            grace_period_seconds: Some(0),
+            propagation: None,
+        }));
     }
     plan.extend(status(set, &active, now));
     plan
 }
 
-fn scale(set: &Object, active: &[&Object]) -> Plan {
+/// The pods that ended, newest first.
+fn ended<'a>(pods: &[&'a Object]) -> Vec<&'a Object> {
+    let mut ended: Vec<&Object> =
+        pods.iter().copied().filter(|pod| pod::is_finished(pod) && !pod.is_deleting()).collect();
+    ended.sort_by_key(|pod| (Reverse(read::created(pod)), pod.name()));
+    ended
+}
+
+/// Until when no pod is created. A pod that ends does not count, and creating the next one succeeds: without a wait, a
+/// template that every node refuses would be written as fast as the disk can. The wait doubles with each pod of the
+/// series and runs from the creation of the newest, so a pod that had run for long is replaced at once.
+fn wait_until(ended: &[&Object]) -> Option<(Timestamp, usize)> {
+    let newest = read::created(ended.first()?);
+    let in_series = |pod: &&&Object| newest.duration_since(read::created(pod)) <= SERIES;
+    let count = ended.iter().filter(in_series).count();
+    let wait = SignedDuration::from_secs(1 << count.min(WAIT_EXPONENT_MAX)).min(WAIT_MAX);
+    Some((newest.saturating_add(wait).unwrap_or(Timestamp::MAX), count))
+}
+
+fn scale(set: &Object, active: &[&Object], wait: Option<(Timestamp, usize)>, now: Timestamp) -> Plan {
     let wanted = usize::try_from(set.int("/spec/replicas").unwrap_or(1)).unwrap_or_default();
     let mut plan = Plan::default();
     if active.len() < wanted {
         let missing = wanted - active.len();
-        plan.say(format!("{}: {} of {wanted} pods exist, {missing} to create", set.name(), active.len()));
-        plan.orders.extend((0..missing.min(BURST_MAX)).map(|_| create(set)));
+        let exist = format!("{}: {} of {wanted} pods exist, {missing} to create", set.name(), active.len());
+        if let Some((until, count)) = wait.filter(|(until, _)| *until > now) {
+            plan.say(format!("{exist}, but {count} ended as soon as they started: the next is created at {until}"));
+            plan.due_by(until);
+        } else {
+            plan.say(exist);
+            plan.orders.extend((0..missing.min(BURST_MAX)).map(|_| create(set)));
+        }
     }
     if active.len() > wanted {
         let surplus = active.len() - wanted;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use wk_api::Object;
-use wk_plan::{Order, endpointslice, events, podgc};
+use wk_plan::{Order, endpointslice, events, podgc, scheduler};
 
 fn pods(count: usize, phase: &str) -> Vec<Object> {
     let pod = |index: usize| {
@@ -58,4 +58,19 @@ fn oldest_events_beyond_the_limit_are_removed() {
     let plan = events::plan(&events::Input { events: &events }, now);
     assert_eq!(plan.orders.len(), 3);
     assert!(plan.orders.iter().all(|order| order.headline().starts_with("delete events default/e0")));
+}
+
+#[test]
+fn hundred_pods_at_most_are_told_why_they_wait_in_one_plan() {
+    let mut pods = pods(250, "Pending");
+    for pod in &mut pods {
+        pod.0["spec"] = json!({"containers": [{"name": "c"}]});
+    }
+    let pods: Vec<&Object> = pods.iter().collect();
+    let now = "2025-01-01T00:10:00Z".parse().expect("time");
+    let plan = scheduler::plan(&scheduler::Input { pods: &pods, nodes: &[] }, now);
+    let told = plan.orders.iter().filter(|order| order.headline().starts_with("status pods"));
+    assert_eq!(told.count(), 100);
+    assert_eq!(plan.report.len(), 101);
+    assert_eq!(plan.due, Some("2025-01-01T00:10:01Z".parse().expect("time")));
 }

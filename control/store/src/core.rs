@@ -147,7 +147,7 @@ impl Core {
             machine,
             ticks: 0,
             heard: BTreeMap::new(),
-            snapshots: snapshots::Snapshots::new(base.0),
+            snapshots: snapshots::Snapshots::new(),
         };
         if core.machine.members.voters == [core.member] && core.machine.members.voters_outgoing.is_empty() {
             // Nobody else to wait for. A campaign is refused while changes of members are unapplied; ticks come to it.
@@ -177,7 +177,8 @@ impl Core {
         self.node.raft.term
     }
 
-    fn is_leader(&self) -> bool {
+    /// Whether this peer leads.
+    pub(crate) fn is_leader(&self) -> bool {
         self.node.raft.state == StateRole::Leader
     }
 

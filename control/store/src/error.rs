@@ -183,6 +183,14 @@ pub enum ReceiveError {
         /// The newest format this version reads.
         known: u8,
     },
+    /// The message claims to come from another member than the one that sent it.
+    #[error("member {from} sent a message in the name of member {claimed}")]
+    NotTheirs {
+        /// Who sent it.
+        from: MemberId,
+        /// Who it says it is from.
+        claimed: MemberId,
+    },
     /// The message is for another member.
     #[error("the message is for member {to}")]
     NotForUs {

@@ -18,6 +18,9 @@ pub(crate) struct MemLog {
     /// Index and term of the entry before the first one kept.
     base: (u64, u64),
     entries: VecDeque<Entry>,
+    /// The last entry in the newest snapshot taken or installed here.
+    mark: u64,
+    /// Bytes of the entries after the mark: asked for too often to be counted each time.
     bytes: u64,
     /// The newest snapshot, while a follower needs one.
     snapshot: Option<Snapshot>,
@@ -32,7 +35,16 @@ fn size(entry: &Entry) -> u64 {
 impl MemLog {
     pub(crate) fn new(base: (u64, u64), members: ConfState, hard_state: HardState, entries: Vec<Entry>) -> Self {
         let bytes = entries.iter().map(size).sum();
-        Self { hard_state, members, base, entries: entries.into(), bytes, snapshot: None, wanted: Cell::new(false) }
+        Self {
+            hard_state,
+            members,
+            base,
+            entries: entries.into(),
+            mark: base.0,
+            bytes,
+            snapshot: None,
+            wanted: Cell::new(false),
+        }
     }
 
     /// Adds `entries`; those at indexes that are there void the old ones from there on.
@@ -40,9 +52,9 @@ impl MemLog {
         let Some(first) = entries.first() else { return };
         while self.last() >= first.index {
             let Some(void) = self.entries.pop_back() else { break };
-            self.bytes -= size(&void);
+            self.bytes -= self.counted(&void);
         }
-        self.bytes += entries.iter().map(size).sum::<u64>();
+        self.bytes += entries.iter().map(|entry| self.counted(entry)).sum::<u64>();
         self.entries.extend(entries.iter().cloned());
     }
 
@@ -57,6 +69,7 @@ impl MemLog {
     /// Starts over after a snapshot.
     pub(crate) fn restart(&mut self, base: (u64, u64)) {
         self.base = base;
+        self.mark = base.0;
         self.entries.clear();
         self.bytes = 0;
         self.snapshot = None;
@@ -64,12 +77,9 @@ impl MemLog {
 
     /// Forgets the entries up to `through`.
     pub(crate) fn compact(&mut self, through: u64) {
-        while let Some(entry) = self.entries.front()
-            && entry.index <= through
-        {
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= through) {
             self.base = (entry.index, entry.term);
-            self.bytes -= size(entry);
-            self.entries.pop_front();
+            self.bytes -= self.counted(&entry);
         }
     }
 
@@ -86,16 +96,25 @@ impl MemLog {
         through.min(limit)
     }
 
-    /// Entries after `index`, and their bytes at most.
-    pub(crate) fn since(&self, index: u64) -> (u64, u64) {
-        let entries = self.last().saturating_sub(index.max(self.base.0));
-        let bytes = if entries == self.entries.len() as u64 {
-            self.bytes
-        } else {
-            let skip = self.entries.len().saturating_sub(usize::try_from(entries).unwrap_or(usize::MAX));
-            self.entries.iter().skip(skip).map(size).sum()
-        };
-        (entries, bytes)
+    /// The entries up to `index` are in a snapshot.
+    pub(crate) fn set_mark(&mut self, index: u64) {
+        self.mark = index;
+        self.bytes = self.entries.iter().rev().take_while(|entry| entry.index > index).map(size).sum();
+    }
+
+    /// The last entry in the newest snapshot taken or installed here.
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// Entries after the mark, and their bytes.
+    pub(crate) fn since_mark(&self) -> (u64, u64) {
+        (self.last().saturating_sub(self.mark.max(self.base.0)), self.bytes)
+    }
+
+    /// What `entry` adds to the bytes after the mark.
+    fn counted(&self, entry: &Entry) -> u64 {
+        if entry.index > self.mark { size(entry) } else { 0 }
     }
 
     pub(crate) fn first(&self) -> u64 {
@@ -204,7 +223,23 @@ mod tests {
         let mut log = log();
         log.append(&[entry(4, 2)]);
         assert_eq!((log.last(), log.term(4), log.term(3)), (4, Ok(2), Ok(1)));
-        assert_eq!(log.since(1), (3, 300));
+        assert_eq!(log.since_mark(), (3, 300));
+    }
+
+    #[test]
+    fn what_follows_the_last_snapshot_is_counted_as_the_log_changes() {
+        let mut log = log();
+        assert_eq!((log.mark(), log.since_mark()), (1, (5, 500)));
+        log.set_mark(4);
+        assert_eq!(log.since_mark(), (2, 200));
+        log.compact(3);
+        assert_eq!(log.since_mark(), (2, 200), "what is forgotten was not counted");
+        log.append(&[entry(6, 2), entry(7, 2), entry(8, 2)]);
+        assert_eq!(log.since_mark(), (4, 400), "one of them is in place of an old one");
+        log.compact(5);
+        assert_eq!(log.since_mark(), (3, 300));
+        log.restart((20, 3));
+        assert_eq!((log.mark(), log.since_mark()), (20, (0, 0)));
     }
 
     #[test]
@@ -212,8 +247,7 @@ mod tests {
         let mut log = log();
         log.compact(3);
         assert_eq!((log.first(), log.term(3), log.term(2)), (4, Ok(1), Err(StorageError::Compacted.into())));
-        assert_eq!(log.since(0), (3, 300));
-        assert_eq!(log.since(4), (2, 200));
+        assert_eq!(log.since_mark(), (3, 300));
     }
 
     #[test]

@@ -34,14 +34,18 @@ pub struct Timing {
     pub heartbeat: usize,
     /// Ticks without a leader until an election: drawn from this up to twice this.
     pub election: usize,
+    /// Ticks until a snapshot on its way to a follower counts as lost and is sent again: more than the transport takes
+    /// to give it up, else copies of it pile up on a slow link.
+    pub snapshot: usize,
     /// How long a write, a linearizable read or a change of members waits for its outcome.
     pub deadline: Duration,
 }
 
 impl Default for Timing {
-    /// A dead leader is replaced in 0.6 to 1.2 s, a write waits 5 s.
+    /// A dead leader is replaced in 0.6 to 1.2 s, a snapshot has 65 s to arrive, a write waits 5 s.
     fn default() -> Self {
-        Self { tick: Duration::from_millis(50), heartbeat: 2, election: 12, deadline: Duration::from_secs(5) }
+        let (tick, deadline) = (Duration::from_millis(50), Duration::from_secs(5));
+        Self { tick, heartbeat: 2, election: 12, snapshot: 1300, deadline }
     }
 }
 
@@ -114,6 +118,9 @@ impl Options {
         }
         if self.timing.heartbeat == 0 || self.timing.election <= self.timing.heartbeat {
             return wrong("an election takes more ticks than a heartbeat, and that one at least");
+        }
+        if self.timing.snapshot <= self.timing.election {
+            return wrong("a snapshot may travel for longer than an election takes");
         }
         if self.limits.history_events == 0 || self.limits.entry_bytes == 0 {
             return wrong("history and entries have room for something");

@@ -114,7 +114,7 @@ impl Shell {
             snapshots: mpsc::sync_channel(1),
             snapshot: None,
             writes: Writes::new(member.0, incarnation, timing.deadline),
-            reads: Reads::new(timing),
+            reads: Reads::new(member.0, incarnation, timing),
             changes: Changes::new(timing.deadline),
             lead: (None, 0),
         }
@@ -200,7 +200,7 @@ impl Shell {
             Event::Tick => {
                 self.core.tick();
                 let now = Instant::now();
-                self.writes.tick(now);
+                self.writes.tick(now, self.core.term(), self.core.is_leader());
                 self.reads.tick(now);
                 self.changes.tick(now);
             }
@@ -297,11 +297,15 @@ impl Shell {
         }
         let (dir, done) = (self.log.dir().clone(), self.snapshots.0.clone());
         let run = move || {
-            let SnapshotJob { machine, hard_state } = job;
-            let file = SnapshotFile { index: machine.applied, term: machine.term, body: state::encode(&machine) };
-            let written = file.write(&dir, &hard_state).map_err(|error| format!("{}: {error}", dir.display()));
+            let taken = or_panic(|| {
+                let SnapshotJob { machine, hard_state } = job;
+                let file = SnapshotFile { index: machine.applied, term: machine.term, body: state::encode(&machine) };
+                file.write(&dir, &hard_state).map_err(|error| error.to_string())?;
+                Ok(SnapshotTaken { file, members: machine.members })
+            });
+            let taken = taken.map_err(|why| format!("{}: {why}", dir.display()));
             // Fails when the loop has ended, which needs no snapshot.
-            let _ = done.try_send(Event::Snapshot(written.map(|()| SnapshotTaken { file, members: machine.members })));
+            let _ = done.try_send(Event::Snapshot(taken));
         };
         let spawned = thread::Builder::new().name("wk-store-snapshot".to_owned()).spawn(run);
         self.snapshot = Some(spawned.map_err(|error| Fatal(format!("start a thread for a snapshot: {error}")))?);
@@ -330,7 +334,7 @@ impl Shell {
         if lead != self.lead {
             self.lead = lead;
             if lead.0.is_some() {
-                self.writes.propose_again();
+                self.writes.lead_changed(lead.1);
                 self.reads.ask_again();
             }
             self.publish_status(true);
@@ -366,10 +370,27 @@ fn refuse(event: Event) {
     }
 }
 
+/// What `act` returns, or that it panicked: whoever waits for it hears of it either way.
+fn or_panic<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(act))
+        .unwrap_or_else(|panic| Err(format!("an invariant broke: {}", text_of(&*panic))))
+}
+
 fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
     match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
         (Some(text), _) => text,
         (None, Some(text)) => text,
         (None, None) => "no words for it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_panics_is_reported_as_failed() {
+        let failed: Result<(), String> = or_panic(|| panic!("no room"));
+        assert_eq!(failed, Err("an invariant broke: no room".to_owned()));
     }
 }

@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::error::{Compacted, MemberError, OpenError, ReadError, ReceiveError, WriteError};
 use crate::history::Histories;
 use crate::log;
-use crate::model::{Change, MemberChange, Revision, Txn};
+use crate::model::{Change, MemberChange, MemberId, Revision, Txn};
 use crate::options::{Options, Start, Transport};
 use crate::shared::Shared;
 use crate::shell::{Event, Proposal, Shell};
@@ -157,12 +157,15 @@ impl Store {
         self.0.shared.histories.watch(collection, after)
     }
 
-    /// Takes a message of another peer, which must have proved who it is.
+    /// Takes a message of the peer `from`, which must have proved who it is: one that claims another sender is refused.
     #[expect(clippy::needless_pass_by_value, reason = "what is kept of the message shares its buffer")]
-    pub fn receive(&self, message: Bytes) -> Result<(), ReceiveError> {
+    pub fn receive(&self, from: MemberId, message: Bytes) -> Result<(), ReceiveError> {
         let message = wire::decode(&message)?;
+        if message.from != from.0 {
+            return Err(ReceiveError::NotTheirs { from, claimed: MemberId(message.from) });
+        }
         if message.to != self.0.shared.member.0 {
-            return Err(ReceiveError::NotForUs { to: crate::MemberId(message.to) });
+            return Err(ReceiveError::NotForUs { to: MemberId(message.to) });
         }
         self.0.events.try_send(Event::Receive(Box::new(message))).map_err(|error| match error {
             TrySendError::Full(_) => ReceiveError::Busy,

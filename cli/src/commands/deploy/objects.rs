@@ -52,6 +52,8 @@ pub(super) fn deployment(app: &App, image: &str) -> Value {
             "selector": {"matchLabels": {NAME_LABEL: app.name}},
             // A pod goes only when its successor serves: no request is dropped while deploying again.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
+            // A program is ready as soon as it runs, also one that is about to crash.
+            "minReadySeconds": i64::from(app.world == World::Command),
             "template": {
                 "metadata": {"labels": {NAME_LABEL: app.name}},
                 "spec": {"containers": [container]},

@@ -1,22 +1,51 @@
-//! JSON text to a [`Value`], telling the fields that occur twice (the last one counts, as in Go).
+//! Text to a [`Value`], telling the fields that occur twice (the last one counts, as in Go), within a budget where the
+//! format can say much in few bytes.
 
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::PROBLEMS_MAX;
+use super::{PROBLEMS_MAX, shown_path};
 
-#[derive(Default)]
 struct Notes {
     path: String,
     found: Vec<String>,
+    /// What may still be read: one for each value or key, and one for each byte of a text.
+    left: usize,
+    /// Whether that was not enough.
+    spent: bool,
+}
+
+impl Notes {
+    fn new(limit: usize) -> RefCell<Self> {
+        RefCell::new(Self { path: String::new(), found: Vec::new(), left: limit, spent: false })
+    }
+}
+
+/// Why a value was not read.
+#[derive(Debug)]
+pub enum BoundedError<E> {
+    /// It says more than the limit.
+    TooLarge,
+    /// It cannot be read.
+    Unreadable(E),
+}
+
+/// Reads a value that, written out, has at most about `limit` bytes: for formats like YAML, where an alias repeats in
+/// two bytes whatever it stands for.
+pub fn bounded<'de, D: Deserializer<'de>>(deserializer: D, limit: usize) -> Result<Value, BoundedError<D::Error>> {
+    let notes = Notes::new(limit);
+    let result = Node(&notes).deserialize(deserializer);
+    let spent = notes.borrow().spent;
+    result.map_err(|error| if spent { BoundedError::TooLarge } else { BoundedError::Unreadable(error) })
 }
 
 /// Parses `bytes`; answers the value and one text for each duplicate field.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
-    let notes = RefCell::new(Notes::default());
+    // JSON has no aliases: the value is no larger than its text.
+    let notes = Notes::new(usize::MAX);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Node(&notes).deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -30,6 +59,7 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.charge(1)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -61,11 +91,13 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        self.charge(value.len())?;
         Ok(Value::from(value))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Value, E> {
+        self.charge(value.len())?;
         Ok(Value::String(value))
     }
 
@@ -85,12 +117,13 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = members.next_key::<String>()? {
+            self.charge(key.len() + 1)?;
             let dot = if self.0.borrow().path.is_empty() { "" } else { "." };
             let end = self.enter(&format!("{dot}{key}"));
             if object.contains_key(&key) {
                 let mut notes = self.0.borrow_mut();
                 if notes.found.len() < PROBLEMS_MAX {
-                    let text = format!("duplicate field {:?}", notes.path);
+                    let text = format!("duplicate field {:?}", shown_path(&notes.path));
                     notes.found.push(text);
                 }
             }
@@ -103,6 +136,17 @@ impl<'de> Visitor<'de> for Node<'_> {
 }
 
 impl Node<'_> {
+    /// Takes `amount` from what may still be read.
+    fn charge<E: de::Error>(self, amount: usize) -> Result<(), E> {
+        let mut notes = self.0.borrow_mut();
+        if let Some(left) = notes.left.checked_sub(amount) {
+            notes.left = left;
+            return Ok(());
+        }
+        notes.spent = true;
+        Err(E::custom("it says more than the limit"))
+    }
+
     fn enter(self, step: &str) -> usize {
         let mut notes = self.0.borrow_mut();
         let end = notes.path.len();

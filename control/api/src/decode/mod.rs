@@ -16,6 +16,8 @@ use crate::json;
 use crate::kind::Kind;
 use crate::status::Status;
 
+pub use duplicates::{BoundedError, bounded};
+
 /// What to do with fields the schema does not know (`fieldValidation`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FieldValidation {
@@ -43,6 +45,9 @@ impl FieldValidation {
 /// Problems told to the client at most: a body of unknown fields must not become an answer many times its size.
 /// The number is that of `sigs.k8s.io/json`.
 const PROBLEMS_MAX: usize = 100;
+
+/// How much of a path a problem shows: keys are as long as the client likes.
+const PATH_BYTES_MAX: usize = 1024;
 
 static SCHEMAS: LazyLock<schema::Schemas> = LazyLock::new(schema::Schemas::build);
 
@@ -112,6 +117,11 @@ fn check_type(kind: &Kind, value: &Value) -> Result<(), Status> {
         )));
     }
     Ok(())
+}
+
+/// A path as problems show it.
+fn shown_path(path: &str) -> &str {
+    &path[..path.floor_char_boundary(PATH_BYTES_MAX)]
 }
 
 /// The schemas by kind, built once: a few hundred small nodes.

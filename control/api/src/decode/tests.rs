@@ -111,3 +111,12 @@ fn another_kind_or_version_is_refused() {
     );
     assert!(refusal(&CONFIGMAP, json!({"kind": "Nonsense"})).contains("no kind \"Nonsense\" is registered"));
 }
+
+#[test]
+fn long_paths_are_cut_in_what_is_told() {
+    let key = "k".repeat(10_000);
+    let text = format!(r#"{{"data":{{"{key}":"1","{key}":"2"}},"{key}":1}}"#);
+    let (_, warnings) = bytes(&CONFIGMAP, text.as_bytes(), FieldValidation::Warn).unwrap();
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings.iter().all(|warning| warning.len() < 1100), "{warnings:?}");
+}

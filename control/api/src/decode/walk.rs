@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use wk_base::time::Timestamp;
 
-use super::PROBLEMS_MAX;
 use super::schema::{Schemas, Shape, Struct};
+use super::{PROBLEMS_MAX, shown_path};
 use crate::object::time_text;
 use crate::quantity::Quantity;
 
@@ -65,7 +65,7 @@ impl<'a> Walk<'a> {
 
     fn note_unknown(&mut self) {
         if self.unknown.len() < PROBLEMS_MAX {
-            self.unknown.push(format!("unknown field {:?}", self.path));
+            self.unknown.push(format!("unknown field {:?}", shown_path(&self.path)));
         }
     }
 

@@ -81,6 +81,7 @@ pub(crate) fn annotations(errors: &mut Errors, map: &Value, path: &str) {
 
 fn owners(errors: &mut Errors, metadata: &Value) {
     let mut controller = "";
+    let mut told = false;
     for (index, owner) in json::items(metadata, &["ownerReferences"]).iter().enumerate() {
         let path = format!("metadata.ownerReferences[{index}]");
         if json::text(owner, &["apiVersion"]).is_empty() {
@@ -93,7 +94,8 @@ fn owners(errors: &mut Errors, metadata: &Value) {
         }
         if json::flag(owner, &["controller"]) {
             let name = json::text(owner, &["name"]);
-            if !controller.is_empty() {
+            // Once: the error shows the whole list, and there may be as many controllers as references.
+            if !controller.is_empty() && !std::mem::replace(&mut told, true) {
                 let detail = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {controller} and {name}"
                 );
@@ -110,4 +112,25 @@ fn path_segment(name: &str) -> Vec<String> {
         return vec![format!("may not be '{name}'")];
     }
     ["/", "%"].iter().filter(|bad| name.contains(**bad)).map(|bad| format!("may not contain '{bad}'")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn many_controllers_are_one_mistake() {
+        let owner = |index: usize| {
+            let name = format!("o{index}");
+            json!({ "apiVersion": "v1", "kind": "Pod", "name": name, "uid": name, "controller": true })
+        };
+        let owners: Vec<Value> = (0..1_000).map(owner).collect();
+        let mut errors = Errors::new();
+        super::owners(&mut errors, &json!({ "ownerReferences": owners }));
+        let errors = errors.into_vec();
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].message.contains("in references for o0 and o1") && errors[0].message.len() < 2_000);
+    }
 }

@@ -1,5 +1,7 @@
 //! Lists: selectors, pages, tables, bare metadata.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use super::kit::{CONFIG_MAPS, Harness, METADATA_LIST, TABLE, config_map, names};
@@ -73,6 +75,9 @@ async fn a_revision_that_does_not_exist_yet_is_waited_for_and_then_refused() {
     assert_eq!(refused.reason(), (504, "Timeout".to_owned()));
     assert_eq!(refused.json()["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
     assert_eq!(refused.headers["retry-after"], "1");
+    let exact = format!("{CONFIG_MAPS}?resourceVersionMatch=Exact&resourceVersion");
+    assert_eq!(api.get(&format!("{exact}=99999999")).await.reason(), (504, "Timeout".to_owned()));
+    assert_eq!(api.get(&format!("{exact}=1")).await.reason(), (410, "Expired".to_owned()));
     api.get(&format!("{CONFIG_MAPS}?resourceVersion=1")).await.expect(200);
     assert_eq!(api.get(&format!("{CONFIG_MAPS}?resourceVersion=x")).await.code, 400);
 }
@@ -101,4 +106,17 @@ async fn bare_metadata_leaves_the_rest_away() {
     assert_eq!(list["kind"], "PartialObjectMetadataList");
     assert_eq!(list["items"][0]["metadata"]["labels"]["index"], "0");
     assert!(list["items"][0].get("data").is_none());
+}
+
+#[tokio::test]
+async fn a_view_whose_time_has_passed_is_let_go_without_another_list() {
+    let api = Harness::start().await;
+    api.config_maps(&["a", "b", "c"]).await;
+    let first = api.get(&format!("{CONFIG_MAPS}?limit=1")).await.expect(200);
+    let revision: u64 = first["metadata"]["resourceVersion"].as_str().expect("text").parse().expect("a number");
+    let kept = || api.server.pages.at(wk_store::Revision(revision)).is_some();
+    api.server.pages.forget_old(Instant::now());
+    assert!(kept());
+    api.server.pages.forget_old(Instant::now() + crate::paging::VIEW_AGE_MAX + Duration::from_secs(1));
+    assert!(!kept());
 }

@@ -141,6 +141,7 @@ async fn methods_that_mean_nothing_on_a_path_are_not_allowed() {
         (Method::POST, "/api/v1/namespaces/default/configmaps/a"),
         (Method::POST, "/api/v1/configmaps"),
         (Method::HEAD, CONFIG_MAPS),
+        (Method::DELETE, "/api/v1/namespaces"),
         (Method::DELETE, "/apis/apps/v1/namespaces/default/deployments/web/scale"),
         (Method::POST, "/version"),
     ] {
@@ -195,4 +196,23 @@ async fn the_namespaces_of_the_cluster_stay_and_an_ending_one_takes_nothing_in()
         message.ends_with("unable to create new content in namespace brief because it is being terminated"),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_at_once_and_watches_take_no_room() {
+    let api = Harness::start().await;
+    let flight = &api.server.flight;
+    let watch = api.watch(&format!("{CONFIG_MAPS}?watch=true"), JSON).await;
+    assert_eq!(flight.reads.available_permits(), crate::flight::READS_MAX);
+    let all = |limit: usize| u32::try_from(limit).expect("a small number");
+    let reads = flight.reads.try_acquire_many(all(crate::flight::READS_MAX)).expect("nobody reads");
+    let refused = api.get(CONFIG_MAPS).await;
+    assert_eq!(refused.reason(), of(429, "TooManyRequests"));
+    assert_eq!(refused.headers["retry-after"], "1");
+    api.post(CONFIG_MAPS, &config_map("a", &[])).await.expect(201);
+    assert_eq!(api.get("/livez").await.code, 200);
+    let writes = flight.writes.try_acquire_many(all(crate::flight::WRITES_MAX)).expect("nobody writes");
+    assert_eq!(api.post(CONFIG_MAPS, &config_map("b", &[])).await.reason(), of(429, "TooManyRequests"));
+    drop((reads, writes, watch));
+    api.get(CONFIG_MAPS).await.expect(200);
 }

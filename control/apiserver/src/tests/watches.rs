@@ -118,3 +118,11 @@ async fn a_watch_may_be_of_tables() {
     let second = events.next().await.expect("an event");
     assert_eq!(second["object"]["rows"][0]["cells"][0], "b");
 }
+
+#[tokio::test]
+async fn a_watch_without_initial_events_does_not_begin_in_the_future() {
+    let api = Harness::start().await;
+    let watch = "watch=true&resourceVersionMatch=NotOlderThan&sendInitialEvents=false";
+    let refused = api.get(&format!("{CONFIG_MAPS}?{watch}&resourceVersion=99999999")).await;
+    assert_eq!(refused.reason(), (504, "Timeout".to_owned()));
+}

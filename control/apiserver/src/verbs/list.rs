@@ -113,7 +113,7 @@ async fn page(server: &ApiServer, selection: &Selection, query: &Query) -> Resul
     };
     let view = match &token {
         Some(token) => continued(server, token, version).await?,
-        None if query.text("resourceVersionMatch") == "Exact" => exactly(server, version)?,
+        None if query.text("resourceVersionMatch") == "Exact" => exactly(server, version).await?,
         None => {
             // Whoever takes any state gets all of it, as from Kubernetes' watch cache.
             if version == "0" {
@@ -159,8 +159,19 @@ async fn continued(server: &ApiServer, token: &Token, version: &str) -> Result<V
     exactly_at(server, revision).ok_or_else(|| paging::expired(token))
 }
 
-fn exactly(server: &ApiServer, version: &str) -> Result<View, Status> {
+async fn exactly(server: &ApiServer, version: &str) -> Result<View, Status> {
     let revision = revision(version)?.unwrap_or_default();
+    let mut view = server.cluster.store().view();
+    if view.revision() < revision {
+        // This peer may be behind; if none has it, it does not exist yet, which is another refusal than being gone.
+        view = server.cluster.view(Freshness::Linearizable).await?;
+        if view.revision() < revision {
+            return Err(Status::too_large_resource_version(revision.0, view.revision().0));
+        }
+    }
+    if view.revision() == revision {
+        return Ok(view);
+    }
     exactly_at(server, revision).ok_or_else(|| {
         Status::expired_with(format!("The resourceVersion for the provided list is too old: {revision} is not kept"))
     })

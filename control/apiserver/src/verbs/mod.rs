@@ -92,7 +92,9 @@ impl Verb {
             (&Method::PUT, true) => Some(Self::Update),
             (&Method::PATCH, true) => Some(Self::Patch),
             (&Method::DELETE, true) => Some(Self::Delete),
-            (&Method::DELETE, false) if !everywhere => Some(Self::DeleteCollection),
+            (&Method::DELETE, false) if !everywhere && call.kind().deletes_collections() => {
+                Some(Self::DeleteCollection)
+            }
             _ => None,
         }
     }

@@ -1,12 +1,14 @@
 //! PATCH: merge patches (RFC 7386) and JSON patches (RFC 6902). The others are refused by name, so that a client sees
 //! what it can send.
 
+mod json;
+
 use http::StatusCode;
-use json_patch::{Patch, PatchErrorKind};
+use json_patch::Patch;
 use serde_json::Value;
 use wk_api::decode::{self, FieldValidation};
 use wk_api::patch::{self, PatchType};
-use wk_api::{Kind, Object, Reason, Status};
+use wk_api::{Kind, Object, Status};
 use wk_cluster::Subresource;
 
 use crate::body;
@@ -16,9 +18,6 @@ use crate::server::ApiServer;
 use crate::verbs::{Call, writable, written};
 
 const OPTIONS: &str = "PatchOptions";
-
-/// Operations of one JSON patch, as in Kubernetes: each may copy a large part of the object.
-const OPERATIONS_MAX: usize = 10_000;
 
 /// A patch that was read.
 enum Change {
@@ -64,12 +63,7 @@ fn read(content_type: &str, bytes: &[u8]) -> Result<Change, Status> {
         }
         Some(PatchType::Json) => {
             let patch: Patch = serde_json::from_slice(bytes).map_err(unreadable)?;
-            if patch.0.len() > OPERATIONS_MAX {
-                let found = patch.0.len();
-                let message =
-                    format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {found}");
-                return Err(Status::too_large(message));
-            }
+            json::check(&patch)?;
             Ok(Change::Json(patch))
         }
         Some(PatchType::StrategicMerge | PatchType::Apply) | None => {
@@ -86,21 +80,7 @@ impl Change {
                 patch::merge(value, patch);
                 Ok(())
             }
-            Self::Json(patch) => json_patch::patch(value, patch).map_err(|error| {
-                // Kubernetes says no more than "the server rejected our request due to an error in our request".
-                let why = match error.kind {
-                    PatchErrorKind::TestFailed => "a test did not hold",
-                    PatchErrorKind::InvalidPointer => "a path does not exist",
-                    _ => "it cannot be applied",
-                };
-                let message = format!(
-                    "the server rejected our request due to an error in our request: JSON patch operation {} on {:?}: \
-                     {why}",
-                    error.operation,
-                    error.path.to_string()
-                );
-                Status::new(422, Reason::Invalid, message)
-            }),
+            Self::Json(patch) => json::apply(value, patch),
         }
     }
 }

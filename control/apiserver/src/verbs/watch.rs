@@ -108,14 +108,11 @@ async fn start(server: &ApiServer, selection: &Selection, query: &Query, bookmar
         mark_initial_end: initial == Some(true) && bookmarks,
     };
     match (initial, asked) {
-        (None, Some(revision)) if revision > Revision(0) => {
+        (None | Some(false), Some(revision)) if revision > Revision(0) => {
             // Waits for a revision of the future, and refuses one that does not come.
             if server.cluster.store().view().revision() < revision {
                 list::as_fresh_as_asked(server, version).await?;
             }
-            Ok(Start { initial: Vec::new(), after: revision, mark_initial_end: false })
-        }
-        (Some(false), Some(revision)) if revision > Revision(0) => {
             Ok(Start { initial: Vec::new(), after: revision, mark_initial_end: false })
         }
         (Some(false), _) => Ok(from(&server.cluster.view(Freshness::Linearizable).await?, false)),

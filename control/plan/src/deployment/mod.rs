@@ -24,6 +24,13 @@ const COMPONENT: &str = "deployment-controller";
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 const MAX: &str = "deployment.kubernetes.io/max-replicas";
 
+/// The largest number of replicas that the API can say.
+const REPLICAS_MAX: i64 = i32::MAX as i64;
+
+/// `maxSurge` is at most this many times `replicas`: far beyond any use, and a typing error in a percentage does not
+/// drown the cluster.
+const SURGE_FACTOR_MAX: i64 = 10;
+
 /// What the decision is made from.
 pub struct Input<'a> {
     /// The deployment.
@@ -176,7 +183,7 @@ impl<'a> Set<'a> {
         let present = pods.iter().filter(|pod| owned::controller_uid(pod) == uid && pod::is_active(pod)).count();
         Self {
             object,
-            wanted: object.int("/spec/replicas").unwrap_or(1),
+            wanted: object.int("/spec/replicas").unwrap_or(1).clamp(0, REPLICAS_MAX),
             existing: object.int("/status/replicas").unwrap_or_default(),
             present: i64::try_from(present).unwrap_or(i64::MAX),
             available: object.int("/status/availableReplicas").unwrap_or_default(),
@@ -212,7 +219,7 @@ impl<'a> Rollout<'a> {
         let today = template::canonical(deployment);
         let new = old.iter().position(|set| !set.object.is_deleting() && template::canonical(set.object) == today);
         let new = new.map(|index| old.remove(index));
-        let replicas = deployment.int("/spec/replicas").unwrap_or(1);
+        let replicas = deployment.int("/spec/replicas").unwrap_or(1).clamp(0, REPLICAS_MAX);
         Self {
             deployment,
             replicas,
@@ -243,7 +250,7 @@ impl<'a> Rollout<'a> {
     }
 
     fn max_replicas(&self) -> i64 {
-        self.replicas + self.surge()
+        (self.replicas + self.surge()).min(REPLICAS_MAX)
     }
 
     fn min_ready_seconds(&self) -> i64 {
@@ -301,7 +308,7 @@ fn strategy(deployment: &Object, replicas: i64) -> Strategy {
         let value = read::at(deployment, &format!("/spec/strategy/rollingUpdate/{field}"));
         read::share(value.or(Some(&json!("25%"))), replicas, round).unwrap_or_default().max(0)
     };
-    let surge = bound("maxSurge", Round::Up);
+    let surge = bound("maxSurge", Round::Up).min(replicas.max(1) * SURGE_FACTOR_MAX);
     // Both may round to zero, and then nothing could ever move.
     let unavailable = match bound("maxUnavailable", Round::Down) {
         0 if surge == 0 => 1,

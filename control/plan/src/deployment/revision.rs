@@ -23,6 +23,10 @@ const NOT_INHERITED: [&str; 6] = [
 /// ReplicaSets without pods that are kept for `kubectl rollout undo` (the default of `spec.revisionHistoryLimit`).
 const HISTORY_LIMIT: i64 = 10;
 
+/// Text of earlier revisions that a set keeps (`maxRevHistoryLengthInChars` of Kubernetes): each undo adds one, and
+/// annotations have a limit in sum.
+const HISTORY_BYTES_MAX: usize = 2000;
+
 pub(super) fn of(set: &Object) -> u64 {
     set.annotation(ANNOTATION).and_then(|revision| revision.parse().ok()).unwrap_or_default()
 }
@@ -37,6 +41,17 @@ pub(super) fn inherited_annotations(deployment: &Object) -> Map<String, Value> {
     annotations.into_iter().filter(|(key, _)| !NOT_INHERITED.contains(&key.as_str())).collect()
 }
 
+/// The revisions that `set` had before, `last` the latest of them; the first ones go when there are too many.
+fn history(set: &Object, last: u64) -> String {
+    let said = set.annotation(HISTORY).map_or_else(|| last.to_string(), |history| format!("{history},{last}"));
+    let mut rest = said.as_str();
+    while rest.len() > HISTORY_BYTES_MAX {
+        // A history without commas is none of ours.
+        rest = rest.split_once(',').map_or("", |(_, later)| later);
+    }
+    rest.to_owned()
+}
+
 /// Keeps revision, annotations and `minReadySeconds` of the new set current: it may have been an old one until an undo.
 pub(super) fn upkeep(rollout: &Rollout<'_>) -> Vec<Order> {
     let Some(new) = &rollout.new else { return Vec::new() };
@@ -46,9 +61,7 @@ pub(super) fn upkeep(rollout: &Rollout<'_>) -> Vec<Order> {
     if current < wanted {
         annotations.insert(ANNOTATION.to_owned(), wanted.to_string().into());
         if current > 0 {
-            let history = new.object.annotation(HISTORY).into_iter().map(str::to_owned);
-            let history: Vec<String> = history.chain([current.to_string()]).collect();
-            annotations.insert(HISTORY.to_owned(), history.join(",").into());
+            annotations.insert(HISTORY.to_owned(), history(new.object, current).into());
         }
     }
     let min_ready = rollout.min_ready_seconds();

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{DESIRED, MAX, Rollout, Set, Strategy};
+use super::{DESIRED, MAX, REPLICAS_MAX, Rollout, Set, Strategy};
 use crate::order::Order;
 use crate::read;
 
@@ -71,6 +71,7 @@ fn fraction(rollout: &Rollout<'_>, set: &Set<'_>) -> i64 {
         return 0;
     }
     // Rounded to the nearest, in whole numbers so that every machine has the same answer.
-    let scaled = (2 * set.wanted * rollout.max_replicas() + before) / (2 * before);
-    scaled - set.wanted
+    let (wanted, max, before) = (i128::from(set.wanted), i128::from(rollout.max_replicas()), i128::from(before));
+    let scaled = (2 * wanted * max + before) / (2 * before);
+    i64::try_from(scaled).unwrap_or(REPLICAS_MAX).min(REPLICAS_MAX) - set.wanted
 }

@@ -46,8 +46,10 @@ pub fn plan(input: &Input<'_>) -> Plan {
     for pod in eligible {
         groups.entry(Ports::of(service, pod)).or_default().push(endpoint(service, pod));
     }
-    let ours: Vec<&Object> =
-        input.slices.iter().copied().filter(|slice| slice.label(MANAGED_BY_LABEL) == Some(MANAGED_BY)).collect();
+    let managed = input.slices.iter().copied().filter(|slice| slice.label(MANAGED_BY_LABEL) == Some(MANAGED_BY));
+    // A service of the same name that was deleted has left slices behind that are about to go with it.
+    let (ours, foreign): (Vec<&Object>, Vec<&Object>) =
+        managed.partition(|slice| owned::controller_uid(slice) == Some(service.uid()));
     if groups.is_empty() {
         // One empty slice says that somebody looked and found none.
         let ports = ours.first().map_or_else(|| Ports::named(service), |slice| Ports::said(slice));
@@ -57,6 +59,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     let total: usize = groups.values().map(Vec::len).sum();
     let metadata = Metadata { labels: labels(service), service };
     plan.orders = pack::orders(&metadata, groups, &ours);
+    plan.orders.extend(foreign.into_iter().filter(|slice| !slice.is_deleting()).map(pack::delete));
     plan.say(format!("{}/{}: {ready} of {total} endpoints are ready", service.namespace(), service.name()));
     plan
 }
@@ -186,13 +189,17 @@ impl Metadata<'_> {
 
     /// Brings `slice` to `endpoints`; nothing when it is so already.
     fn update(&self, slice: &Object, endpoints: &[Value]) -> Option<Order> {
-        let labelled = read::has_all(read::map(slice, "/metadata/labels"), &self.labels);
+        let labels = read::map(slice, "/metadata/labels");
+        let labelled = labels == Some(&self.labels);
         if labelled && slice.items("/endpoints") == endpoints {
             return None;
         }
         let mut change = json!({"endpoints": endpoints});
         if !labelled {
-            change["metadata"] = json!({"labels": self.labels});
+            let gone = labels.into_iter().flatten().map(|(key, _)| (key.clone(), Value::Null));
+            let mut patch: Map<String, Value> = gone.collect();
+            patch.extend(self.labels.clone());
+            change["metadata"] = json!({"labels": patch});
         }
         Some(Order::Update { target: Target::version(&kinds::ENDPOINTSLICE, slice), change })
     }

@@ -64,7 +64,7 @@ fn uid(endpoint: &Value) -> &str {
     endpoint["targetRef"]["uid"].as_str().unwrap_or_default()
 }
 
-fn delete(slice: &Object) -> Order {
+pub(super) fn delete(slice: &Object) -> Order {
     Order::Delete {
         target: Target::version(&kinds::ENDPOINTSLICE, slice),
         grace_period_seconds: None,

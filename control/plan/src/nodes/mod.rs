@@ -15,7 +15,7 @@ use wk_base::time::Timestamp;
 
 use crate::conditions::{self, Condition};
 use crate::order::{Event, EventType, Order, Plan, Target};
-use crate::{pod, read};
+use crate::{owned, pod, read};
 
 /// Silence after which a node counts as not ready. Nodes beat once a second, so three beats in a row were lost.
 pub const SILENT_AFTER: SignedDuration = SignedDuration::from_secs(4);
@@ -51,7 +51,9 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         } else {
             plan.due_by(now.saturating_add(SILENT_AFTER - quiet).unwrap_or(Timestamp::MAX));
         }
-        readiness(node, heard, quiet, &mut plan, now);
+        // What was heard before this leader listened, or long ago, is no sign of life today.
+        let is_heard = heard.is_some_and(|at| at >= input.hearing_since && now.duration_since(at) < SILENT_AFTER);
+        readiness(node, is_heard, quiet, &mut plan, now);
     }
     if silent.len() * 2 > input.nodes.len() {
         plan.say(format!(
@@ -72,7 +74,7 @@ fn last_sign(node: &Object, heard: Option<Timestamp>, hearing_since: Timestamp) 
 }
 
 /// Ready turns Unknown when a node falls silent, and True again when it was that and the node is heard.
-fn readiness(node: &Object, heard: Option<Timestamp>, quiet: SignedDuration, plan: &mut Plan, now: Timestamp) {
+fn readiness(node: &Object, is_heard: bool, quiet: SignedDuration, plan: &mut Plan, now: Timestamp) {
     let ready = conditions::find(node, "Ready");
     let status = ready.map_or("", |ready| read::text(ready, "status"));
     let reason = ready.map_or("", |ready| read::text(ready, "reason"));
@@ -81,7 +83,7 @@ fn readiness(node: &Object, heard: Option<Timestamp>, quiet: SignedDuration, pla
     let (status, reason, message) = if turned_silent {
         plan.say(format!("{}: silent for {:.1} s", node.name(), quiet.as_secs_f64()));
         ("Unknown", UNKNOWN_REASON, "The node's heartbeats stopped.")
-    } else if !is_silent && heard.is_some() && status == "Unknown" && reason == UNKNOWN_REASON {
+    } else if is_heard && status == "Unknown" && reason == UNKNOWN_REASON {
         plan.say(format!("{}: heard again", node.name()));
         ("True", "NodeReady", "The node's heartbeats arrive.")
     } else {
@@ -106,13 +108,16 @@ fn set_condition(target: Target, object: &Object, wanted: &Condition, now: Times
     Order::Status { target, change: json!({"status": {"conditions": list}}) }
 }
 
-/// Pods of silent nodes stop counting as ready, and a little later make room for replacements.
+/// Pods of silent nodes stop counting as ready, and a little later make room for replacements. A pod that no controller
+/// would replace stays: the node may come back, and the pod with it.
 fn evict(pods: &[&Object], silent: &BTreeMap<&str, SignedDuration>, plan: &mut Plan, now: Timestamp) {
     let mut waiting: BTreeSet<&str> = BTreeSet::new();
     for pod in pods.iter().filter(|pod| !pod::is_finished(pod)) {
         let Some((name, quiet)) = silent.get_key_value(pod::node(pod)) else { continue };
         if pod::is_ready(pod) {
             plan.orders.push(not_ready(pod, name, now));
+        } else if owned::controller_uid(pod).is_none() {
+            // Nothing more to do about it, and nothing to wait for.
         } else if *quiet >= EVICT_AFTER && !pod.is_deleting() {
             plan.say(format!("{}/{}: leaves silent node {name}", pod.namespace(), pod.name()));
             plan.orders.push(Order::Delete {

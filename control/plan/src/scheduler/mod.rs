@@ -11,6 +11,7 @@ mod resources;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use serde_json::json;
 use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
@@ -25,6 +26,19 @@ const SCHEDULER_NAME: &str = "default-scheduler";
 
 /// Pods bound by one plan. What is left is planned when these are bound, on newer news.
 const BINDS_MAX: usize = 500;
+
+/// Pods that one plan tells why they wait. Each is a write, and nothing can be bound while those are under way; the next
+/// look goes on with the others.
+const REFUSALS_MAX: usize = 100;
+
+/// After [`REFUSALS_MAX`], look again no later than this, in case none of those writes went through and woke us.
+const REFUSALS_REST: SignedDuration = SignedDuration::from_secs(1);
+
+/// Between two reasons of one pod: with every node that comes, goes or fills up the numbers change for all that wait.
+const REASON_HOLDS: SignedDuration = SignedDuration::from_secs(10);
+
+/// When a reason was said: unlike `lastTransitionTime` it moves with the message.
+const SAID_AT: &str = "lastProbeTime";
 
 /// What the decision is made from.
 pub struct Input<'a> {
@@ -55,7 +69,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         (Reverse(priority), read::created(pod), pod.namespace(), pod.name())
     });
     let mut candidates = candidates(input);
-    let mut bound = 0;
+    let (mut bound, mut refused, mut waits) = (0, 0, 0_usize);
     for pod in waiting {
         if bound >= BINDS_MAX {
             break;
@@ -68,8 +82,24 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                 plan.orders.extend(bind(pod, candidate.node.name()));
                 bound += 1;
             }
-            Err(message) => plan.extend(refuse(pod, &message, now)),
+            Err(message) => {
+                waits += 1;
+                if waits <= REFUSALS_MAX {
+                    plan.say(format!("{}/{} waits: {message}", pod.namespace(), pod.name()));
+                }
+                if refused < REFUSALS_MAX {
+                    let refusal = refuse(pod, &message, now);
+                    refused += usize::from(!refusal.orders.is_empty());
+                    plan.extend(refusal);
+                }
+            }
         }
+    }
+    if waits > REFUSALS_MAX {
+        plan.say(format!("{} pods more wait", waits - REFUSALS_MAX));
+    }
+    if refused == REFUSALS_MAX {
+        plan.due_by(now.saturating_add(REFUSALS_REST).unwrap_or(Timestamp::MAX));
     }
     if bound > 0 {
         plan.say(format!("{bound} pods find a node"));
@@ -157,18 +187,23 @@ fn bind(pod: &Object, node: &str) -> [Order; 2] {
     [Order::Bind { target: Target::version(&kinds::POD, pod), node: node.to_owned() }, Order::Event(event)]
 }
 
-/// Says why the pod waits, once for each reason.
+/// Tells the pod why it waits: once for each reason, and not a new one each moment.
 fn refuse(pod: &Object, message: &str, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
-    plan.say(format!("{}/{} waits: {message}", pod.namespace(), pod.name()));
-    let said = conditions::find(pod, "PodScheduled");
-    if said.is_some_and(|said| said["status"] == "False" && said["message"] == message) {
+    let said = conditions::find(pod, "PodScheduled").filter(|said| said["status"] == "False");
+    if said.is_some_and(|said| said["message"] == message) {
+        return plan;
+    }
+    let said_at = said.and_then(|said| read::parse_time(said.get(SAID_AT)));
+    // Either way: a clock that was set back does not silence the pod.
+    if let Some(at) = said_at.filter(|at| now.duration_since(*at).abs() < REASON_HOLDS) {
+        plan.due_by(at.saturating_add(REASON_HOLDS).unwrap_or(Timestamp::MAX));
         return plan;
     }
     let (status, reason) = ("False", "Unschedulable");
     let wanted = Condition { kind: "PodScheduled", status, reason, message: message.to_owned() };
     let mut list = pod.items("/status/conditions").to_vec();
-    conditions::set(&mut list, &wanted, None, now);
+    conditions::set(&mut list, &wanted, Some(SAID_AT), now);
     let target = Target::version(&kinds::POD, pod);
     plan.orders.push(Order::Status { target, change: json!({"status": {"conditions": list}}) });
     plan.orders.push(Order::Event(Event {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::{Core, Fatal};
+use crate::command;
 use crate::state;
 
 /// Nobody leads now, or the leader is handing over or full: the proposals were not taken.
@@ -49,7 +50,7 @@ impl Core {
     }
 
     /// Takes a message of another member.
-    pub(crate) fn receive(&mut self, message: Message) -> Result<Received, Fatal> {
+    pub(crate) fn receive(&mut self, mut message: Message) -> Result<Received, Fatal> {
         if message.to != self.member {
             return Ok(Received::Dropped("it is for another member"));
         }
@@ -60,6 +61,10 @@ impl Core {
             return Ok(Received::Dropped(what));
         }
         let kind = message.get_msg_type();
+        if kind == MessageType::MsgReadIndex && !self.is_leader() {
+            // Raft would pass it on, and nobody takes from us what another member says. It is asked again soon.
+            return Ok(Received::Dropped("it asks the leader, which this member is not"));
+        }
         let last = self.node.raft.raft_log.last_index();
         // Raft would take the process down for these.
         if kind == MessageType::MsgHeartbeat && message.term >= self.term() && message.commit > last {
@@ -78,6 +83,10 @@ impl Core {
             return Ok(Received::Dropped(what));
         }
         self.heard.insert(message.from, self.ticks);
+        if kind == MessageType::MsgPropose {
+            // When Raft passes it on to the leader of now, it comes from us. Whose it is stands in the command.
+            message.from = self.member;
+        }
         let taken = self.node.step(message);
         if kind == MessageType::MsgSnapshot && self.node.snap().is_none() {
             self.snapshots.drop_incoming();
@@ -136,6 +145,11 @@ impl Core {
 /// What Raft would take the process down for, or what no member of ours sends.
 fn malformed(message: &Message) -> Option<&'static str> {
     let entries = message.get_entries();
+    // Raft takes a message without term for its own, and cannot pass on one that has a term.
+    let is_passed_on = matches!(message.get_msg_type(), MessageType::MsgPropose | MessageType::MsgReadIndex);
+    if is_passed_on != (message.term == 0) {
+        return Some(if is_passed_on { "it has a term" } else { "it has no term" });
+    }
     match message.get_msg_type() {
         MessageType::MsgAppend => {
             let follow = entries.iter().zip(message.index + 1..).all(|(entry, index)| entry.index == index);
@@ -145,8 +159,11 @@ fn malformed(message: &Message) -> Option<&'static str> {
             (!(follow && rises && fits && known)).then_some("its entries do not follow each other")
         }
         MessageType::MsgPropose => {
-            let plain = |entry: &Entry| entry.entry_type == EntryType::EntryNormal && !entry.data.is_empty();
-            (entries.is_empty() || !entries.iter().all(plain)).then_some("it proposes what is no command")
+            // Once committed, what does not decode stops every member.
+            let is_command = |entry: &Entry| {
+                entry.entry_type == EntryType::EntryNormal && command::decode(entry.data.clone()).is_ok()
+            };
+            (entries.is_empty() || !entries.iter().all(is_command)).then_some("it proposes what is no command")
         }
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
             (entries.len() != 1).then_some("it has no context")
@@ -156,14 +173,16 @@ fn malformed(message: &Message) -> Option<&'static str> {
         | MessageType::MsgBeat
         | MessageType::MsgUnreachable
         | MessageType::MsgSnapStatus
+        | MessageType::MsgTransferLeader
         | MessageType::MsgCheckQuorum => Some("it is no message between members"),
-        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => (message.term == 0).then_some("it has no term"),
+        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
+            (message.priority < 0).then_some("no member has a priority")
+        }
         MessageType::MsgAppendResponse
         | MessageType::MsgRequestVoteResponse
         | MessageType::MsgRequestPreVoteResponse
         | MessageType::MsgHeartbeat
         | MessageType::MsgHeartbeatResponse
-        | MessageType::MsgTransferLeader
         | MessageType::MsgTimeoutNow => None,
     }
 }

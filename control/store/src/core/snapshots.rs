@@ -10,17 +10,8 @@ use super::{Core, Orders, SnapshotJob};
 use crate::log::SnapshotFile;
 use crate::machine::Machine;
 
-/// Election timeouts until a snapshot on its way to a follower counts as lost. Doubled for each in a row, up to
-/// [`RETRY_MAX`] times, so that one that takes long is not sent for ever.
-const RETRY: u64 = 4;
-
-/// See [`RETRY`].
-const RETRY_MAX: u32 = 6;
-
 /// The snapshots under way.
 pub(super) struct Snapshots {
-    /// The index of the newest one taken or installed here.
-    last: u64,
     /// One is being taken.
     is_taking: bool,
     /// A follower waits for one.
@@ -31,14 +22,13 @@ pub(super) struct Snapshots {
     installing: Option<(u64, Machine)>,
     /// On disk, to become the state.
     installed: Option<Machine>,
-    /// Followers that were sent one: when it counts as lost, and how many were sent in a row.
-    sent: BTreeMap<u64, (u64, u32)>,
+    /// Followers that were sent one: the tick at which it counts as lost.
+    sent: BTreeMap<u64, u64>,
 }
 
 impl Snapshots {
-    pub(super) fn new(last: u64) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            last,
             is_taking: false,
             is_wanted: false,
             incoming: None,
@@ -68,7 +58,6 @@ impl Snapshots {
 
     pub(super) fn installed(&mut self, ticket: u64) {
         if let Some((_, machine)) = self.installing.take_if(|(of, _)| *of <= ticket) {
-            self.last = machine.applied;
             self.installed = Some(machine);
         }
     }
@@ -85,9 +74,9 @@ impl Core {
         if self.snapshots.is_taking || self.snapshots.installing.is_some() || self.machine.applied == 0 {
             return;
         }
-        let (entries, bytes) = self.node.store().since(self.snapshots.last);
+        let (entries, bytes) = self.node.store().since_mark();
         // Half of the log must be applied, else the snapshot would replace little of it.
-        let applied = self.machine.applied - self.snapshots.last.min(self.machine.applied);
+        let applied = self.machine.applied.saturating_sub(self.node.store().mark());
         let is_long = entries > self.limits.log_entries || bytes > self.limits.log_bytes;
         if self.snapshots.is_wanted || (is_long && applied * 2 > entries) {
             self.snapshots.is_taking = true;
@@ -103,11 +92,11 @@ impl Core {
             // The leader's snapshot overtook ours.
             return self.node.store().first().saturating_sub(1);
         }
-        self.snapshots.last = self.snapshots.last.max(file.index);
         let through = self.node.store().compaction(file.index, self.limits.kept_bytes, self.limits.kept_entries);
         let is_wanted = std::mem::take(&mut self.snapshots.is_wanted);
         let log = self.node.mut_store();
         log.compact(through);
+        log.set_mark(file.index.max(log.mark()));
         if is_wanted {
             log.set_snapshot(Some(message(file.index, file.term, members, file.body.clone())));
         }
@@ -127,7 +116,6 @@ impl Core {
             return;
         }
         let first = self.node.store().first();
-        let election = self.timing.election as u64;
         let (mut is_needed, mut lost) = (false, Vec::new());
         let others = self.node.raft.prs().iter().filter(|&(id, _)| *id != self.member);
         for (&id, progress) in others {
@@ -139,10 +127,11 @@ impl Core {
                 continue;
             }
             is_needed = true;
-            let (until, tries) = self.snapshots.sent.entry(id).or_insert((self.ticks + RETRY * election, 1));
+            // While it travels it is not sent again. A follower that has it says so, which ends this state at once.
+            let late = self.ticks + self.timing.snapshot as u64;
+            let until = self.snapshots.sent.entry(id).or_insert(late);
             if *until <= self.ticks {
-                *until = self.ticks + (RETRY << (*tries).min(RETRY_MAX)) * election;
-                *tries += 1;
+                *until = late;
                 lost.push(id);
             }
         }

@@ -31,12 +31,14 @@ struct World {
     cores: Vec<Core>,
     messages: std::collections::VecDeque<Message>,
     trace: Vec<String>,
+    /// Snapshots to this member are lost, and how many were.
+    lost_snapshots: Option<(u64, usize)>,
 }
 
 impl World {
     fn new(count: u64, seed: u64) -> Self {
         let cores = (1..=count).map(|member| core(member, seed)).collect();
-        Self { cores, messages: std::collections::VecDeque::new(), trace: Vec::new() }
+        Self { cores, messages: std::collections::VecDeque::new(), trace: Vec::new(), lost_snapshots: None }
     }
 
     /// Carries out all orders and delivers all messages, to all but the member `deaf`.
@@ -59,6 +61,13 @@ impl World {
             }
             let Some(message) = self.messages.pop_front() else { return };
             self.trace.push(format!("{message:?}"));
+            if let Some((to, lost)) = &mut self.lost_snapshots
+                && message.get_msg_type() == MessageType::MsgSnapshot
+                && message.to == *to
+            {
+                *lost += 1;
+                continue;
+            }
             if message.to != deaf && message.from != deaf && message.to <= self.cores.len() as u64 {
                 self.cores[usize::try_from(message.to).expect("small") - 1]
                     .receive(message)
@@ -182,13 +191,36 @@ fn what_would_take_raft_down_is_dropped() {
     snapshot.mut_snapshot().mut_metadata().index = 1_000_000;
     let mut elsewhere = message(MessageType::MsgHeartbeat);
     elsewhere.to = 2;
-    let empty = message(MessageType::MsgPropose);
-    for message in
-        [gap, future, snapshot, elsewhere, empty, message(MessageType::MsgHup), message(MessageType::MsgReadIndex)]
-    {
-        let received = world.cores[0].receive(message.clone()).expect("no harm");
-        assert!(matches!(received, inputs::Received::Dropped(_)), "{message:?}");
+    let mut propose = message(MessageType::MsgPropose);
+    propose.term = 0;
+    let proposal = |data: Bytes| {
+        let mut proposal = propose.clone();
+        proposal.set_entries(vec![Entry { data, ..Entry::default() }].into());
+        proposal
+    };
+    let newer = proposal(Bytes::from_static(b"\x02a command of a version to come"));
+    let noise = proposal(Bytes::from_static(b"\x01noise"));
+    let mut with_term = proposal(command(1));
+    with_term.term = 2;
+    let mut append = message(MessageType::MsgAppend);
+    append.commit = 1_000_000;
+    let mut heartbeat = message(MessageType::MsgHeartbeat);
+    heartbeat.commit = 1_000_000;
+    let mut stranger = message(MessageType::MsgRequestPreVote);
+    stranger.priority = -1;
+    let without_term = [append, heartbeat, message(MessageType::MsgTimeoutNow), message(MessageType::MsgSnapshot)]
+        .map(|message| Message { term: 0, ..message });
+    let bad = [gap, future, snapshot, elsewhere, propose.clone(), newer, noise, with_term, stranger];
+    let kinds = [MessageType::MsgHup, MessageType::MsgReadIndex, MessageType::MsgTransferLeader].map(message);
+    for message in bad.into_iter().chain(without_term).chain(kinds) {
+        for core in &mut world.cores {
+            let received = core.receive(message.clone()).expect("no harm");
+            assert!(matches!(received, inputs::Received::Dropped(_)), "{message:?}");
+        }
     }
+    world.run(0);
+    let received = world.cores[0].receive(proposal(command(1))).expect("no harm");
+    assert_eq!(received, inputs::Received::Taken);
 }
 
 #[test]
@@ -197,4 +229,35 @@ fn a_member_whose_disk_lost_the_log_gives_up_instead_of_voting() {
     heartbeat.set_msg_type(MessageType::MsgHeartbeat);
     let error = core(2, 1).receive(heartbeat).expect_err("it acknowledged 50 once");
     assert!(error.0.contains("join again as a new member"), "{error}");
+}
+
+#[test]
+fn a_proposal_passed_on_twice_comes_from_who_passed_it_on() {
+    let mut world = World::three(1);
+    let mut propose = Message { to: 3, from: 2, ..Message::default() };
+    propose.set_msg_type(MessageType::MsgPropose);
+    propose.set_entries(vec![Entry { data: command(1), ..Entry::default() }].into());
+    assert_eq!(world.cores[2].receive(propose), Ok(inputs::Received::Taken));
+    let orders = world.cores[2].poll().expect("no invariant breaks").expect("passes it on");
+    let sent = orders.send.into_iter().chain(orders.persist.into_iter().flat_map(|persist| persist.then_send));
+    let sent: Vec<_> = sent.map(|message| (message.get_msg_type(), message.from, message.to)).collect();
+    assert_eq!(sent, [(MessageType::MsgPropose, 3, 1)]);
+}
+
+#[test]
+fn a_snapshot_is_not_sent_again_while_it_may_still_travel() {
+    let mut world = World::new(2, 1);
+    world.run(0);
+    world.lost_snapshots = Some((2, 0));
+    world.change(MemberChange::AddLearner(MemberId(2)));
+    world.tick(10, 0);
+    let travel = Timing::default().snapshot;
+    assert!(Timing::default().tick * u32::try_from(travel).expect("small") > std::time::Duration::from_mins(1));
+    world.tick(travel - 20, 0);
+    assert_eq!(world.lost_snapshots, Some((2, 1)));
+    world.tick(40, 0);
+    assert_eq!(world.lost_snapshots, Some((2, 2)));
+    world.lost_snapshots = None;
+    world.tick(travel, 0);
+    assert!(world.cores[1].applied() > 1, "the next one arrives");
 }

@@ -54,7 +54,11 @@ impl SnapshotFile {
         disk::write_whole(&path, &[&header, &self.body])?;
         for (old, index) in list(dir)? {
             if index < self.index {
-                fs::remove_file(old)?;
+                match fs::remove_file(old) {
+                    // Two may be written at a time, one of our own and one of the leader's, and both clean up.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    done => done?,
+                }
             }
         }
         Ok(())

@@ -256,3 +256,23 @@ proptest! {
         prop_assert_eq!(reopened(dir.path()).1.entries, all);
     }
 }
+
+#[test]
+fn two_snapshots_written_at_once_may_both_delete_the_same_old_one() {
+    let (dir, _log) = filled(9);
+    for round in 0..20 {
+        let index = 10 + round * 10;
+        for old in 0..5 {
+            snapshot(index + old, 1).write(dir.path(), &hard_state(1, 1)).expect("is written");
+        }
+        std::thread::scope(|scope| {
+            let writers = [6, 7].map(|more| {
+                let path = dir.path();
+                scope.spawn(move || snapshot(index + more, 1).write(path, &hard_state(1, 1)))
+            });
+            for writer in writers {
+                writer.join().expect("does not panic").expect("is written");
+            }
+        });
+    }
+}

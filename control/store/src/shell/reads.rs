@@ -30,6 +30,8 @@ struct Question {
 
 /// The reads of this peer.
 pub(super) struct Reads {
+    member: u64,
+    incarnation: u64,
     deadline: Duration,
     again: Duration,
     waiting: Vec<Waiting>,
@@ -41,8 +43,10 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    pub(super) fn new(timing: Timing) -> Self {
+    pub(super) fn new(member: u64, incarnation: u64, timing: Timing) -> Self {
         Self {
+            member,
+            incarnation,
             deadline: timing.deadline,
             again: timing.tick * AGAIN_TICKS,
             waiting: Vec::new(),
@@ -83,10 +87,14 @@ impl Reads {
         self.is_due = true;
     }
 
-    /// The leader's answers: index and context. Contexts of other questions are old ones.
+    /// The leader's answers: index and context. Contexts of other questions are old ones, also when they have our number:
+    /// a late answer to this member as it was before a restart knows nothing of what was written since.
     pub(super) fn confirmed(&mut self, answers: Vec<(u64, Vec<u8>)>) {
         for (index, context) in answers {
             let Ok(id) = ProposalId::read(&mut Reader::new(context.into())) else { continue };
+            if (id.member, id.incarnation) != (self.member, self.incarnation) {
+                continue;
+            }
             if let Some(question) = self.question.take_if(|question| question.numbers.contains(&id.sequence)) {
                 self.confirmed.push((index, question.readers));
             }
@@ -128,5 +136,29 @@ impl Reads {
         for reader in confirmed.chain(asked).chain(self.waiting.drain(..)) {
             let _ = reader.answer.send(Err(ReadError::Stopped));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_the_member_before_its_restart_serves_no_reader_after_it() {
+        let mut reads = Reads::new(1, 7, Timing::default());
+        let (answer, mut answered) = oneshot::channel();
+        let now = Instant::now();
+        let readers = vec![Waiting { since: now, answer }];
+        reads.question = Some(Question { numbers: 1..=1, asked: now, readers });
+        let mut hear = |member, incarnation| {
+            let mut context = Vec::new();
+            ProposalId { member, incarnation, sequence: 1 }.put(&mut context);
+            reads.confirmed(vec![(5, context)]);
+            reads.answer(5);
+            answered.try_recv().is_ok()
+        };
+        assert!(!hear(1, 6), "the process before");
+        assert!(!hear(2, 7), "another member");
+        assert!(hear(1, 7));
     }
 }

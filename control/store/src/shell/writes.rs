@@ -1,9 +1,10 @@
 //! Writes that wait for their outcome.
 //!
 //! A proposal may be lost on its way to the leader, or with it. So it is proposed again under the same id, when there is
-//! a new leader and when nothing is heard for a while, and applied once all the same ([`crate::machine`]).
+//! a new leader and when nothing is heard for a while, and applied once all the same ([`crate::machine`]). Slow is not
+//! lost: a leader has in its log what it proposed for as long as it leads, and a follower waits longer each time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,9 +16,13 @@ use crate::error::WriteError;
 use crate::machine::{Machine, REMEMBERED_ENTRIES, Verdict};
 use crate::model::Revision;
 
-/// How long a proposal may be without outcome until it is proposed again: well above a slow fsync and round trip, a
-/// fifth of the default deadline.
+/// How long a proposal sent to the leader may be without outcome until it is sent again: well above a slow fsync and
+/// round trip, a fifth of the default deadline. Doubled each time, up to [`AGAIN_DOUBLED`] times, so that a leader that
+/// is slow gets no more to do.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// See [`AGAIN`]: 1, 2, then 4 s.
+const AGAIN_DOUBLED: u32 = 2;
 
 /// Proposals in one message to the leader, and their bytes: what one append to the log takes at a time.
 const PROPOSED_TOGETHER: usize = 1024;
@@ -45,8 +50,24 @@ impl Proposal {
 struct Waiting {
     proposal: Proposal,
     since: Instant,
-    /// When it was last proposed.
-    proposed: Option<Instant>,
+    proposed: Option<Proposed>,
+}
+
+/// The last time that something was proposed.
+#[derive(Clone, Copy)]
+struct Proposed {
+    at: Instant,
+    term: u64,
+    /// How often in this term before.
+    before: u32,
+}
+
+impl Proposed {
+    fn is_lost(&self, now: Instant, term: u64, leads: bool) -> bool {
+        // What a leader proposed in its own term is in its log.
+        let is_kept = leads && self.term == term;
+        !is_kept && now.duration_since(self.at) >= AGAIN * (1 << self.before.min(AGAIN_DOUBLED))
+    }
 }
 
 /// The writes of this peer.
@@ -56,17 +77,17 @@ pub(super) struct Writes {
     deadline: Duration,
     waiting: BTreeMap<u64, Waiting>,
     /// Those to be proposed next, in order.
-    due: Vec<u64>,
+    due: BTreeSet<u64>,
 }
 
 impl Writes {
     pub(super) fn new(member: u64, incarnation: u64, deadline: Duration) -> Self {
-        Self { member, incarnation, deadline, waiting: BTreeMap::new(), due: Vec::new() }
+        Self { member, incarnation, deadline, waiting: BTreeMap::new(), due: BTreeSet::new() }
     }
 
     pub(super) fn add(&mut self, proposal: Proposal) {
         let sequence = proposal.sequence;
-        self.due.push(sequence);
+        self.due.insert(sequence);
         self.waiting.insert(sequence, Waiting { proposal, since: Instant::now(), proposed: None });
     }
 
@@ -86,26 +107,30 @@ impl Writes {
                 }
             }
             if core.propose(commands).is_err() {
-                self.due = sequences;
-                self.due.extend(due);
+                self.due = sequences.into_iter().chain(due).collect();
                 return;
             }
-            let now = Instant::now();
-            for sequence in sequences {
-                if let Some(waiting) = self.waiting.get_mut(&sequence) {
-                    waiting.proposed = Some(now);
-                }
+            self.note(&sequences, core.term(), Instant::now());
+        }
+    }
+
+    fn note(&mut self, sequences: &[u64], term: u64, at: Instant) {
+        for sequence in sequences {
+            if let Some(waiting) = self.waiting.get_mut(sequence) {
+                let last = waiting.proposed.filter(|last| last.term == term);
+                waiting.proposed = Some(Proposed { at, term, before: last.map_or(0, |last| last.before + 1) });
             }
         }
     }
 
-    /// Makes everything due: there is a new leader, and the old one may have lost what it had.
-    pub(super) fn propose_again(&mut self) {
-        self.due = self.waiting.keys().copied().collect();
+    /// There is a leader, in `term`. Makes due what was proposed in another term, whose leader may have lost it.
+    pub(super) fn lead_changed(&mut self, term: u64) {
+        let is_old = |waiting: &Waiting| waiting.proposed.is_none_or(|last| last.term != term);
+        self.due.extend(self.waiting.iter().filter(|(_, waiting)| is_old(waiting)).map(|(&sequence, _)| sequence));
     }
 
-    /// Gives up what is past the deadline, and makes due what was proposed long ago.
-    pub(super) fn tick(&mut self, now: Instant) {
+    /// Gives up what is past the deadline, and makes due what seems lost. This peer `leads` in `term`, or follows.
+    pub(super) fn tick(&mut self, now: Instant, term: u64, leads: bool) {
         let late = |waiting: &mut Waiting| now.duration_since(waiting.since) >= self.deadline;
         for (_, waiting) in self.waiting.extract_if(.., |_, waiting| late(waiting)) {
             let waited = now.duration_since(waiting.since);
@@ -115,11 +140,8 @@ impl Writes {
             };
             let _ = waiting.proposal.done.send(Err(error));
         }
-        let lost = |waiting: &Waiting| waiting.proposed.is_some_and(|at| now.duration_since(at) >= AGAIN);
-        if self.waiting.values().any(lost) {
-            let again = self.waiting.iter().filter(|(_, waiting)| waiting.proposed.is_none() || lost(waiting));
-            self.due = again.map(|(&sequence, _)| sequence).collect();
-        }
+        let is_lost = |waiting: &Waiting| waiting.proposed.is_some_and(|last| last.is_lost(now, term, leads));
+        self.due.extend(self.waiting.iter().filter(|(_, waiting)| is_lost(waiting)).map(|(&sequence, _)| sequence));
     }
 
     /// Tells the writer of `id` what became of it.
@@ -135,7 +157,7 @@ impl Writes {
             Verdict::Expired => {
                 if let Some(waiting) = self.waiting.get_mut(&id.sequence) {
                     waiting.proposal.command = command::with_base(&waiting.proposal.command, applied).into();
-                    self.due.push(id.sequence);
+                    self.due.insert(id.sequence);
                 }
                 return;
             }
@@ -175,7 +197,8 @@ impl Writes {
                 let _ = waiting.proposal.done.send(outcome);
             }
         }
-        self.propose_again();
+        // The rest may come after the snapshot, or was lost while this peer was away.
+        self.due.extend(self.waiting.keys());
     }
 
     /// The store stops.
@@ -187,6 +210,55 @@ impl Writes {
                 None => WriteError::Stopped,
             };
             let _ = waiting.proposal.done.send(Err(error));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// One write, proposed in term 3 at the time returned.
+    fn proposed() -> (Writes, Instant) {
+        let mut writes = Writes::new(1, 1, Duration::from_mins(1));
+        let permit = || Arc::new(Semaphore::new(1)).try_acquire_owned().expect("is free");
+        let (done, _) = oneshot::channel();
+        writes.add(Proposal { sequence: 1, command: Bytes::new(), done, permits: [permit(), permit()] });
+        let now = Instant::now();
+        propose(&mut writes, 3, now);
+        (writes, now)
+    }
+
+    fn propose(writes: &mut Writes, term: u64, now: Instant) {
+        let due: Vec<u64> = std::mem::take(&mut writes.due).into_iter().collect();
+        assert_eq!(due, [1]);
+        writes.note(&due, term, now);
+    }
+
+    #[test]
+    fn a_leader_that_is_slow_does_not_propose_again_in_its_term() {
+        let (mut writes, now) = proposed();
+        writes.tick(now + Duration::from_secs(30), 3, true);
+        writes.lead_changed(3);
+        assert!(writes.due.is_empty());
+        writes.lead_changed(4);
+        propose(&mut writes, 4, now);
+        assert!(writes.due.is_empty());
+    }
+
+    #[test]
+    fn a_follower_sends_again_after_one_two_and_then_every_four_seconds() {
+        let (mut writes, mut now) = proposed();
+        for wait in [1, 2, 4, 4] {
+            writes.tick(now + Duration::from_millis(wait * 1000 - 1), 3, false);
+            assert!(writes.due.is_empty(), "before {wait} s");
+            now += Duration::from_secs(wait);
+            writes.tick(now, 3, false);
+            propose(&mut writes, 3, now);
         }
     }
 }

@@ -16,7 +16,8 @@ use wk_store::{
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) fn quick() -> Timing {
-    Timing { tick: Duration::from_millis(10), heartbeat: 2, election: 12, deadline: Duration::from_secs(30) }
+    let deadline = Duration::from_secs(30);
+    Timing { tick: Duration::from_millis(10), heartbeat: 2, election: 12, snapshot: 48, deadline }
 }
 
 #[derive(Default)]
@@ -56,9 +57,9 @@ impl Transport for Port {
         if bad > 0 && number.is_multiple_of(bad) {
             return;
         }
-        let _ = peer.receive(message.clone());
+        let _ = peer.receive(self.from, message.clone());
         if bad > 0 && number % bad == bad / 2 {
-            let _ = peer.receive(message);
+            let _ = peer.receive(self.from, message);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who takes part.
 
-use wk_store::{Expect, Limits, MemberChange, MemberError, MemberId, Role, Start};
+use wk_store::{Expect, Limits, MemberChange, MemberError, MemberId, ReceiveError, Role, Start};
 
 use crate::harness::{Cluster, eventually, put, text};
 
@@ -73,7 +73,10 @@ async fn a_failed_disk_takes_the_peer_out_and_not_the_cluster() {
     let peer = cluster.peer(1);
     // A message that only a member whose disk lost its log can get.
     let lost_log = b"\x01\x08\x08\x10\x01\x18\x02\x20\x63\x40\xe7\x07";
-    peer.receive(bytes::Bytes::from_static(lost_log)).expect("is taken");
+    let message = bytes::Bytes::from_static(lost_log);
+    let refused = peer.receive(MemberId(3), message.clone());
+    assert!(matches!(refused, Err(ReceiveError::NotTheirs { claimed: MemberId(2), .. })), "{refused:?}");
+    peer.receive(MemberId(2), message).expect("is taken");
     let mut status = peer.status();
     let gave_up = status.wait_for(|status| status.failure.is_some()).await.expect("reports").failure.clone();
     assert!(gave_up.expect("says why").contains("join again as a new member"));
