@@ -9,23 +9,38 @@ use super::wasm::Form;
 use crate::client::{Client, JSON, Payload, Query, is_not_found};
 use crate::render::Ui;
 
+/// A module as the cluster stores it: an OCI artifact of two blobs and the manifest that names them.
+struct Artifact {
+    wasm: Digest,
+    config: Bytes,
+    manifest: Vec<u8>,
+    image: Reference,
+}
+
+impl Artifact {
+    fn new(name: &str, form: Form, bytes: &[u8]) -> anyhow::Result<Self> {
+        let wasm = Digest::of(bytes);
+        let os = match form {
+            Form::Module => WasmOs::Wasip1,
+            Form::Component => WasmOs::Wasip2,
+        };
+        let config = Bytes::from(wk_image::wasm_config(&wasm, os));
+        let manifest =
+            Manifest::for_wasm(wasm, bytes.len() as u64, Digest::of(&config), config.len() as u64).to_bytes();
+        let image = Reference::local(name, Digest::of(&manifest))?;
+        Ok(Self { wasm, config, manifest: manifest.into(), image })
+    }
+}
+
 /// Uploads the module unless the cluster has it, and says under which image name it is known.
 pub(super) async fn upload(client: &Client, app: &App, ui: &mut Ui) -> anyhow::Result<String> {
-    let wasm = Digest::of(&app.bytes);
-    let os = match app.form {
-        Form::Module => WasmOs::Wasip1,
-        Form::Component => WasmOs::Wasip2,
-    };
-    let config = Bytes::from(wk_image::wasm_config(&wasm, os));
-    let (wasm_size, config_size) = (app.bytes.len() as u64, config.len() as u64);
-    let config_digest = Digest::of(&config);
-    let manifest = Manifest::for_wasm(wasm, wasm_size, config_digest, config_size).to_bytes();
-    let image = Reference::local(&app.name, Digest::of(&manifest))?;
+    let Artifact { wasm, config, manifest, image } = Artifact::new(&app.name, app.form, &app.bytes)?;
+    let wasm_size = app.bytes.len() as u64;
     let repository = format!("/v2/{}", app.name);
     let manifest_path = format!("{repository}/manifests/{}", Digest::of(&manifest));
     ui.progress(&format!("uploading {} ({})", app.name, size(wasm_size)));
     let sent = push(client, &repository, &wasm, app.bytes.clone()).await?;
-    push(client, &repository, &config_digest, config).await?;
+    push(client, &repository, &Digest::of(&config), config).await?;
     // The manifest last: whoever sees it finds all it names. Also when it is there already: taking it is what makes the
     // server copy the module to other nodes, and a copy may be missing.
     let payload = Payload::bytes(media_type::MANIFEST, manifest.into());
@@ -73,5 +88,22 @@ fn size(bytes: u64) -> String {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{} KiB", bytes >> 10),
         _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn manifests_of_the_examples_name_the_modules_beside_them() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        for (name, form) in [("hello-http", Form::Component), ("ticker", Form::Module)] {
+            let bytes = std::fs::read(examples.join(name).join(format!("{name}.wasm"))).unwrap();
+            let image = Artifact::new(name, form, &bytes).unwrap().image.to_string();
+            let manifest = std::fs::read_to_string(examples.join(name).join("manifest.yaml")).unwrap();
+            assert!(manifest.contains(&image), "examples/{name}/manifest.yaml should say: image: {image}");
+        }
     }
 }
