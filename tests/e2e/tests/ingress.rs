@@ -81,7 +81,8 @@ async fn http_2_and_https_are_served_on_every_node() {
             assert!(answer.body.ends_with(": GET /two\n"), "{}", answer.body);
         }
         for (protocol, transport) in [("h2", Transport::Http2), ("http/1.1", Transport::Http1)] {
-            let mut connection = tls(node, "localhost", protocol, transport).await.expect("a certificate for the name");
+            let mut connection =
+                tls(node, "hello.localhost", protocol, transport).await.expect("a certificate for the name");
             let answer = connection.get("hello.localhost", "/safe").await.expect("an answer");
             assert_eq!(answer.status, 200, "{protocol}: {}", answer.body);
             assert!(answer.body.ends_with(": GET /safe\n"), "{}", answer.body);
