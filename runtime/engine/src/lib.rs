@@ -47,5 +47,5 @@ pub use crate::http::HttpApp;
 pub use crate::prepare::{PrepareError, Prepared, World};
 pub use crate::sandbox::{Discard, MEMORY_DEFAULT, MemoryBytes, Output, REQUEST_DEADLINE_DEFAULT, Sandbox, Stream};
 
-/// wasmtime's version. `cargo xtask laws` holds it against `Cargo.lock`.
+/// wasmtime's version. `tests/xtask/tests/laws.rs` holds it against `Cargo.lock`.
 pub const VERSION: &str = "48.0.8";
