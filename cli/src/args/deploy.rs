@@ -64,6 +64,9 @@ impl FromStr for Route {
         if host.len() > 253 || !labels.split('.').all(is_dns_label) {
             return Err(format!("{host:?} is not a host name"));
         }
+        if host.parse::<std::net::IpAddr>().is_ok() {
+            return Err(format!("{host} is an address; a route is for a host name"));
+        }
         if path.contains(['?', '#', ' ']) || path.contains("//") {
             return Err(format!("{path:?} is not a path"));
         }

@@ -149,18 +149,34 @@ fn summary(facts: &Facts<'_>, colour: bool) -> String {
     out + &lines.join("\n") + "\n"
 }
 
+/// Voters whose node is known not to be ready.
+fn silent_voters(nodes: &[Value], members: &[Member]) -> usize {
+    let votes = |member: &&Member| matches!(member.role, "leader" | "voter");
+    let is_silent =
+        |member: &&Member| nodes.iter().any(|node| text(node, "/metadata/name") == member.name && !is_ready(node));
+    members.iter().filter(votes).filter(is_silent).count()
+}
+
+/// What may still happen to the voters, of which `up` are there.
+fn votes(voters: usize, up: usize) -> String {
+    let majority = voters / 2 + 1;
+    let there = if up == voters { format!("{voters} voters") } else { format!("{up} of {voters} voters are up") };
+    match up.checked_sub(majority) {
+        _ if voters == 1 => "1 voter: no other node can take over".to_owned(),
+        None => format!("{there}: no majority, so nothing can be written"),
+        Some(0) => format!("{there}: none of them may fail"),
+        Some(1) => format!("{there}: any one of them may fail"),
+        Some(spare) => format!("{there}: {spare} of them may fail"),
+    }
+}
+
 /// Who leads, and how many members may be lost.
 fn quorum(facts: &Facts<'_>, members: &[Member], colour: bool) -> String {
     let Some(cluster) = facts.cluster else {
         return "Leader and voters: this server does not tell".to_owned();
     };
     let voters = list(Some(cluster), "voters").count();
-    let may_lose = voters.saturating_sub(1) / 2;
-    let votes = match (voters, may_lose) {
-        (1, _) => "1 voter: no other node can take over".to_owned(),
-        (voters, 1) => format!("{voters} voters: any one of them may fail"),
-        (voters, may_lose) => format!("{voters} voters: {may_lose} of them may fail"),
-    };
+    let votes = votes(voters, voters - voters.min(silent_voters(facts.nodes, members)));
     let leader = id(cluster.get("leader"));
     let leading = members.iter().find(|member| member.role == "leader").map(|member| member.name.clone()).or(leader);
     match leading.filter(|name| !name.is_empty()) {
@@ -229,7 +245,7 @@ mod tests {
         assert_eq!(
             show(Some(&cluster)),
             "Cluster at https://x:6443\n\
-             Leader: n1 (term 3); 2 voters: 0 of them may fail\n\
+             Leader: n1 (term 3); 1 of 2 voters are up: no majority, so nothing can be written\n\
              \n\
              NODE   STATUS     MEMBER   ADDRESS     PODS   LAG\n\
              n1     Ready      leader   127.0.0.1   1      0\n\
@@ -244,6 +260,14 @@ mod tests {
         let text = show(None);
         assert!(text.contains("this server does not tell"), "{text}");
         assert!(text.contains("n1     Ready      member 7"), "{text}");
+    }
+
+    #[test]
+    fn promise_counts_the_voters_that_are_up() {
+        assert_eq!(votes(3, 3), "3 voters: any one of them may fail");
+        assert_eq!(votes(3, 2), "2 of 3 voters are up: none of them may fail");
+        assert_eq!(votes(5, 5), "5 voters: 2 of them may fail");
+        assert_eq!(votes(5, 4), "4 of 5 voters are up: any one of them may fail");
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub(super) struct App {
     timeout: Duration,
 }
 
+/// No guest starts with less: a page of memory is 64 KiB, and a small one uses a dozen.
+const MEMORY_MIN: i64 = 1 << 20;
+
 /// Judges the file and the options.
 pub(super) fn resolve(args: DeployArgs) -> anyhow::Result<App> {
     let name = match args.name {
@@ -55,6 +58,18 @@ pub(super) fn resolve(args: DeployArgs) -> anyhow::Result<App> {
     if world == World::Command && args.route.is_some() {
         let message = "is a command: it serves no HTTP, so --route means nothing for it";
         return Err(usage(format!("{} {message}", args.file.display())).into());
+    }
+    // A Service's name begins with a letter (RFC 1035); an app that is half made because of it helps nobody.
+    if world == World::Http && !name.starts_with(|first: char| first.is_ascii_lowercase()) {
+        return Err(
+            usage(format!("an app that serves HTTP needs a name that begins with a letter, not {name:?}")).into()
+        );
+    }
+    if let Some(memory) = &args.memory {
+        let bytes = wk_api::quantity::Quantity::parse(memory).ok().map(|quantity| quantity.value());
+        if bytes.is_none_or(|bytes| bytes < MEMORY_MIN) {
+            return Err(usage(format!("--memory {memory:?} is not an amount of at least 1Mi, such as 64Mi")).into());
+        }
     }
     Ok(App {
         name,

@@ -65,10 +65,6 @@ pub(super) async fn until_ready(
             None => continue,
         };
         match progress {
-            // A program that crashes is ready for a moment, between two restarts.
-            Progress::Ready { .. } if !troubles.is_empty() => {
-                ui.progress(&format!("{}: its replicas do not stay up", app.name));
-            }
             Progress::Ready { replicas } => {
                 let plural = if replicas == 1 { "replica" } else { "replicas" };
                 ui.note(&format!("{} is ready: {replicas} {plural}", app.name));
