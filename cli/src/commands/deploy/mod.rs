@@ -66,7 +66,7 @@ pub(super) fn resolve(args: DeployArgs) -> anyhow::Result<App> {
         );
     }
     if let Some(memory) = &args.memory {
-        let bytes = wk_api::quantity::Quantity::parse(memory).ok().map(|quantity| quantity.value());
+        let bytes = wk_api::quantity::Quantity::parse(memory).ok().map(wk_api::quantity::Quantity::value);
         if bytes.is_none_or(|bytes| bytes < MEMORY_MIN) {
             return Err(usage(format!("--memory {memory:?} is not an amount of at least 1Mi, such as 64Mi")).into());
         }

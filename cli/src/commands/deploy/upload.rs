@@ -28,7 +28,7 @@ impl Artifact {
         let manifest =
             Manifest::for_wasm(wasm, bytes.len() as u64, Digest::of(&config), config.len() as u64).to_bytes();
         let image = Reference::local(name, Digest::of(&manifest))?;
-        Ok(Self { wasm, config, manifest: manifest.into(), image })
+        Ok(Self { wasm, config, manifest, image })
     }
 }
 
