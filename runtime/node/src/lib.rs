@@ -38,7 +38,6 @@ use wk_cluster::Cluster;
 use wk_engine::Engine;
 use wk_image::{Blobs, Peers};
 use wk_ingress::Routes;
-use wk_network::{SharedTable, Table};
 
 use crate::agent::{Agent, Config, Event};
 use crate::certificates::TlsSecrets;
@@ -72,8 +71,6 @@ pub struct Node {
     pub logs: Logs,
     /// The ingress' routes, kept up to date.
     pub routes: Arc<ArcSwap<Routes>>,
-    /// Services and what stands behind them, kept up to date.
-    pub table: SharedTable,
 }
 
 /// What wakes the agent.
@@ -94,7 +91,7 @@ impl Node {
             apps: apps.clone(),
             clock: Arc::clone(parts.cluster.clock()),
         });
-        let node = Self { apps, logs, routes: Arc::default(), table: Table::default().shared() };
+        let node = Self { apps, logs, routes: Arc::default() };
 
         let config = Config { node: facts.name.clone(), ip: facts.ip };
         let agent = Agent::new(config, parts.cluster.clone(), runner, tasks.clone());
@@ -126,7 +123,6 @@ impl Node {
         let table = services::table(&read(cluster, &kinds::SERVICE), &read(cluster, &kinds::ENDPOINTSLICE));
         certificates.update(&ingresses, &read(cluster, &kinds::SECRET));
         self.routes.store(Arc::new(Routes::new(routes::routes(ingresses, &table, node))));
-        self.table.store(Arc::new(table));
     }
 }
 
