@@ -56,6 +56,10 @@ impl Reader {
         self.0.try_get_u8().map_err(|_| Malformed("ends before a byte"))
     }
 
+    pub(crate) fn fixed32(&mut self) -> Result<u32, Malformed> {
+        self.0.try_get_u32_le().map_err(|_| Malformed("ends before a number"))
+    }
+
     pub(crate) fn fixed64(&mut self) -> Result<u64, Malformed> {
         self.0.try_get_u64_le().map_err(|_| Malformed("ends before a number"))
     }

@@ -1,12 +1,12 @@
 //! The peer as a deterministic machine: Raft and the replicated state, without threads, clock, dice or I/O.
 //!
 //! Inputs go in by [`Core::propose`], [`Core::receive`], [`Core::tick`], [`Core::read`], [`Core::change_members`],
-//! [`Core::hand_over`]; then [`Core::poll`] is called until it has no more [`Orders`]. Whoever drives it (the thread of
-//! [`crate::shell`], a simulator) carries them out:
+//! [`Core::hand_over`]; then [`Core::poll`] is called until it has no more [`Orders`]. [`crate::peer`] has them carried
+//! out:
 //!
 //! 1. `send` may leave at once, beside the write to disk: a leader replicates while its own disk works.
 //! 2. `persist` is made durable, in order, then its `then_send` leaves and [`Core::persisted`] is called. Not before:
-//!    these messages are the promises.
+//!    these messages are the promises. More orders may come until then.
 //! 3. `changes`, `verdicts`, `reads` are told to whoever waits.
 //!
 //! The same inputs in the same order give the same orders: Raft's dice for elections are replaced by a function of
@@ -15,17 +15,17 @@
 pub(crate) mod inputs;
 pub(crate) mod members;
 mod orders;
-mod snapshots;
+pub(crate) mod snapshots;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use raft::eraftpb::{Entry, EntryType, HardState, Message};
+use raft::eraftpb::{Entry, EntryType, Message};
 use raft::{Config, RawNode, ReadOnlyOption, StateRole};
 
 use crate::command::{self, ProposalId};
 use crate::error::OpenError;
-use crate::log::{Recovered, SnapshotFile};
+use crate::log::{Recovered, Write};
 use crate::machine::{Machine, Verdict};
 use crate::memlog::MemLog;
 use crate::model::{Event, MemberId, Revision};
@@ -68,8 +68,9 @@ pub(crate) struct Orders {
     /// The state was replaced by a snapshot at this index, before anything else here was applied: what happened in
     /// between is not known.
     pub(crate) restored: Option<u64>,
-    /// A snapshot is to be encoded and written to disk, then [`Core::snapshot_taken`] is called.
-    pub(crate) snapshot: Option<SnapshotJob>,
+    /// A snapshot of this state is to be written to disk, then [`Core::snapshot_taken`] is called. Shares its objects
+    /// with the state in use.
+    pub(crate) snapshot: Option<Box<Machine>>,
 }
 
 /// What has to be on disk before the peer keeps its word.
@@ -81,24 +82,6 @@ pub(crate) struct Persist {
     pub(crate) write: Option<Write>,
     /// Messages that leave when it is durable.
     pub(crate) then_send: Vec<Message>,
-}
-
-/// One durable step.
-#[derive(Debug)]
-pub(crate) struct Write {
-    /// Replaces the log, before anything else of this step.
-    pub(crate) snapshot: Option<SnapshotFile>,
-    /// To be appended; an index that is there already voids what was there and after.
-    pub(crate) entries: Vec<Entry>,
-    /// Term, vote and commit.
-    pub(crate) hard_state: HardState,
-}
-
-/// A state to be encoded and written. Shares its objects with the state in use.
-#[derive(Debug)]
-pub(crate) struct SnapshotJob {
-    pub(crate) machine: Machine,
-    pub(crate) hard_state: HardState,
 }
 
 /// The peer.
@@ -118,9 +101,10 @@ pub(crate) struct Core {
 impl Core {
     /// A peer that goes on from what its disk holds.
     pub(crate) fn new(options: &Options, recovered: Recovered, seed: u64) -> Result<Self, OpenError> {
-        let Recovered { machine, entries, hard_state } = recovered;
+        let Recovered { machine, entries, hard_state, snapshot } = recovered;
         let base = (machine.applied, machine.term);
-        let log = MemLog::new(base, machine.members.clone(), hard_state, entries);
+        let mut log = MemLog::new(base, machine.members.clone(), hard_state, entries);
+        log.set_snapshot(snapshot.map(|snapshot| snapshots::describe(snapshot, machine.members.clone())));
         let config = Config {
             id: options.member.0,
             election_tick: options.timing.election,

@@ -4,12 +4,13 @@
 //! [`Transport`]), who should vote (`wk-plan`).
 //!
 //! ```text
-//! Store ──events──> shell (one thread) ──inputs──> core (deterministic: Raft + machine)
-//!   ^  view, histories, status │  <──orders──────────┘
-//!   └──────────────────────────┘  └─> log (fsync), transport
+//! Store ──events──> shell (threads) ──inputs──> peer (who waits) ──> core (deterministic: Raft + machine)
+//!   ^                  │  <──outputs──────────────┘  │  <──orders──────┘
+//!   │                  └─> log (fsync), snapshot files, transport
+//!   └──────── view, histories, status ───────────────┘
 //! ```
 //!
-//! Start reading at [`Store`], then `core.rs` for the contract between core and shell, `machine.rs` for what a write does,
+//! Start reading at [`Store`], then `core.rs` for the contract between core and peer, `machine.rs` for what a write does,
 //! `log.rs` for what is on disk.
 //!
 //! ```
@@ -49,6 +50,7 @@ mod machine;
 mod memlog;
 mod model;
 mod options;
+mod peer;
 mod shared;
 mod shell;
 mod state;

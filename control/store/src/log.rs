@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/0000000000000003.log                    segments: magic, format, then frames
 //! DIR/00000000000000a1-0000000000000002.snap  the newest snapshot: index and term
+//! DIR/*.part                                  a snapshot on its way from the leader
 //! DIR/*.tmp                                   half-written, deleted when the log is opened
 //! ```
 //!
@@ -15,28 +16,50 @@
 //! Not here: what the entries mean. The members of the cluster are not in the log: they are part of a snapshot, and
 //! entries change them.
 
+pub(crate) mod files;
 mod frame;
 mod open;
 mod record;
 mod segment;
-mod snapshot;
+pub(crate) mod snapshot;
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use raft::eraftpb::{Entry, HardState};
 
 pub(crate) use self::open::{Recovered, bootstrap, join, resume};
 use self::record::Record;
 use self::segment::Segment;
-pub(crate) use self::snapshot::SnapshotFile;
-use crate::disk;
+pub(crate) use self::snapshot::SnapshotId;
+use crate::disk::Disk;
 use crate::model::MemberId;
+
+/// One durable step.
+#[derive(Debug)]
+pub(crate) struct Write {
+    /// A snapshot of the leader's that is here as a part. Replaces the log, before anything else of this step.
+    pub(crate) snapshot: Option<SnapshotId>,
+    /// To be appended; an index that is there already voids what was there and after.
+    pub(crate) entries: Vec<Entry>,
+    /// Term, vote and commit.
+    pub(crate) hard_state: HardState,
+}
+
+/// What the log is asked to do. Jobs are carried out in order.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// To be made durable; the ticket names it to whoever waits.
+    Write { ticket: u64, write: Write },
+    /// The entries up to this index are in a snapshot and need not be kept.
+    Compact(u64),
+}
 
 /// The write-ahead log, open for appending.
 pub(crate) struct Log {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     member: MemberId,
     /// Size at which a segment is followed by the next.
@@ -51,8 +74,46 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Carries out `jobs`, in order, and returns the ticket of the last one that was a write. Writes that follow each
+    /// other become one frame: one fsync carries all that waited while the disk was at work.
+    pub(crate) fn carry_out(&mut self, jobs: impl IntoIterator<Item = Job>) -> io::Result<Option<u64>> {
+        let mut last = None;
+        let mut gathered: Option<(Vec<Entry>, HardState)> = None;
+        for job in jobs {
+            match job {
+                Job::Write { ticket, write: Write { snapshot, entries, hard_state } } => {
+                    if let Some(snapshot) = snapshot {
+                        self.append_gathered(&mut gathered)?;
+                        self.install(&snapshot, &hard_state)?;
+                    }
+                    match &mut gathered {
+                        Some((all, newest)) => {
+                            all.extend(entries);
+                            *newest = hard_state;
+                        }
+                        None => gathered = Some((entries, hard_state)),
+                    }
+                    last = Some(ticket);
+                }
+                Job::Compact(through) => {
+                    self.append_gathered(&mut gathered)?;
+                    self.compact(through)?;
+                }
+            }
+        }
+        self.append_gathered(&mut gathered)?;
+        Ok(last)
+    }
+
+    fn append_gathered(&mut self, gathered: &mut Option<(Vec<Entry>, HardState)>) -> io::Result<()> {
+        match gathered.take() {
+            Some((entries, hard_state)) => self.append(&entries, &hard_state),
+            None => Ok(()),
+        }
+    }
+
     /// Writes `entries` and `hard_state` as one frame and waits until it is on disk.
-    pub(crate) fn append(&mut self, entries: &[Entry], hard_state: &HardState) -> io::Result<()> {
+    fn append(&mut self, entries: &[Entry], hard_state: &HardState) -> io::Result<()> {
         if self.active.len() >= self.segment_bytes {
             self.rotate(None)?;
         }
@@ -74,10 +135,16 @@ impl Log {
 
     /// Makes `snapshot`, received from the leader, the beginning of this log: durable in one step, the rename of the
     /// snapshot's file. Whatever the log held is void.
-    pub(crate) fn install(&mut self, snapshot: &SnapshotFile, hard_state: &HardState) -> io::Result<()> {
-        snapshot.write(&self.dir, hard_state)?;
+    fn install(&mut self, snapshot: &SnapshotId, hard_state: &HardState) -> io::Result<()> {
+        // The promises first: the log that holds them is void from the rename on. Not the commit, which the log does not
+        // reach.
+        let commit = self.hard_state.commit;
+        self.append(&[], &HardState { commit, ..hard_state.clone() })?;
+        self.disk.rename(&snapshot.part(&self.dir), &snapshot.path(&self.dir))?;
+        self.disk.sync_dir(&self.dir)?;
         self.hard_state = hard_state.clone();
-        self.restart((snapshot.index, snapshot.term))
+        self.restart((snapshot.index, snapshot.term))?;
+        snapshot::prune(&*self.disk, &self.dir, snapshot.index, &[])
     }
 
     /// Goes on after `base`: whatever the log held is void.
@@ -88,7 +155,7 @@ impl Log {
     }
 
     /// Deletes the segments that hold nothing after `through`.
-    pub(crate) fn compact(&mut self, through: u64) -> io::Result<()> {
+    fn compact(&mut self, through: u64) -> io::Result<()> {
         let mut old = Vec::new();
         while let Some((_, last)) = self.closed.front()
             && *last <= through
@@ -106,16 +173,16 @@ impl Log {
     fn delete(&self, paths: impl IntoIterator<Item = PathBuf>) -> io::Result<()> {
         let mut any = false;
         for path in paths {
-            fs::remove_file(path)?;
+            self.disk.remove(&path)?;
             any = true;
         }
-        if any { disk::sync_dir(&self.dir) } else { Ok(()) }
+        if any { self.disk.sync_dir(&self.dir) } else { Ok(()) }
     }
 
     /// Starts the next segment. It repeats the hard state, so that the ones before it can be deleted.
     fn rotate(&mut self, reset: Option<(u64, u64)>) -> io::Result<()> {
         let head = segment::head(self.member, &self.hard_state, reset);
-        let next = Segment::create(&self.dir, self.active.number() + 1, &head)?;
+        let next = Segment::create(&*self.disk, &self.dir, self.active.number() + 1, &head)?;
         let full = std::mem::replace(&mut self.active, next);
         let last = std::mem::take(&mut self.active_last);
         self.closed.push_back((full.path().to_owned(), last));

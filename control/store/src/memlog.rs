@@ -22,7 +22,7 @@ pub(crate) struct MemLog {
     mark: u64,
     /// Bytes of the entries after the mark: asked for too often to be counted each time.
     bytes: u64,
-    /// The newest snapshot, while a follower needs one.
+    /// The newest snapshot, as followers are told of it.
     snapshot: Option<Snapshot>,
     /// Raft asked for a snapshot and there was none.
     wanted: Cell<bool>,
@@ -110,6 +110,11 @@ impl MemLog {
     /// Entries after the mark, and their bytes.
     pub(crate) fn since_mark(&self) -> (u64, u64) {
         (self.last().saturating_sub(self.mark.max(self.base.0)), self.bytes)
+    }
+
+    /// Bytes of the entries after `index`.
+    pub(crate) fn bytes_after(&self, index: u64) -> u64 {
+        self.entries.iter().rev().take_while(|entry| entry.index > index).map(size).sum()
     }
 
     /// What `entry` adds to the bytes after the mark.

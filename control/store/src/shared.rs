@@ -5,9 +5,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::core::Core;
 use crate::history::Histories;
-use crate::model::MemberId;
-use crate::options::Timing;
+use crate::model::{MemberId, Revision};
+use crate::options::{Options, Timing};
 use crate::status::Status;
 use crate::view::View;
 
@@ -20,4 +21,18 @@ pub(crate) struct Shared {
     pub(crate) view: ArcSwap<View>,
     pub(crate) histories: Arc<Histories>,
     pub(crate) status: watch::Sender<Status>,
+}
+
+impl Shared {
+    /// What is known at the start. `incarnation` is another one at each start.
+    pub(crate) fn new(options: &Options, core: &Core, incarnation: u64) -> Self {
+        Self {
+            member: options.member,
+            incarnation,
+            timing: options.timing,
+            view: ArcSwap::from_pointee(core.machine().view()),
+            histories: Arc::new(Histories::new(options.limits, Revision(core.applied()))),
+            status: watch::channel(core.status()).0,
+        }
+    }
 }

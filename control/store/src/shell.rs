@@ -1,37 +1,18 @@
-//! The thread of a peer: one loop, one closed enumeration of what can happen to it. It owns the core and the log,
-//! carries out the core's orders and keeps who waits for what. It decides nothing about Raft.
-//!
-//! Group commit: the loop takes all that waits, proposes it together, and one fsync carries it. While the disk works,
-//! the next ones gather.
+//! The threads of a peer. One owns the [`Peer`] and runs a loop; a second one owns the log, so that the next batch is
+//! replicated while this one is written; a third one does the slow work with snapshots. It decides nothing.
 
-mod changes;
-mod reads;
-mod writes;
-
+use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use raft::eraftpb::{ConfState, Message};
-use tokio::sync::oneshot;
-
-use self::changes::Changes;
-use self::reads::Reads;
-pub(crate) use self::writes::Proposal;
-use self::writes::Writes;
-use crate::command::ProposalId;
-use crate::core::inputs::Received;
-use crate::core::{Core, Fatal, Orders, SnapshotJob, Write};
-use crate::error::{MemberError, ReadError};
-use crate::log::{Log, SnapshotFile};
-use crate::model::{MemberChange, MemberId, Revision};
+use crate::core::Fatal;
+use crate::log::files::{self, Files};
+use crate::log::{self, Log};
 use crate::options::{Timing, Transport};
-use crate::shared::Shared;
-use crate::state;
-use crate::status::Role;
-use crate::wire;
+use crate::peer::{Input, Output, Peer};
 
 /// Events taken together at most, so that a tick is never late by more than their handling.
 const BATCH: usize = 2048;
@@ -39,30 +20,27 @@ const BATCH: usize = 2048;
 /// Ticks made up for after the thread was held up. More would start elections that no silence of the leader caused.
 const TICKS_LATE: u32 = 2;
 
-/// What can happen to a peer.
+/// Jobs that wait for the log, or for the worker beside it. Each is a batch of up to a thousand writes: a disk that is so
+/// far behind holds up the peer instead of filling the memory.
+const JOBS: usize = 64;
+
+/// What can happen to the loop.
 pub(crate) enum Event {
-    /// A write of this peer's clients.
-    Propose(Proposal),
-    /// A message of another peer.
-    Receive(Box<Message>),
-    /// A linearizable read; answered when a view of the present state serves it.
-    ReadIndex(oneshot::Sender<Result<(), ReadError>>),
-    /// Time passed.
-    Tick,
-    /// A change of members.
-    Members(MemberChange, oneshot::Sender<Result<(), MemberError>>),
-    /// Leadership is to be handed over; told whether that has begun.
-    HandOver(oneshot::Sender<bool>),
-    /// A snapshot is on disk, or is not.
-    Snapshot(Result<SnapshotTaken, String>),
+    /// Something for the peer.
+    Input(Input),
+    /// A worker has something to tell.
+    Nudge,
     /// The end.
     Stop,
 }
 
-/// A snapshot on disk.
-pub(crate) struct SnapshotTaken {
-    file: SnapshotFile,
-    members: ConfState,
+/// What a worker tells: something for the peer, or that the disk failed.
+type Told = Result<Input, String>;
+
+/// A thread that carries out jobs in order.
+struct Worker<Job> {
+    jobs: SyncSender<Job>,
+    thread: JoinHandle<()>,
 }
 
 /// Whether the loop goes on.
@@ -74,50 +52,29 @@ enum Go {
 
 /// What the thread owns.
 pub(crate) struct Shell {
-    member: MemberId,
-    incarnation: u64,
+    peer: Peer,
     timing: Timing,
-    core: Core,
-    log: Log,
     transport: Arc<dyn Transport>,
-    shared: Arc<Shared>,
     events: Receiver<Event>,
-    snapshots: (SyncSender<Event>, Receiver<Event>),
-    snapshot: Option<JoinHandle<()>>,
-    writes: Writes,
-    reads: Reads,
-    changes: Changes,
-    /// Leader and term, to notice when they change.
-    lead: (Option<MemberId>, u64),
+    told: Receiver<Told>,
+    log: Worker<log::Job>,
+    files: Worker<files::Job>,
 }
 
 impl Shell {
+    /// Starts the workers. `nudge` is the other end of `events`.
     pub(crate) fn new(
-        core: Core,
-        log: Log,
+        peer: Peer,
+        (log, files): (Log, Files),
+        timing: Timing,
         transport: Arc<dyn Transport>,
-        shared: Arc<Shared>,
-        events: Receiver<Event>,
-    ) -> Self {
-        let member = shared.member;
-        let (incarnation, timing) = (shared.incarnation, shared.timing);
-        Self {
-            member,
-            incarnation,
-            timing,
-            core,
-            log,
-            transport,
-            shared,
-            events,
-            // One snapshot is taken at a time.
-            snapshots: mpsc::sync_channel(1),
-            snapshot: None,
-            writes: Writes::new(member.0, incarnation, timing.deadline),
-            reads: Reads::new(member.0, incarnation, timing),
-            changes: Changes::new(timing.deadline),
-            lead: (None, 0),
-        }
+        (nudge, events): (SyncSender<Event>, Receiver<Event>),
+    ) -> std::io::Result<Self> {
+        // Each job is told of once, and both workers may hold one more.
+        let (tell, told) = mpsc::sync_channel(2 * JOBS + 2);
+        let log = Worker::start("wk-store-log", Speaker { tell: tell.clone(), nudge: nudge.clone() }, write_log(log))?;
+        let files = Worker::start("wk-store-files", Speaker { tell, nudge }, carry_out_files(files))?;
+        Ok(Self { peer, timing, transport, events, told, log, files })
     }
 
     /// Runs until the end. Whoever still waits then is told.
@@ -129,28 +86,27 @@ impl Shell {
             Err(panic) => Some(format!("an invariant broke: {}", text_of(&*panic))),
         };
         if let Some(why) = &failure {
-            tracing::error!(member = %self.member, %why, "the store gave up; this peer takes no part in it any more");
+            tracing::error!(%why, "the store gave up; this peer takes no part in it any more");
         }
-        self.shared.status.send_modify(|status| {
-            status.role = Role::Learner;
-            status.leader = None;
-            status.failure = failure.map(Into::into);
-        });
-        self.shared.histories.close();
-        self.writes.close();
-        self.reads.close();
-        self.changes.close();
+        let last = panic::catch_unwind(AssertUnwindSafe(|| self.peer.end(failure.as_deref(), Instant::now())));
+        for output in last.unwrap_or_default() {
+            if let Output::Send { to, message } = output {
+                self.transport.send(to, message);
+            }
+        }
         while let Ok(event) = self.events.try_recv() {
             refuse(event);
         }
-        if let Some(snapshot) = self.snapshot.take() {
-            let _ = snapshot.join();
-        }
+        let Self { log, files, told, .. } = self;
+        // Nobody hears what they tell now, which they take for their end.
+        drop(told);
+        log.stop();
+        files.stop();
     }
 
     fn work(&mut self) -> Result<(), Fatal> {
         self.flush()?;
-        self.publish_status(true);
+        self.peer.publish_status(true);
         let mut next_tick = Instant::now() + self.timing.tick;
         loop {
             let wait = next_tick.saturating_duration_since(Instant::now());
@@ -170,203 +126,129 @@ impl Shell {
             if go == Go::Stop {
                 return Ok(());
             }
-            while let Ok(event) = self.snapshots.1.try_recv() {
-                self.handle(event)?;
-            }
+            self.listen()?;
             let now = Instant::now();
             let is_tick = next_tick <= now;
             for _ in 0..TICKS_LATE {
                 if next_tick <= now {
-                    self.handle(Event::Tick)?;
+                    self.peer.handle(Input::Tick, now)?;
                     next_tick += self.timing.tick;
                 }
             }
             next_tick = next_tick.max(now);
             self.flush()?;
-            self.publish_status(is_tick);
+            self.peer.publish_status(is_tick);
         }
     }
 
     fn handle(&mut self, event: Event) -> Result<Go, Fatal> {
         match event {
-            Event::Propose(proposal) => self.writes.add(proposal),
-            Event::Receive(message) => {
-                let (from, kind) = (message.from, message.msg_type);
-                if let Received::Dropped(why) = self.core.receive(*message)? {
-                    tracing::debug!(member = %self.member, from, ?kind, why, "dropped a message");
-                }
-            }
-            Event::ReadIndex(reader) => self.reads.add(reader),
-            Event::Tick => {
-                self.core.tick();
-                let now = Instant::now();
-                self.writes.tick(now, self.core.term(), self.core.is_leader());
-                self.reads.tick(now);
-                self.changes.tick(now);
-            }
-            Event::Members(change, asker) => self.changes.add(change, asker),
-            Event::HandOver(asker) => {
-                let _ = asker.send(self.core.hand_over());
-            }
-            Event::Snapshot(taken) => self.snapshot_taken(taken)?,
+            Event::Input(input) => self.peer.handle(input, Instant::now())?,
+            Event::Nudge => {}
             Event::Stop => return Ok(Go::Stop),
         }
         Ok(Go::On)
     }
 
-    /// Gives the core what waits, and carries out its orders until it has none.
-    fn flush(&mut self) -> Result<(), Fatal> {
-        loop {
-            self.writes.propose(&mut self.core);
-            let id = |sequence| ProposalId { member: self.member.0, incarnation: self.incarnation, sequence };
-            self.changes.propose(&mut self.core, id);
-            self.reads.ask(&mut self.core, id);
-            let mut is_idle = true;
-            while let Some(orders) = self.core.poll()? {
-                is_idle = false;
-                self.carry_out(orders)?;
-                self.notice_leader();
-            }
-            if is_idle {
-                return Ok(());
-            }
-        }
-    }
-
-    fn carry_out(&mut self, orders: Orders) -> Result<(), Fatal> {
-        self.send(orders.send);
-        let applied = Revision(self.core.applied());
-        if orders.restored.is_some() || self.shared.histories.applied() != applied {
-            // The view first: who is woken by a change finds it there.
-            self.shared.view.store(Arc::new(self.core.machine().view()));
-            if let Some(floor) = orders.restored {
-                self.shared.histories.restart(Revision(floor));
-                self.writes.restored(self.core.machine());
-            }
-            self.shared.histories.publish(&orders.changes, applied);
-        }
-        for (id, verdict) in orders.verdicts {
-            self.writes.settle(id, verdict, applied.0);
-        }
-        for (id, verdict) in orders.member_verdicts {
-            if (id.member, id.incarnation) == (self.member.0, self.incarnation) {
-                self.changes.settle(id.sequence, verdict);
-            }
-        }
-        self.reads.confirmed(orders.reads);
-        self.reads.answer(applied.0);
-        if let Some(persist) = orders.persist {
-            if let Some(write) = persist.write {
-                self.persist(write)?;
-            }
-            self.send(persist.then_send);
-            self.core.persisted(persist.ticket);
-        }
-        if let Some(job) = orders.snapshot {
-            self.take_snapshot(job)?;
+    /// Hears what the workers tell.
+    fn listen(&mut self) -> Result<(), Fatal> {
+        while let Ok(told) = self.told.try_recv() {
+            self.peer.handle(told.map_err(Fatal)?, Instant::now())?;
         }
         Ok(())
     }
 
-    fn persist(&mut self, write: Write) -> Result<(), Fatal> {
-        let Write { snapshot, entries, hard_state } = write;
-        let written = match snapshot {
-            Some(snapshot) => self.log.install(&snapshot, &hard_state),
-            None => Ok(()),
-        };
-        written.and_then(|()| self.log.append(&entries, &hard_state)).map_err(|error| {
-            // What of it reached the disk is unknown, and a second fsync would lie about the first.
-            Fatal(format!("write the log in {}: {error}", self.log.dir().display()))
+    fn flush(&mut self) -> Result<(), Fatal> {
+        for output in self.peer.flush(Instant::now())? {
+            match output {
+                Output::Send { to, message } => self.transport.send(to, message),
+                Output::Log(job) => self.order(&self.log, job)?,
+                Output::Files(job) => self.order(&self.files, job)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits while too many jobs wait: there is nothing better to do than to let the disk catch up.
+    fn order<Job>(&self, worker: &Worker<Job>, job: Job) -> Result<(), Fatal> {
+        worker.jobs.send(job).map_err(|_| {
+            // It told why before it ended.
+            let told = self.told.try_iter().find_map(Result::err);
+            Fatal(told.unwrap_or_else(|| format!("the thread {:?} ended", worker.thread.thread().name())))
         })
     }
+}
 
-    fn send(&self, messages: Vec<Message>) {
-        for message in messages {
-            let to = MemberId(message.to);
-            match wire::encode(&message) {
-                Ok(bytes) => self.transport.send(to, bytes),
-                Err(error) => tracing::error!(member = %self.member, %to, %error, "cannot encode a message"),
-            }
-        }
+/// How a worker tells the loop.
+struct Speaker {
+    tell: SyncSender<Told>,
+    nudge: SyncSender<Event>,
+}
+
+impl Speaker {
+    /// False when the loop has ended.
+    fn say(&self, told: Told) -> bool {
+        let is_heard = self.tell.send(told).is_ok();
+        // A full queue means that the loop is awake.
+        let _ = self.nudge.try_send(Event::Nudge);
+        is_heard
     }
+}
 
-    /// Encodes and writes a snapshot beside the loop, so that writes go on.
-    fn take_snapshot(&mut self, job: SnapshotJob) -> Result<(), Fatal> {
-        if let Some(last) = self.snapshot.take() {
-            let _ = last.join();
-        }
-        let (dir, done) = (self.log.dir().clone(), self.snapshots.0.clone());
+impl<Job: Send + 'static> Worker<Job> {
+    fn start(
+        name: &str,
+        speaker: Speaker,
+        mut work: impl FnMut(&Receiver<Job>, Job) -> Result<Vec<Input>, String> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (jobs, waiting) = mpsc::sync_channel(JOBS);
         let run = move || {
-            let taken = or_panic(|| {
-                let SnapshotJob { machine, hard_state } = job;
-                let file = SnapshotFile { index: machine.applied, term: machine.term, body: state::encode(&machine) };
-                file.write(&dir, &hard_state).map_err(|error| error.to_string())?;
-                Ok(SnapshotTaken { file, members: machine.members })
-            });
-            let taken = taken.map_err(|why| format!("{}: {why}", dir.display()));
-            // Fails when the loop has ended, which needs no snapshot.
-            let _ = done.try_send(Event::Snapshot(taken));
+            while let Ok(job) = waiting.recv() {
+                let told = or_panic(|| work(&waiting, job));
+                let (inputs, failed) = match told {
+                    Ok(inputs) => (inputs, None),
+                    Err(why) => (Vec::new(), Some(why)),
+                };
+                let is_heard = inputs.into_iter().all(|input| speaker.say(Ok(input)));
+                let is_failed = failed.is_some_and(|why| {
+                    speaker.say(Err(why));
+                    true
+                });
+                // After an error of the disk nothing more is written: what reached it is unknown.
+                if is_failed || !is_heard {
+                    return;
+                }
+            }
         };
-        let spawned = thread::Builder::new().name("wk-store-snapshot".to_owned()).spawn(run);
-        self.snapshot = Some(spawned.map_err(|error| Fatal(format!("start a thread for a snapshot: {error}")))?);
-        Ok(())
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        Ok(Self { jobs, thread })
     }
 
-    fn snapshot_taken(&mut self, taken: Result<SnapshotTaken, String>) -> Result<(), Fatal> {
-        match taken {
-            Ok(SnapshotTaken { file, members }) => {
-                let through = self.core.snapshot_taken(&file, members);
-                self.log.compact(through).map_err(|error| Fatal(format!("delete old logs: {error}")))?;
-                tracing::debug!(member = %self.member, revision = file.index, bytes = file.body.len(), "took a snapshot");
-                Ok(())
-            }
-            // The disk that cannot take a snapshot will not take the log for long.
-            Err(why) => {
-                self.core.snapshot_failed();
-                Err(Fatal(format!("write a snapshot in {why}")))
-            }
-        }
+    fn stop(self) {
+        drop(self.jobs);
+        let _ = self.thread.join();
     }
+}
 
-    /// Tells those who wait that a leader is there to ask anew.
-    fn notice_leader(&mut self) {
-        let lead = (self.core.leader(), self.core.term());
-        if lead != self.lead {
-            self.lead = lead;
-            if lead.0.is_some() {
-                self.writes.lead_changed(lead.1);
-                self.reads.ask_again();
-            }
-            self.publish_status(true);
-        }
+/// Takes all jobs that wait: one fsync carries them.
+fn write_log(mut log: Log) -> impl FnMut(&Receiver<log::Job>, log::Job) -> Result<Vec<Input>, String> {
+    move |waiting, first| {
+        let jobs = std::iter::once(first).chain(waiting.try_iter().take(JOBS));
+        let written = log.carry_out(jobs);
+        let written = written.map_err(|error| format!("write the log in {}: {error}", log.dir().display()))?;
+        Ok(written.map(Input::Written).into_iter().collect())
     }
+}
 
-    /// Publishes the status: always when members or role differ, positions only when `with_positions`.
-    fn publish_status(&self, with_positions: bool) {
-        let members = &self.core.machine().members;
-        self.shared.status.send_if_modified(|status| {
-            let same = status.voters.len() + status.learners.len()
-                == members.voters.len() + members.learners.len() + members.voters_outgoing.len()
-                && members.voters.iter().all(|id| status.voters.contains(&MemberId(*id)));
-            if !with_positions && same {
-                return false;
-            }
-            let now = self.core.status();
-            let changed = now != *status;
-            *status = now;
-            changed
-        });
-    }
+fn carry_out_files(mut files: Files) -> impl FnMut(&Receiver<files::Job>, files::Job) -> Result<Vec<Input>, String> {
+    move |_, job| Ok(vec![Input::Files(files.carry_out(job)?)])
 }
 
 /// Tells whoever waits for `event` that nobody will handle it.
 fn refuse(event: Event) {
     match event {
-        Event::Propose(proposal) => proposal.refuse(),
-        Event::ReadIndex(reader) => drop(reader.send(Err(ReadError::Stopped))),
-        Event::Members(_, asker) => drop(asker.send(Err(MemberError::Stopped))),
-        Event::HandOver(asker) => drop(asker.send(false)),
-        Event::Receive(_) | Event::Tick | Event::Snapshot(_) | Event::Stop => {}
+        Event::Input(input) => input.refuse(),
+        Event::Nudge | Event::Stop => {}
     }
 }
 
@@ -376,7 +258,7 @@ fn or_panic<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         .unwrap_or_else(|panic| Err(format!("an invariant broke: {}", text_of(&*panic))))
 }
 
-fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
+fn text_of(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
         (Some(text), _) => text,
         (None, Some(text)) => text,
@@ -389,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_that_panics_is_reported_as_failed() {
+    fn a_job_that_panics_is_reported_as_failed() {
         let failed: Result<(), String> = or_panic(|| panic!("no room"));
         assert_eq!(failed, Err("an invariant broke: no room".to_owned()));
     }

@@ -7,6 +7,7 @@
 //! CRC-32 of all before, 4 bytes, little-endian
 //! ```
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,24 +39,39 @@ impl From<Malformed> for StateError {
     }
 }
 
+/// Encodes a whole state in memory.
+#[cfg(test)]
 pub(crate) fn encode(machine: &Machine) -> Bytes {
     let mut out = Vec::new();
-    out.push(FORMAT);
-    put_varint(&mut out, machine.applied);
-    put_varint(&mut out, machine.term);
-    let members = &machine.members;
-    for list in [&members.voters, &members.learners, &members.voters_outgoing, &members.learners_next] {
-        put_list(&mut out, list);
-    }
-    out.push(u8::from(members.auto_leave));
-    put_list(&mut out, &machine.retired.iter().copied().collect::<Vec<_>>());
-    let recent = machine.recent.iter();
-    put_varint(&mut out, recent.len() as u64);
-    for (id, outcome) in recent {
-        put_varint(&mut out, outcome.index);
-        id.put(&mut out);
-        put_optional(&mut out, outcome.refused);
-    }
+    let written = write(machine, usize::MAX, &mut |bytes| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    });
+    written.expect("memory takes every write");
+    out.into()
+}
+
+/// Encodes a state piece by piece, each of some `piece` bytes, without having it in memory as a whole. Returns its length
+/// and its checksum.
+pub(crate) fn write(
+    machine: &Machine,
+    piece: usize,
+    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<(u64, u32)> {
+    let mut out = Vec::new();
+    put_head(&mut out, machine);
+    let mut hasher = crc32fast::Hasher::new();
+    let mut length = 0;
+    let mut spill = |out: &mut Vec<u8>, at: usize| {
+        if out.len() < at {
+            return Ok(());
+        }
+        hasher.update(out);
+        length += out.len() as u64;
+        let done = sink(out);
+        out.clear();
+        done
+    };
     put_varint(&mut out, machine.collections.len() as u64);
     for (name, objects) in &machine.collections {
         put_bytes(&mut out, name.as_bytes());
@@ -66,11 +82,33 @@ pub(crate) fn encode(machine: &Machine) -> Bytes {
             put_varint(&mut out, stored.created().0);
             put_optional(&mut out, stored.stamp());
             put_bytes(&mut out, stored.bytes());
+            spill(&mut out, piece)?;
         }
     }
-    let checksum = crc32fast::hash(&out);
-    out.extend_from_slice(&checksum.to_le_bytes());
-    out.into()
+    spill(&mut out, 0)?;
+    let checksum = hasher.finalize();
+    sink(&checksum.to_le_bytes())?;
+    Ok((length + 4, checksum))
+}
+
+/// All but the objects.
+fn put_head(out: &mut Vec<u8>, machine: &Machine) {
+    out.push(FORMAT);
+    put_varint(out, machine.applied);
+    put_varint(out, machine.term);
+    let members = &machine.members;
+    for list in [&members.voters, &members.learners, &members.voters_outgoing, &members.learners_next] {
+        put_list(out, list);
+    }
+    out.push(u8::from(members.auto_leave));
+    put_list(out, &machine.retired.iter().copied().collect::<Vec<_>>());
+    let recent = machine.recent.iter();
+    put_varint(out, recent.len() as u64);
+    for (id, outcome) in recent {
+        put_varint(out, outcome.index);
+        id.put(out);
+        put_optional(out, outcome.refused);
+    }
 }
 
 pub(crate) fn decode(mut bytes: Bytes) -> Result<Machine, StateError> {

@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::command::{self, ProposalId};
 use crate::core::Core;
+use crate::disk::{Disk, RealDisk};
 use crate::error::{Compacted, MemberError, OpenError, ReadError, ReceiveError, WriteError};
-use crate::history::Histories;
-use crate::log;
+use crate::log::{self, files::Files};
 use crate::model::{Change, MemberChange, MemberId, Revision, Txn};
 use crate::options::{Options, Start, Transport};
+use crate::peer::{Input, Peer, Proposal};
 use crate::shared::Shared;
-use crate::shell::{Event, Proposal, Shell};
+use crate::shell::{Event, Shell};
 use crate::status::Status;
 use crate::view::View;
 use crate::watch::Watch;
-use crate::wire;
+use crate::wire::{self, Parcel};
 
 /// Writes of one peer under way at once; more wait for their turn. Beyond some thousands a batch only gets later, not
 /// larger: one fsync carries them all.
@@ -62,27 +62,24 @@ impl Store {
     #[expect(clippy::needless_pass_by_value, reason = "the seam: options are made for one store")]
     pub fn open(options: Options, transport: Arc<dyn Transport>) -> Result<Self, OpenError> {
         options.check()?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let (log, recovered) = match options.start {
-            Start::Bootstrap => log::bootstrap(&options)?,
-            Start::Join => log::join(&options)?,
-            Start::Resume => log::resume(&options)?,
+            Start::Bootstrap => log::bootstrap(&options, &disk)?,
+            Start::Join => log::join(&options, &disk)?,
+            Start::Resume => log::resume(&options, &disk)?,
         };
         let core = Core::new(&options, recovered, rand::random())?;
-        let floor = Revision(core.applied());
-        let shared = Arc::new(Shared {
-            member: options.member,
-            incarnation: rand::random(),
-            timing: options.timing,
-            view: ArcSwap::from_pointee(core.machine().view()),
-            histories: Arc::new(Histories::new(options.limits, floor)),
-            status: watch::channel(core.status()).0,
-        });
+        let shared = Arc::new(Shared::new(&options, &core, rand::random()));
+        let files = Files::new(disk, options.dir.clone());
         let (events, queue) = sync_channel(QUEUE);
-        let shell = Shell::new(core, log, transport, Arc::clone(&shared), queue);
+        let peer = Peer::new(core, Arc::clone(&shared));
+        let no_thread = |source| OpenError::Io { act: "start a thread for", file: options.dir.clone(), source };
+        let shell = Shell::new(peer, (log, files), options.timing, transport, (events.clone(), queue));
+        let shell = shell.map_err(no_thread)?;
         let thread = thread::Builder::new()
             .name(format!("wk-store-{}", options.member))
             .spawn(move || shell.run())
-            .map_err(|source| OpenError::Io { act: "start a thread for", file: options.dir.clone(), source })?;
+            .map_err(no_thread)?;
         Ok(Self(Arc::new(Handle {
             shared,
             events,
@@ -113,7 +110,7 @@ impl Store {
         })??;
         let (done, outcome) = oneshot::channel();
         let proposal = Proposal { sequence, command: command.into(), done, permits };
-        events.try_send(Event::Propose(proposal)).map_err(|error| match error {
+        events.try_send(Event::Input(Input::Propose(proposal))).map_err(|error| match error {
             TrySendError::Full(_) => WriteError::Unavailable { reason: "the store's queue is full" },
             TrySendError::Disconnected(_) => WriteError::Stopped,
         })?;
@@ -136,7 +133,7 @@ impl Store {
     pub async fn read(&self) -> Result<View, ReadError> {
         let deadline = self.0.shared.timing.deadline;
         let (answer, answered) = oneshot::channel();
-        self.0.events.try_send(Event::ReadIndex(answer)).map_err(|error| match error {
+        self.0.events.try_send(Event::Input(Input::ReadIndex(answer))).map_err(|error| match error {
             TrySendError::Full(_) => ReadError::Unavailable { reason: "the store's queue is full" },
             TrySendError::Disconnected(_) => ReadError::Stopped,
         })?;
@@ -160,14 +157,16 @@ impl Store {
     /// Takes a message of the peer `from`, which must have proved who it is: one that claims another sender is refused.
     #[expect(clippy::needless_pass_by_value, reason = "what is kept of the message shares its buffer")]
     pub fn receive(&self, from: MemberId, message: Bytes) -> Result<(), ReceiveError> {
-        let message = wire::decode(&message)?;
-        if message.from != from.0 {
+        let parcel = wire::decode(&message)?;
+        if let Parcel::Raft(message) = &parcel
+            && message.from != from.0
+        {
             return Err(ReceiveError::NotTheirs { from, claimed: MemberId(message.from) });
         }
-        if message.to != self.0.shared.member.0 {
-            return Err(ReceiveError::NotForUs { to: MemberId(message.to) });
+        if parcel.to() != self.0.shared.member {
+            return Err(ReceiveError::NotForUs { to: parcel.to() });
         }
-        self.0.events.try_send(Event::Receive(Box::new(message))).map_err(|error| match error {
+        self.0.events.try_send(Event::Input(Input::Receive(from, parcel))).map_err(|error| match error {
             TrySendError::Full(_) => ReceiveError::Busy,
             TrySendError::Disconnected(_) => ReceiveError::Stopped,
         })
@@ -183,7 +182,7 @@ impl Store {
     pub async fn change_members(&self, change: MemberChange) -> Result<(), MemberError> {
         let deadline = self.0.shared.timing.deadline;
         let (asker, answer) = oneshot::channel();
-        self.0.events.try_send(Event::Members(change, asker)).map_err(|error| match error {
+        self.0.events.try_send(Event::Input(Input::Members(change, asker))).map_err(|error| match error {
             TrySendError::Full(_) => MemberError::Busy { waited: Duration::ZERO },
             TrySendError::Disconnected(_) => MemberError::Stopped,
         })?;
@@ -199,7 +198,7 @@ impl Store {
         let timing = self.0.shared.timing;
         let limit = timing.tick * u32::try_from(timing.election).unwrap_or(u32::MAX) * HAND_OVER_ELECTIONS;
         let (asker, answer) = oneshot::channel();
-        if self.0.events.try_send(Event::HandOver(asker)).is_err() {
+        if self.0.events.try_send(Event::Input(Input::HandOver(asker))).is_err() {
             return;
         }
         if matches!(timeout(limit, answer).await, Ok(Ok(true))) {
@@ -223,6 +222,17 @@ impl Store {
             }
         });
         let _ = joined.await;
+    }
+}
+
+impl Drop for Handle {
+    /// Nobody can ask for anything any more.
+    fn drop(&mut self) {
+        if matches!(self.events.try_send(Event::Stop), Err(TrySendError::Full(_))) {
+            let events = self.events.clone();
+            // Waits for room in the queue, which the thread makes; without a thread the process is ending anyway.
+            let _ = thread::Builder::new().spawn(move || drop(events.send(Event::Stop)));
+        }
     }
 }
 

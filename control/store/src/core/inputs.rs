@@ -3,19 +3,23 @@
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
-use super::{Core, Fatal};
+use super::{Core, Fatal, snapshots};
 use crate::command;
-use crate::state;
+use crate::log::SnapshotId;
+use crate::machine::Machine;
 
 /// Nobody leads now, or the leader is handing over or full: the proposals were not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotTaken;
 
 /// What became of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Received {
     /// Raft took it.
     Taken,
+    /// It brings a snapshot, or word of one, that this member needs: to be received whole, then given to
+    /// [`Core::install`].
+    Snapshot(Box<Message>, SnapshotId),
     /// It was dropped, and why. Raft copes.
     Dropped(&'static str),
 }
@@ -77,20 +81,21 @@ impl Core {
         if kind == MessageType::MsgAppendResponse && !message.reject && message.index > last {
             return Ok(Received::Dropped("it acknowledges what was never sent"));
         }
-        if kind == MessageType::MsgSnapshot
-            && let Some(what) = self.check_snapshot(&message)
-        {
-            return Ok(Received::Dropped(what));
-        }
         self.heard.insert(message.from, self.ticks);
+        if kind == MessageType::MsgSnapshot && message.get_snapshot().get_metadata().index > self.machine.applied {
+            // Raft gets it when it is here and good; until then it need not know.
+            return Ok(match snapshots::identify(message.get_snapshot()) {
+                _ if self.node.snap().is_some() => Received::Dropped("another snapshot is being installed"),
+                _ if message.term < self.term() => Received::Dropped("its term has passed"),
+                Some(snapshot) => Received::Snapshot(Box::new(message), snapshot),
+                None => Received::Dropped("it describes no snapshot"),
+            });
+        }
         if kind == MessageType::MsgPropose {
             // When Raft passes it on to the leader of now, it comes from us. Whose it is stands in the command.
             message.from = self.member;
         }
         let taken = self.node.step(message);
-        if kind == MessageType::MsgSnapshot && self.node.snap().is_none() {
-            self.snapshots.drop_incoming();
-        }
         self.settle_election();
         Ok(match taken {
             Ok(()) => Received::Taken,
@@ -98,26 +103,28 @@ impl Core {
         })
     }
 
-    /// Decodes a snapshot before Raft commits itself to it; says why when it is no good.
-    fn check_snapshot(&mut self, message: &Message) -> Option<&'static str> {
+    /// Gives Raft the snapshot of `message`, which is whole on disk as a part and decodes to `machine`.
+    pub(crate) fn install(&mut self, mut message: Message, snapshot: SnapshotId, machine: Machine) -> Received {
         let metadata = message.get_snapshot().get_metadata();
-        if metadata.index <= self.machine.applied || self.node.snap().is_some() {
-            // Raft answers by itself that it needs none, or has one already.
-            return self.node.snap().is_some().then_some("another snapshot is being installed");
+        if (machine.applied, machine.term) != (metadata.index, metadata.term) {
+            return Received::Dropped("the snapshot is not the one it says");
         }
-        match state::decode(message.get_snapshot().data.clone()) {
-            Ok(machine) if (machine.applied, machine.term) != (metadata.index, metadata.term) => {
-                Some("the snapshot is not the one it says")
-            }
-            Ok(machine) if machine.members != *metadata.get_conf_state() => Some("the snapshot has other members"),
-            Ok(machine) => {
-                self.snapshots.set_incoming(machine);
-                None
-            }
-            Err(error) => {
-                tracing::warn!(member = self.member, %error, "refused a snapshot");
-                Some("the snapshot does not decode")
-            }
+        if machine.members != *metadata.get_conf_state() {
+            return Received::Dropped("the snapshot has other members");
+        }
+        if self.node.snap().is_some() || machine.applied <= self.machine.applied {
+            return Received::Dropped("the log overtook it");
+        }
+        message.mut_snapshot().data = Bytes::new();
+        self.snapshots.set_incoming(snapshot, machine);
+        let taken = self.node.step(message);
+        if self.node.snap().is_none() {
+            self.snapshots.drop_incoming();
+        }
+        self.settle_election();
+        match taken {
+            Ok(()) => Received::Taken,
+            Err(_) => Received::Dropped("Raft has no use for it"),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use raft::StateRole;
 
-use super::{Core, Fatal, Orders, Persist, Write};
-use crate::log::SnapshotFile;
+use super::{Core, Fatal, Orders, Persist};
+use crate::log::{SnapshotId, Write};
 
 impl Core {
     /// The next orders, None when there is nothing to do until the next input.
@@ -68,22 +68,23 @@ impl Core {
     }
 
     /// Notes the snapshot that Raft took from the leader, to be installed when it is on disk.
-    fn start_install(&mut self, ready: &raft::Ready) -> Result<Option<SnapshotFile>, Fatal> {
-        let snapshot = ready.snapshot();
-        if snapshot.is_empty() {
+    fn start_install(&mut self, ready: &raft::Ready) -> Result<Option<SnapshotId>, Fatal> {
+        if ready.snapshot().is_empty() {
             return Ok(None);
         }
-        let (index, term) = (snapshot.get_metadata().index, snapshot.get_metadata().term);
-        if !self.snapshots.start_install(ready.number(), index, term) {
-            return Err(Fatal(format!("the snapshot at index {index} was not checked when it came")));
-        }
-        Ok(Some(SnapshotFile { index, term, body: snapshot.data.clone() }))
+        let metadata = ready.snapshot().get_metadata();
+        let started = self.snapshots.start_install(ready.number(), metadata.index, metadata.term);
+        started
+            .map(Some)
+            .ok_or_else(|| Fatal(format!("the snapshot at index {} was not checked when it came", metadata.index)))
     }
 
     /// Puts a snapshot that is on disk by now in the place of the state.
     fn finish_restore(&mut self, orders: &mut Orders) {
-        if let Some(machine) = self.snapshots.take_installed() {
+        if let Some((snapshot, machine)) = self.snapshots.take_installed() {
             self.node.advance_apply_to(machine.applied);
+            let described = super::snapshots::describe(snapshot, machine.members.clone());
+            self.node.mut_store().set_snapshot(Some(described));
             tracing::info!(member = self.member, revision = machine.applied, "caught up by a snapshot");
             orders.restored = Some(machine.applied);
             self.machine = machine;

@@ -2,13 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use raft::eraftpb::{ConfState, Snapshot};
 use raft::{ProgressState, SnapshotStatus};
 
-use super::{Core, Orders, SnapshotJob};
-use crate::log::SnapshotFile;
+use super::{Core, Orders};
+use crate::log::SnapshotId;
 use crate::machine::Machine;
+
+/// Begins the description of a snapshot in place of the snapshot itself. No format of a state.
+const DESCRIPTION: u8 = 0xff;
+
+/// Election timeouts that a follower has to ask for the first piece of a snapshot it was told of: the word may be lost.
+const FIRST_ELECTIONS: u64 = 2;
+
+/// Election timeouts without a request of a follower that receives a snapshot, until it is told of one anew: some ten
+/// seconds. It asks once a second while it lives, also while it checks what it received.
+const SILENT_ELECTIONS: u64 = 16;
+
+/// How many times the log may grow past its limit while a follower receives a snapshot, which the log has to continue:
+/// else it would need another one right after it, for ever when writes are many.
+const HELD_LOGS: u64 = 4;
 
 /// The snapshots under way.
 pub(super) struct Snapshots {
@@ -16,14 +30,32 @@ pub(super) struct Snapshots {
     is_taking: bool,
     /// A follower waits for one.
     is_wanted: bool,
-    /// Came from the leader and decoded, not yet taken up by Raft.
-    incoming: Option<Machine>,
-    /// Being written to disk under this ticket.
-    installing: Option<(u64, Machine)>,
+    /// Here and decoded, not yet taken up by Raft.
+    incoming: Option<(SnapshotId, Machine)>,
+    /// Being made this member's own under this ticket.
+    installing: Option<(u64, SnapshotId, Machine)>,
     /// On disk, to become the state.
-    installed: Option<Machine>,
-    /// Followers that were sent one: the tick at which it counts as lost.
-    sent: BTreeMap<u64, u64>,
+    installed: Option<(SnapshotId, Machine)>,
+    /// Followers that were told of one.
+    sent: BTreeMap<u64, Sent>,
+}
+
+struct Sent {
+    /// The snapshot's last entry.
+    index: u64,
+    /// The tick at which it counts as lost.
+    until: u64,
+}
+
+/// What a snapshot on disk means for the log and for other snapshots.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The last index that the log need not keep.
+    pub(crate) through: u64,
+    /// Snapshots from before this index are of no use,
+    pub(crate) newest: u64,
+    /// but for those at these, which followers are receiving.
+    pub(crate) kept: Vec<u64>,
 }
 
 impl Snapshots {
@@ -38,31 +70,28 @@ impl Snapshots {
         }
     }
 
-    pub(super) fn set_incoming(&mut self, machine: Machine) {
-        self.incoming = Some(machine);
+    pub(super) fn set_incoming(&mut self, snapshot: SnapshotId, machine: Machine) {
+        self.incoming = Some((snapshot, machine));
     }
 
     pub(super) fn drop_incoming(&mut self) {
         self.incoming = None;
     }
 
-    pub(super) fn start_install(&mut self, ticket: u64, index: u64, term: u64) -> bool {
-        match self.incoming.take().filter(|machine| (machine.applied, machine.term) == (index, term)) {
-            Some(machine) => {
-                self.installing = Some((ticket, machine));
-                true
-            }
-            None => false,
-        }
+    pub(super) fn start_install(&mut self, ticket: u64, index: u64, term: u64) -> Option<SnapshotId> {
+        let (snapshot, machine) =
+            self.incoming.take().filter(|(snapshot, _)| (snapshot.index, snapshot.term) == (index, term))?;
+        self.installing = Some((ticket, snapshot, machine));
+        Some(snapshot)
     }
 
     pub(super) fn installed(&mut self, ticket: u64) {
-        if let Some((_, machine)) = self.installing.take_if(|(of, _)| *of <= ticket) {
-            self.installed = Some(machine);
+        if let Some((_, snapshot, machine)) = self.installing.take_if(|(of, ..)| *of <= ticket) {
+            self.installed = Some((snapshot, machine));
         }
     }
 
-    pub(super) fn take_installed(&mut self) -> Option<Machine> {
+    pub(super) fn take_installed(&mut self) -> Option<(SnapshotId, Machine)> {
         self.installed.take()
     }
 }
@@ -80,75 +109,116 @@ impl Core {
         let is_long = entries > self.limits.log_entries || bytes > self.limits.log_bytes;
         if self.snapshots.is_wanted || (is_long && applied * 2 > entries) {
             self.snapshots.is_taking = true;
-            orders.snapshot =
-                Some(SnapshotJob { machine: self.machine.clone(), hard_state: self.node.store().hard_state().clone() });
+            self.snapshots.is_wanted = false;
+            orders.snapshot = Some(Box::new(self.machine.clone()));
         }
     }
 
-    /// The snapshot ordered is on disk. Returns the last index that the log on disk need not keep.
-    pub(crate) fn snapshot_taken(&mut self, file: &SnapshotFile, members: ConfState) -> u64 {
+    /// The snapshot ordered is on disk.
+    pub(crate) fn snapshot_taken(&mut self, snapshot: SnapshotId, members: ConfState) -> Taken {
         self.snapshots.is_taking = false;
-        if file.index < self.node.store().first().saturating_sub(1) {
+        // Whoever asked for one meanwhile may be content with this one, else asks again.
+        self.snapshots.is_wanted = false;
+        self.node.store().take_wanted();
+        let first = self.node.store().first();
+        if snapshot.index < first.saturating_sub(1) {
             // The leader's snapshot overtook ours.
-            return self.node.store().first().saturating_sub(1);
+            return Taken { through: first.saturating_sub(1), newest: first.saturating_sub(1), kept: Vec::new() };
         }
-        let through = self.node.store().compaction(file.index, self.limits.kept_bytes, self.limits.kept_entries);
-        let is_wanted = std::mem::take(&mut self.snapshots.is_wanted);
+        let kept: Vec<u64> = self.snapshots.sent.values().map(|sent| sent.index).collect();
+        let store = self.node.store();
+        let held = kept.iter().copied().filter(|&index| store.bytes_after(index) <= self.limits.log_bytes * HELD_LOGS);
+        let limit = held.min().unwrap_or(snapshot.index).min(snapshot.index);
+        let through = store.compaction(limit, self.limits.kept_bytes, self.limits.kept_entries);
         let log = self.node.mut_store();
         log.compact(through);
-        log.set_mark(file.index.max(log.mark()));
-        if is_wanted {
-            log.set_snapshot(Some(message(file.index, file.term, members, file.body.clone())));
+        log.set_mark(snapshot.index.max(log.mark()));
+        log.set_snapshot(Some(describe(snapshot, members)));
+        Taken { through: log.first() - 1, newest: snapshot.index, kept }
+    }
+
+    /// Whether the follower `from` may have pieces of `snapshot`: it was told of it. Notes that it lives.
+    pub(crate) fn asked_for(&mut self, from: u64, snapshot: SnapshotId) -> bool {
+        let progress = self.node.raft.prs().get(from).filter(|_| self.is_leader());
+        let is_sent = progress.is_some_and(|progress| {
+            progress.state == ProgressState::Snapshot && progress.pending_snapshot == snapshot.index
+        });
+        if is_sent {
+            let until = self.ticks + SILENT_ELECTIONS * self.timing.election as u64;
+            self.snapshots.sent.insert(from, Sent { index: snapshot.index, until });
         }
-        log.first() - 1
+        is_sent
     }
 
-    /// The snapshot ordered could not be taken, which is no harm yet: it is ordered again.
-    pub(crate) fn snapshot_failed(&mut self) {
-        self.snapshots.is_taking = false;
-    }
-
-    /// Counts the snapshots under way to followers, and lets go of the one in memory when nobody needs it.
+    /// Counts the snapshots under way to followers.
     pub(super) fn tick_snapshots(&mut self) {
         if !self.is_leader() {
             self.snapshots.sent.clear();
-            self.node.mut_store().set_snapshot(None);
             return;
         }
-        let first = self.node.store().first();
-        let (mut is_needed, mut lost) = (false, Vec::new());
+        let patience =
+            if self.streams() { FIRST_ELECTIONS * self.timing.election as u64 } else { self.timing.snapshot as u64 };
+        let mut lost = Vec::new();
         let others = self.node.raft.prs().iter().filter(|&(id, _)| *id != self.member);
         for (&id, progress) in others {
-            is_needed |= progress.matched + 1 < first;
             if progress.state != ProgressState::Snapshot {
                 if progress.state == ProgressState::Replicate {
                     self.snapshots.sent.remove(&id);
                 }
                 continue;
             }
-            is_needed = true;
             // While it travels it is not sent again. A follower that has it says so, which ends this state at once.
-            let late = self.ticks + self.timing.snapshot as u64;
-            let until = self.snapshots.sent.entry(id).or_insert(late);
-            if *until <= self.ticks {
-                *until = late;
+            let fresh = Sent { index: progress.pending_snapshot, until: self.ticks + patience };
+            let sent = self.snapshots.sent.entry(id).or_insert_with(|| Sent { ..fresh });
+            if sent.index != progress.pending_snapshot {
+                *sent = Sent { index: progress.pending_snapshot, until: self.ticks + patience };
+            }
+            if sent.until <= self.ticks {
                 lost.push(id);
             }
         }
         for id in lost {
+            self.snapshots.sent.remove(&id);
             self.node.report_snapshot(id, SnapshotStatus::Failure);
         }
-        if !is_needed {
-            self.node.mut_store().set_snapshot(None);
-        }
+    }
+
+    /// Whether followers are told of snapshots and fetch them, or are sent them whole as members of an earlier version
+    /// expect it.
+    #[expect(clippy::unused_self, reason = "all members are of this version so far")]
+    pub(crate) fn streams(&self) -> bool {
+        true
     }
 }
 
-fn message(index: u64, term: u64, members: ConfState, body: Bytes) -> Snapshot {
-    let mut snapshot = Snapshot { data: body, ..Snapshot::default() };
-    let metadata = snapshot.mut_metadata();
-    metadata.index = index;
-    metadata.term = term;
+/// The snapshot as Raft sends it to a follower: where it stands, and in place of its data how to know it.
+pub(super) fn describe(snapshot: SnapshotId, members: ConfState) -> Snapshot {
+    let mut data = Vec::with_capacity(1 + 8 + 4);
+    data.push(DESCRIPTION);
+    data.extend_from_slice(&snapshot.bytes.to_le_bytes());
+    data.extend_from_slice(&snapshot.checksum.to_le_bytes());
+    let mut described = Snapshot { data: data.into(), ..Snapshot::default() };
+    let metadata = described.mut_metadata();
+    metadata.index = snapshot.index;
+    metadata.term = snapshot.term;
     metadata.set_conf_state(members);
-    snapshot
+    described
+}
+
+/// Which snapshot a message brings, or describes.
+pub(crate) fn identify(snapshot: &Snapshot) -> Option<SnapshotId> {
+    let (index, term) = (snapshot.get_metadata().index, snapshot.get_metadata().term);
+    let mut data: Bytes = snapshot.data.clone();
+    if !is_described(snapshot) {
+        let checksum = data.last_chunk().map(|checksum| u32::from_le_bytes(*checksum))?;
+        return Some(SnapshotId { index, term, bytes: data.len() as u64, checksum });
+    }
+    data.advance(1);
+    let (bytes, checksum) = (data.try_get_u64_le().ok()?, data.try_get_u32_le().ok()?);
+    data.is_empty().then_some(SnapshotId { index, term, bytes, checksum })
+}
+
+/// Whether the state itself is to be fetched.
+pub(crate) fn is_described(snapshot: &Snapshot) -> bool {
+    snapshot.data.first() == Some(&DESCRIPTION)
 }

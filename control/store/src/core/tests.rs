@@ -4,14 +4,16 @@ use bytes::Bytes;
 use raft::eraftpb::MessageType;
 
 use super::*;
+use crate::log::SnapshotId;
 use crate::model::{Change, Expect, Key, MemberChange, Op, Txn, Value};
 use crate::options::Start;
 use crate::state;
+use raft::eraftpb::HardState;
 
 fn recovered(member: u64) -> Recovered {
     let machine = if member == 1 { Machine::bootstrap(1) } else { Machine::default() };
     let hard_state = HardState { term: machine.term, commit: machine.applied, ..HardState::default() };
-    Recovered { machine, entries: Vec::new(), hard_state }
+    Recovered { machine, entries: Vec::new(), hard_state, snapshot: None }
 }
 
 fn core(member: u64, seed: u64) -> Core {
@@ -31,6 +33,8 @@ struct World {
     cores: Vec<Core>,
     messages: std::collections::VecDeque<Message>,
     trace: Vec<String>,
+    /// Those that were taken.
+    snapshots: BTreeMap<SnapshotId, Machine>,
     /// Snapshots to this member are lost, and how many were.
     lost_snapshots: Option<(u64, usize)>,
 }
@@ -38,7 +42,8 @@ struct World {
 impl World {
     fn new(count: u64, seed: u64) -> Self {
         let cores = (1..=count).map(|member| core(member, seed)).collect();
-        Self { cores, messages: std::collections::VecDeque::new(), trace: Vec::new(), lost_snapshots: None }
+        let (messages, snapshots) = (std::collections::VecDeque::new(), BTreeMap::new());
+        Self { cores, messages, trace: Vec::new(), snapshots, lost_snapshots: None }
     }
 
     /// Carries out all orders and delivers all messages, to all but the member `deaf`.
@@ -52,10 +57,10 @@ impl World {
                         self.messages.extend(persist.then_send);
                         core.persisted(persist.ticket);
                     }
-                    if let Some(SnapshotJob { machine, .. }) = orders.snapshot {
-                        let body = state::encode(&machine);
-                        let file = SnapshotFile { index: machine.applied, term: machine.term, body };
-                        core.snapshot_taken(&file, machine.members);
+                    if let Some(machine) = orders.snapshot {
+                        let id = SnapshotId { index: machine.applied, term: machine.term, bytes: 1, checksum: 0 };
+                        core.snapshot_taken(id, machine.members.clone());
+                        self.snapshots.insert(id, *machine);
                     }
                 }
             }
@@ -69,9 +74,10 @@ impl World {
                 continue;
             }
             if message.to != deaf && message.from != deaf && message.to <= self.cores.len() as u64 {
-                self.cores[usize::try_from(message.to).expect("small") - 1]
-                    .receive(message)
-                    .expect("no invariant breaks");
+                let core = &mut self.cores[usize::try_from(message.to).expect("small") - 1];
+                if let inputs::Received::Snapshot(message, id) = core.receive(message).expect("no invariant breaks") {
+                    core.install(*message, id, self.snapshots[&id].clone());
+                }
             }
         }
     }
@@ -166,7 +172,8 @@ fn a_sole_voter_tells_nobody_of_its_term_before_that_is_on_disk() {
     let machine = world.cores[0].machine().clone();
     let hard_state = HardState { term: 2, vote: 1, commit: machine.applied, ..HardState::default() };
     let options = Options::new("unused", MemberId(1), Start::Resume);
-    let mut again = Core::new(&options, Recovered { machine, entries: Vec::new(), hard_state }, 1).expect("starts");
+    let mut again =
+        Core::new(&options, Recovered { machine, entries: Vec::new(), hard_state, snapshot: None }, 1).expect("starts");
     let first = again.poll().expect("no invariant breaks").expect("it campaigns");
     assert!(again.is_leader());
     let persist = first.persist.expect("a new term is written");
@@ -245,19 +252,26 @@ fn a_proposal_passed_on_twice_comes_from_who_passed_it_on() {
 }
 
 #[test]
-fn a_snapshot_is_not_sent_again_while_it_may_still_travel() {
+fn a_follower_is_told_of_a_snapshot_again_until_it_asks_and_when_it_falls_silent() {
     let mut world = World::new(2, 1);
     world.run(0);
     world.lost_snapshots = Some((2, 0));
     world.change(MemberChange::AddLearner(MemberId(2)));
-    world.tick(10, 0);
-    let travel = Timing::default().snapshot;
-    assert!(Timing::default().tick * u32::try_from(travel).expect("small") > std::time::Duration::from_mins(1));
-    world.tick(travel - 20, 0);
-    assert_eq!(world.lost_snapshots, Some((2, 1)));
-    world.tick(40, 0);
-    assert_eq!(world.lost_snapshots, Some((2, 2)));
+    let told = |world: &World| world.lost_snapshots.expect("are lost").1;
+    assert_eq!(told(&world), 1);
+    let election = Timing::default().election;
+    world.tick(2 * election + 10, 0);
+    assert_eq!(told(&world), 2, "it did not ask");
+    let id = *world.snapshots.keys().next_back().expect("one was taken");
+    for _ in 0..20 {
+        world.tick(election, 0);
+        assert!(world.cores[0].asked_for(2, id));
+    }
+    assert_eq!(told(&world), 2, "it is receiving");
+    assert!(!world.cores[0].asked_for(3, id), "nobody told member 3");
+    world.tick(17 * election, 0);
+    assert_eq!(told(&world), 3, "it fell silent");
     world.lost_snapshots = None;
-    world.tick(travel, 0);
-    assert!(world.cores[1].applied() > 1, "the next one arrives");
+    world.tick(4 * election, 0);
+    assert!(world.cores[1].applied() > 1, "the next word arrives");
 }

@@ -1,21 +1,20 @@
 //! Opening a directory: what is in it is read, checked and put together, and refused when it does not fit.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use raft::eraftpb::{Entry, HardState};
 
 use super::Log;
 use super::record::Record;
 use super::segment::{self, Segment};
-use super::snapshot::{self, SnapshotFile};
-use crate::disk;
+use super::snapshot::{self, SnapshotId};
+use crate::disk::{self, Disk};
 use crate::error::OpenError;
 use crate::machine::Machine;
 use crate::model::MemberId;
 use crate::options::Options;
-use crate::state;
 
 /// What a directory held.
 #[derive(Debug, Default)]
@@ -26,47 +25,52 @@ pub(crate) struct Recovered {
     pub(crate) entries: Vec<Entry>,
     /// What the member promised.
     pub(crate) hard_state: HardState,
+    /// The newest snapshot.
+    pub(crate) snapshot: Option<SnapshotId>,
 }
 
 /// Makes a log whose member is alone in a new cluster.
-pub(crate) fn bootstrap(options: &Options) -> Result<(Log, Recovered), OpenError> {
-    let files = prepare(options)?;
+pub(crate) fn bootstrap(options: &Options, disk: &Arc<dyn Disk>) -> Result<(Log, Recovered), OpenError> {
+    let files = prepare(options, &**disk)?;
     let machine = Machine::bootstrap(options.member.0);
     // A crash between snapshot and log of an earlier bootstrap left just its snapshot, which is written again.
     if !files.segments.is_empty() || files.snapshots.iter().any(|(_, index)| *index != machine.applied) {
         return Err(OpenError::NotEmpty { dir: options.dir.clone() });
     }
     let hard_state = HardState { term: machine.term, commit: machine.applied, ..HardState::default() };
-    let file = SnapshotFile { index: machine.applied, term: machine.term, body: state::encode(&machine) };
-    file.write(&options.dir, &hard_state).map_err(io_error("write a snapshot to", &options.dir))?;
-    let log = create(options, &hard_state, Some((machine.applied, machine.term)))?;
-    Ok((log, Recovered { machine, entries: Vec::new(), hard_state }))
+    let snapshot = snapshot::write(&**disk, &options.dir, &machine);
+    let snapshot = snapshot.map_err(io_error("write a snapshot to", &options.dir))?;
+    let log = create(options, disk, &hard_state, Some((machine.applied, machine.term)))?;
+    Ok((log, Recovered { machine, entries: Vec::new(), hard_state, snapshot: Some(snapshot) }))
 }
 
 /// Makes an empty log.
-pub(crate) fn join(options: &Options) -> Result<(Log, Recovered), OpenError> {
-    let files = prepare(options)?;
+pub(crate) fn join(options: &Options, disk: &Arc<dyn Disk>) -> Result<(Log, Recovered), OpenError> {
+    let files = prepare(options, &**disk)?;
     if !files.segments.is_empty() || !files.snapshots.is_empty() {
         return Err(OpenError::NotEmpty { dir: options.dir.clone() });
     }
-    let log = create(options, &HardState::default(), None)?;
+    let log = create(options, disk, &HardState::default(), None)?;
     Ok((log, Recovered::default()))
 }
 
 /// Opens the log that is there.
-pub(crate) fn resume(options: &Options) -> Result<(Log, Recovered), OpenError> {
-    if !options.dir.is_dir() {
+pub(crate) fn resume(options: &Options, disk: &Arc<dyn Disk>) -> Result<(Log, Recovered), OpenError> {
+    if !disk.is_dir(&options.dir) {
         return Err(OpenError::NothingToResume { dir: options.dir.clone() });
     }
-    let files = prepare(options)?;
+    let files = prepare(options, &**disk)?;
     if files.segments.is_empty() {
         return Err(OpenError::NothingToResume { dir: options.dir.clone() });
     }
-    let (machine, promised) = match files.snapshots.last() {
-        Some((path, _)) => snapshot::read(path)?,
-        None => (Machine::default(), HardState::default()),
+    let (snapshot, machine, promised) = match files.snapshots.last() {
+        Some((path, _)) => {
+            let snapshot::Read { id, machine, promised } = snapshot::read(&**disk, path)?;
+            (Some(id), machine, promised)
+        }
+        None => (None, Machine::default(), HardState::default()),
     };
-    let (mut log, mut replayed) = replay(options, files.segments)?;
+    let (mut log, mut replayed) = replay(options, disk, files.segments)?;
     let entries = if let Some(entries) = replayed.entries_after(&machine, log.active.path())? {
         entries
     } else {
@@ -83,7 +87,7 @@ pub(crate) fn resume(options: &Options) -> Result<(Log, Recovered), OpenError> {
             what: format!("the log ends at index {last} and {} was committed", hard_state.commit),
         });
     }
-    Ok((log, Recovered { machine, entries, hard_state }))
+    Ok((log, Recovered { machine, entries, hard_state, snapshot }))
 }
 
 /// The hard state of the log and the one the newest snapshot came with: whichever promises more.
@@ -102,27 +106,23 @@ struct Files {
 }
 
 /// Makes sure that the directory is there, and lists what is in it without the half-written.
-fn prepare(options: &Options) -> Result<Files, OpenError> {
+fn prepare(options: &Options, disk: &dyn Disk) -> Result<Files, OpenError> {
     let dir = &options.dir;
-    if !dir.is_dir() {
-        fs::create_dir_all(dir).map_err(io_error("create", dir))?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            disk::sync_dir(parent).map_err(io_error("sync", parent))?;
-        }
+    if !disk.is_dir(dir) {
+        disk.create_dir(dir).map_err(io_error("create", dir))?;
     }
-    let segments = list(dir).map_err(io_error("list", dir))?;
-    let snapshots = snapshot::list(dir).map_err(io_error("list", dir))?;
+    let segments = list(disk, dir).map_err(io_error("list", dir))?;
+    let snapshots = snapshot::list(disk, dir).map_err(io_error("list", dir))?;
     Ok(Files { segments, snapshots })
 }
 
 /// The segments in `dir` with their numbers, oldest first. Half-written files are deleted.
-fn list(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     let mut segments = Vec::new();
-    for item in fs::read_dir(dir)? {
-        let path = item?.path();
+    for path in disk.list(dir)? {
         let is = |extension: &str| path.extension().is_some_and(|found| found == extension);
         if is(disk::TEMPORARY) {
-            fs::remove_file(&path)?;
+            disk.remove(&path)?;
         } else if is(segment::EXTENSION)
             && let Some(name) = path.file_stem().and_then(|name| name.to_str())
             && let Ok(number) = u64::from_str_radix(name, 16)
@@ -134,14 +134,21 @@ fn list(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     Ok(segments)
 }
 
-fn create(options: &Options, hard_state: &HardState, reset: Option<(u64, u64)>) -> Result<Log, OpenError> {
+fn create(
+    options: &Options,
+    disk: &Arc<dyn Disk>,
+    hard_state: &HardState,
+    reset: Option<(u64, u64)>,
+) -> Result<Log, OpenError> {
     let head = segment::head(options.member, hard_state, reset);
-    let active = Segment::create(&options.dir, 0, &head).map_err(io_error("create a log in", &options.dir))?;
-    Ok(assemble(options, active, hard_state.clone()))
+    let active = Segment::create(&**disk, &options.dir, 0, &head);
+    let active = active.map_err(io_error("create a log in", &options.dir))?;
+    Ok(assemble(options, disk, active, hard_state.clone()))
 }
 
-fn assemble(options: &Options, active: Segment, hard_state: HardState) -> Log {
+fn assemble(options: &Options, disk: &Arc<dyn Disk>, active: Segment, hard_state: HardState) -> Log {
     Log {
+        disk: Arc::clone(disk),
         dir: options.dir.clone(),
         member: options.member,
         segment_bytes: options.limits.segment_bytes,
@@ -161,7 +168,11 @@ struct Replayed {
     base: Option<(u64, u64)>,
 }
 
-fn replay(options: &Options, segments: Vec<(PathBuf, u64)>) -> Result<(Log, Replayed), OpenError> {
+fn replay(
+    options: &Options,
+    disk: &Arc<dyn Disk>,
+    segments: Vec<(PathBuf, u64)>,
+) -> Result<(Log, Replayed), OpenError> {
     let mut replayed = Replayed::default();
     let mut hard_state = HardState::default();
     let mut closed = std::collections::VecDeque::new();
@@ -175,7 +186,7 @@ fn replay(options: &Options, segments: Vec<(PathBuf, u64)>) -> Result<(Log, Repl
             return Err(OpenError::Corrupt { file: path, offset: 0, what });
         }
         let is_last = place + 1 == count;
-        let content = segment::read(&path, is_last)?;
+        let content = segment::read(&**disk, &path, is_last)?;
         let mut last_index = 0;
         for (offset, record) in content.records {
             match record {
@@ -195,14 +206,15 @@ fn replay(options: &Options, segments: Vec<(PathBuf, u64)>) -> Result<(Log, Repl
             if content.torn > 0 {
                 tracing::info!(file = %path.display(), bytes = content.torn, "cut off what a crash left half-written");
             }
-            let reopened = Segment::reopen(path.clone(), number, content.end).map_err(io_error("open", &path))?;
+            let reopened = Segment::reopen(&**disk, path.clone(), number, content.end);
+            let reopened = reopened.map_err(io_error("open", &path))?;
             active = Some((reopened, last_index));
         } else {
             closed.push_back((path, last_index));
         }
     }
     let (active, active_last) = active.ok_or_else(|| OpenError::NothingToResume { dir: options.dir.clone() })?;
-    let log = Log { closed, active_last, ..assemble(options, active, hard_state) };
+    let log = Log { closed, active_last, ..assemble(options, disk, active, hard_state) };
     Ok((log, replayed))
 }
 

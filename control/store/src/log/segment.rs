@@ -1,7 +1,6 @@
 //! One file of the log.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use raft::eraftpb::HardState;
 
 use super::frame::{self, Found};
 use super::record::{self, Record};
-use crate::disk;
+use crate::disk::{self, Disk, DiskFile};
 use crate::error::OpenError;
 use crate::model::MemberId;
 
@@ -29,7 +28,7 @@ pub(crate) const EXTENSION: &str = "log";
 pub(crate) struct Segment {
     number: u64,
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     len: u64,
     buffer: Vec<u8>,
 }
@@ -46,23 +45,18 @@ pub(crate) fn head(member: MemberId, hard_state: &HardState, reset: Option<(u64,
 
 impl Segment {
     /// Creates the segment `number` of `dir` with its first frame.
-    pub(crate) fn create(dir: &Path, number: u64, head: &[u8]) -> io::Result<Self> {
+    pub(crate) fn create(disk: &dyn Disk, dir: &Path, number: u64, head: &[u8]) -> io::Result<Self> {
         let path = dir.join(format!("{number:016x}.{EXTENSION}"));
         let mut content = MAGIC.to_vec();
         content.extend_from_slice(&FORMAT.to_le_bytes());
         frame::put(&mut content, head);
-        let file = disk::write_whole(&path, &[&content])?;
+        let file = disk::write_whole(disk, &path, &content)?;
         Ok(Self { number, path, file, len: content.len() as u64, buffer: Vec::new() })
     }
 
     /// Opens the segment for appending at `len`; what is behind that is cut off.
-    pub(crate) fn reopen(path: PathBuf, number: u64, len: u64) -> io::Result<Self> {
-        let mut file = fs::OpenOptions::new().write(true).open(&path)?;
-        if file.metadata()?.len() != len {
-            file.set_len(len)?;
-            file.sync_all()?;
-        }
-        io::Seek::seek(&mut file, io::SeekFrom::Start(len))?;
+    pub(crate) fn reopen(disk: &dyn Disk, path: PathBuf, number: u64, len: u64) -> io::Result<Self> {
+        let file = disk.extend(&path, len)?;
         Ok(Self { number, path, file, len, buffer: Vec::new() })
     }
 
@@ -70,9 +64,8 @@ impl Segment {
     pub(crate) fn write(&mut self, payload: &[u8]) -> io::Result<()> {
         self.buffer.clear();
         frame::put(&mut self.buffer, payload);
-        self.file.write_all(&self.buffer)?;
-        // The length of the file is metadata that `fdatasync` does write, because reading the data needs it.
-        self.file.sync_data()?;
+        self.file.write(&self.buffer)?;
+        self.file.sync()?;
         self.len += self.buffer.len() as u64;
         // One huge batch must not hold on to its memory for ever.
         self.buffer.shrink_to(1 << 20);
@@ -103,9 +96,8 @@ pub(crate) struct Content {
 }
 
 /// Reads a whole segment. Only the `last` one may have a torn tail.
-pub(crate) fn read(path: &Path, last: bool) -> Result<Content, OpenError> {
-    let file: Bytes =
-        fs::read(path).map_err(|source| OpenError::Io { act: "read", file: path.to_owned(), source })?.into();
+pub(crate) fn read(disk: &dyn Disk, path: &Path, last: bool) -> Result<Content, OpenError> {
+    let file: Bytes = disk.read(path).map_err(|source| OpenError::Io { act: "read", file: path.to_owned(), source })?;
     let damaged = |offset: usize, what: &str| OpenError::Corrupt {
         file: path.to_owned(),
         offset: offset as u64,

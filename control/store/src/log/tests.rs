@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::disk::RealDisk;
 use crate::error::OpenError;
 use crate::machine::Machine;
 use crate::options::{Limits, Options, Start};
-use crate::state;
 
 fn options(dir: &Path) -> Options {
     let limits = Limits { segment_bytes: 200, ..Limits::default() };
@@ -33,9 +33,30 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn snapshot(index: u64, term: u64) -> SnapshotFile {
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
+fn bootstrap(options: &Options) -> Result<(Log, Recovered), OpenError> {
+    super::bootstrap(options, &disk())
+}
+
+fn join(options: &Options) -> Result<(Log, Recovered), OpenError> {
+    super::join(options, &disk())
+}
+
+fn resume(options: &Options) -> Result<(Log, Recovered), OpenError> {
+    super::resume(options, &disk())
+}
+
+/// Writes a snapshot, as a part when it `is_part`.
+fn snapshot(dir: &Path, index: u64, term: u64, is_part: bool) -> SnapshotId {
     let machine = Machine { applied: index, term, ..Machine::bootstrap(1) };
-    SnapshotFile { index, term, body: state::encode(&machine) }
+    let id = snapshot::write(&RealDisk, dir, &machine).expect("is written");
+    if is_part {
+        fs::rename(id.path(dir), id.part(dir)).expect("is renamed");
+    }
+    id
 }
 
 /// A log with the entries 2 to `last`, one frame each.
@@ -131,7 +152,7 @@ fn a_missing_segment_or_snapshot_is_refused() {
     fs::remove_file(&all[1]).expect("is removed");
     assert!(matches!(resume(&options(dir.path())), Err(OpenError::Corrupt { .. })));
     fs::write(&all[1], content).expect("is written");
-    let (path, _) = snapshot::list(dir.path()).expect("lists").pop().expect("a snapshot");
+    let (path, _) = snapshot::list(&RealDisk, dir.path()).expect("lists").pop().expect("a snapshot");
     fs::remove_file(path).expect("is removed");
     assert!(matches!(resume(&options(dir.path())), Err(OpenError::Corrupt { .. })));
 }
@@ -140,7 +161,7 @@ fn a_missing_segment_or_snapshot_is_refused() {
 fn a_damaged_snapshot_is_refused() {
     let (dir, log) = filled(3);
     drop(log);
-    let (path, _) = snapshot::list(dir.path()).expect("lists").pop().expect("a snapshot");
+    let (path, _) = snapshot::list(&RealDisk, dir.path()).expect("lists").pop().expect("a snapshot");
     let whole = fs::read(&path).expect("reads");
     for at in 0..whole.len() {
         let mut damaged = whole.clone();
@@ -158,7 +179,7 @@ fn a_damaged_snapshot_is_refused() {
 fn a_newer_format_is_refused_by_name() {
     let (dir, log) = filled(3);
     drop(log);
-    let (snapshot, _) = snapshot::list(dir.path()).expect("lists").pop().expect("a snapshot");
+    let (snapshot, _) = snapshot::list(&RealDisk, dir.path()).expect("lists").pop().expect("a snapshot");
     for path in [segments(dir.path()).remove(0), snapshot] {
         let whole = fs::read(&path).expect("reads");
         let mut newer = whole.clone();
@@ -175,7 +196,7 @@ fn a_newer_format_is_refused_by_name() {
 #[test]
 fn compaction_deletes_whole_segments_and_the_rest_still_opens() {
     let (dir, mut log) = filled(30);
-    snapshot(20, 1).write(dir.path(), &hard_state(1, 29)).expect("is written");
+    snapshot(dir.path(), 20, 1, false);
     let before = segments(dir.path()).len();
     log.compact(15).expect("compacts");
     assert!(segments(dir.path()).len() < before);
@@ -187,7 +208,8 @@ fn compaction_deletes_whole_segments_and_the_rest_still_opens() {
 #[test]
 fn an_installed_snapshot_voids_the_log_before_it() {
     let (dir, mut log) = filled(30);
-    log.install(&snapshot(100, 5), &hard_state(5, 100)).expect("installs");
+    let snapshot = snapshot(dir.path(), 100, 5, true);
+    log.install(&snapshot, &hard_state(5, 100)).expect("installs");
     assert_eq!(segments(dir.path()).len(), 1);
     log.append(&[entry(101, 5)], &hard_state(5, 100)).expect("is written");
     let (_, recovered) = reopened(dir.path());
@@ -199,18 +221,38 @@ fn an_installed_snapshot_voids_the_log_before_it() {
 fn a_crash_right_after_the_snapshot_of_the_leader_is_an_install_too() {
     // The log ends before the snapshot, or disagrees with it after what is committed.
     for (index, term) in [(100, 5), (32, 5)] {
-        let (dir, log) = filled(32);
-        drop(log);
+        let (dir, mut log) = filled(32);
+        let id = snapshot(dir.path(), index, term, true);
         // As `install` does, up to the rename.
-        let promised = HardState { vote: 3, ..hard_state(5, index) };
-        snapshot(index, term).write(dir.path(), &promised).expect("is written");
+        log.append(&[], &HardState { vote: 3, ..hard_state(5, 31) }).expect("is written");
+        drop(log);
+        assert_eq!(indexes(&reopened(dir.path()).1).len(), 31, "before the rename nothing has changed");
+        fs::rename(id.part(dir.path()), id.path(dir.path())).expect("is renamed");
         let (mut log, recovered) = reopened(dir.path());
         assert_eq!((recovered.machine.applied, indexes(&recovered)), (index, vec![]));
         assert_eq!((recovered.hard_state.term, recovered.hard_state.vote), (5, 3), "not less than was promised");
-        assert_eq!(recovered.hard_state.commit, index);
+        assert_eq!((recovered.hard_state.commit, recovered.snapshot), (index, Some(id)));
         log.append(&[entry(index + 1, 5)], &hard_state(5, index)).expect("is written");
         assert_eq!(indexes(&reopened(dir.path()).1), [index + 1]);
     }
+}
+
+#[test]
+fn writes_that_wait_together_become_one_frame() {
+    let (dir, mut log) = filled(2);
+    let job = |ticket, index| Job::Write {
+        ticket,
+        write: Write { snapshot: None, entries: vec![entry(index, 1)], hard_state: hard_state(1, index - 1) },
+    };
+    let before = log.active.len();
+    let last = log.carry_out([job(7, 3), job(8, 4), job(9, 4)]).expect("is written");
+    assert_eq!(last, Some(9));
+    let (mut log, recovered) = reopened(dir.path());
+    assert_eq!((indexes(&recovered), recovered.hard_state), (vec![2, 3, 4], hard_state(1, 3)));
+    let file = Bytes::from(fs::read(log.active.path()).expect("reads"));
+    let at = usize::try_from(before).expect("small");
+    assert_eq!(frame::read(&file, at), frame::Found::Frame(at + 16..file.len()), "one frame");
+    assert_eq!(log.carry_out([Job::Compact(2)]).expect("compacts"), None);
 }
 
 #[test]
@@ -231,7 +273,7 @@ fn a_directory_is_taken_only_as_what_it_is() {
 #[test]
 fn a_bootstrap_that_a_crash_cut_short_is_done_again() {
     let dir = tempfile::tempdir().expect("a directory");
-    snapshot(1, 1).write(dir.path(), &hard_state(1, 1)).expect("is written");
+    snapshot(dir.path(), 1, 1, false);
     fs::write(dir.path().join("0000000000000000.log.tmp"), b"half").expect("is written");
     let (_, recovered) = bootstrap(&options(dir.path())).expect("is made");
     assert_eq!(recovered.machine.applied, 1);
@@ -258,21 +300,13 @@ proptest! {
 }
 
 #[test]
-fn two_snapshots_written_at_once_may_both_delete_the_same_old_one() {
+fn old_snapshots_go_but_those_that_followers_receive() {
     let (dir, _log) = filled(9);
-    for round in 0..20 {
-        let index = 10 + round * 10;
-        for old in 0..5 {
-            snapshot(index + old, 1).write(dir.path(), &hard_state(1, 1)).expect("is written");
-        }
-        std::thread::scope(|scope| {
-            let writers = [6, 7].map(|more| {
-                let path = dir.path();
-                scope.spawn(move || snapshot(index + more, 1).write(path, &hard_state(1, 1)))
-            });
-            for writer in writers {
-                writer.join().expect("does not panic").expect("is written");
-            }
-        });
+    for index in [10, 20, 30, 40] {
+        snapshot(dir.path(), index, 1, false);
     }
+    snapshot::prune(&RealDisk, dir.path(), 40, &[20]).expect("deletes");
+    let kept: Vec<u64> =
+        snapshot::list(&RealDisk, dir.path()).expect("lists").into_iter().map(|(_, index)| index).collect();
+    assert_eq!(kept, [20, 40]);
 }

@@ -57,22 +57,22 @@ impl Reads {
         }
     }
 
-    pub(super) fn add(&mut self, answer: oneshot::Sender<Result<(), ReadError>>) {
-        self.waiting.push(Waiting { since: Instant::now(), answer });
+    pub(super) fn add(&mut self, answer: oneshot::Sender<Result<(), ReadError>>, now: Instant) {
+        self.waiting.push(Waiting { since: now, answer });
     }
 
     /// Asks the leader for those who wait, unless a question is under way.
-    pub(super) fn ask(&mut self, core: &mut Core, id: impl Fn(u64) -> ProposalId) {
+    pub(super) fn ask(&mut self, core: &mut Core, id: impl Fn(u64) -> ProposalId, now: Instant) {
         if self.question.is_none() && !self.waiting.is_empty() {
             let readers = std::mem::take(&mut self.waiting);
             self.next += 1;
-            self.question = Some(Question { numbers: self.next..=self.next, asked: Instant::now(), readers });
+            self.question = Some(Question { numbers: self.next..=self.next, asked: now, readers });
         } else if let Some(question) = &mut self.question
             && std::mem::take(&mut self.is_due)
         {
             self.next += 1;
             question.numbers = *question.numbers.start()..=self.next;
-            question.asked = Instant::now();
+            question.asked = now;
         } else {
             return;
         }

@@ -85,14 +85,14 @@ impl Writes {
         Self { member, incarnation, deadline, waiting: BTreeMap::new(), due: BTreeSet::new() }
     }
 
-    pub(super) fn add(&mut self, proposal: Proposal) {
+    pub(super) fn add(&mut self, proposal: Proposal, now: Instant) {
         let sequence = proposal.sequence;
         self.due.insert(sequence);
-        self.waiting.insert(sequence, Waiting { proposal, since: Instant::now(), proposed: None });
+        self.waiting.insert(sequence, Waiting { proposal, since: now, proposed: None });
     }
 
     /// Proposes what is due. What is not taken stays due.
-    pub(super) fn propose(&mut self, core: &mut Core) {
+    pub(super) fn propose(&mut self, core: &mut Core, now: Instant) {
         let mut due = std::mem::take(&mut self.due).into_iter().peekable();
         while due.peek().is_some() {
             let (mut commands, mut sequences, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -110,7 +110,7 @@ impl Writes {
                 self.due = sequences.into_iter().chain(due).collect();
                 return;
             }
-            self.note(&sequences, core.term(), Instant::now());
+            self.note(&sequences, core.term(), now);
         }
     }
 
@@ -168,8 +168,7 @@ impl Writes {
     }
 
     /// The state jumped forward: some outcomes can be looked up in it, others are not known, the rest is still to come.
-    pub(super) fn restored(&mut self, machine: &Machine) {
-        let now = Instant::now();
+    pub(super) fn restored(&mut self, machine: &Machine, now: Instant) {
         let (member, incarnation) = (self.member, self.incarnation);
         let outcome = |sequence: u64, waiting: &Waiting| {
             waiting.proposed?;
@@ -202,8 +201,7 @@ impl Writes {
     }
 
     /// The store stops.
-    pub(super) fn close(&mut self) {
-        let now = Instant::now();
+    pub(super) fn close(&mut self, now: Instant) {
         for waiting in std::mem::take(&mut self.waiting).into_values() {
             let error = match waiting.proposed {
                 Some(_) => WriteError::Unknown { waited: now.duration_since(waiting.since) },
@@ -227,8 +225,8 @@ mod tests {
         let mut writes = Writes::new(1, 1, Duration::from_mins(1));
         let permit = || Arc::new(Semaphore::new(1)).try_acquire_owned().expect("is free");
         let (done, _) = oneshot::channel();
-        writes.add(Proposal { sequence: 1, command: Bytes::new(), done, permits: [permit(), permit()] });
         let now = Instant::now();
+        writes.add(Proposal { sequence: 1, command: Bytes::new(), done, permits: [permit(), permit()] }, now);
         propose(&mut writes, 3, now);
         (writes, now)
     }

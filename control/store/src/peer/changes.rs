@@ -31,8 +31,8 @@ impl Changes {
         Self { deadline, waiting: VecDeque::new(), next: 0 }
     }
 
-    pub(super) fn add(&mut self, change: MemberChange, asker: oneshot::Sender<Result<(), MemberError>>) {
-        self.waiting.push_back(Waiting { change, since: Instant::now(), proposed: None, asker });
+    pub(super) fn add(&mut self, change: MemberChange, asker: oneshot::Sender<Result<(), MemberError>>, now: Instant) {
+        self.waiting.push_back(Waiting { change, since: now, proposed: None, asker });
     }
 
     /// Proposes the first one that waits, when no other is under way.
@@ -79,10 +79,10 @@ impl Changes {
     }
 
     /// The store stops.
-    pub(super) fn close(&mut self) {
+    pub(super) fn close(&mut self, now: Instant) {
         for waiting in self.waiting.drain(..) {
             let error = match waiting.proposed {
-                Some(_) => MemberError::Unknown { waited: waiting.since.elapsed() },
+                Some(_) => MemberError::Unknown { waited: now.duration_since(waiting.since) },
                 None => MemberError::Stopped,
             };
             let _ = waiting.asker.send(Err(error));
