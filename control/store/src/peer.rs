@@ -11,7 +11,7 @@ mod writes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use raft::eraftpb::{Message, MessageType};
 use tokio::sync::oneshot;
@@ -30,6 +30,10 @@ use crate::model::{MemberChange, MemberId, Revision};
 use crate::shared::Shared;
 use crate::status::Role;
 use crate::wire::{self, Ask, Parcel, Piece};
+
+/// Election timeouts that a step may take to become durable until a leader makes room for another: 2.4 s by default,
+/// more than a busy disk takes for one fsync and less than clients wait for their writes.
+const STALLED_ELECTIONS: u32 = 4;
 
 /// What can happen to a peer.
 pub(crate) enum Input {
@@ -68,6 +72,7 @@ struct Unwritten {
     /// False when nothing of it is written, and it only waits for those before.
     is_written: bool,
     then_send: Vec<Message>,
+    since: Instant,
 }
 
 /// See the module.
@@ -82,6 +87,8 @@ pub(crate) struct Peer {
     changes: Changes,
     transfers: Transfers,
     unwritten: VecDeque<Unwritten>,
+    /// A disk that takes longer for one step hangs.
+    stalled: Duration,
     out: Vec<Output>,
     /// Leader and term, to notice when they change.
     lead: (Option<MemberId>, u64),
@@ -101,6 +108,7 @@ impl Peer {
             changes: Changes::new(timing.deadline),
             transfers: Transfers::default(),
             unwritten: VecDeque::new(),
+            stalled: timing.tick * u32::try_from(timing.election).unwrap_or(u32::MAX) * STALLED_ELECTIONS,
             out: Vec::new(),
             lead: (None, 0),
         }
@@ -118,12 +126,13 @@ impl Peer {
                 self.reads.tick(now);
                 self.changes.tick(now);
                 self.transfers.tick(now, &mut self.out);
+                self.yield_when_stalled(now);
             }
             Input::Members(change, asker) => self.changes.add(change, asker, now),
             Input::HandOver(asker) => {
                 let _ = asker.send(self.core.hand_over());
             }
-            Input::Written(ticket) => self.written(ticket),
+            Input::Written(ticket) => self.settle_unwritten(ticket),
             Input::Files(done) => self.files_done(done, now),
         }
         Ok(())
@@ -170,6 +179,14 @@ impl Peer {
         Ok(())
     }
 
+    /// A leader whose disk hangs goes on ordering writes and never learns of its own: another voter does better.
+    fn yield_when_stalled(&mut self, now: Instant) {
+        let is_stalled = |step: &Unwritten| now.duration_since(step.since) > self.stalled;
+        if self.core.is_leader() && self.unwritten.front().is_some_and(is_stalled) && self.core.hand_over() {
+            tracing::warn!(member = %self.member, "the disk hangs; another voter is asked to lead");
+        }
+    }
+
     /// A follower asks for a piece of a snapshot.
     fn asked(&mut self, from: MemberId, snapshot: log::SnapshotId, offset: u64) {
         if !self.core.asked_for(from.0, snapshot) {
@@ -206,9 +223,10 @@ impl Peer {
         self.reads.answer(applied.0);
         if let Some(persist) = orders.persist {
             let is_written = persist.write.is_some();
-            self.unwritten.push_back(Unwritten { ticket: persist.ticket, is_written, then_send: persist.then_send });
+            let (ticket, then_send) = (persist.ticket, persist.then_send);
+            self.unwritten.push_back(Unwritten { ticket, is_written, then_send, since: now });
             match persist.write {
-                Some(write) => self.out.push(Output::Log(log::Job::Write { ticket: persist.ticket, write })),
+                Some(write) => self.out.push(Output::Log(log::Job::Write { ticket, write })),
                 None => self.settle_unwritten(0),
             }
         }
@@ -218,10 +236,6 @@ impl Peer {
     }
 
     /// What the log has carried out may be promised now.
-    fn written(&mut self, ticket: u64) {
-        self.settle_unwritten(ticket);
-    }
-
     fn settle_unwritten(&mut self, written: u64) {
         while let Some(step) = self.unwritten.pop_front_if(|step| !step.is_written || step.ticket <= written) {
             self.send(step.then_send);

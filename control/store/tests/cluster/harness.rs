@@ -26,10 +26,16 @@ struct Wires {
     cut: BTreeSet<MemberId>,
 }
 
+/// As large as most pieces of a snapshot, and larger than any other message of the tests.
+const LARGE: usize = 256 << 10;
+
 #[derive(Default)]
 pub(crate) struct Network {
     wires: Mutex<Wires>,
     sent: AtomicU64,
+    /// Messages of at least [`LARGE`] bytes that arrived, and how many may.
+    large: AtomicU64,
+    large_max: AtomicU64,
     /// Every so many-th message is lost, another sent twice. 0: none.
     bad: AtomicU64,
 }
@@ -37,6 +43,27 @@ pub(crate) struct Network {
 impl Network {
     fn wires(&self) -> MutexGuard<'_, Wires> {
         self.wires.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Network {
+    fn takes_large(&self) -> bool {
+        let max = self.large_max.load(Ordering::Relaxed);
+        if self.large() >= max && max > 0 {
+            return false;
+        }
+        self.large.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// How many large messages have arrived.
+    pub(crate) fn large(&self) -> u64 {
+        self.large.load(Ordering::Relaxed)
+    }
+
+    /// Loses large messages after so many; 0: none.
+    pub(crate) fn lose_large_after(&self, max: u64) {
+        self.large_max.store(max, Ordering::Relaxed);
     }
 }
 
@@ -55,6 +82,9 @@ impl Transport for Port {
         let (number, bad) =
             (self.network.sent.fetch_add(1, Ordering::Relaxed), self.network.bad.load(Ordering::Relaxed));
         if bad > 0 && number.is_multiple_of(bad) {
+            return;
+        }
+        if message.len() >= LARGE && !self.network.takes_large() {
             return;
         }
         let _ = peer.receive(self.from, message.clone());

@@ -116,6 +116,29 @@ async fn a_peer_that_was_away_for_longer_than_the_log_catches_up_by_a_snapshot()
 }
 
 #[tokio::test]
+async fn a_snapshot_goes_on_where_it_was_after_a_restart_of_its_receiver() {
+    let mut cluster = Cluster::alone(small());
+    let text = "x".repeat(100 << 10);
+    let mut last = Revision(0);
+    for number in 0..80 {
+        last = cluster.peer(1).write(put(&number.to_string(), Expect::Any, &text)).await.expect("is written");
+    }
+    let pieces = 80 * text.len() as u64 / (512 << 10) + 1;
+    let network = std::sync::Arc::clone(&cluster.network);
+    network.lose_large_after(pieces / 2);
+    cluster.start(2, wk_store::Start::Join);
+    cluster.change(wk_store::MemberChange::AddLearner(wk_store::MemberId(2))).await;
+    eventually("half of it is there", async || (network.large() == pieces / 2).then_some(())).await;
+    cluster.kill(2).await;
+    assert_eq!(network.large(), pieces / 2);
+    network.lose_large_after(0);
+    cluster.resume(2);
+    let view = cluster.applied(2, last).await;
+    assert_eq!(view.len("things"), 80);
+    assert!(network.large() <= pieces + 2, "{} pieces for a snapshot of {pieces}", network.large());
+}
+
+#[tokio::test]
 async fn of_writers_that_expect_the_same_one_wins_and_the_others_are_told() {
     let cluster = Cluster::three(Limits::default()).await;
     let mut writers = tokio::task::JoinSet::new();
