@@ -13,6 +13,28 @@ use super::members::Members;
 /// Where it is.
 pub(crate) const PATH: &str = "/apis/wk.dev/v1/cluster";
 
+/// Whether `peer` may do `verb` at `path`, which is no Kubernetes object; the answer if not.
+pub(crate) fn allow(peer: &Peer, verb: &'static str, path: &str) -> Result<(), Box<Response<Body>>> {
+    let allowed = match peer {
+        Peer::Anonymous => Err(Status::unauthorized()),
+        Peer::Node(_) | Peer::User { .. } => {
+            let user = User { name: peer.user(), groups: peer.groups() };
+            authorize(&user, &Attributes::Path { verb, path })
+        }
+    };
+    allowed.map_err(|status| {
+        let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::FORBIDDEN);
+        Box::new(json_answer(code, &status.to_value()))
+    })
+}
+
+fn json_answer(code: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(body::full(value.to_string()));
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// The state of the cluster as this peer sees it.
 pub(crate) struct ClusterStatus {
     /// The store, which knows.
@@ -26,21 +48,10 @@ pub(crate) struct ClusterStatus {
 impl ClusterStatus {
     /// Answers whoever may read everything.
     pub(crate) fn answer(&self, peer: &Peer) -> Response<Body> {
-        let allowed = match peer {
-            Peer::Anonymous => Err(Status::unauthorized()),
-            Peer::Node(_) | Peer::User { .. } => {
-                let user = User { name: peer.user(), groups: peer.groups() };
-                authorize(&user, &Attributes::Path { verb: "get", path: PATH })
-            }
-        };
-        let (code, value) = match allowed {
-            Ok(()) => (StatusCode::OK, self.read()),
-            Err(status) => (StatusCode::from_u16(status.code).unwrap_or(StatusCode::FORBIDDEN), status.to_value()),
-        };
-        let mut response = Response::new(body::full(value.to_string()));
-        *response.status_mut() = code;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+        match allow(peer, "get", PATH) {
+            Ok(()) => json_answer(StatusCode::OK, &self.read()),
+            Err(refusal) => *refusal,
+        }
     }
 
     fn read(&self) -> serde_json::Value {

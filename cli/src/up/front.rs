@@ -15,7 +15,7 @@ use wk_store::{MemberId, Store};
 use super::copies::Copies;
 use super::heartbeat::Heart;
 use super::join::Door;
-use super::{announce, cluster_status, copies, heartbeat, raft_link, remote_pods};
+use super::{announce, cluster_status, copies, heartbeat, metrics, raft_link, remote_pods};
 
 /// Answers other nodes. Strangers may ask to join and nothing else.
 pub(crate) struct MeshFront {
@@ -70,6 +70,8 @@ pub(crate) struct ApiFront {
     pub(crate) server: Arc<ApiServer>,
     /// The state of the cluster.
     pub(crate) status: cluster_status::ClusterStatus,
+    /// What this node counts.
+    pub(crate) metrics: metrics::Metrics,
 }
 
 #[async_trait]
@@ -77,6 +79,12 @@ impl Handler for ApiFront {
     async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body> {
         if request.uri().path() == cluster_status::PATH && request.method() == Method::GET {
             return self.status.answer(&peer);
+        }
+        if request.uri().path() == metrics::PATH && request.method() == Method::GET {
+            return match cluster_status::allow(&peer, "get", metrics::PATH) {
+                Ok(()) => self.metrics.answer(),
+                Err(refusal) => *refusal,
+            };
         }
         self.server.handle(peer, request).await
     }

@@ -14,6 +14,7 @@ mod greeting;
 mod heartbeat;
 mod join;
 mod members;
+mod metrics;
 mod node;
 mod ports;
 mod raft_link;

@@ -31,6 +31,7 @@ use super::front::{ApiFront, MeshFront};
 use super::heartbeat::Heart;
 use super::join::Door;
 use super::members::{Members, Record};
+use super::metrics::Metrics;
 use super::ports::Ports;
 use super::raft_link::RaftLink;
 use super::remote_pods::RemotePods;
@@ -285,7 +286,13 @@ impl Base {
             cluster: self.cluster_id.clone(),
         };
         let tls = Tls::server(&self.identity, Alpn::Api).context("set up the API's TLS")?;
-        serve(&self.doors, listener, tls, Arc::new(ApiFront { server, status }), wk_mesh::Limits::api());
+        serve(
+            &self.doors,
+            listener,
+            tls,
+            Arc::new(ApiFront { server, status, metrics: Metrics::new(&self.store) }),
+            wk_mesh::Limits::api(),
+        );
         Ok(())
     }
 }

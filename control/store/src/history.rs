@@ -22,6 +22,14 @@ pub(crate) struct Histories {
     applied: AtomicU64,
 }
 
+/// How much the histories hold.
+#[derive(Debug, Default)]
+pub(crate) struct Size {
+    pub(crate) watchers: u64,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+}
+
 struct Registry {
     collections: BTreeMap<Arc<str>, Arc<History>>,
     /// What happened up to this revision is not known to any history.
@@ -99,6 +107,20 @@ impl Histories {
         }
         let next = history.next.subscribe();
         Ok(Watch::new(Arc::clone(self), history, next, first, after))
+    }
+
+    /// How much is kept, and for how many.
+    pub(crate) fn size(&self) -> Size {
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let mut size = Size::default();
+        for history in registry.collections.values() {
+            size.watchers += history.next.receiver_count() as u64;
+            history.read(|changes| {
+                size.events += changes.events.len() as u64;
+                size.bytes += changes.bytes as u64;
+            });
+        }
+        size
     }
 
     fn history(&self, collection: &str) -> Arc<History> {

@@ -48,6 +48,7 @@ mod log;
 mod logging;
 mod machine;
 mod memlog;
+mod metrics;
 mod model;
 mod options;
 mod peer;

@@ -57,6 +57,16 @@ pub(crate) enum Job {
     Compact(u64),
 }
 
+impl Job {
+    /// Entries that it writes.
+    pub(crate) fn entries(&self) -> usize {
+        match self {
+            Self::Write { write, .. } => write.entries.len(),
+            Self::Compact(_) => 0,
+        }
+    }
+}
+
 /// The write-ahead log, open for appending.
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,

@@ -87,6 +87,8 @@ pub(crate) struct Peer {
     changes: Changes,
     transfers: Transfers,
     unwritten: VecDeque<Unwritten>,
+    /// On the leader: the last entry of each batch that is not applied, and when it was proposed.
+    proposed: VecDeque<(u64, Instant)>,
     /// A disk that takes longer for one step hangs.
     stalled: Duration,
     out: Vec<Output>,
@@ -108,6 +110,7 @@ impl Peer {
             changes: Changes::new(timing.deadline),
             transfers: Transfers::default(),
             unwritten: VecDeque::new(),
+            proposed: VecDeque::new(),
             stalled: timing.tick * u32::try_from(timing.election).unwrap_or(u32::MAX) * STALLED_ELECTIONS,
             out: Vec::new(),
             lead: (None, 0),
@@ -202,10 +205,14 @@ impl Peer {
     fn carry_out(&mut self, orders: Orders, now: Instant) {
         self.send(orders.send);
         let applied = Revision(self.core.applied());
+        while let Some((_, since)) = self.proposed.pop_front_if(|(last, _)| *last <= applied.0) {
+            self.shared.metrics.commit_seconds.observe(now.duration_since(since).as_secs_f64());
+        }
         if orders.restored.is_some() || self.shared.histories.applied() != applied {
             // The view first: who is woken by a change finds it there.
             self.shared.view.store(Arc::new(self.core.machine().view()));
             if let Some(floor) = orders.restored {
+                self.shared.metrics.snapshots_received.inc();
                 self.shared.histories.restart(Revision(floor));
                 self.writes.restored(self.core.machine(), now);
             }
@@ -223,6 +230,12 @@ impl Peer {
         self.reads.answer(applied.0);
         if let Some(persist) = orders.persist {
             let is_written = persist.write.is_some();
+            let last = persist.write.as_ref().and_then(|write| write.entries.last());
+            if self.core.is_leader()
+                && let Some(last) = last
+            {
+                self.proposed.push_back((last.index, now));
+            }
             let (ticket, then_send) = (persist.ticket, persist.then_send);
             self.unwritten.push_back(Unwritten { ticket, is_written, then_send, since: now });
             match persist.write {
@@ -247,6 +260,8 @@ impl Peer {
         match done {
             files::Done::Taken { snapshot, members } => {
                 let snapshots::Taken { through, newest, kept } = self.core.snapshot_taken(snapshot, members);
+                self.shared.metrics.snapshots_taken.inc();
+                self.shared.metrics.snapshot_bytes.set(snapshot.bytes.cast_signed());
                 self.out.push(Output::Log(log::Job::Compact(through)));
                 self.out.push(Output::Files(files::Job::Prune { newest, kept }));
                 tracing::debug!(member = %self.member, revision = snapshot.index, bytes = snapshot.bytes, "took a snapshot");
@@ -309,7 +324,9 @@ impl Peer {
         let lead = (self.core.leader(), self.core.term());
         if lead != self.lead {
             self.lead = lead;
+            self.proposed.clear();
             if lead.0.is_some() {
+                self.shared.metrics.leader_changes.inc();
                 self.writes.lead_changed(lead.1);
                 self.reads.ask_again();
             }

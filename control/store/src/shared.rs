@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::core::Core;
 use crate::history::Histories;
+use crate::metrics::Metrics;
 use crate::model::{MemberId, Revision};
 use crate::options::{Options, Timing};
 use crate::status::Status;
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) view: ArcSwap<View>,
     pub(crate) histories: Arc<Histories>,
     pub(crate) status: watch::Sender<Status>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Shared {
@@ -33,6 +35,7 @@ impl Shared {
             view: ArcSwap::from_pointee(core.machine().view()),
             histories: Arc::new(Histories::new(options.limits, Revision(core.applied()))),
             status: watch::channel(core.status()).0,
+            metrics: Metrics::new(),
         }
     }
 }

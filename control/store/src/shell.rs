@@ -11,8 +11,9 @@ use std::time::Instant;
 use crate::core::Fatal;
 use crate::log::files::{self, Files};
 use crate::log::{self, Log};
-use crate::options::{Timing, Transport};
+use crate::options::Transport;
 use crate::peer::{Input, Output, Peer};
+use crate::shared::Shared;
 
 /// Events taken together at most, so that a tick is never late by more than their handling.
 const BATCH: usize = 2048;
@@ -53,7 +54,7 @@ enum Go {
 /// What the thread owns.
 pub(crate) struct Shell {
     peer: Peer,
-    timing: Timing,
+    shared: Arc<Shared>,
     transport: Arc<dyn Transport>,
     events: Receiver<Event>,
     told: Receiver<Told>,
@@ -66,15 +67,19 @@ impl Shell {
     pub(crate) fn new(
         peer: Peer,
         (log, files): (Log, Files),
-        timing: Timing,
+        shared: Arc<Shared>,
         transport: Arc<dyn Transport>,
         (nudge, events): (SyncSender<Event>, Receiver<Event>),
     ) -> std::io::Result<Self> {
         // Each job is told of once, and both workers may hold one more.
         let (tell, told) = mpsc::sync_channel(2 * JOBS + 2);
-        let log = Worker::start("wk-store-log", Speaker { tell: tell.clone(), nudge: nudge.clone() }, write_log(log))?;
+        let log = Worker::start(
+            "wk-store-log",
+            Speaker { tell: tell.clone(), nudge: nudge.clone() },
+            write_log(log, Arc::clone(&shared)),
+        )?;
         let files = Worker::start("wk-store-files", Speaker { tell, nudge }, carry_out_files(files))?;
-        Ok(Self { peer, timing, transport, events, told, log, files })
+        Ok(Self { peer, shared, transport, events, told, log, files })
     }
 
     /// Runs until the end. Whoever still waits then is told.
@@ -107,7 +112,7 @@ impl Shell {
     fn work(&mut self) -> Result<(), Fatal> {
         self.flush()?;
         self.peer.publish_status(true);
-        let mut next_tick = Instant::now() + self.timing.tick;
+        let mut next_tick = Instant::now() + self.shared.timing.tick;
         loop {
             let wait = next_tick.saturating_duration_since(Instant::now());
             let mut go = match self.events.recv_timeout(wait) {
@@ -132,7 +137,7 @@ impl Shell {
             for _ in 0..TICKS_LATE {
                 if next_tick <= now {
                     self.peer.handle(Input::Tick, now)?;
-                    next_tick += self.timing.tick;
+                    next_tick += self.shared.timing.tick;
                 }
             }
             next_tick = next_tick.max(now);
@@ -159,7 +164,12 @@ impl Shell {
     }
 
     fn flush(&mut self) -> Result<(), Fatal> {
-        for output in self.peer.flush(Instant::now())? {
+        let (begun, before) = (Instant::now(), self.shared.histories.applied());
+        let outputs = self.peer.flush(begun)?;
+        if self.shared.histories.applied() != before {
+            self.shared.metrics.apply_seconds.observe(begun.elapsed().as_secs_f64());
+        }
+        for output in outputs {
             match output {
                 Output::Send { to, message } => self.transport.send(to, message),
                 Output::Log(job) => self.order(&self.log, job)?,
@@ -231,10 +241,19 @@ impl<Job: Send + 'static> Worker<Job> {
 }
 
 /// Takes all jobs that wait: one fsync carries them.
-fn write_log(mut log: Log) -> impl FnMut(&Receiver<log::Job>, log::Job) -> Result<Vec<Input>, String> {
+fn write_log(
+    mut log: Log,
+    shared: Arc<Shared>,
+) -> impl FnMut(&Receiver<log::Job>, log::Job) -> Result<Vec<Input>, String> {
     move |waiting, first| {
-        let jobs = std::iter::once(first).chain(waiting.try_iter().take(JOBS));
+        let jobs: Vec<_> = std::iter::once(first).chain(waiting.try_iter().take(JOBS)).collect();
+        let entries: usize = jobs.iter().map(log::Job::entries).sum();
+        let begun = Instant::now();
         let written = log.carry_out(jobs);
+        if entries > 0 {
+            shared.metrics.fsync_seconds.observe(begun.elapsed().as_secs_f64());
+            shared.metrics.batch_entries.observe(entries as f64);
+        }
         let written = written.map_err(|error| format!("write the log in {}: {error}", log.dir().display()))?;
         Ok(written.map(Input::Written).into_iter().collect())
     }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
@@ -16,6 +17,7 @@ use crate::core::Core;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Compacted, MemberError, OpenError, ReadError, ReceiveError, WriteError};
 use crate::log::{self, files::Files};
+use crate::metrics::Metrics;
 use crate::model::{Change, MemberChange, MemberId, Revision, Txn};
 use crate::options::{Options, Start, Transport};
 use crate::peer::{Input, Peer, Proposal};
@@ -74,7 +76,7 @@ impl Store {
         let (events, queue) = sync_channel(QUEUE);
         let peer = Peer::new(core, Arc::clone(&shared));
         let no_thread = |source| OpenError::Io { act: "start a thread for", file: options.dir.clone(), source };
-        let shell = Shell::new(peer, (log, files), options.timing, transport, (events.clone(), queue));
+        let shell = Shell::new(peer, (log, files), Arc::clone(&shared), transport, (events.clone(), queue));
         let shell = shell.map_err(no_thread)?;
         let thread = thread::Builder::new()
             .name(format!("wk-store-{}", options.member))
@@ -95,6 +97,13 @@ impl Store {
     ///
     /// Dropping the future does not undo the write.
     pub async fn write(&self, txn: Txn) -> Result<Revision, WriteError> {
+        let begun = Instant::now();
+        let outcome = self.propose(txn).await;
+        self.0.shared.metrics.wrote(&outcome, begun.elapsed().as_secs_f64());
+        outcome
+    }
+
+    async fn propose(&self, txn: Txn) -> Result<Revision, WriteError> {
         check(&txn)?;
         let Handle { shared, events, .. } = &*self.0;
         let sequence = self.0.sequence.fetch_add(1, Ordering::Relaxed);
@@ -170,6 +179,11 @@ impl Store {
             TrySendError::Full(_) => ReceiveError::Busy,
             TrySendError::Disconnected(_) => ReceiveError::Stopped,
         })
+    }
+
+    /// Adds what this peer counts and measures to `registry`; names begin with `wk_store_`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        Metrics::register(&self.0.shared, registry);
     }
 
     /// What this peer knows of itself and the others, as it changes.

@@ -50,6 +50,11 @@ impl View {
         self.collections.get(collection).map_or(0, OrdMap::len)
     }
 
+    /// How many objects there are.
+    pub(crate) fn objects(&self) -> u64 {
+        self.collections.values().map(|objects| objects.len() as u64).sum()
+    }
+
     /// True when `collection` has no object.
     pub fn is_empty(&self, collection: &str) -> bool {
         self.len(collection) == 0

@@ -1,0 +1,42 @@
+//! `GET /metrics`: what this node counts and measures, in the text format that Prometheus reads.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Response, StatusCode, header};
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use wk_base::body::{self, Body};
+use wk_store::Store;
+
+/// Where it is.
+pub(crate) const PATH: &str = "/metrics";
+
+/// What `text::encode` writes.
+const CONTENT_TYPE: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// The numbers of all parts of a node.
+#[derive(Clone)]
+pub(crate) struct Metrics(Arc<Registry>);
+
+impl Metrics {
+    /// Those of `store`.
+    pub(crate) fn new(store: &Store) -> Self {
+        let mut registry = Registry::default();
+        store.register_metrics(&mut registry);
+        Self(Arc::new(registry))
+    }
+
+    /// All of them, as they are now.
+    pub(crate) fn answer(&self) -> Response<Body> {
+        let mut text = String::new();
+        if text::encode(&mut text, &self.0).is_err() {
+            let mut failed = Response::new(body::full("the metrics could not be written"));
+            *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return failed;
+        }
+        let mut response = Response::new(body::full(text));
+        response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        response
+    }
+}
