@@ -206,7 +206,7 @@ fn replay(
             if content.torn > 0 {
                 tracing::info!(file = %path.display(), bytes = content.torn, "cut off what a crash left half-written");
             }
-            let reopened = Segment::reopen(&**disk, path.clone(), number, content.end);
+            let reopened = Segment::reopen(&**disk, path.clone(), number, &content.whole);
             let reopened = reopened.map_err(io_error("open", &path))?;
             active = Some((reopened, last_index));
         } else {

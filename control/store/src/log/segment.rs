@@ -54,10 +54,13 @@ impl Segment {
         Ok(Self { number, path, file, len: content.len() as u64, buffer: Vec::new() })
     }
 
-    /// Opens the segment for appending at `len`; what is behind that is cut off.
-    pub(crate) fn reopen(disk: &dyn Disk, path: PathBuf, number: u64, len: u64) -> io::Result<Self> {
-        let file = disk.extend(&path, len)?;
-        Ok(Self { number, path, file, len, buffer: Vec::new() })
+    /// Opens the segment for appending after `whole`, which was read from it; what is behind that is cut off.
+    ///
+    /// It is written anew: when an fsync failed before the restart, what was read may be in the page cache only, which
+    /// takes it for written, and no later fsync would tell.
+    pub(crate) fn reopen(disk: &dyn Disk, path: PathBuf, number: u64, whole: &[u8]) -> io::Result<Self> {
+        let file = disk::write_whole(disk, &path, whole)?;
+        Ok(Self { number, path, file, len: whole.len() as u64, buffer: Vec::new() })
     }
 
     /// Appends a frame and waits until it is on disk.
@@ -89,8 +92,8 @@ impl Segment {
 pub(crate) struct Content {
     /// All records, with the offsets of their frames.
     pub(crate) records: Vec<(u64, Record)>,
-    /// The end of the last whole frame.
-    pub(crate) end: u64,
+    /// All up to the end of the last whole frame.
+    pub(crate) whole: Bytes,
     /// Bytes after that which a crash left behind.
     pub(crate) torn: u64,
 }
@@ -129,5 +132,5 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path, last: bool) -> Result<Content, 
             Found::Damaged(what) => return Err(damaged(at, what)),
         }
     };
-    Ok(Content { records, end: at as u64, torn: torn as u64 })
+    Ok(Content { records, whole: file.slice(..at), torn: torn as u64 })
 }
