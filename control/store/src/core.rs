@@ -68,6 +68,8 @@ pub(crate) struct Orders {
     /// The state was replaced by a snapshot at this index, before anything else here was applied: what happened in
     /// between is not known.
     pub(crate) restored: Option<u64>,
+    /// The state that it replaced, to be dropped where that may take its time.
+    pub(crate) replaced: Option<Box<Machine>>,
     /// A snapshot of this state is to be written to disk, then [`Core::snapshot_taken`] is called. Shares its objects
     /// with the state in use.
     pub(crate) snapshot: Option<Box<Machine>>,

@@ -111,7 +111,8 @@ impl Stored {
         let stamp = value.stamp.filter(|&at| at as usize <= value.bytes.len());
         let bytes = match stamp {
             Some(at) => with_digits(&value.bytes[..at as usize], revision, &value.bytes[at as usize..]),
-            None => value.bytes.clone(),
+            // Copied, so that one object does not keep the whole message that it came in.
+            None => Bytes::copy_from_slice(&value.bytes),
         };
         Self::as_kept(key, bytes, revision, created, stamp)
     }

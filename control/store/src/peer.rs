@@ -218,6 +218,8 @@ impl Peer {
             }
             self.shared.histories.publish(&orders.changes, applied);
         }
+        // After the view: so that the last one to hold its objects is the worker.
+        self.out.extend(orders.replaced.map(|machine| Output::Files(files::Job::Forget(machine))));
         for (id, verdict) in orders.verdicts {
             self.writes.settle(id, verdict, applied.0);
         }

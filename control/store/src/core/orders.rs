@@ -87,7 +87,7 @@ impl Core {
             self.node.mut_store().set_snapshot(Some(described));
             tracing::info!(member = self.member, revision = machine.applied, "caught up by a snapshot");
             orders.restored = Some(machine.applied);
-            self.machine = machine;
+            orders.replaced = Some(Box::new(std::mem::replace(&mut self.machine, machine)));
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) enum Job {
     Keep { snapshot: SnapshotId, state: Bytes },
     /// Check the snapshot being received, which is whole.
     Finish(SnapshotId),
+    /// Drop a state: a million objects take their time.
+    Forget(Box<Machine>),
 }
 
 /// What came of a job.
@@ -108,6 +110,10 @@ impl Files {
                 Ok(Done::Nothing)
             }
             Job::Finish(snapshot) => self.finish(snapshot),
+            Job::Forget(machine) => {
+                drop(machine);
+                Ok(Done::Nothing)
+            }
         }
     }
 
