@@ -179,7 +179,8 @@ impl Base {
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let link = RaftLink::new(mesh.clone(), members.clone(), tasks.clone());
-        let options = Options::new(data_dir.join("store"), wk_store::MemberId(file.member), start);
+        let mut options = Options::new(data_dir.join("store"), wk_store::MemberId(file.member), start);
+        options.index = Some(wk_cluster::INDEX);
         let store = Store::open(options, link).context("open the store")?;
         data_dir.note_begun()?;
         members.take(&store.view());

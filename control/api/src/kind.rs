@@ -164,6 +164,12 @@ impl Kind {
         self.collection
     }
 
+    /// The fields of `object`, one of the collection `collection`, that field selectors may name: label and value.
+    pub fn fields_of(collection: &str, object: &Object) -> impl Iterator<Item = (&'static str, String)> {
+        let kinds = crate::kinds::kinds().iter().filter(move |kind| kind.collection == collection);
+        kinds.flat_map(|kind| kind.rules.fields).map(|field| (field.label, (field.read)(object)))
+    }
+
     /// Key of an object within its collection: `default/web-1`, or `n1` without a namespace.
     pub fn name_in_store(namespace: Option<&str>, name: &str) -> String {
         match namespace {

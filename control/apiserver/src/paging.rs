@@ -1,7 +1,8 @@
 //! Lists in pages: all pages of a list show the objects as they were when the first one was answered.
 //!
-//! A continue token names the revision and the last name served. The view it was served from is kept for a while; a
-//! page whose view is gone is answered with 410 and a token that goes on at the present, as in Kubernetes.
+//! A continue token names the revision and the last name served. The view it was served from is kept for a while, and
+//! made again from the history after that, or at another peer; a page whose revision neither reaches is answered with
+//! 410 and a token that goes on at the present, as in Kubernetes.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -31,16 +32,24 @@ pub(crate) struct Token {
     rv: u64,
     /// The last name in the store that was served.
     start: String,
+    /// How many objects come after that one, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<usize>,
 }
 
 impl Token {
-    pub(crate) fn new(revision: Revision, after: &str) -> Self {
-        Self { v: TOKEN_VERSION.to_owned(), rv: revision.0, start: after.to_owned() }
+    pub(crate) fn new(revision: Revision, after: &str, left: Option<usize>) -> Self {
+        Self { v: TOKEN_VERSION.to_owned(), rv: revision.0, start: after.to_owned(), left }
     }
 
     /// The token that goes on after the same name at the present, whatever has changed.
     pub(crate) fn inconsistent(&self) -> Self {
-        Self { rv: 0, ..self.clone() }
+        Self { rv: 0, left: None, ..self.clone() }
+    }
+
+    /// How many objects come after the last one served; None when it is to be counted.
+    pub(crate) fn left(&self) -> Option<usize> {
+        self.left
     }
 
     /// The revision of the first page; None to go on at the present.
@@ -81,19 +90,27 @@ pub(crate) fn expired(token: &Token) -> Status {
 
 /// The views of lists that are being paged.
 #[derive(Debug, Default)]
-pub(crate) struct Pages(Mutex<VecDeque<(Instant, View)>>);
+pub(crate) struct Pages(Mutex<VecDeque<Kept>>);
+
+/// A view that has at least the objects of one collection.
+#[derive(Debug)]
+struct Kept {
+    since: Instant,
+    collection: &'static str,
+    view: View,
+}
 
 impl Pages {
-    /// Keeps `view` for the pages that follow.
-    pub(crate) fn keep(&self, view: &View) {
+    /// Keeps `view` for the pages of `collection` that follow.
+    pub(crate) fn keep(&self, collection: &'static str, view: &View) {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         forget_old(&mut views, Instant::now());
         // The same view again is as young as its last page.
-        views.retain(|(_, kept)| kept.revision() != view.revision());
+        views.retain(|kept| !kept.is_of(collection, view.revision()));
         if views.len() == VIEWS_MAX {
             views.pop_front();
         }
-        views.push_back((Instant::now(), view.clone()));
+        views.push_back(Kept { since: Instant::now(), collection, view: view.clone() });
     }
 
     /// Lets go of views whose time has passed. Every request calls this, so that views of lists that nobody goes on with
@@ -105,16 +122,22 @@ impl Pages {
         }
     }
 
-    /// The view of a revision, if it is still kept.
-    pub(crate) fn at(&self, revision: Revision) -> Option<View> {
+    /// `collection` at a revision, if that view is still kept.
+    pub(crate) fn at(&self, collection: &str, revision: Revision) -> Option<View> {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         forget_old(&mut views, Instant::now());
-        views.iter().find(|(_, view)| view.revision() == revision).map(|(_, view)| view.clone())
+        views.iter().find(|kept| kept.is_of(collection, revision)).map(|kept| kept.view.clone())
     }
 }
 
-fn forget_old(views: &mut VecDeque<(Instant, View)>, now: Instant) {
-    while views.front().is_some_and(|(kept, _)| now.saturating_duration_since(*kept) > VIEW_AGE_MAX) {
+impl Kept {
+    fn is_of(&self, collection: &str, revision: Revision) -> bool {
+        self.collection == collection && self.view.revision() == revision
+    }
+}
+
+fn forget_old(views: &mut VecDeque<Kept>, now: Instant) {
+    while views.front().is_some_and(|kept| now.saturating_duration_since(kept.since) > VIEW_AGE_MAX) {
         views.pop_front();
     }
 }
@@ -125,9 +148,9 @@ mod tests {
 
     #[test]
     fn a_token_says_the_same_after_a_round_trip_and_nonsense_is_refused() {
-        let token = Token::new(Revision(17), "default/web");
+        let token = Token::new(Revision(17), "default/web", Some(3));
         assert_eq!(Token::decode(&token.encode()).expect("our own"), token);
-        assert_eq!(token.inconsistent().revision(), None);
+        assert_eq!((token.inconsistent().revision(), token.inconsistent().left()), (None, None));
         for text in ["x", "e30", &URL_SAFE_NO_PAD.encode(r#"{"v":"v9","rv":1,"start":""}"#)] {
             assert_eq!(Token::decode(text).expect_err("nonsense").code, 400, "{text}");
         }

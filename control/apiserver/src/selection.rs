@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use wk_api::selector::{Fields, Labels};
 use wk_api::{Kind, Object, Status};
-use wk_store::{Stored, View};
+use wk_cluster::{Cluster, Watch};
+use wk_store::{Revision, Stored, View};
 
 use crate::query::Query;
 use crate::route::Target;
@@ -49,13 +50,13 @@ impl Selection {
     }
 
     /// The objects of the namespace in `view` whose names in the store come after `after`, selected or not.
-    pub(crate) fn walk<'a>(
-        &self,
-        view: &'a View,
-        after: Option<&'a str>,
-    ) -> impl Iterator<Item = Arc<Stored>> + use<'a> {
-        view.list(self.kind.collection(), &self.prefix())
-            .skip_while(move |stored| after.is_some_and(|after| stored.key().name() <= after))
+    pub(crate) fn walk<'a>(&self, view: &'a View, after: Option<&str>) -> impl Iterator<Item = Arc<Stored>> + use<'a> {
+        view.list_after(self.kind.collection(), &self.prefix(), after)
+    }
+
+    /// The changes of objects that may be selected before or after them, from just after `after`.
+    pub(crate) fn watch(&self, cluster: &Cluster, after: Revision) -> Result<Watch, Status> {
+        cluster.watch_selected(self.kind, self.namespace.as_deref(), &self.labels, &self.fields, after)
     }
 
     /// Whether the selectors let `stored` through. Decodes it only if they look at it.

@@ -19,6 +19,7 @@ mod read;
 mod refusal;
 mod services;
 mod settle;
+mod tags;
 mod watch;
 mod write;
 
@@ -38,6 +39,7 @@ pub use notes::{Note, Severity};
 pub use read::{Freshness, List, object};
 pub use refusal::{from_compacted, from_read, from_watch, from_write};
 pub use services::{SERVICE_RANGE, ServiceRange};
+pub use tags::INDEX;
 pub use watch::{Change, ChangeKind, Watch};
 pub use write::Subresource;
 

@@ -24,6 +24,7 @@ async fn cluster() -> (Cluster, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut options = Options::new(dir.path(), MemberId(1), Start::Bootstrap);
     options.timing = Timing { tick: Duration::from_millis(5), ..Timing::default() };
+    options.index = Some(crate::INDEX);
     let store = Store::open(options, Arc::new(Nobody)).expect("an empty store");
     let cluster = Cluster::new(store, Arc::new(SystemClock));
     cluster.ensure_namespaces().await.expect("the namespaces of a new cluster");
@@ -124,12 +125,12 @@ async fn a_watch_shows_one_namespace_in_order() {
     let Deleted::Gone(gone) = gone else { panic!("{gone:?}") };
 
     let change = watch.next().await.expect("a change");
-    assert_eq!((change.kind, &change.object), (ChangeKind::Added, &made));
-    assert!(change.previous.is_none());
+    assert_eq!((change.kind, change.object()), (ChangeKind::Added, Arc::clone(&made)));
+    assert!(change.previous().is_none());
     let change = watch.next().await.expect("a change");
-    assert_eq!((change.kind, &change.object, change.previous.as_ref()), (ChangeKind::Modified, &changed, Some(&made)));
+    assert_eq!((change.kind, change.object(), change.previous()), (ChangeKind::Modified, changed, Some(made)));
     let change = watch.next().await.expect("a change");
-    assert_eq!((change.kind, &change.object), (ChangeKind::Deleted, &gone));
+    assert_eq!((change.kind, change.object()), (ChangeKind::Deleted, Arc::clone(&gone)));
     assert_eq!(watch.seen(), Revision(gone.resource_version().parse().expect("a number")));
 }
 

@@ -1,11 +1,12 @@
-//! Watching a kind: the store's events, decoded, of one namespace or of all.
+//! Watching a kind: the store's events, of one namespace or of all, of some objects or of all.
 
 use std::sync::Arc;
 
+use wk_api::selector::{Fields, Labels};
 use wk_api::{Kind, Object, Status};
 use wk_store::{Event, Revision, Stored, WatchError};
 
-use crate::{Cluster, object, read, refusal};
+use crate::{Cluster, object, read, refusal, tags};
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,36 +19,38 @@ pub enum ChangeKind {
     Deleted,
 }
 
-/// One change of one object.
+/// One change of one object. Decodes no more of it than it is asked for.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// What happened.
     pub kind: ChangeKind,
-    /// The object now; when deleted its last state, at the revision of the deletion.
-    pub object: Arc<Object>,
-    /// The object before, unless it is new.
-    pub previous: Option<Arc<Object>>,
-    /// [`Change::object`] as it is stored and served.
+    /// The object now, as it is stored and served; when deleted its last state, at the revision of the deletion.
     pub stored: Arc<Stored>,
+    previous: Option<Arc<Stored>>,
 }
 
 impl Change {
     fn of(event: &Event) -> Self {
-        let (kind, stored, previous) = match event {
-            Event::Put { stored, previous: None } => (ChangeKind::Added, stored, None),
-            Event::Put { stored, previous: Some(previous) } => (ChangeKind::Modified, stored, Some(previous)),
-            Event::Deleted { last, previous } => (ChangeKind::Deleted, last, Some(previous)),
+        let kind = match event {
+            Event::Put { previous: None, .. } => ChangeKind::Added,
+            Event::Put { .. } => ChangeKind::Modified,
+            Event::Deleted { .. } => ChangeKind::Deleted,
         };
-        Self {
-            kind,
-            object: object(stored),
-            previous: previous.map(|stored| object(stored)),
-            stored: Arc::clone(stored),
-        }
+        Self { kind, stored: Arc::clone(event.object()), previous: event.previous().cloned() }
+    }
+
+    /// [`Change::stored`], decoded.
+    pub fn object(&self) -> Arc<Object> {
+        object(&self.stored)
+    }
+
+    /// The object before, unless it is new.
+    pub fn previous(&self) -> Option<Arc<Object>> {
+        self.previous.as_ref().map(|stored| object(stored))
     }
 }
 
-/// Every change of a kind after a revision, once and in order.
+/// The changes of a kind after a revision, once and in order.
 pub struct Watch {
     inner: wk_store::Watch,
     prefix: String,
@@ -58,7 +61,25 @@ impl Cluster {
     ///
     /// Ends with 410 when the history no longer reaches back that far, also later, when the reader is too slow.
     pub fn watch(&self, kind: &Kind, namespace: Option<&str>, after: Revision) -> Result<Watch, Status> {
-        let inner = self.store().watch(kind.collection(), after).map_err(|error| refusal::from_compacted(&error))?;
+        self.watch_selected(kind, namespace, &Labels::default(), &Fields::default(), after)
+    }
+
+    /// As [`Cluster::watch`], but may leave out changes of objects that the selectors let through neither before nor
+    /// after. Whoever wants none of these judges what is delivered: the watch is by one term of the selectors.
+    pub fn watch_selected(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        labels: &Labels,
+        fields: &Fields,
+        after: Revision,
+    ) -> Result<Watch, Status> {
+        let collection = kind.collection();
+        let opened = match tags::most_selective(kind, namespace, labels, fields) {
+            Some(tag) => self.store().watch_tagged(collection, tag, after),
+            None => self.store().watch(collection, after),
+        };
+        let inner = opened.map_err(|error| refusal::from_compacted(&error))?;
         Ok(Watch { inner, prefix: read::prefix(namespace) })
     }
 }

@@ -57,6 +57,7 @@ mod shell;
 mod state;
 mod status;
 mod store;
+mod tags;
 mod view;
 mod watch;
 mod wire;
@@ -66,5 +67,6 @@ pub use model::{Change, Event, Expect, Key, MemberChange, MemberId, Op, Revision
 pub use options::{Limits, Options, Start, Timing, Transport};
 pub use status::{Role, Status};
 pub use store::Store;
+pub use tags::{Index, Tag};
 pub use view::View;
 pub use watch::Watch;

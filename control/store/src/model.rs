@@ -271,6 +271,14 @@ impl Event {
             Self::Deleted { last, .. } => last,
         }
     }
+
+    /// The object as it was before; None when it was not there.
+    pub fn previous(&self) -> Option<&Arc<Stored>> {
+        match self {
+            Self::Put { previous, .. } => previous.as_ref(),
+            Self::Deleted { previous, .. } => Some(previous),
+        }
+    }
 }
 
 /// A change of who takes part in the store. One at a time.

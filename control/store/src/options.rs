@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::error::OpenError;
 use crate::model::MemberId;
+use crate::tags::Index;
 
 /// Carries messages to other peers.
 pub trait Transport: Send + Sync + 'static {
@@ -100,12 +101,14 @@ pub struct Options {
     pub timing: Timing,
     /// How much it keeps and takes.
     pub limits: Limits,
+    /// What objects can be watched by; None: by their collection only.
+    pub index: Option<Index>,
 }
 
 impl Options {
-    /// Options with the default timing and limits.
+    /// Options with the default timing and limits, without an index.
     pub fn new(dir: impl Into<PathBuf>, member: MemberId, start: Start) -> Self {
-        Self { dir: dir.into(), member, start, timing: Timing::default(), limits: Limits::default() }
+        Self { dir: dir.into(), member, start, timing: Timing::default(), limits: Limits::default(), index: None }
     }
 
     pub(crate) fn check(&self) -> Result<(), OpenError> {

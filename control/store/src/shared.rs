@@ -33,7 +33,7 @@ impl Shared {
             incarnation,
             timing: options.timing,
             view: ArcSwap::from_pointee(core.machine().view()),
-            histories: Arc::new(Histories::new(options.limits, Revision(core.applied()))),
+            histories: Arc::new(Histories::new(options.limits, options.index, Revision(core.applied()))),
             status: watch::channel(core.status()).0,
             metrics: Metrics::new(),
         }

@@ -24,6 +24,7 @@ use crate::peer::{Input, Peer, Proposal};
 use crate::shared::Shared;
 use crate::shell::{Event, Shell};
 use crate::status::Status;
+use crate::tags::Tag;
 use crate::view::View;
 use crate::watch::Watch;
 use crate::wire::{self, Parcel};
@@ -161,6 +162,24 @@ impl Store {
     /// The changes of `collection` after the revision `after`, on this peer.
     pub fn watch(&self, collection: &str, after: Revision) -> Result<Watch, Compacted> {
         self.0.shared.histories.watch(collection, after)
+    }
+
+    /// The changes of `collection` after the revision `after` whose object has `tag` before or after them, on this peer.
+    /// Costs what it delivers, not what else happens.
+    ///
+    /// All changes of the collection if the store was opened without an [`Index`](crate::Index).
+    pub fn watch_tagged(&self, collection: &str, tag: Tag, after: Revision) -> Result<Watch, Compacted> {
+        self.0.shared.histories.watch_tagged(collection, tag, after)
+    }
+
+    /// The objects of `collection` alone as they were at `revision`, as far as the history reaches back and this peer
+    /// has come; else None.
+    pub fn view_at(&self, collection: &str, revision: Revision) -> Option<View> {
+        let view = self.view();
+        if view.revision() <= revision {
+            return (view.revision() == revision).then_some(view);
+        }
+        self.0.shared.histories.rewound(collection, revision, &view)
     }
 
     /// Takes a message of the peer `from`, which must have proved who it is: one that claims another sender is refused.

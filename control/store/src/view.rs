@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::model::{Key, Revision, Stored};
+use crate::model::{Event, Key, Revision, Stored};
 
 /// The objects of one collection by name.
 pub(crate) type Collection = OrdMap<Arc<str>, Arc<Stored>>;
@@ -34,15 +34,43 @@ impl View {
 
     /// The objects of `collection` whose names start with `name_prefix`, in the order of their names.
     pub fn list<'a>(&'a self, collection: &str, name_prefix: &str) -> impl Iterator<Item = Arc<Stored>> + use<'a> {
+        self.list_after(collection, name_prefix, None)
+    }
+
+    /// As [`View::list`], but only those whose names come after `after`. The ones before cost nothing.
+    pub fn list_after<'a>(
+        &'a self,
+        collection: &str,
+        name_prefix: &str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = Arc<Stored>> + use<'a> {
         let prefix: Box<str> = name_prefix.into();
-        let range = self.collections.get(collection).map(|objects| {
-            objects.range::<(Bound<&str>, Bound<&str>), str>((Bound::Included(&*prefix), Bound::Unbounded))
-        });
+        let start = match after {
+            Some(after) if after >= &*prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(&*prefix),
+        };
+        let range = self
+            .collections
+            .get(collection)
+            .map(|objects| objects.range::<(Bound<&str>, Bound<&str>), str>((start, Bound::Unbounded)));
         range
             .into_iter()
             .flatten()
             .take_while(move |(name, _)| name.starts_with(&*prefix))
             .map(|(_, stored)| Arc::clone(stored))
+    }
+
+    /// The objects of `collection` alone as they were at `revision`, after which `since` happened to them.
+    pub(crate) fn rewound(&self, collection: &str, revision: Revision, since: &[Arc<Event>]) -> Self {
+        let mut objects = self.collections.get(collection).cloned().unwrap_or_default();
+        for event in since.iter().rev() {
+            let name = event.object().key().shared_name();
+            match event.previous() {
+                Some(previous) => objects.insert(Arc::clone(name), Arc::clone(previous)),
+                None => objects.remove(name),
+            };
+        }
+        Self::new(revision, OrdMap::unit(collection.into(), objects))
     }
 
     /// How many objects `collection` has.

@@ -8,15 +8,19 @@ use tokio::sync::watch;
 use crate::error::{Compacted, WatchError};
 use crate::history::{Histories, History};
 use crate::model::{Event, Revision};
+use crate::tags::Tag;
 
-/// The changes of one collection, in order, each once.
+/// The changes of one collection, or those with a tag in it, in order, each once.
 ///
-/// **Guarantees.** Every change after the revision that the watch started from is delivered once, in order, or the watch
+/// **Guarantees.** Every such change after the revision that the watch started from is delivered once, in order, or the watch
 /// ends with [`WatchError::Compacted`]. Events of one transaction have one revision and follow each other; a watch that
-/// goes on from a revision in the middle of them leaves out the rest, so it is resumed from [`Watch::seen`].
+/// goes on from a revision in the middle of them leaves out the rest, so it is resumed from [`Watch::seen`]. A watch of a
+/// tag is woken by the changes with the tag alone, and ended only when one of those is gone.
 pub struct Watch {
     all: Arc<Histories>,
     history: Arc<History>,
+    /// None: all of them.
+    tag: Option<Tag>,
     next: watch::Receiver<u64>,
     /// The number of the change to deliver next.
     number: u64,
@@ -35,11 +39,12 @@ impl Watch {
     pub(crate) fn new(
         all: Arc<Histories>,
         history: Arc<History>,
+        tag: Option<Tag>,
         next: watch::Receiver<u64>,
         number: u64,
         after: Revision,
     ) -> Self {
-        Self { all, history, next, number, after, delivered: after }
+        Self { all, history, tag, next, number, after, delivered: after }
     }
 
     /// The next change; waits for it. May be cancelled: nothing is lost.
@@ -68,14 +73,12 @@ impl Watch {
         // Before the look at the history: what is applied by then is in there.
         let applied = self.all.applied();
         self.history.read(|changes| {
-            if self.number < changes.first {
-                return self.before(self.delivered);
-            }
-            match changes.get(changes.find(self.number, self.after)) {
-                None => applied.max(self.delivered),
+            match changes.look(self.tag, self.number, self.after) {
+                Ok(None) => applied.max(self.delivered),
                 // More events of the transaction delivered last are to come.
-                Some(event) if event.revision() == self.delivered => self.before(self.delivered),
-                Some(_) => self.delivered,
+                Ok(Some(place)) if place.revision == self.delivered => self.before(self.delivered),
+                Ok(Some(_)) => self.delivered,
+                Err(_) => self.before(self.delivered),
             }
         })
     }
@@ -85,30 +88,32 @@ impl Watch {
     }
 
     fn step(&mut self) -> Result<Step, WatchError> {
-        let (after, delivered) = (self.after, self.delivered);
-        let number = &mut self.number;
-        let event = self.history.read(|changes| {
-            if *number < changes.first {
-                if after < changes.floor {
-                    return Err(WatchError::Compacted(Compacted { requested: delivered, oldest: changes.floor }));
-                }
-                *number = changes.first;
-            }
-            *number = changes.find(*number, after);
-            match changes.get(*number) {
-                Some(event) => Ok(Some(Arc::clone(event))),
+        let found = self.history.read(|changes| {
+            let place = changes
+                .look(self.tag, self.number, self.after)
+                .map_err(|oldest| WatchError::Compacted(Compacted { requested: self.delivered, oldest }))?;
+            match place.and_then(|place| Some((place, changes.get(place.number)?))) {
+                Some((place, event)) => Ok(Some((place, Arc::clone(event)))),
                 None if changes.is_closed => Err(WatchError::Stopped),
                 None => Ok(None),
             }
         })?;
-        Ok(match event {
-            Some(event) => {
-                *number += 1;
-                self.delivered = event.revision();
+        Ok(match found {
+            Some((place, event)) => {
+                self.number = place.number + 1;
+                self.delivered = place.revision;
                 Step::Deliver(event)
             }
             None => Step::Wait,
         })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(tag) = self.tag {
+            self.history.leave(tag);
+        }
     }
 }
 

@@ -41,6 +41,7 @@ use wk_ingress::Routes;
 
 use crate::agent::{Agent, Config, Event};
 use crate::certificates::TlsSecrets;
+use crate::follow::Followed;
 use crate::logs::Logs;
 use crate::register::Facts;
 use crate::run::Runner;
@@ -73,8 +74,6 @@ pub struct Node {
     pub routes: Arc<ArcSwap<Routes>>,
 }
 
-/// What wakes the agent.
-static AGENT_KINDS: &[&Kind] = &[&kinds::POD, &kinds::NODE];
 /// What wakes the route table.
 static ROUTE_KINDS: &[&Kind] = &[&kinds::INGRESS, &kinds::SERVICE, &kinds::ENDPOINTSLICE, &kinds::SECRET];
 
@@ -97,7 +96,11 @@ impl Node {
         let agent = Agent::new(config, parts.cluster.clone(), runner, tasks.clone());
         let queue = agent.queue();
         tasks.spawn("agent", agent.run());
-        let mut changed = follow::follow(&parts.cluster, AGENT_KINDS, tasks);
+        let mine = [
+            Followed::selected(&kinds::POD, &format!("spec.nodeName={}", facts.name)),
+            Followed::selected(&kinds::NODE, &format!("metadata.name={}", facts.name)),
+        ];
+        let mut changed = follow::follow(&parts.cluster, mine, tasks);
         tasks.spawn_until_stop("agent-wake", async move {
             while changed.recv().await.is_some() {
                 let _ = queue.send(Event::Changed).await;
@@ -106,7 +109,7 @@ impl Node {
 
         let (this, cluster, name) = (node.clone(), parts.cluster.clone(), facts.name.clone());
         let certificates = parts.certificates;
-        let mut changed = follow::follow(&cluster, ROUTE_KINDS, tasks);
+        let mut changed = follow::follow(&cluster, ROUTE_KINDS.iter().copied().map(Followed::all), tasks);
         tasks.spawn_until_stop("routes", async move {
             while changed.recv().await.is_some() {
                 this.update_routes(&cluster, &name, &certificates);

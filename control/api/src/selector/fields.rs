@@ -56,6 +56,11 @@ impl Fields {
         self.0.iter().all(|term| ((term.read)(object) == term.value) == term.equal)
     }
 
+    /// The fields that must have one value: label and value.
+    pub fn equalities(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().filter(|term| term.equal).map(|term| (term.label, term.value.as_str()))
+    }
+
     /// The name, if the selector asks for exactly one: such lists and watches look up a single key.
     pub fn name(&self) -> Option<&str> {
         self.0.iter().find(|term| term.equal && term.label == NAME.label).map(|term| term.value.as_str())

@@ -86,6 +86,15 @@ impl Labels {
         self.requirements.is_empty() && !self.nothing
     }
 
+    /// The labels that must have one value: key and value.
+    pub fn equalities(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.requirements.iter().filter_map(|requirement| match &requirement.test {
+            Test::Equals(value) => Some((requirement.key.as_str(), value.as_str())),
+            Test::In(values) if values.len() == 1 => Some((&requirement.key, values.first()?)),
+            _ => None,
+        })
+    }
+
     /// Whether `labels` are selected.
     pub fn matches(&self, labels: &BTreeMap<&str, &str>) -> bool {
         !self.nothing && self.requirements.iter().all(|requirement| requirement.matches(labels))

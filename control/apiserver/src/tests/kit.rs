@@ -95,6 +95,7 @@ impl Harness {
         let mut options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
         options.timing = Timing { tick: Duration::from_millis(5), ..Timing::default() };
         options.limits.history_events = HISTORY;
+        options.index = Some(wk_cluster::INDEX);
         let store = Store::open(options, Arc::new(Nobody)).expect("an empty store");
         let cluster = Cluster::new(store, Arc::new(SystemClock));
         cluster.ensure_namespaces().await.expect("the namespaces of a new cluster");

@@ -44,22 +44,45 @@ async fn pages_together_are_the_list_as_it_was_at_the_first_one() {
     // What happens between the pages is not in them.
     api.delete(&format!("{CONFIG_MAPS}/c"), &json!({})).await.expect(200);
     api.post(CONFIG_MAPS, &config_map("bb", &[])).await.expect(201);
-    let mut found = Vec::new();
+    let (mut found, mut remaining) = (Vec::new(), Vec::new());
     let mut token = first["metadata"]["continue"].as_str().expect("a token").to_owned();
     while !token.is_empty() {
         let page = api.get(&format!("{CONFIG_MAPS}?limit=2&continue={token}")).await.expect(200);
         assert_eq!(page["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
         found.extend(names(&page));
+        remaining.push(page["metadata"]["remainingItemCount"].clone());
         token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
     }
-    assert_eq!(found, ["c", "d", "e"]);
+    assert_eq!((found, remaining), (["c", "d", "e"].map(str::to_owned).to_vec(), vec![json!(1), json!(null)]));
+}
+
+#[tokio::test]
+async fn a_list_at_an_exact_revision_is_answered_as_far_as_the_history_reaches() {
+    let api = Harness::start().await;
+    api.config_maps(&["a", "b"]).await;
+    let then = api.get(CONFIG_MAPS).await.expect(200);
+    let revision = then["metadata"]["resourceVersion"].as_str().expect("text").to_owned();
+    api.delete(&format!("{CONFIG_MAPS}/a"), &json!({})).await.expect(200);
+    api.patch(&format!("{CONFIG_MAPS}/b"), &json!({ "data": { "mode": "slow" } })).await.expect(200);
+    api.config_maps(&["c", "a"]).await;
+    let exact = format!("{CONFIG_MAPS}?resourceVersion={revision}&resourceVersionMatch=Exact");
+    assert_eq!(api.get(&exact).await.expect(200), then);
+    let first = api.get(&format!("{exact}&limit=1")).await.expect(200);
+    let token = first["metadata"]["continue"].as_str().expect("a token").to_owned();
+    // Another peer would not have kept the view either.
+    api.server.pages.forget_old(Instant::now() + crate::paging::VIEW_AGE_MAX + Duration::from_secs(1));
+    let second = api.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await.expect(200);
+    assert_eq!([&first["items"][0], &second["items"][0]], [&then["items"][0], &then["items"][1]]);
+    api.overflow_history(&format!("{CONFIG_MAPS}/a")).await;
+    assert_eq!(api.get(&exact).await.reason(), (410, "Expired".to_owned()));
 }
 
 #[tokio::test]
 async fn a_page_whose_time_has_passed_says_how_to_go_on() {
     let api = Harness::start().await;
     api.config_maps(&["a", "b", "c"]).await;
-    let old = crate::paging::Token::new(wk_store::Revision(1), "default/a").encode();
+    api.overflow_history(&format!("{CONFIG_MAPS}/c")).await;
+    let old = crate::paging::Token::new(wk_store::Revision(1), "default/a", None).encode();
     let refused = api.get(&format!("{CONFIG_MAPS}?limit=1&continue={old}")).await;
     assert_eq!(refused.reason(), (410, "Expired".to_owned()));
     let token = refused.json()["metadata"]["continue"].as_str().expect("a token").to_owned();
@@ -77,6 +100,8 @@ async fn a_revision_that_does_not_exist_yet_is_waited_for_and_then_refused() {
     assert_eq!(refused.headers["retry-after"], "1");
     let exact = format!("{CONFIG_MAPS}?resourceVersionMatch=Exact&resourceVersion");
     assert_eq!(api.get(&format!("{exact}=99999999")).await.reason(), (504, "Timeout".to_owned()));
+    api.config_maps(&["a"]).await;
+    api.overflow_history(&format!("{CONFIG_MAPS}/a")).await;
     assert_eq!(api.get(&format!("{exact}=1")).await.reason(), (410, "Expired".to_owned()));
     api.get(&format!("{CONFIG_MAPS}?resourceVersion=1")).await.expect(200);
     assert_eq!(api.get(&format!("{CONFIG_MAPS}?resourceVersion=x")).await.code, 400);
@@ -114,7 +139,7 @@ async fn a_view_whose_time_has_passed_is_let_go_without_another_list() {
     api.config_maps(&["a", "b", "c"]).await;
     let first = api.get(&format!("{CONFIG_MAPS}?limit=1")).await.expect(200);
     let revision: u64 = first["metadata"]["resourceVersion"].as_str().expect("text").parse().expect("a number");
-    let kept = || api.server.pages.at(wk_store::Revision(revision)).is_some();
+    let kept = || api.server.pages.at("core/configmaps", wk_store::Revision(revision)).is_some();
     api.server.pages.forget_old(Instant::now());
     assert!(kept());
     api.server.pages.forget_old(Instant::now() + crate::paging::VIEW_AGE_MAX + Duration::from_secs(1));

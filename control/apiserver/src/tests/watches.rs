@@ -62,6 +62,26 @@ async fn objects_enter_and_leave_a_selection() {
 }
 
 #[tokio::test]
+async fn a_selective_watch_outlives_changes_that_it_does_not_select() {
+    let api = Harness::start().await;
+    api.config_maps(&["a", "b"]).await;
+    let list = api.get(CONFIG_MAPS).await.expect(200);
+    let watch = |selector: &str| format!("{CONFIG_MAPS}?watch=true&resourceVersion={}&{selector}", revision(&list));
+    let labels = watch("labelSelector=index%3D0&allowWatchBookmarks=true&timeoutSeconds=2");
+    let mut labels = api.watch(&labels, JSON).await;
+    let mut name = api.watch(&watch("fieldSelector=metadata.name%3Da"), JSON).await;
+    let mut all = api.watch(&watch("labelSelector=index"), JSON).await;
+    api.overflow_history(&format!("{CONFIG_MAPS}/b")).await;
+    let last = api.patch(&format!("{CONFIG_MAPS}/a"), &json!({ "data": { "x": "y" } })).await.expect(200);
+    assert_eq!(labels.next().await.expect("an event")["object"], last);
+    assert_eq!(name.next().await.expect("an event")["object"], last);
+    assert_eq!(all.next().await.expect("an event")["object"]["code"], 410, "its own changes were lost");
+    let other = api.post(CONFIG_MAPS, &config_map("c", &[])).await.expect(201);
+    let bookmark = labels.next().await.expect("a bookmark");
+    assert_eq!((&bookmark["type"], revision(&bookmark["object"])), (&json!("BOOKMARK"), revision(&other)));
+}
+
+#[tokio::test]
 async fn a_watch_with_a_time_limit_ends_with_a_bookmark() {
     let api = Harness::start().await;
     let path = format!("{CONFIG_MAPS}?watch=true&timeoutSeconds=1&allowWatchBookmarks=true&resourceVersion=0");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
-use wk_api::{FieldReason, Object, Status, table};
+use wk_api::{FieldReason, Kind, Object, Status, table};
 use wk_base::time::Timestamp;
 use wk_cluster::{Freshness, object};
 use wk_store::{Revision, Stored, View};
@@ -112,8 +112,8 @@ async fn page(server: &ApiServer, selection: &Selection, query: &Query) -> Resul
         text => Some(Token::decode(text)?),
     };
     let view = match &token {
-        Some(token) => continued(server, token, version).await?,
-        None if query.text("resourceVersionMatch") == "Exact" => exactly(server, version).await?,
+        Some(token) => continued(server, selection.kind, token, version).await?,
+        None if query.text("resourceVersionMatch") == "Exact" => exactly(server, selection.kind, version).await?,
         None => {
             // Whoever takes any state gets all of it, as from Kubernetes' watch cache.
             if version == "0" {
@@ -122,9 +122,9 @@ async fn page(server: &ApiServer, selection: &Selection, query: &Query) -> Resul
             as_fresh_as_asked(server, version).await?
         }
     };
-    let page = cut(selection, &view, token.as_ref().map(Token::after), limit);
+    let page = cut(selection, &view, token.as_ref(), limit);
     if page.next.is_some() {
-        server.pages.keep(&view);
+        server.pages.keep(selection.kind.collection(), &view);
     }
     Ok(page)
 }
@@ -149,43 +149,40 @@ fn check_match(query: &Query) -> Result<(), Status> {
 }
 
 /// The view that the first page was served from, or the present one when the token asks for that.
-async fn continued(server: &ApiServer, token: &Token, version: &str) -> Result<View, Status> {
+async fn continued(server: &ApiServer, kind: &Kind, token: &Token, version: &str) -> Result<View, Status> {
     if !matches!(version, "" | "0") {
         return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
     }
     let Some(revision) = token.revision() else {
         return server.cluster.view(Freshness::Linearizable).await;
     };
-    exactly_at(server, revision).ok_or_else(|| paging::expired(token))
+    exactly_at(server, kind, revision).await?.ok_or_else(|| paging::expired(token))
 }
 
-async fn exactly(server: &ApiServer, version: &str) -> Result<View, Status> {
+async fn exactly(server: &ApiServer, kind: &Kind, version: &str) -> Result<View, Status> {
     let revision = revision(version)?.unwrap_or_default();
-    let mut view = server.cluster.store().view();
-    if view.revision() < revision {
-        // This peer may be behind; if none has it, it does not exist yet, which is another refusal than being gone.
-        view = server.cluster.view(Freshness::Linearizable).await?;
-        if view.revision() < revision {
-            return Err(Status::too_large_resource_version(revision.0, view.revision().0));
-        }
-    }
-    if view.revision() == revision {
-        return Ok(view);
-    }
-    exactly_at(server, revision).ok_or_else(|| {
+    exactly_at(server, kind, revision).await?.ok_or_else(|| {
         Status::expired_with(format!("The resourceVersion for the provided list is too old: {revision} is not kept"))
     })
 }
 
-fn exactly_at(server: &ApiServer, revision: Revision) -> Option<View> {
-    let present = server.cluster.store().view();
-    if present.revision() == revision { Some(present) } else { server.pages.at(revision) }
+/// The objects of a kind at a revision: the present one, that of a list under way, or one that the history reaches.
+async fn exactly_at(server: &ApiServer, kind: &Kind, revision: Revision) -> Result<Option<View>, Status> {
+    if server.cluster.store().view().revision() < revision {
+        // This peer may be behind; if none has it, it does not exist yet, which is another refusal than being gone.
+        let view = server.cluster.view(Freshness::Linearizable).await?;
+        if view.revision() < revision {
+            return Err(Status::too_large_resource_version(revision.0, view.revision().0));
+        }
+    }
+    let collection = kind.collection();
+    Ok(server.pages.at(collection, revision).or_else(|| server.cluster.store().view_at(collection, revision)))
 }
 
-/// Up to `limit` selected objects after a name; all of them when it is 0.
-fn cut(selection: &Selection, view: &View, after: Option<&str>, limit: usize) -> Page {
+/// Up to `limit` selected objects from where `token` goes on; all of them when it is 0.
+fn cut(selection: &Selection, view: &View, token: Option<&Token>, limit: usize) -> Page {
     let mut items = Vec::new();
-    let mut walk = selection.walk(view, after);
+    let mut walk = selection.walk(view, token.map(Token::after));
     let mut next = None;
     let mut remaining = None;
     while let Some(stored) = walk.next() {
@@ -194,8 +191,11 @@ fn cut(selection: &Selection, view: &View, after: Option<&str>, limit: usize) ->
         }
         if limit > 0 && items.len() == limit {
             let last: &Arc<Stored> = &items[limit - 1];
-            next = Some(Token::new(view.revision(), last.key().name()));
-            remaining = selection.is_all().then(|| 1 + walk.count());
+            // Counted once a list: the next pages reckon with what the token says.
+            let left =
+                || token.and_then(Token::left).map_or_else(|| 1 + walk.count(), |left| left.saturating_sub(limit));
+            remaining = selection.is_all().then(left);
+            next = Some(Token::new(view.revision(), last.key().name(), remaining));
             break;
         }
         items.push(stored);

@@ -57,7 +57,7 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let duration = duration(&call.query)?;
     let start = start(server, &selection, &call.query, bookmarks).await?;
-    let source = match server.cluster.watch(call.kind(), call.namespace(), start.after) {
+    let source = match selection.watch(&server.cluster, start.after) {
         Ok(watch) => Source::Following(watch),
         // A watch is refused in its first event: informers look for it there.
         Err(status) => Source::Refused(status),
@@ -244,18 +244,16 @@ impl Following {
         if self.selection.is_all() {
             return self.writer.put(change.kind, &change.stored);
         }
-        let before = change.previous.as_deref().is_some_and(|object| self.selection.matches(object));
-        let after = change.kind != ChangeKind::Deleted && self.selection.matches(&change.object);
-        match (before, after) {
-            (false, false) => {}
-            (false, true) => self.writer.put(ChangeKind::Added, &change.stored),
-            (true, true) => self.writer.put(ChangeKind::Modified, &change.stored),
-            (true, false) if change.kind == ChangeKind::Deleted => self.writer.put(ChangeKind::Deleted, &change.stored),
-            (true, false) => {
-                if let Some(previous) = &change.previous {
-                    self.writer.left(previous, change.stored.revision());
-                }
+        let previous = change.previous().filter(|object| self.selection.matches(object));
+        let after = change.kind != ChangeKind::Deleted && self.selection.matches(&change.object());
+        match (previous, after) {
+            (None, false) => {}
+            (None, true) => self.writer.put(ChangeKind::Added, &change.stored),
+            (Some(_), true) => self.writer.put(ChangeKind::Modified, &change.stored),
+            (Some(_), false) if change.kind == ChangeKind::Deleted => {
+                self.writer.put(ChangeKind::Deleted, &change.stored);
             }
+            (Some(previous), false) => self.writer.left(&previous, change.stored.revision()),
         }
     }
 

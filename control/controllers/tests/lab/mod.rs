@@ -46,7 +46,8 @@ impl Lab {
     /// As [`Lab::start`], but the controllers are told that another peer leads.
     pub(crate) async fn idle(nodes: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
+        let mut options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
+        options.index = Some(wk_cluster::INDEX);
         let store = Store::open(options, Arc::new(Nowhere)).expect("open store");
         let mut status = store.status();
         let leading = status.wait_for(wk_store::Status::is_leader);

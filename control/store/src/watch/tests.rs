@@ -1,5 +1,8 @@
 //! What watchers see.
 
+mod model;
+mod tagged;
+
 use bytes::Bytes;
 
 use super::*;
@@ -14,7 +17,7 @@ fn put(collection: &str, revision: u64) -> Arc<Event> {
 }
 
 fn histories(limits: Limits) -> Arc<Histories> {
-    Arc::new(Histories::new(limits, Revision(10)))
+    Arc::new(Histories::new(limits, None, Revision(10)))
 }
 
 fn publish(all: &Histories, collection: &str, revisions: impl IntoIterator<Item = u64>) {
