@@ -74,7 +74,7 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
             Ok(())
         }
         Order::Promote { member } => {
-            let change = MemberChange::Promote(MemberId(member));
+            let change = MemberChange::promote(MemberId(member));
             cluster.store().change_members(change).await.map_err(|error| Status::unavailable(error.to_string()))?;
             tracing::info!(member, "learner promoted to voter");
             Ok(())

@@ -136,6 +136,25 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Command, CommandError> {
     Ok(Command { id, base, txn: Txn { ops } })
 }
 
+/// Whether every op of an encoded command is in one of `collections`. Reads no further than the first that is not.
+pub(crate) fn is_within(bytes: Bytes, collections: &[&str]) -> bool {
+    let mut reader = Reader::new(bytes);
+    let mut all = || {
+        if reader.byte()? != FORMAT {
+            return Ok(false);
+        }
+        ProposalId::read(&mut reader)?;
+        reader.fixed64()?;
+        for _ in 0..reader.count()? {
+            if !collections.contains(&read_op(&mut reader)?.key.collection()) {
+                return Ok(false);
+            }
+        }
+        Ok::<_, Malformed>(true)
+    };
+    all().unwrap_or(false)
+}
+
 fn read_op(reader: &mut Reader) -> Result<Op, Malformed> {
     let expect = match reader.byte()? {
         0 => Expect::Any,
@@ -207,6 +226,19 @@ pub(crate) mod tests {
         let bytes = encode(id(), 4, &txn);
         assert_eq!(bytes, golden);
         assert_eq!(decode(bytes.into()), Ok(Command { id: id(), base: 4, txn }));
+    }
+
+    #[test]
+    fn a_command_is_within_collections_when_all_of_its_ops_are() {
+        let op = |collection: &'static str| Op {
+            key: Key::new(collection, "n"),
+            expect: Expect::Any,
+            change: Change::Delete,
+        };
+        let is_within = |ops| is_within(encode(id(), 0, &Txn { ops }).into(), &["a", "b"]);
+        assert!(is_within(vec![op("a"), op("b")]));
+        assert!(!is_within(vec![op("a"), op("c")]));
+        assert!(!super::is_within(Bytes::from_static(b"\x01noise"), &["a"]));
     }
 
     #[test]

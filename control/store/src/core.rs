@@ -16,6 +16,7 @@ pub(crate) mod inputs;
 pub(crate) mod members;
 mod orders;
 pub(crate) mod snapshots;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,6 +98,15 @@ pub(crate) struct Core {
     ticks: u64,
     /// When each other member was last heard from, in ticks.
     heard: BTreeMap<u64, u64>,
+    /// This member holds no data, by its options.
+    witness: bool,
+    /// The feature level that all members understand.
+    level: u32,
+    /// The last step with a new term or vote, until that is on disk.
+    promised: Option<u64>,
+    /// Who asked for the change that entered the joint state, if it is known here.
+    joint_asked: Option<ProposalId>,
+    lead: witness::Lead,
     snapshots: snapshots::Snapshots,
 }
 
@@ -133,8 +143,14 @@ impl Core {
             machine,
             ticks: 0,
             heard: BTreeMap::new(),
+            witness: options.witness,
+            level: 1,
+            promised: None,
+            joint_asked: None,
+            lead: witness::Lead::default(),
             snapshots: snapshots::Snapshots::new(),
         };
+        core.check_witness().map_err(|Fatal(why)| OpenError::Options(why))?;
         if core.machine.members.voters == [core.member] && core.machine.members.voters_outgoing.is_empty() {
             // Nobody else to wait for. A campaign is refused while changes of members are unapplied; ticks come to it.
             let _ = core.node.campaign();
@@ -184,6 +200,8 @@ impl Core {
             role,
             voters: ids([&members.voters, &members.voters_outgoing]),
             learners: ids([&members.learners, &members.learners_next]),
+            witnesses: self.machine.witnesses.iter().copied().map(MemberId).collect(),
+            joint: self.machine.is_joint(),
             applied: Revision(self.machine.applied),
             commit: Revision(self.node.raft.raft_log.committed),
             ..Status::new(MemberId(self.member))
@@ -192,9 +210,30 @@ impl Core {
             let last = self.node.raft.raft_log.last_index();
             let others = self.node.raft.prs().iter().filter(|&(id, _)| *id != self.member);
             status.lag = others.map(|(id, progress)| (MemberId(*id), last.saturating_sub(progress.matched))).collect();
+            // In whole election timeouts, so that the status does not change with each tick.
+            let rounds =
+                |id: MemberId| (self.silence(id.0) / self.timing.election as u64) * self.timing.election as u64;
+            let ticks = |id: MemberId| u32::try_from(rounds(id)).unwrap_or(u32::MAX);
+            status.silent = status.lag.keys().map(|&id| (id, self.timing.tick.saturating_mul(ticks(id)))).collect();
             status.active = status.lag.keys().copied().filter(|id| self.is_active(id.0)).collect();
         }
         status
+    }
+
+    /// Whether the members are those of `status`.
+    pub(crate) fn has_members(&self, status: &Status) -> bool {
+        let members = &self.machine.members;
+        let lists = [&members.voters, &members.voters_outgoing, &members.learners, &members.learners_next];
+        let is_known = |id: &u64| {
+            let id = MemberId(*id);
+            status.voters.contains(&id) || status.learners.contains(&id)
+        };
+        let count = lists.iter().map(|list| list.len()).sum::<usize>();
+        let both = members.voters.iter().filter(|id| members.voters_outgoing.contains(id)).count();
+        status.joint == self.machine.is_joint()
+            && status.voters.len() + status.learners.len() + both == count
+            && members.voters.iter().all(|id| status.voters.contains(&MemberId(*id)))
+            && lists.into_iter().flatten().all(is_known)
     }
 
     fn is_active(&self, id: u64) -> bool {

@@ -64,7 +64,7 @@ mod wire;
 
 pub use error::{Compacted, MemberError, OpenError, ReadError, ReceiveError, WatchError, WriteError};
 pub use model::{Change, Event, Expect, Key, MemberChange, MemberId, Op, Revision, Stored, Txn, Value};
-pub use options::{Limits, Options, Start, Timing, Transport};
+pub use options::{LEVEL, Limits, Options, Start, Timing, Transport, WITNESS_COLLECTIONS};
 pub use status::{Role, Status};
 pub use store::Store;
 pub use tags::{Index, Tag};

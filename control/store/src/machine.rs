@@ -3,6 +3,8 @@
 //! No clock, dice, I/O or unordered iteration. Not here: who commits ([`crate::core`]), who watches
 //! ([`crate::history`]), the bytes of a snapshot ([`crate::state`]).
 
+mod members;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use imbl::OrdMap;
 use raft::eraftpb::ConfState;
 
 use crate::command::{Command, ProposalId};
-use crate::model::{Change, Event, Expect, MemberChange, Op, Revision, Stored, Txn};
+use crate::model::{Change, Event, Expect, Op, Revision, Stored, Txn};
 use crate::view::{Collection, View};
 
 /// Entries for which the id of an applied proposal is remembered. More than all members together may have under way
@@ -86,6 +88,8 @@ pub(crate) struct Machine {
     pub(crate) members: ConfState,
     /// Who took part once and was removed: their ids are not given again.
     pub(crate) retired: BTreeSet<u64>,
+    /// Those who take part and get no data.
+    pub(crate) witnesses: BTreeSet<u64>,
     pub(crate) recent: Recent,
     pub(crate) collections: OrdMap<Arc<str>, Collection>,
 }
@@ -176,36 +180,6 @@ impl Machine {
             self.collections.remove(op.key.collection());
         }
         Some(Event::Deleted { last: Arc::new(previous.deleted_at(revision)), previous })
-    }
-
-    /// Whether `change` makes sense for the members there are; why not, in words for a person.
-    pub(crate) fn judge_members(&self, change: MemberChange) -> Result<(), String> {
-        let voters = &self.members.voters;
-        let learners = &self.members.learners;
-        match change {
-            MemberChange::AddLearner(id) if id.0 == 0 => Err("member 0 means nobody".to_owned()),
-            MemberChange::AddLearner(id) if voters.contains(&id.0) => Err(format!("member {id} votes already")),
-            MemberChange::AddLearner(id) if self.retired.contains(&id.0) => {
-                Err(format!("member {id} was removed and its id is not given again: join under a new id"))
-            }
-            MemberChange::Promote(id) if !learners.contains(&id.0) && !voters.contains(&id.0) => {
-                Err(format!("member {id} is no learner"))
-            }
-            MemberChange::Remove(id) if voters.as_slice() == [id.0] => {
-                Err(format!("member {id} is the last voter: without it there is no cluster"))
-            }
-            MemberChange::AddLearner(_) | MemberChange::Promote(_) | MemberChange::Remove(_) => Ok(()),
-        }
-    }
-
-    /// True when the members are already as `change` would have them.
-    pub(crate) fn is_done(&self, change: MemberChange) -> bool {
-        let is_in = |ids: &[u64], id: u64| ids.contains(&id);
-        match change {
-            MemberChange::AddLearner(id) => is_in(&self.members.learners, id.0),
-            MemberChange::Promote(id) => is_in(&self.members.voters, id.0),
-            MemberChange::Remove(id) => !is_in(&self.members.voters, id.0) && !is_in(&self.members.learners, id.0),
-        }
     }
 }
 

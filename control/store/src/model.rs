@@ -3,6 +3,7 @@
 //! Not here: how they are encoded ([`crate::command`]) and applied ([`crate::machine`]).
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -281,13 +282,29 @@ impl Event {
     }
 }
 
-/// A change of who takes part in the store. One at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A change of who takes part in the store. One at a time; voters change by joint consensus (Raft: Ongaro's thesis,
+/// section 4.3), so that any number of them changes in one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberChange {
     /// A new peer that receives the log and does not vote. Its id must never have been used before.
     AddLearner(MemberId),
-    /// A learner becomes a voter.
-    Promote(MemberId),
+    /// The same for a witness: it receives terms and indexes and no data, may become a voter, and never leads. A
+    /// witness stays one for as long as it takes part.
+    AddWitness(MemberId),
+    /// One step: the learners in `promote` become voters, the voters in `demote` become learners.
+    Vote {
+        /// Who shall vote.
+        promote: BTreeSet<MemberId>,
+        /// Who shall not vote any more.
+        demote: BTreeSet<MemberId>,
+    },
     /// A peer leaves for good: its id is never taken again.
     Remove(MemberId),
+}
+
+impl MemberChange {
+    /// One learner becomes a voter.
+    pub fn promote(id: MemberId) -> Self {
+        Self::Vote { promote: BTreeSet::from([id]), demote: BTreeSet::new() }
+    }
 }

@@ -9,6 +9,15 @@ use crate::error::OpenError;
 use crate::model::MemberId;
 use crate::tags::Index;
 
+/// The newest feature level this version speaks; see [`crate::Store::speak`].
+///
+/// 1: one change of members at a time, of one voter; a snapshot travels as one message. 2: joint changes and witnesses.
+pub const LEVEL: u32 = 2;
+
+/// The collections that witnesses hold too: the records that say where the members are. A transaction reaches a witness
+/// when all of its ops are in these, so their writers keep to transactions of their own.
+pub const WITNESS_COLLECTIONS: &[&str] = &["wk.dev/members"];
+
 /// Carries messages to other peers.
 pub trait Transport: Send + Sync + 'static {
     /// Sends `message` to `to`. Must not block, and may drop the message: Raft sends again.
@@ -103,18 +112,25 @@ pub struct Options {
     pub limits: Limits,
     /// What objects can be watched by; None: by their collection only.
     pub index: Option<Index>,
+    /// This peer is a witness: it votes and keeps the log's terms, holds no data ([`WITNESS_COLLECTIONS`] apart), and
+    /// never leads. It must have been added by [`crate::MemberChange::AddWitness`], and no other peer may be so.
+    pub witness: bool,
 }
 
 impl Options {
     /// Options with the default timing and limits, without an index.
     pub fn new(dir: impl Into<PathBuf>, member: MemberId, start: Start) -> Self {
-        Self { dir: dir.into(), member, start, timing: Timing::default(), limits: Limits::default(), index: None }
+        let (timing, limits) = (Timing::default(), Limits::default());
+        Self { dir: dir.into(), member, start, timing, limits, index: None, witness: false }
     }
 
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let wrong = |what: &str| Err(OpenError::Options(what.to_owned()));
         if self.member.0 == 0 {
             return wrong("member 0 means nobody");
+        }
+        if self.witness && self.start == Start::Bootstrap {
+            return wrong("a witness holds no data, so it cannot be the first member");
         }
         if self.timing.tick.is_zero() || self.timing.deadline.is_zero() {
             return wrong("a tick and the deadline last longer than nothing");

@@ -11,6 +11,7 @@ mod writes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use raft::eraftpb::{Message, MessageType};
@@ -146,6 +147,7 @@ impl Peer {
         loop {
             self.writes.propose(&mut self.core, now);
             let id = |sequence| ProposalId { member: self.member.0, incarnation: self.incarnation, sequence };
+            self.core.speak(self.shared.level.load(Ordering::Relaxed));
             self.changes.propose(&mut self.core, id);
             self.reads.ask(&mut self.core, id, now);
             let mut is_idle = true;
@@ -338,12 +340,8 @@ impl Peer {
 
     /// Publishes the status: always when members or role differ, positions only when `with_positions`.
     pub(crate) fn publish_status(&self, with_positions: bool) {
-        let members = &self.core.machine().members;
         self.shared.status.send_if_modified(|status| {
-            let same = status.voters.len() + status.learners.len()
-                == members.voters.len() + members.learners.len() + members.voters_outgoing.len()
-                && members.voters.iter().all(|id| status.voters.contains(&MemberId(*id)));
-            if !with_positions && same {
+            if !with_positions && self.core.has_members(status) {
                 return false;
             }
             let now = self.core.status();

@@ -1,6 +1,7 @@
 //! What the handles and the thread of a peer share: snapshots for readers, no state that either changes under the other.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -18,6 +19,10 @@ pub(crate) struct Shared {
     /// Drawn at each start; part of the ids of proposals.
     pub(crate) incarnation: u64,
     pub(crate) timing: Timing,
+    /// This peer holds no data.
+    pub(crate) witness: bool,
+    /// The feature level that all members understand.
+    pub(crate) level: AtomicU32,
     /// The state after the last batch applied.
     pub(crate) view: ArcSwap<View>,
     pub(crate) histories: Arc<Histories>,
@@ -32,6 +37,8 @@ impl Shared {
             member: options.member,
             incarnation,
             timing: options.timing,
+            witness: options.witness,
+            level: AtomicU32::new(1),
             view: ArcSwap::from_pointee(core.machine().view()),
             histories: Arc::new(Histories::new(options.limits, options.index, Revision(core.applied()))),
             status: watch::channel(core.status()).0,

@@ -1,7 +1,8 @@
-//! The replicated state as the bytes of a snapshot, the same on disk and on the way to another member. Format 1:
+//! The replicated state as the bytes of a snapshot, the same on disk and on the way to another member. Format 1,
+//! and format 2 when there are witnesses:
 //!
 //! ```text
-//! format 1 byte | index | term | voters | learners | outgoing voters | next learners | auto-leave 1 byte | retired
+//! format 1 byte | index | term | voters | learners | outgoing voters | next learners | auto-leave 1 byte | retired | in format 2: witnesses
 //! remembered proposals: number, each index, id, refused op + 1 or 0
 //! collections: number, each name, number of objects, each name, revision, created, stamp + 1 or 0, bytes
 //! CRC-32 of all before, 4 bytes, little-endian
@@ -19,8 +20,11 @@ use crate::machine::{Machine, Outcome, Recent};
 use crate::model::{Key, Revision, Stored};
 use crate::view::Collection;
 
-/// The format written, and the newest read.
-pub(crate) const FORMAT: u8 = 1;
+/// The newest format read. Written only when it is needed, so that older versions read the rest.
+pub(crate) const FORMAT: u8 = 2;
+
+/// The format without witnesses.
+const WITHOUT_WITNESSES: u8 = 1;
 
 /// Why bytes are no state of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +44,6 @@ impl From<Malformed> for StateError {
 }
 
 /// Encodes a whole state in memory.
-#[cfg(test)]
 pub(crate) fn encode(machine: &Machine) -> Bytes {
     let mut out = Vec::new();
     let written = write(machine, usize::MAX, &mut |bytes| {
@@ -93,7 +96,8 @@ pub(crate) fn write(
 
 /// All but the objects.
 fn put_head(out: &mut Vec<u8>, machine: &Machine) {
-    out.push(FORMAT);
+    let format = if machine.witnesses.is_empty() { WITHOUT_WITNESSES } else { FORMAT };
+    out.push(format);
     put_varint(out, machine.applied);
     put_varint(out, machine.term);
     let members = &machine.members;
@@ -102,6 +106,9 @@ fn put_head(out: &mut Vec<u8>, machine: &Machine) {
     }
     out.push(u8::from(members.auto_leave));
     put_list(out, &machine.retired.iter().copied().collect::<Vec<_>>());
+    if format == FORMAT {
+        put_list(out, &machine.witnesses.iter().copied().collect::<Vec<_>>());
+    }
     let recent = machine.recent.iter();
     put_varint(out, recent.len() as u64);
     for (id, outcome) in recent {
@@ -114,7 +121,7 @@ fn put_head(out: &mut Vec<u8>, machine: &Machine) {
 pub(crate) fn decode(mut bytes: Bytes) -> Result<Machine, StateError> {
     match bytes.first() {
         None | Some(0) => return Err(Malformed("there is no format").into()),
-        Some(&FORMAT) => {}
+        Some(&(WITHOUT_WITNESSES | FORMAT)) => {}
         Some(&newer) => return Err(StateError::NewerFormat(newer)),
     }
     let Some(end) = bytes.len().checked_sub(4) else {
@@ -127,10 +134,13 @@ pub(crate) fn decode(mut bytes: Bytes) -> Result<Machine, StateError> {
         return Err(StateError::Checksum { expected, found });
     }
     let mut reader = Reader::new(bytes);
-    reader.byte()?;
+    let format = reader.byte()?;
     let mut machine = Machine { applied: reader.varint()?, term: reader.varint()?, ..Machine::default() };
     machine.members = read_members(&mut reader)?;
     machine.retired = reader.list()?.into_iter().collect();
+    if format == FORMAT {
+        machine.witnesses = reader.list()?.into_iter().collect();
+    }
     machine.recent = read_recent(&mut reader)?;
     for _ in 0..reader.count()? {
         let name = reader.text()?;
@@ -220,6 +230,23 @@ mod tests {
     }
 
     #[test]
+    fn format_2_is_these_bytes_for_ever() {
+        let mut machine = small();
+        machine.members.learners = vec![9];
+        machine.witnesses.insert(9);
+        let golden: &[u8] = b"\x02\x03\x02\x01\x07\x01\x09\0\0\0\x01\x03\x01\x09\x02\
+            \x02\x01\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\
+            \x03\x01\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01\
+            \x01\x01c\x01\x01n\x02\x02\x07\x09{\"v\":\"2\"}";
+        let bytes = encode(&machine);
+        assert_eq!(&bytes[..bytes.len() - 4], golden);
+        assert_eq!(bytes[bytes.len() - 4..], crc32fast::hash(golden).to_le_bytes());
+        let again = decode(bytes).expect("decodes");
+        assert_eq!((again.witnesses, again.members), (machine.witnesses, machine.members));
+        assert!(matches!(decode(Bytes::from_static(b"\x03")), Err(StateError::NewerFormat(3))));
+    }
+
+    #[test]
     fn any_flipped_bit_is_noticed() {
         let bytes = encode(&small());
         for at in 0..bytes.len() * 8 {
@@ -242,8 +269,8 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_decoder_panic(mut bytes: Vec<u8>) {
-            bytes.insert(0, FORMAT);
+        fn no_bytes_make_the_decoder_panic(mut bytes: Vec<u8>, format in 1..=FORMAT) {
+            bytes.insert(0, format);
             let checksum = crc32fast::hash(&bytes);
             bytes.extend_from_slice(&checksum.to_le_bytes());
             let _ = decode(bytes.into());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{MemberId, Revision};
 
@@ -42,10 +43,14 @@ pub struct Status {
     pub term: u64,
     /// What the reporting peer is.
     pub role: Role,
-    /// Who votes.
+    /// Who votes; while voters change, the old ones and the new ones.
     pub voters: BTreeSet<MemberId>,
     /// Who follows without a vote.
     pub learners: BTreeSet<MemberId>,
+    /// Those of the voters and learners that hold no data.
+    pub witnesses: BTreeSet<MemberId>,
+    /// Voters are changing: a majority of the old ones and one of the new ones decide together.
+    pub joint: bool,
     /// The last revision applied here.
     pub applied: Revision,
     /// The last revision known to be in the logs of a majority.
@@ -54,6 +59,9 @@ pub struct Status {
     pub lag: BTreeMap<MemberId, u64>,
     /// On the leader: the other members heard from within the last election timeout. Empty elsewhere.
     pub active: BTreeSet<MemberId>,
+    /// On the leader: how long each other member has been silent while this leader listened, in whole election timeouts,
+    /// so that it is zero for those in `active`. Empty elsewhere.
+    pub silent: BTreeMap<MemberId, Duration>,
     /// Why this peer gave up, if it did: its disk failed, or an invariant broke. It takes no part any more.
     pub failure: Option<Arc<str>>,
 }
@@ -67,10 +75,13 @@ impl Status {
             role: Role::Learner,
             voters: BTreeSet::new(),
             learners: BTreeSet::new(),
+            witnesses: BTreeSet::new(),
+            joint: false,
             applied: Revision(0),
             commit: Revision(0),
             lag: BTreeMap::new(),
             active: BTreeSet::new(),
+            silent: BTreeMap::new(),
             failure: None,
         }
     }

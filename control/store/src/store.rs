@@ -19,7 +19,7 @@ use crate::error::{Compacted, MemberError, OpenError, ReadError, ReceiveError, W
 use crate::log::{self, files::Files};
 use crate::metrics::Metrics;
 use crate::model::{Change, MemberChange, MemberId, Revision, Txn};
-use crate::options::{Options, Start, Transport};
+use crate::options::{Options, Start, Transport, WITNESS_COLLECTIONS};
 use crate::peer::{Input, Peer, Proposal};
 use crate::shared::Shared;
 use crate::shell::{Event, Shell};
@@ -107,6 +107,12 @@ impl Store {
     async fn propose(&self, txn: Txn) -> Result<Revision, WriteError> {
         check(&txn)?;
         let Handle { shared, events, .. } = &*self.0;
+        if shared.witness && txn.ops.iter().any(|op| !WITNESS_COLLECTIONS.contains(&op.key.collection())) {
+            // It would never learn what became of it.
+            return Err(WriteError::Unavailable {
+                reason: "this peer is a witness and holds no data: ask another one",
+            });
+        }
         let sequence = self.0.sequence.fetch_add(1, Ordering::Relaxed);
         let id = ProposalId { member: shared.member.0, incarnation: shared.incarnation, sequence };
         let command = command::encode(id, shared.histories.applied().0, &txn);
@@ -225,7 +231,14 @@ impl Store {
         }
     }
 
-    /// Hands leadership to the voter whose log is longest, if this peer leads and there is one. Returns when another
+    /// Says up to which feature level all members understand each other: [`crate::LEVEL`] of the oldest version among
+    /// them. Until this is said it is 1, the version before there were levels, and what needs more is refused. Takes
+    /// effect before the next change of members; it must not sink below what is in use, such as witnesses.
+    pub fn speak(&self, level: u32) {
+        self.0.shared.level.store(level, Ordering::Relaxed);
+    }
+
+    /// Hands leadership to the voter with data whose log is longest, if this peer leads and there is one. Returns when another
     /// leads, or after a bounded wait.
     pub async fn step_down(&self) {
         let timing = self.0.shared.timing;

@@ -28,7 +28,8 @@ impl Core {
     /// One tick of the clock has passed.
     pub(crate) fn tick(&mut self) {
         self.ticks += 1;
-        self.node.tick();
+        self.tick_raft();
+        self.finish_joint();
         self.tick_snapshots();
         self.settle_election();
     }
@@ -68,6 +69,9 @@ impl Core {
         if kind == MessageType::MsgReadIndex && !self.is_leader() {
             // Raft would pass it on, and nobody takes from us what another member says. It is asked again soon.
             return Ok(Received::Dropped("it asks the leader, which this member is not"));
+        }
+        if kind == MessageType::MsgTimeoutNow && self.is_witness() {
+            return Ok(Received::Dropped("a witness does not lead"));
         }
         let last = self.node.raft.raft_log.last_index();
         // Raft would take the process down for these.
@@ -129,23 +133,27 @@ impl Core {
     }
 
     /// Begins to hand leadership to the voter whose log is longest. False when this peer does not lead, or nobody is
-    /// there to take over.
+    /// there to take over. Works while members change too: the next leader finishes the change. One that has yet to
+    /// apply it refuses, and then handing over ends after an election timeout and may be asked for again.
     pub(crate) fn hand_over(&mut self) -> bool {
-        if !self.is_leader() {
-            return false;
-        }
-        let voters = &self.machine.members.voters;
-        let progress = self.node.raft.prs().iter().map(|(id, progress)| (progress.matched, *id));
-        let best = progress
-            .filter(|&(_, id)| id != self.member && voters.contains(&id) && self.is_active(id))
-            .max_by_key(|&(matched, id)| (matched, std::cmp::Reverse(id)));
-        match best {
-            Some((_, id)) => {
+        match self.successor().filter(|_| self.is_leader()) {
+            Some(id) => {
                 self.node.transfer_leader(id);
                 true
             }
             None => false,
         }
+    }
+
+    /// Who would lead best after this peer: of the active voters with data, the one with the longest log.
+    pub(super) fn successor(&self) -> Option<u64> {
+        let is_fit = |id: u64| {
+            let members = &self.machine.members;
+            id != self.member && members.voters.contains(&id) && !self.machine.witnesses.contains(&id)
+        };
+        let progress = self.node.raft.prs().iter().map(|(id, progress)| (progress.matched, *id));
+        let fit = progress.filter(|&(_, id)| is_fit(id) && self.is_active(id));
+        fit.max_by_key(|&(matched, id)| (matched, std::cmp::Reverse(id))).map(|(_, id)| id)
     }
 }
 

@@ -9,20 +9,22 @@ impl Core {
     /// The next orders, None when there is nothing to do until the next input.
     pub(crate) fn poll(&mut self) -> Result<Option<Orders>, Fatal> {
         let mut orders = Orders::default();
-        self.finish_restore(&mut orders);
-        if self.node.has_ready() {
+        let witnesses = self.machine.witnesses.clone();
+        self.finish_restore(&mut orders)?;
+        let is_ready = self.node.has_ready();
+        if is_ready {
             self.ready(&mut orders)?;
-        } else if orders.restored.is_none() {
-            self.order_snapshot(&mut orders);
-            return Ok(orders.snapshot.is_some().then_some(orders));
         }
+        self.withhold(&witnesses, &mut orders);
         self.settle_election();
         self.order_snapshot(&mut orders);
-        Ok(Some(orders))
+        let is_idle = !is_ready && orders.restored.is_none() && orders.snapshot.is_none() && orders.send.is_empty();
+        Ok((!is_idle).then_some(orders))
     }
 
     /// The step `ticket` of [`Persist`], and all before it, are on disk.
     pub(crate) fn persisted(&mut self, ticket: u64) {
+        self.promised.take_if(|promised| *promised <= ticket);
         self.node.on_persist_ready(ticket);
         self.snapshots.installed(ticket);
     }
@@ -30,10 +32,12 @@ impl Core {
     fn ready(&mut self, orders: &mut Orders) -> Result<(), Fatal> {
         let mut ready = self.node.ready();
         let before = self.node.store().hard_state().clone();
-        let promised = ready.hs().is_some_and(|now| (now.term, now.vote) != (before.term, before.vote));
+        if ready.hs().is_some_and(|now| (now.term, now.vote) != (before.term, before.vote)) {
+            self.promised = Some(ready.number());
+        }
         let mut then_send = ready.take_persisted_messages();
         let send = ready.take_messages();
-        if promised {
+        if self.promised.is_some() {
             // A sole voter becomes leader in one step, with a term and vote that are not on disk yet. Were its learners
             // to hear of the term now, a crash could make it use the term twice.
             then_send.extend(send);
@@ -62,7 +66,12 @@ impl Core {
             for entry in committed {
                 self.apply(entry, orders)?;
             }
+            let end = self.node.raft.raft_log.last_index();
             self.node.advance_apply_to(last);
+            if self.node.raft.raft_log.last_index() > end {
+                // Raft appended the entry that leaves a joint state, and would send it with the next heartbeat.
+                self.node.raft.bcast_append();
+            }
         }
         Ok(())
     }
@@ -80,7 +89,7 @@ impl Core {
     }
 
     /// Puts a snapshot that is on disk by now in the place of the state.
-    fn finish_restore(&mut self, orders: &mut Orders) {
+    fn finish_restore(&mut self, orders: &mut Orders) -> Result<(), Fatal> {
         if let Some((snapshot, machine)) = self.snapshots.take_installed() {
             self.node.advance_apply_to(machine.applied);
             let described = super::snapshots::describe(snapshot, machine.members.clone());
@@ -88,12 +97,23 @@ impl Core {
             tracing::info!(member = self.member, revision = machine.applied, "caught up by a snapshot");
             orders.restored = Some(machine.applied);
             orders.replaced = Some(Box::new(std::mem::replace(&mut self.machine, machine)));
+            self.check_witness()?;
+            if !self.machine.is_joint()
+                && let Some(id) = self.joint_asked.take()
+            {
+                orders.member_verdicts.push((id, Ok(())));
+            }
         }
+        Ok(())
     }
 
-    /// Steps down when this member leads and has just been removed.
+    /// Steps down when this member leads and has just lost its vote, by a change that another leader proposed. Tells the
+    /// best of the voters to take over, so that nobody waits for an election timeout.
     pub(super) fn leave_if_removed(&mut self) {
         if self.node.raft.state == StateRole::Leader && !self.node.raft.promotable() {
+            if let Some(id) = self.successor() {
+                self.node.raft.send_timeout_now(id);
+            }
             let term = self.node.raft.term;
             self.node.raft.become_follower(term, raft::INVALID_ID);
         }

@@ -24,6 +24,9 @@ const SILENT_ELECTIONS: u64 = 16;
 /// else it would need another one right after it, for ever when writes are many.
 const HELD_LOGS: u64 = 4;
 
+/// The level from which all members fetch snapshots.
+const STREAMING_LEVEL: u32 = 2;
+
 /// The snapshots under way.
 pub(super) struct Snapshots {
     /// One is being taken.
@@ -185,9 +188,8 @@ impl Core {
 
     /// Whether followers are told of snapshots and fetch them, or are sent them whole as members of an earlier version
     /// expect it.
-    #[expect(clippy::unused_self, reason = "all members are of this version so far")]
     pub(crate) fn streams(&self) -> bool {
-        true
+        self.level >= STREAMING_LEVEL
     }
 }
 
@@ -197,12 +199,17 @@ pub(super) fn describe(snapshot: SnapshotId, members: ConfState) -> Snapshot {
     data.push(DESCRIPTION);
     data.extend_from_slice(&snapshot.bytes.to_le_bytes());
     data.extend_from_slice(&snapshot.checksum.to_le_bytes());
-    let mut described = Snapshot { data: data.into(), ..Snapshot::default() };
-    let metadata = described.mut_metadata();
-    metadata.index = snapshot.index;
-    metadata.term = snapshot.term;
+    message(snapshot.index, snapshot.term, members, data.into())
+}
+
+/// A snapshot as Raft sends it.
+pub(super) fn message(index: u64, term: u64, members: ConfState, data: Bytes) -> Snapshot {
+    let mut snapshot = Snapshot { data, ..Snapshot::default() };
+    let metadata = snapshot.mut_metadata();
+    metadata.index = index;
+    metadata.term = term;
     metadata.set_conf_state(members);
-    described
+    snapshot
 }
 
 /// Which snapshot a message brings, or describes.

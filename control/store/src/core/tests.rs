@@ -1,5 +1,10 @@
 //! The core by itself: several of them in one thread, without a clock.
 
+mod members;
+mod witnesses;
+
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use raft::eraftpb::MessageType;
 
@@ -37,23 +42,66 @@ struct World {
     snapshots: BTreeMap<SnapshotId, Machine>,
     /// Snapshots to this member are lost, and how many were.
     lost_snapshots: Option<(u64, usize)>,
+    /// This member gives up when it finds an invariant broken, and is down then.
+    unfit: Option<u64>,
+    /// Which messages the network loses.
+    lost: fn(&Message) -> bool,
+    /// Members that do nothing and hear nothing.
+    down: BTreeSet<u64>,
+    /// What each member wrote to disk of entries and snapshots.
+    disks: BTreeMap<u64, Vec<u8>>,
+    /// What became of changes of members, as their proposers heard it.
+    verdicts: Vec<Result<(), String>>,
 }
 
 impl World {
     fn new(count: u64, seed: u64) -> Self {
         let cores = (1..=count).map(|member| core(member, seed)).collect();
-        let (messages, snapshots) = (std::collections::VecDeque::new(), BTreeMap::new());
-        Self { cores, messages, trace: Vec::new(), snapshots, lost_snapshots: None }
+        Self {
+            cores,
+            messages: std::collections::VecDeque::new(),
+            trace: Vec::new(),
+            snapshots: BTreeMap::new(),
+            lost_snapshots: None,
+            unfit: None,
+            lost: |_| false,
+            down: BTreeSet::new(),
+            disks: BTreeMap::new(),
+            verdicts: Vec::new(),
+        }
     }
 
     /// Carries out all orders and delivers all messages, to all but the member `deaf`.
     fn run(&mut self, deaf: u64) {
-        loop {
-            for core in &mut self.cores {
-                while let Some(orders) = core.poll().expect("no invariant breaks") {
+        self.run_until(deaf, |_| false);
+    }
+
+    /// The same, until `end` holds.
+    fn run_until(&mut self, deaf: u64, end: impl Fn(&Self) -> bool) {
+        let mut gave_up = BTreeSet::new();
+        while !end(self) {
+            for core in self.cores.iter_mut().filter(|core| !self.down.contains(&core.member)) {
+                loop {
+                    let orders = match core.poll() {
+                        Ok(Some(orders)) => orders,
+                        Err(_) if self.unfit == Some(core.member) => {
+                            gave_up.insert(core.member);
+                            break;
+                        }
+                        idle => {
+                            idle.expect("no invariant breaks");
+                            break;
+                        }
+                    };
                     self.messages.extend(orders.send);
                     self.trace.extend(orders.changes.iter().map(|event| format!("{} {event:?}", core.member)));
+                    let is_own = |id: &ProposalId| id.member == core.member;
+                    let own = orders.member_verdicts.into_iter().filter(|(id, _)| is_own(id));
+                    self.verdicts.extend(own.map(|(_, verdict)| verdict));
                     if let Some(persist) = orders.persist {
+                        let disk = self.disks.entry(core.member).or_default();
+                        let entries = persist.write.iter().flat_map(|write| &write.entries);
+                        entries.for_each(|entry| disk.extend_from_slice(&entry.data));
                         self.messages.extend(persist.then_send);
                         core.persisted(persist.ticket);
                     }
@@ -64,6 +112,7 @@ impl World {
                     }
                 }
             }
+            self.down.append(&mut gave_up);
             let Some(message) = self.messages.pop_front() else { return };
             self.trace.push(format!("{message:?}"));
             if let Some((to, lost)) = &mut self.lost_snapshots
@@ -73,10 +122,19 @@ impl World {
                 *lost += 1;
                 continue;
             }
+            if (self.lost)(&message) || self.down.contains(&message.to) || self.down.contains(&message.from) {
+                continue;
+            }
             if message.to != deaf && message.from != deaf && message.to <= self.cores.len() as u64 {
                 let core = &mut self.cores[usize::try_from(message.to).expect("small") - 1];
                 if let inputs::Received::Snapshot(message, id) = core.receive(message).expect("no invariant breaks") {
-                    core.install(*message, id, self.snapshots[&id].clone());
+                    let machine = if snapshots::is_described(message.get_snapshot()) {
+                        self.snapshots[&id].clone()
+                    } else {
+                        state::decode(message.get_snapshot().data.clone()).expect("decodes")
+                    };
+                    self.disks.entry(core.member).or_default().extend_from_slice(&state::encode(&machine));
+                    core.install(*message, id, machine);
                 }
             }
         }
@@ -84,12 +142,14 @@ impl World {
 
     fn tick(&mut self, times: usize, deaf: u64) {
         for _ in 0..times {
-            self.cores.iter_mut().filter(|core| core.member != deaf).for_each(Core::tick);
+            let down = self.down.clone();
+            let running = self.cores.iter_mut().filter(|core| core.member != deaf && !down.contains(&core.member));
+            running.for_each(Core::tick);
             self.run(deaf);
         }
     }
 
-    fn change(&mut self, change: MemberChange) {
+    fn change(&mut self, change: &MemberChange) {
         let id = ProposalId { member: 1, incarnation: 1, sequence: 0 };
         self.cores[0].change_members(change, id).expect("is proposed");
         self.tick(4, 0);
@@ -99,14 +159,15 @@ impl World {
         let mut world = Self::new(3, seed);
         world.run(0);
         for member in [2, 3] {
-            world.change(MemberChange::AddLearner(MemberId(member)));
-            world.change(MemberChange::Promote(MemberId(member)));
+            world.change(&MemberChange::AddLearner(MemberId(member)));
+            world.change(&MemberChange::promote(MemberId(member)));
         }
         world
     }
 
     fn leaders(&self) -> Vec<u64> {
-        self.cores.iter().filter(|core| core.is_leader()).map(|core| core.member).collect()
+        let running = self.cores.iter().filter(|core| !self.down.contains(&core.member));
+        running.filter(|core| core.is_leader()).map(|core| core.member).collect()
     }
 }
 
@@ -168,7 +229,7 @@ fn nothing_is_acknowledged_before_it_is_on_disk() {
 fn a_sole_voter_tells_nobody_of_its_term_before_that_is_on_disk() {
     let mut world = World::new(2, 1);
     world.run(0);
-    world.change(MemberChange::AddLearner(MemberId(2)));
+    world.change(&MemberChange::AddLearner(MemberId(2)));
     let machine = world.cores[0].machine().clone();
     let hard_state = HardState { term: 2, vote: 1, commit: machine.applied, ..HardState::default() };
     let options = Options::new("unused", MemberId(1), Start::Resume);
@@ -254,9 +315,10 @@ fn a_proposal_passed_on_twice_comes_from_who_passed_it_on() {
 #[test]
 fn a_follower_is_told_of_a_snapshot_again_until_it_asks_and_when_it_falls_silent() {
     let mut world = World::new(2, 1);
+    world.cores[0].speak(2);
     world.run(0);
     world.lost_snapshots = Some((2, 0));
-    world.change(MemberChange::AddLearner(MemberId(2)));
+    world.change(&MemberChange::AddLearner(MemberId(2)));
     let told = |world: &World| world.lost_snapshots.expect("are lost").1;
     assert_eq!(told(&world), 1);
     let election = Timing::default().election;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::model::{Key, Value};
+use crate::model::{Key, MemberChange, MemberId, Value};
 
 const INCARNATION: u64 = 5;
 
@@ -125,8 +125,42 @@ fn a_copy_from_before_the_window_is_not_applied() {
 fn a_removed_member_does_not_come_back_under_its_id() {
     let mut machine = Machine::bootstrap(1);
     machine.retired.insert(2);
-    assert!(machine.judge_members(MemberChange::AddLearner(crate::MemberId(2))).is_err());
-    assert!(machine.judge_members(MemberChange::AddLearner(crate::MemberId(3))).is_ok());
-    assert!(machine.judge_members(MemberChange::Remove(crate::MemberId(1))).is_err(), "the last voter stays");
-    assert!(machine.judge_members(MemberChange::Promote(crate::MemberId(3))).is_err(), "no learner yet");
+    assert!(machine.judge_members(&MemberChange::AddLearner(MemberId(2))).is_err());
+    assert!(machine.judge_members(&MemberChange::AddLearner(MemberId(3))).is_ok());
+    assert!(machine.judge_members(&MemberChange::Remove(MemberId(1))).is_err(), "the last voter stays");
+    assert!(machine.judge_members(&MemberChange::promote(MemberId(3))).is_err(), "no learner yet");
+}
+
+#[test]
+fn changes_that_make_no_sense_are_refused_in_words() {
+    let ids = |ids: &[u64]| ids.iter().copied().map(MemberId).collect::<BTreeSet<_>>();
+    let vote = |promote, demote| MemberChange::Vote { promote: ids(promote), demote: ids(demote) };
+    let mut machine = Machine::bootstrap(1);
+    machine.members = ConfState::from((vec![1, 2, 3], vec![4, 5, 6]));
+    machine.witnesses = BTreeSet::from([3, 5, 6]);
+    let refused = [
+        (vote(&[9], &[]), "member 9 is no learner"),
+        (vote(&[], &[9]), "member 9 is no voter"),
+        (vote(&[4], &[4]), "member 4 cannot become a voter and a learner at once"),
+        (vote(&[], &[1, 2, 3]), "nobody would vote: without a voter there is no cluster"),
+        (vote(&[], &[1, 2]), "only witnesses would vote, which hold no data and never lead"),
+        (vote(&[5, 6], &[]), "3 witnesses would outvote 2 members with data: what they acknowledge could be lost"),
+        (vote(&[5], &[1]), "2 witnesses would outvote 1 members with data: what they acknowledge could be lost"),
+        (MemberChange::AddLearner(MemberId(5)), "member 5 is a witness and has no data: join under a new id"),
+        (MemberChange::AddWitness(MemberId(4)), "member 4 holds data and cannot become a witness: join under a new id"),
+        (MemberChange::AddWitness(MemberId(3)), "member 3 votes already"),
+    ];
+    for (change, why) in refused {
+        assert!(!machine.is_done(&change), "{change:?}");
+        assert_eq!(machine.judge_members(&change), Err(why.to_owned()), "{change:?}");
+    }
+    let fine = [vote(&[4, 5], &[]), vote(&[4], &[1]), vote(&[], &[3]), MemberChange::Remove(MemberId(1))];
+    for change in fine {
+        assert_eq!(machine.judge_members(&change), Ok(()), "{change:?}");
+    }
+    let done =
+        [vote(&[1], &[4]), vote(&[], &[]), MemberChange::AddWitness(MemberId(5)), MemberChange::Remove(MemberId(7))];
+    assert!(done.iter().all(|change| machine.is_done(change)));
+    machine.members.voters_outgoing = vec![1, 2];
+    assert!(machine.judge_members(&vote(&[4], &[])).is_err() && !machine.is_done(&done[0]), "one at a time");
 }

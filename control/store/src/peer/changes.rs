@@ -40,7 +40,7 @@ impl Changes {
         while let Some(first) = self.waiting.front_mut()
             && first.proposed.is_none()
         {
-            let outcome = match core.change_members(first.change, id(self.next + 1)) {
+            let outcome = match core.change_members(&first.change, id(self.next + 1)) {
                 Ok(()) => {
                     self.next += 1;
                     first.proposed = Some(self.next);

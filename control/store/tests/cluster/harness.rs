@@ -99,6 +99,8 @@ pub(crate) struct Cluster {
     dirs: BTreeMap<MemberId, TempDir>,
     pub(crate) limits: Limits,
     pub(crate) timing: Timing,
+    /// Those that start as witnesses.
+    pub(crate) witnesses: BTreeSet<u64>,
 }
 
 impl Cluster {
@@ -106,7 +108,13 @@ impl Cluster {
     pub(crate) fn alone(limits: Limits) -> Self {
         // `WK_LOG=debug` shows what Raft does.
         wk_base::trace::init("error");
-        let mut cluster = Self { network: Arc::default(), dirs: BTreeMap::new(), limits, timing: quick() };
+        let mut cluster = Self {
+            network: Arc::default(),
+            dirs: BTreeMap::new(),
+            limits,
+            timing: quick(),
+            witnesses: BTreeSet::new(),
+        };
         cluster.start(1, Start::Bootstrap);
         cluster
     }
@@ -117,7 +125,7 @@ impl Cluster {
         for id in [2, 3] {
             cluster.start(id, Start::Join);
             cluster.change(MemberChange::AddLearner(MemberId(id))).await;
-            cluster.change(MemberChange::Promote(MemberId(id))).await;
+            cluster.change(MemberChange::promote(MemberId(id))).await;
         }
         cluster.settled(&[1, 2, 3]).await;
         cluster
@@ -129,10 +137,12 @@ impl Cluster {
         let options = Options {
             timing: self.timing,
             limits: self.limits,
+            witness: self.witnesses.contains(&id),
             ..Options::new(dir.path().join("store"), member, start)
         };
         let port = Port { from: member, network: Arc::clone(&self.network) };
         let store = Store::open(options, Arc::new(port)).expect("opens");
+        store.speak(wk_store::LEVEL);
         self.network.wires().peers.insert(member, store);
     }
 
@@ -163,6 +173,15 @@ impl Cluster {
         self.network.bad.store(one_in, Ordering::Relaxed);
     }
 
+    /// Whether any file of the peer `id` holds `text`.
+    pub(crate) fn has_on_disk(&self, id: u64, text: &str) -> bool {
+        let dir = self.dirs[&MemberId(id)].path().join("store");
+        std::fs::read_dir(dir).expect("a directory").any(|file| {
+            let bytes = std::fs::read(file.expect("a file").path()).expect("a file");
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        })
+    }
+
     /// The leader that the peers `among` agree on.
     pub(crate) async fn leader(&self, among: &[u64]) -> u64 {
         eventually("the peers agree on a leader", async || {
@@ -187,7 +206,7 @@ impl Cluster {
         let running: Vec<u64> = self.network.wires().peers.keys().map(|id| id.0).collect();
         eventually("the members change", async || {
             let leads = running.iter().find(|&&id| self.peer(id).status().borrow().is_leader())?;
-            self.peer(*leads).change_members(change).await.ok()
+            self.peer(*leads).change_members(change.clone()).await.ok()
         })
         .await;
     }

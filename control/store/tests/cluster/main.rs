@@ -236,7 +236,7 @@ async fn a_leader_that_is_cut_off_neither_reads_nor_acknowledges() {
     for id in [2, 3] {
         cluster.start(id, wk_store::Start::Join);
         cluster.change(wk_store::MemberChange::AddLearner(wk_store::MemberId(id))).await;
-        cluster.change(wk_store::MemberChange::Promote(wk_store::MemberId(id))).await;
+        cluster.change(wk_store::MemberChange::promote(wk_store::MemberId(id))).await;
     }
     cluster.settled(&[1, 2, 3]).await;
     let leader = cluster.leader(&[1, 2, 3]).await;

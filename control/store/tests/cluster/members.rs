@@ -1,6 +1,6 @@
 //! Who takes part.
 
-use wk_store::{Expect, Limits, MemberChange, MemberError, MemberId, ReceiveError, Role, Start};
+use wk_store::{Expect, Limits, MemberChange, MemberError, MemberId, ReceiveError, Role, Start, WriteError};
 
 use crate::harness::{Cluster, eventually, put, text};
 
@@ -21,7 +21,7 @@ async fn a_learner_catches_up_votes_and_leaves_for_good() {
     })
     .await;
     second.write(put("b", Expect::Absent, "2")).await.expect("a learner passes writes on");
-    leader.change_members(MemberChange::Promote(MemberId(2))).await.expect("is promoted");
+    leader.change_members(MemberChange::promote(MemberId(2))).await.expect("is promoted");
     cluster.settled(&[1, 2]).await;
 
     let elsewhere = second.change_members(MemberChange::Remove(MemberId(1))).await;
@@ -65,6 +65,64 @@ async fn the_leader_leaves_after_handing_over_and_two_go_on() {
     for id in others {
         cluster.peer(id).write(put("a", Expect::Any, "x")).await.expect("two of two are up");
     }
+}
+
+fn vote(promote: &[u64], demote: &[u64]) -> MemberChange {
+    let ids = |ids: &[u64]| ids.iter().copied().map(MemberId).collect();
+    MemberChange::Vote { promote: ids(promote), demote: ids(demote) }
+}
+
+#[tokio::test]
+async fn voters_change_places_in_one_step() {
+    let mut cluster = Cluster::three(Limits::default()).await;
+    for id in [4, 5] {
+        cluster.start(id, Start::Join);
+        cluster.change(MemberChange::AddLearner(MemberId(id))).await;
+    }
+    let leader = cluster.leader(&[1, 2, 3]).await;
+    let others: Vec<u64> = (1..=3).filter(|&id| id != leader).collect();
+    let itself = cluster.peer(leader).change_members(vote(&[4, 5], &[leader])).await;
+    assert!(matches!(itself, Err(MemberError::Refused(_))), "{itself:?}");
+    cluster.kill(others[0]).await;
+    cluster.peer(leader).change_members(vote(&[4, 5], &[others[0]])).await.expect("are promoted");
+    cluster.peer(leader).change_members(MemberChange::Remove(MemberId(others[0]))).await.expect("is removed");
+    cluster.settled(&[leader, others[1], 4, 5]).await;
+    cluster.kill(leader).await;
+    let next = cluster.leader(&[others[1], 4, 5]).await;
+    cluster.peer(next).write(put("a", Expect::Absent, "1")).await.expect("three of four are a majority");
+}
+
+#[tokio::test]
+async fn two_members_and_a_witness_survive_the_loss_of_either() {
+    let mut cluster = Cluster::alone(Limits::default());
+    cluster.witnesses.insert(3);
+    cluster.start(2, Start::Join);
+    cluster.start(3, Start::Join);
+    cluster.change(MemberChange::AddLearner(MemberId(2))).await;
+    cluster.change(MemberChange::AddWitness(MemberId(3))).await;
+    cluster.change(vote(&[2, 3], &[])).await;
+    cluster.settled(&[1, 2, 3]).await;
+    let witness = cluster.peer(3);
+    let refused = witness.write(put("a", Expect::Any, "x")).await;
+    assert!(matches!(refused, Err(WriteError::Unavailable { .. })), "{refused:?}");
+    for round in 0..3 {
+        let leader = cluster.leader(&[1, 2]).await;
+        let other = 3 - leader;
+        let name = round.to_string();
+        cluster.peer(other).write(put(&name, Expect::Absent, "secret")).await.expect("both are up");
+        cluster.kill(leader).await;
+        cluster.leader(&[other]).await;
+        cluster.peer(other).write(put("a", Expect::Any, &name)).await.expect("one and the witness are up");
+        cluster.resume(leader);
+        eventually("it has caught up", async || {
+            (text(&cluster.peer(leader).view(), "a") == Some(name.clone())).then_some(())
+        })
+        .await;
+    }
+    assert!(witness.view().is_empty("things"));
+    assert!(cluster.has_on_disk(1, "secret") && !cluster.has_on_disk(3, "secret"));
+    cluster.kill(3).await;
+    cluster.peer(1).write(put("a", Expect::Any, "end")).await.expect("two of three are up");
 }
 
 #[tokio::test]
