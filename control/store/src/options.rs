@@ -11,7 +11,8 @@ use crate::tags::Index;
 
 /// The newest feature level this version speaks; see [`crate::Store::speak`].
 ///
-/// 1: one change of members at a time, of one voter; a snapshot travels as one message. 2: joint changes and witnesses.
+/// 1: one change of members at a time, of one voter; a snapshot travels as one message. 2: joint changes and witnesses;
+/// followers fetch snapshots in pieces.
 pub const LEVEL: u32 = 2;
 
 /// The collections that witnesses hold too: the records that say where the members are. A transaction reaches a witness

@@ -240,6 +240,16 @@ fn a_sole_voter_tells_nobody_of_its_term_before_that_is_on_disk() {
     let persist = first.persist.expect("a new term is written");
     assert!(first.send.is_empty() && persist.write.is_some());
     assert!(persist.then_send.iter().all(|message| message.term == 3 && message.to == 2));
+    again.propose(vec![command(1)]).expect("it leads");
+    let mut tickets = vec![persist.ticket];
+    while let Some(orders) = again.poll().expect("no invariant breaks") {
+        assert!(orders.send.is_empty(), "the term is not on disk yet");
+        tickets.extend(orders.persist.map(|persist| persist.ticket));
+    }
+    again.persisted(*tickets.last().expect("some"));
+    (0..4).for_each(|_| again.tick());
+    let next = again.poll().expect("no invariant breaks").expect("its heart beats");
+    assert!(!next.send.is_empty());
 }
 
 #[test]
