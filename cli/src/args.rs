@@ -1,5 +1,6 @@
 //! What can be typed: the command line as types, one file a family of commands.
 
+mod cluster;
 mod deploy;
 mod info;
 mod objects;
@@ -10,10 +11,11 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) use cluster::{ClusterArgs, ClusterCommand, MembersArgs, RemoveArgs};
 pub(crate) use deploy::{DeployArgs, EnvChange, Route, is_dns_label};
 pub(crate) use info::{CompletionArgs, StatusArgs, TokenArgs, TokenFormat, VersionArgs};
 pub(crate) use objects::{ApplyArgs, DeleteArgs, Format, GetArgs, LogsArgs, ScaleArgs, StructuredFormat};
-pub(crate) use up::{PeerAddress, UpArgs};
+pub(crate) use up::{MESH_PORT, PeerAddress, UpArgs};
 
 /// Kubernetes' model without containers and without a master: every machine runs `wk up`.
 #[derive(Debug, Parser)]
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Nodes, leader, voters and pods at a glance
     Status(StatusArgs),
+    /// Members of the cluster: who votes and why; remove one
+    Cluster(ClusterArgs),
     /// Print the token a further node joins with
     Token(TokenArgs),
     /// Print the kubeconfig in use, with its files embedded
@@ -131,10 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn up_has_the_documented_defaults() {
-        let Command::Up(up) = parse("wk up").expect("parses").command else { panic!("not up") };
-        assert_eq!(up.listen.to_string(), "127.0.0.1");
-        assert_eq!((up.api_port, up.http_port, up.https_port, up.mesh_port), (6443, 8080, 8443, 7443));
+    fn a_node_votes_or_does_not_or_is_a_witness() {
+        for line in ["wk up --no-vote --witness", "wk up --vote --witness", "wk up --vote --no-vote"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        let Command::Up(up) = parse("wk up --no-vote --voter-timeout 3s").expect("parses").command else {
+            panic!("not up")
+        };
+        assert!(up.no_vote && up.voter_timeout == Some(std::time::Duration::from_secs(3)));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) enum Code {
     PeerUnreachable,
     /// `wk up`: a newer `wk` wrote the data directory.
     DataDirNewer,
+    /// `wk up`: the cluster removed this node.
+    Removed,
 }
 
 /// Every code with its number and what it means; the order is the one shown.
@@ -42,6 +44,7 @@ const TABLE: &[(Code, u8, &str)] = &[
     (Code::WrongToken, 12, "up: wrong token"),
     (Code::PeerUnreachable, 13, "up: the peer to join cannot be reached"),
     (Code::DataDirNewer, 14, "up: the data directory is of a newer version"),
+    (Code::Removed, 15, "up: the cluster removed this node; starting it again changes nothing"),
 ];
 
 impl Code {
@@ -127,7 +130,7 @@ mod tests {
     fn exit_codes_are_distinct_and_documented() {
         let mut numbers: Vec<u8> = TABLE.iter().map(|row| row.1).collect();
         numbers.dedup();
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14]);
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15]);
         assert!(help().contains("12  up: wrong token"));
     }
 

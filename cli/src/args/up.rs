@@ -4,11 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 
 /// The port nodes talk to each other on unless told otherwise.
-const MESH_PORT: u16 = 7443;
+pub(crate) const MESH_PORT: u16 = 7443;
 
 /// Options of `wk up`.
 #[derive(Debug, Clone, Args)]
@@ -16,9 +17,9 @@ pub(crate) struct UpArgs {
     /// Name of this node, a DNS label [default: derived from the host name and the address]
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Address to listen on, and under which the other nodes reach this one
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(crate) listen: IpAddr,
+    /// Address to listen on, and under which the other nodes reach this one [default: as before, else 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub(crate) listen: Option<IpAddr>,
     /// Where the node keeps everything [default: $WK_HOME, else ~/.wk]
     #[arg(long = "data-dir", value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -28,18 +29,33 @@ pub(crate) struct UpArgs {
     /// Token that `wk up` or `wk token` printed on that cluster
     #[arg(long, value_name = "TOKEN", env = "WK_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<TokenText>,
-    /// Port of the Kubernetes API
-    #[arg(long, value_name = "PORT", default_value_t = 6443)]
-    pub(crate) api_port: u16,
-    /// Port of the ingress, HTTP
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
-    pub(crate) http_port: u16,
-    /// Port of the ingress, HTTPS
-    #[arg(long, value_name = "PORT", default_value_t = 8443)]
-    pub(crate) https_port: u16,
-    /// Port the nodes talk to each other on
-    #[arg(long, value_name = "PORT", default_value_t = MESH_PORT)]
-    pub(crate) mesh_port: u16,
+    /// Port of the Kubernetes API [default: as before, else 6443]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) api_port: Option<u16>,
+    /// Port of the ingress, HTTP [default: as before, else 8080]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) http_port: Option<u16>,
+    /// Port of the ingress, HTTPS [default: as before, else 8443]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) https_port: Option<u16>,
+    /// Port the nodes talk to each other on [default: as before, else 7443]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) mesh_port: Option<u16>,
+    /// This node never votes on the cluster's writes: for one that is often off, or far away
+    #[arg(long, conflicts_with_all = ["vote", "witness"], help_heading = "Membership")]
+    pub(crate) no_vote: bool,
+    /// Takes back --no-vote
+    #[arg(long, conflicts_with = "witness", help_heading = "Membership")]
+    pub(crate) vote: bool,
+    /// This node only votes: it holds no objects and runs no pods. Beside two nodes it lets one of them fail
+    #[arg(long, help_heading = "Membership")]
+    pub(crate) witness: bool,
+    /// Zone this node stands in (topology.kubernetes.io/zone): voters are spread over zones
+    #[arg(long, value_name = "ZONE", help_heading = "Membership")]
+    pub(crate) zone: Option<String>,
+    /// While this node leads, a voter silent for longer is replaced [default: as before, else 30s]
+    #[arg(long, value_name = "DURATION", value_parser = super::deploy::duration, help_heading = "Membership")]
+    pub(crate) voter_timeout: Option<Duration>,
 }
 
 impl UpArgs {

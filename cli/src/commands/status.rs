@@ -146,6 +146,11 @@ fn summary(facts: &Facts<'_>, colour: bool) -> String {
     if unwell.len() > PODS_SHOWN {
         lines.push(format!("  and {} more: wk get pods -A", unwell.len() - PODS_SHOWN));
     }
+    if members.iter().any(|member| !matches!(member.role, "leader" | "voter"))
+        || silent_voters(facts.nodes, &members) > 0
+    {
+        lines.push("Who votes and why: wk cluster status".to_owned());
+    }
     out + &lines.join("\n") + "\n"
 }
 
@@ -251,7 +256,8 @@ mod tests {
              n1     Ready      leader   127.0.0.1   1      0\n\
              n2     NotReady   voter    127.0.0.1   0      4\n\
              \n\
-             Pods: 1 Pending, 1 Running\n  d/b: Pending\n"
+             Pods: 1 Pending, 1 Running\n  d/b: Pending\n\
+             Who votes and why: wk cluster status\n"
         );
     }
 

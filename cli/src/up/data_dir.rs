@@ -21,6 +21,9 @@ const VERSION: u32 = 1;
 /// The key of a node that is asking to join.
 const JOINING: &str = "joining.json";
 
+/// The mark of a node that the cluster removed.
+const REMOVED: &str = "identity/removed";
+
 /// What `node.json` says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct NodeFile {
@@ -34,6 +37,9 @@ pub(crate) struct NodeFile {
     pub(crate) name: NodeName,
     /// Whether this node began the cluster.
     pub(crate) first: bool,
+    /// Whether it is a witness: a directory is a witness' or a node's for ever, since only one of them holds the data.
+    #[serde(default)]
+    pub(crate) witness: bool,
     /// The members known when this node joined: where it looks for the others until its store knows better.
     pub(crate) seeds: Vec<Member>,
 }
@@ -178,6 +184,18 @@ impl DataDir {
         if self.has_begun() { Ok(()) } else { self.write("identity/begun", "").map(|_| ()) }
     }
 
+    /// Whether the cluster told this node that it was removed.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.root.join(REMOVED).exists()
+    }
+
+    /// Notes that the cluster removed this node: it does not ask again at every start.
+    pub(crate) fn note_removed(&self) {
+        if let Err(error) = self.write(REMOVED, "") {
+            tracing::warn!("{error:#}");
+        }
+    }
+
     /// The key and certificate request of a node that asks to join: those of an earlier try, if it was interrupted.
     pub(crate) fn newcomer(&self) -> anyhow::Result<(NodeKey, Csr)> {
         let path = self.root.join(JOINING);
@@ -250,7 +268,15 @@ mod tests {
 
     fn identity() -> Identity {
         let name: NodeName = "n1".parse().unwrap();
-        let file = NodeFile { version: VERSION, cluster: "c".into(), member: 1, name, first: true, seeds: Vec::new() };
+        let file = NodeFile {
+            version: VERSION,
+            cluster: "c".into(),
+            member: 1,
+            name,
+            first: true,
+            witness: false,
+            seeds: Vec::new(),
+        };
         Identity { file, authority: Authority::create("c").unwrap(), key: NodeKey::generate().unwrap() }
     }
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use wk_mesh::join::{self, Answer, JoinError};
-use wk_mesh::{Authority, NodeKey};
+use wk_mesh::join::{self, Answer, JoinError, Vote};
+use wk_mesh::{Authority, NodeKey, NodeName};
 use wk_store::{MemberId, Start};
 
 use super::data_dir::{DataDir, Identity, NodeFile};
@@ -33,6 +33,9 @@ pub(crate) struct Entry {
 /// Finds out who this node is, and makes it so.
 pub(crate) async fn enter(settings: &Settings, data_dir: &DataDir) -> anyhow::Result<Entry> {
     if let Some(identity) = data_dir.identity()? {
+        if data_dir.is_removed() {
+            return Err(removed(data_dir, &identity.file.name).into());
+        }
         return back_again(settings, data_dir, identity);
     }
     let identity = match &settings.join {
@@ -43,6 +46,18 @@ pub(crate) async fn enter(settings: &Settings, data_dir: &DataDir) -> anyhow::Re
     data_dir.forget_newcomer();
     let start = if identity.file.first { Start::Bootstrap } else { Start::Join };
     Ok(Entry { identity, start, remark: None })
+}
+
+/// What a node is told that its cluster removed.
+pub(crate) fn removed(data_dir: &DataDir, name: &NodeName) -> ExitError {
+    let root = data_dir.root().display();
+    ExitError::new(
+        Code::Removed,
+        format!(
+            "node {name} was removed from its cluster (wk cluster remove) and stays out: \
+             to join again as a new member, delete {root} and start it with --join"
+        ),
+    )
 }
 
 fn back_again(settings: &Settings, data_dir: &DataDir, identity: Identity) -> anyhow::Result<Entry> {
@@ -70,6 +85,16 @@ fn back_again(settings: &Settings, data_dir: &DataDir, identity: Identity) -> an
         )
         .into());
     }
+    if (settings.vote == Vote::Witness) != identity.file.witness {
+        let (is, asked) = if identity.file.witness { ("a witness", "a node") } else { ("a node", "a witness") };
+        let message = format!(
+            "data directory {} belongs to {is}, which cannot become {asked}: \
+             remove it (wk cluster remove {}), delete the directory and join again",
+            data_dir.root().display(),
+            identity.file.name
+        );
+        return Err(ExitError::new(Code::Usage, message).into());
+    }
     let start = match (data_dir.has_log(), data_dir.has_begun(), identity.file.first) {
         (true, _, _) => Start::Resume,
         // A log that was there and is gone may have held votes: coming back without it under the same id could make
@@ -87,11 +112,17 @@ fn back_again(settings: &Settings, data_dir: &DataDir, identity: Identity) -> an
 }
 
 fn first(settings: &Settings) -> anyhow::Result<Identity> {
+    if settings.vote == Vote::Witness {
+        return Err(
+            crate::exit::usage("a witness cannot begin a cluster: it holds no data; give --join and --token").into()
+        );
+    }
     let cluster = wk_base::id::uid();
     let authority = Authority::create(&cluster).context("make the cluster's certificate authority")?;
     let key = NodeKey::generate().context("make the node's key")?;
     let name = settings.candidate_name(0);
-    let file = NodeFile { version: 1, cluster, member: FIRST_MEMBER.0, name, first: true, seeds: Vec::new() };
+    let file =
+        NodeFile { version: 1, cluster, member: FIRST_MEMBER.0, name, first: true, witness: false, seeds: Vec::new() };
     Ok(Identity { file, authority, key })
 }
 
@@ -119,6 +150,9 @@ async fn newcomer(settings: &Settings, data_dir: &DataDir, join: &Join) -> anyho
             csr: csr.clone(),
             mesh_address: settings.mesh_address(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            vote: settings.vote,
+            level: wk_store::LEVEL,
+            zone: settings.zone.clone(),
         };
         match join::ask(address, &join.token, &request).await {
             Ok(answer) => return admitted(answer, key, request),
@@ -141,6 +175,13 @@ async fn newcomer(settings: &Settings, data_dir: &DataDir, join: &Join) -> anyho
 }
 
 fn admitted(answer: Answer, key: NodeKey, request: join::Request) -> anyhow::Result<Identity> {
+    if answer.vote != request.vote {
+        anyhow::bail!(
+            "the cluster's leader is of an older version and took this node for a voter: \
+             upgrade all nodes, then `wk cluster remove {}` and join again",
+            request.name
+        );
+    }
     let authority =
         Authority::from_pem(&answer.ca_cert, &answer.ca_key).context("the answer's certificate authority")?;
     let file = NodeFile {
@@ -149,6 +190,7 @@ fn admitted(answer: Answer, key: NodeKey, request: join::Request) -> anyhow::Res
         member: answer.member_id,
         name: request.name,
         first: false,
+        witness: request.vote == Vote::Witness,
         seeds: answer.members,
     };
     Ok(Identity { file, authority, key })

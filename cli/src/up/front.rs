@@ -7,15 +7,17 @@ use http::{Method, Request, Response, StatusCode};
 use wk_apiserver::ApiServer;
 use wk_base::body::{self, Body};
 use wk_base::error::Chain;
-use wk_mesh::{Handler, Peer, join};
+use wk_mesh::{Handler, Mesh, Peer, join};
 use wk_node::Node;
 use wk_node::traffic;
 use wk_store::{MemberId, Store};
 
+use super::cluster_status::ClusterStatus;
 use super::copies::Copies;
 use super::heartbeat::Heart;
 use super::join::Door;
-use super::{announce, cluster_status, copies, heartbeat, metrics, raft_link, remote_pods};
+use super::remove::{self, Ask};
+use super::{announce, cluster_status, copies, forward, heartbeat, metrics, raft_link, remote_pods, witness};
 
 /// Answers other nodes. Strangers may ask to join and nothing else.
 pub(crate) struct MeshFront {
@@ -25,9 +27,19 @@ pub(crate) struct MeshFront {
     pub(crate) door: Door,
     /// Who takes heartbeats.
     pub(crate) heart: Heart,
-    /// This node's modules.
+    /// The state of the cluster.
+    pub(crate) status: Arc<ClusterStatus>,
+    /// The way back to who asks.
+    pub(crate) mesh: Mesh,
+    /// What runs here. Nothing does on a witness.
+    pub(crate) runs: Option<Runs>,
+}
+
+/// What runs on a node.
+pub(crate) struct Runs {
+    /// Its modules.
     pub(crate) copies: Copies,
-    /// This node's pods.
+    /// Its pods.
     pub(crate) node: Node,
 }
 
@@ -42,9 +54,6 @@ impl Handler for MeshFront {
         let Peer::Node(from) = peer else {
             return plain(StatusCode::FORBIDDEN, "only nodes of this cluster may do that");
         };
-        if path.starts_with(traffic::MESH_PREFIX) {
-            return self.node.apps.serve(request).await;
-        }
         match path {
             raft_link::PATH => {
                 let Some(member) = self.heart.members.named(&from) else {
@@ -55,8 +64,29 @@ impl Handler for MeshFront {
                     Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &Chain(&*error).to_string()),
                 }
             }
-            heartbeat::PATH => self.heart.answer(&from),
-            announce::PATH => announce::answer(&from, request.into_body(), &self.store, &self.copies.mesh).await,
+            heartbeat::PATH => self.heart.answer(&from, request.into_body()).await,
+            announce::PATH => {
+                let members = &self.heart.members;
+                announce::answer(&from, request.into_body(), &self.store, members, &self.mesh).await
+            }
+            cluster_status::MESH_PATH => self.status.explain(true).await,
+            remove::MESH_PATH => {
+                let ask = Ask::of_member(request.into_body()).await;
+                remove::answer(&self.status, ask, true).await
+            }
+            witness::MEMBERS_PATH => witness::tell(&self.heart.members),
+            _ => match &self.runs {
+                Some(runs) => runs.answer(request).await,
+                None => plain(StatusCode::NOT_FOUND, "a witness runs nothing"),
+            },
+        }
+    }
+}
+
+impl Runs {
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        match request.uri().path() {
+            path if path.starts_with(traffic::MESH_PREFIX) => self.node.apps.serve(request).await,
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,
             path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, request.uri()),
             _ => plain(StatusCode::NOT_FOUND, "no such path on the mesh"),
@@ -69,7 +99,7 @@ pub(crate) struct ApiFront {
     /// The Kubernetes API.
     pub(crate) server: Arc<ApiServer>,
     /// The state of the cluster.
-    pub(crate) status: cluster_status::ClusterStatus,
+    pub(crate) status: Arc<ClusterStatus>,
     /// What this node counts.
     pub(crate) metrics: metrics::Metrics,
 }
@@ -77,16 +107,28 @@ pub(crate) struct ApiFront {
 #[async_trait]
 impl Handler for ApiFront {
     async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body> {
-        if request.uri().path() == cluster_status::PATH && request.method() == Method::GET {
-            return self.status.answer(&peer);
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        if let Some(answer) = self.status.answer(&peer, &method, &uri).await {
+            return answer;
         }
-        if request.uri().path() == metrics::PATH && request.method() == Method::GET {
-            return match cluster_status::allow(&peer, "get", metrics::PATH) {
+        if uri.path() == metrics::PATH && method == Method::GET {
+            return match cluster_status::may(&peer, "get", metrics::PATH) {
                 Ok(()) => self.metrics.answer(),
-                Err(refusal) => *refusal,
+                Err(status) => forward::json(Err(status)),
             };
         }
-        self.server.handle(peer, request).await
+        let failure = self.status.store.status().borrow().failure.clone();
+        match (failure, uri.path()) {
+            // What this node knows gets older and nothing can be written: clients had better ask another one.
+            (Some(failure), "/readyz") => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, &format!("[-]store failed: {failure}\nreadyz check failed\n"))
+            }
+            (Some(failure), path) if path != "/livez" && path != "/healthz" => {
+                let message = format!("this node's store gave up, ask another node: {failure}");
+                forward::json(Err(wk_api::Status::unavailable(message)))
+            }
+            _ => self.server.handle(peer, request).await,
+        }
     }
 }
 

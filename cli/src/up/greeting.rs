@@ -20,8 +20,12 @@ pub(crate) fn print(settings: &Settings, data_dir: &DataDir, node: &Node) -> any
     let mut line = |label: &str, value: &str| writeln!(text, "  {label:<11} {value}").expect("a String takes all");
     line("API", &format!("https://{}", at(settings.api_port)));
     line("kubeconfig", &kubeconfig.display().to_string());
-    line("ingress", &format!("http://{}  https://{}", at(settings.http_port), at(settings.https_port)));
-    line("deploy", &format!("wk --kubeconfig {} deploy app.wasm --replicas 3", kubeconfig.display()));
+    if node.witness {
+        line("witness", "votes, holds no objects and runs no pods; wk cluster status tells more");
+    } else {
+        line("ingress", &format!("http://{}  https://{}", at(settings.http_port), at(settings.https_port)));
+        line("deploy", &format!("wk --kubeconfig {} deploy app.wasm --replicas 3", kubeconfig.display()));
+    }
     if let Some(token) = bootstrap::join_token(&node.cluster, node.ca) {
         line("more nodes", &format!("wk up --join {} --token {token}", at(settings.mesh_port)));
     }

@@ -2,7 +2,6 @@
 //!
 //! Any member takes the request; one that does not lead passes it on to the one that does.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -12,8 +11,8 @@ use wk_api::kinds;
 use wk_base::body::{self, Body};
 use wk_base::error::Chain;
 use wk_cluster::{Cluster, Freshness};
-use wk_mesh::join::{self, Answer, Refusal};
-use wk_mesh::{Authority, Csr, Lane, Mesh, NodeName};
+use wk_mesh::join::{self, Answer, Refusal, Vote};
+use wk_mesh::{Authority, Lane, Mesh};
 use wk_store::{Expect, WriteError};
 
 use super::members::{self, Members, Record};
@@ -24,6 +23,9 @@ pub(crate) const TOKEN_NAMESPACE: &str = "kube-system";
 pub(crate) const TOKEN_PREFIX: &str = "bootstrap-token-";
 /// Passing a request on takes no longer than the leader's own write.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Witnesses are spoken of from this level of the store's language on.
+const WITNESS_LEVEL: u32 = 2;
 
 /// What admitting needs.
 pub(crate) struct Door {
@@ -79,7 +81,12 @@ impl Door {
         let node_cert = node_cert.map_err(|error| {
             Refusal::new(StatusCode::BAD_REQUEST, format!("the certificate request is no good: {}", Chain(&error)))
         })?;
-        let member_id = self.record(&request.name, request.mesh_address, &request.csr).await?;
+        let oldest = members::level(&self.cluster.store().view());
+        if request.vote == Vote::Witness && oldest < WITNESS_LEVEL {
+            let message = "some nodes of the cluster are of a version that knows no witnesses: upgrade them first";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        }
+        let member_id = self.record(request).await?;
         let (ca_cert, ca_key) = self.authority.to_pem();
         let members = members::all(&self.cluster.store().view());
         tracing::info!(node = %request.name, member_id, address = %request.mesh_address, "node admitted");
@@ -88,14 +95,23 @@ impl Door {
             ca_key,
             node_cert,
             member_id,
+            vote: request.vote,
             cluster_id: self.authority.cluster_id().to_owned(),
             members,
         })
     }
 
     /// Writes the newcomer's record and answers its id. The controller of voters adds it to Raft from there.
-    async fn record(&self, name: &NodeName, address: SocketAddr, csr: &Csr) -> Result<u64, Refusal> {
-        let record = Record { id: None, address, csr: csr.as_str().to_owned() };
+    async fn record(&self, request: &join::Request) -> Result<u64, Refusal> {
+        let name = &request.name;
+        let record = Record {
+            id: None,
+            address: request.mesh_address,
+            csr: request.csr.as_str().to_owned(),
+            vote: request.vote,
+            level: request.level,
+            zone: request.zone.clone(),
+        };
         let written = self.cluster.store().write(members::put(name, &record, Expect::Absent)).await;
         match written {
             Ok(revision) => Ok(revision.0),

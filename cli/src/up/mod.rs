@@ -3,23 +3,30 @@
 //! Typed -> meant ([`settings`]) -> the directory is ours ([`data_dir`]), the ports are ours ([`ports`]) -> who we are
 //! ([`entry`]: first node, newcomer, or one that comes back) -> everything runs ([`node`]).
 
+mod admit;
 mod announce;
+mod base;
 mod bootstrap;
 mod cluster_status;
 mod copies;
 mod data_dir;
 mod entry;
+mod forward;
 mod front;
 mod greeting;
 mod heartbeat;
 mod join;
+mod kept;
+mod leave;
 mod members;
 mod metrics;
 mod node;
 mod ports;
 mod raft_link;
 mod remote_pods;
+mod remove;
 mod settings;
+mod witness;
 
 use std::time::Duration;
 
@@ -44,6 +51,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         entry = entry::enter(&settings, &data_dir) => entry?,
         () = signalled(&mut stop) => return Ok(()),
     };
+    settings.keep(&data_dir);
     let node = tokio::select! {
         node = node::Node::start(&settings, &data_dir, ports, entry) => node?,
         () = signalled(&mut stop) => return Ok(()),
@@ -54,9 +62,10 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     }
     tokio::select! {
         () = signalled(&mut stop) => {}
-        failure = node.failed() => {
+        () = node.removed() => {
+            data_dir.note_removed();
             node.stop(STOP_MAX).await;
-            anyhow::bail!("the node gave up: {failure}");
+            return Err(entry::removed(&data_dir, &node.name).into());
         }
     }
     greeting::stopping();

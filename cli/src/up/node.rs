@@ -1,42 +1,26 @@
 //! The wiring: every part of a node, started in an order that lets each rely on those before, and stopped in reverse.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wk_apiserver::{ApiServer, Dependencies};
 use wk_base::tasks::Tasks;
-use wk_base::time::{Clock, SystemClock};
 use wk_cluster::Cluster;
-use wk_controllers::{Controllers, Heartbeats};
-use wk_engine::Engine;
-use wk_image::Blobs;
-use wk_ingress::{Ingress, Pem};
-use wk_mesh::join::Member;
-use wk_mesh::{Alpn, Authority, Fingerprint, Handler, Mesh, NodeName, Tls};
-use wk_node::certificates::TlsSecrets;
-use wk_node::register::{self, Facts};
-use wk_node::traffic::Traffic;
-use wk_store::{Options, Start, Store};
+use wk_controllers::Controllers;
+use wk_mesh::{Authority, Fingerprint, NodeName};
+use wk_node::register;
+use wk_store::{Start, Store};
 
-use super::cluster_status::ClusterStatus;
-use super::copies::Copies;
-use super::data_dir::{DataDir, Identity};
+use super::base::{Base, ingress_certificates};
+use super::data_dir::DataDir;
 use super::entry::Entry;
-use super::front::{ApiFront, MeshFront};
 use super::heartbeat::Heart;
-use super::join::Door;
-use super::members::{Members, Record};
-use super::metrics::Metrics;
+use super::members::Record;
 use super::ports::Ports;
-use super::raft_link::RaftLink;
-use super::remote_pods::RemotePods;
 use super::settings::Settings;
-use super::{announce, bootstrap};
+use super::{bootstrap, leave};
 
 /// A node that cannot read its cluster for this long says so, and goes on trying while it serves what it knows.
 const READY_MAX: Duration = Duration::from_secs(10);
@@ -48,8 +32,6 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Pods and other tasks get this long after that: they have been told to end, and none waits for anything.
 const TASKS_MAX: Duration = Duration::from_secs(3);
-/// The longest that a pod may be given for a request, and a moment.
-const HEAD_MAX: Duration = Duration::from_secs(3610);
 
 /// A running node.
 pub(crate) struct Node {
@@ -65,27 +47,14 @@ pub(crate) struct Node {
     pub(crate) cluster: Cluster,
     /// Something to tell the person who started it.
     pub(crate) remark: Option<String>,
+    /// Whether it only votes.
+    pub(crate) witness: bool,
+    heart: Heart,
+    removed: CancellationToken,
     store: Store,
     /// Listeners for clients: the first to stop.
     doors: Tasks,
     /// Everything else.
-    tasks: Tasks,
-}
-
-/// What every part is made from.
-struct Base {
-    name: NodeName,
-    identity: wk_mesh::Identity,
-    authority: Authority,
-    cluster_id: String,
-    mesh: Mesh,
-    members: Members,
-    store: Store,
-    cluster: Cluster,
-    blobs: Blobs,
-    copies: Copies,
-    clock: Arc<dyn Clock>,
-    doors: Tasks,
     tasks: Tasks,
 }
 
@@ -104,22 +73,35 @@ impl Node {
         let (first, member) = (identity.file.first, identity.file.member);
         let csr = identity.key.csr().context("make the certificate request")?;
         let base = Base::new(settings, data_dir, identity, start)?;
+        report_failure(&base.store, &base.tasks);
 
-        let certificates = Arc::new(ingress_certificates(&base.authority, settings)?);
-        let agent = base.start_agent(settings, data_dir, member, Arc::clone(&certificates))?;
-        base.serve_ingress(&agent, ports.http, ports.https, certificates);
-        let beats = Arc::new(Heartbeats::default());
-        let heart = base.heart(&beats);
-        base.serve_mesh(&agent, &heart, ports.mesh)?;
-        announce::start(&base.name, settings.mesh_address(), &base.store, &base.members, &base.mesh, &base.tasks);
+        let agent = match ports.ingress {
+            Some((http, https)) => {
+                let certificates = Arc::new(ingress_certificates(&base.authority, settings)?);
+                let agent = base.start_agent(settings, data_dir, member, Arc::clone(&certificates))?;
+                base.serve_ingress(&agent, http, https, certificates);
+                Some(agent)
+            }
+            None => None,
+        };
+        let (heart, status) = (base.heart(), base.status());
+        base.serve_mesh(agent.as_ref(), &heart, &status, ports.mesh)?;
+        base.announcer(settings, member).start(&base.tasks);
         heart.start(&base.tasks);
-        base.serve_api(&agent, ports.api)?;
+        base.serve_api(agent.as_ref(), status, ports.api)?;
 
-        if !until_readable(&base.store).await {
+        if !until_readable(&base.store, base.witness).await {
             remark = Some("no leader yet: pods run from what is known here, writes wait for the other nodes".into());
         }
         if first {
-            let record = Record { id: Some(member), address: settings.mesh_address(), csr: csr.as_str().to_owned() };
+            let record = Record {
+                id: Some(member),
+                address: settings.mesh_address(),
+                csr: csr.as_str().to_owned(),
+                vote: settings.vote,
+                level: wk_store::LEVEL,
+                zone: settings.zone.clone(),
+            };
             let begun = bootstrap::begin(&base.cluster, base.authority.fingerprint(), &base.name, &record).await;
             match begun {
                 Err(error) if start == Start::Bootstrap => return Err(error),
@@ -127,33 +109,38 @@ impl Node {
                 Ok(()) => {}
             }
         }
-        let leading = leading(&base.store, &base.tasks);
-        Controllers::run(base.cluster.clone(), Arc::clone(&base.clock), beats, leading, &base.tasks);
+        if !base.witness {
+            let leading = leading(&base.store, &base.tasks);
+            let (clock, beats) = (Arc::clone(&base.clock), Arc::clone(&base.beats));
+            Controllers::run(base.cluster.clone(), clock, beats, base.electorate.clone(), leading, &base.tasks);
+        }
 
         let ca = base.authority.fingerprint();
-        let Base { name, authority, cluster_id, store, cluster, doors, tasks, .. } = base;
-        Ok(Self { name, cluster_id, authority, ca, cluster, remark, store, doors, tasks })
+        let Base { name, authority, cluster_id, store, cluster, removed, witness, doors, tasks, .. } = base;
+        Ok(Self { name, cluster_id, authority, ca, cluster, remark, witness, heart, removed, store, doors, tasks })
     }
 
-    /// Waits until the store gives up: its disk failed, or an invariant broke.
-    pub(crate) async fn failed(&self) -> String {
-        let mut status = self.store.status();
-        loop {
-            if let Some(failure) = status.borrow_and_update().failure.clone() {
-                return failure.to_string();
-            }
-            if status.changed().await.is_err() {
-                return "the store stopped".to_owned();
-            }
-        }
+    /// Waits until the cluster says that this node was removed.
+    pub(crate) async fn removed(&self) {
+        self.removed.cancelled().await;
     }
 
-    /// Stops in the order that harms others least: no new requests, those in flight end, leadership goes to another
-    /// node, the pods stop, the log is closed.
+    /// Stops in the order that harms others least: no new requests, those in flight end, leadership and vote go to other
+    /// nodes, the pods stop, the log is closed.
     pub(crate) async fn stop(&self, limit: Duration) {
-        let stop = async {
-            let _ = tokio::time::timeout(GOODBYE_MAX, register::leave(&self.cluster, self.name.as_str())).await;
+        let goodbye = async {
+            if !self.witness {
+                let _ = tokio::time::timeout(GOODBYE_MAX, register::leave(&self.cluster, self.name.as_str())).await;
+            }
             self.doors.stop(DRAIN_MAX).await;
+        };
+        let leave = async {
+            if !self.removed.is_cancelled() {
+                leave::leave(&self.heart).await;
+            }
+        };
+        let stop = async {
+            tokio::join!(goodbye, leave);
             self.store.step_down().await;
             self.tasks.stop(TASKS_MAX).await;
             self.store.stop().await;
@@ -164,147 +151,29 @@ impl Node {
     }
 }
 
-impl Base {
-    fn new(settings: &Settings, data_dir: &DataDir, identity: Identity, start: Start) -> anyhow::Result<Self> {
-        let Identity { file, authority, key } = identity;
-        let (doors, tasks) = (Tasks::new(), Tasks::new());
-        let name = file.name.clone();
-        let csr = key.csr().context("make the certificate request")?;
-        let cert = authority.issue_node(&name, settings.listen, &csr).context("make the node's certificate")?;
-        let identity = wk_mesh::Identity { name: name.clone(), cert, key, ca: authority.cert_pem().clone() };
-        let mesh = Mesh::new(identity.clone()).context("set up the mesh")?;
-        let me = Member { id: file.member, name: name.clone(), address: settings.mesh_address() };
-        let seeds: Vec<_> = file.seeds.iter().cloned().chain([me]).collect();
-        let members = Members::new(mesh.clone(), &seeds);
-
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let link = RaftLink::new(mesh.clone(), members.clone(), tasks.clone());
-        let mut options = Options::new(data_dir.join("store"), wk_store::MemberId(file.member), start);
-        options.index = Some(wk_cluster::INDEX);
-        let store = Store::open(options, link).context("open the store")?;
-        data_dir.note_begun()?;
-        members.take(&store.view());
-        members.follow(&store, &tasks);
-        members.admit_to_raft(&store, &tasks);
-        let cluster = Cluster::new(store.clone(), Arc::clone(&clock));
-        let blobs = Blobs::open(data_dir.join("blobs")).context("open the modules' directory")?;
-        let copies = Copies { name: name.clone(), mesh: mesh.clone(), members: members.clone(), blobs: blobs.clone() };
-        let cluster_id = file.cluster;
-        Ok(Self {
-            name,
-            identity,
-            authority,
-            cluster_id,
-            mesh,
-            members,
-            store,
-            cluster,
-            blobs,
-            copies,
-            clock,
-            doors,
-            tasks,
-        })
-    }
-
-    fn start_agent(
-        &self,
-        settings: &Settings,
-        data_dir: &DataDir,
-        member: u64,
-        certificates: Arc<TlsSecrets>,
-    ) -> anyhow::Result<wk_node::Node> {
-        let engine = Engine::new(wk_engine::Options::new(data_dir.join("compiled"))).context("start the engine")?;
-        let parts = wk_node::Parts {
-            cluster: self.cluster.clone(),
-            engine,
-            blobs: self.blobs.clone(),
-            peers: Arc::new(self.copies.clone()),
-            logs_dir: data_dir.join("pods"),
-            certificates,
-        };
-        Ok(wk_node::Node::start(facts(settings, &self.name, member), parts, &self.tasks))
-    }
-
-    fn serve_ingress(
-        &self,
-        agent: &wk_node::Node,
-        http: TcpListener,
-        https: TcpListener,
-        certificates: Arc<TlsSecrets>,
-    ) {
-        let traffic = Arc::new(Traffic::new(agent.apps.clone(), self.mesh.clone()));
-        // A pod has its own deadline, which the engine keeps; the ingress' is for what would outlive the longest of them.
-        let limits = wk_ingress::Limits { response_head: HEAD_MAX, ..wk_ingress::Limits::default() };
-        let ingress = Ingress::new(Arc::clone(&agent.routes), traffic, limits);
-        let stopping = self.doors.stopping();
-        self.doors.spawn("ingress-http", Arc::clone(&ingress).serve(http, stopping.clone()));
-        self.doors.spawn("ingress-https", ingress.serve_tls(https, certificates, stopping));
-    }
-
-    fn heart(&self, beats: &Arc<Heartbeats>) -> Heart {
-        Heart {
-            name: self.name.clone(),
-            mesh: self.mesh.clone(),
-            members: self.members.clone(),
-            status: self.store.status(),
-            beats: Arc::clone(beats),
-            clock: Arc::clone(&self.clock),
+/// Says once that the store gave up. The node goes on without it: its pods and its ingress serve what they know, the
+/// leader hears of it by heartbeat, and a restart that met the same disk would change nothing.
+fn report_failure(store: &Store, tasks: &Tasks) {
+    let mut status = store.status();
+    tasks.spawn_until_stop("store-failure", async move {
+        let failed = status.wait_for(|status| status.failure.is_some()).await;
+        if let Ok(Some(failure)) = failed.map(|status| status.failure.clone()) {
+            tracing::error!(
+                "the store gave up, this node takes no part in the cluster any more: {failure}; \
+                 its pods run on; mend the disk and start it again"
+            );
         }
-    }
-
-    fn serve_mesh(&self, agent: &wk_node::Node, heart: &Heart, listener: TcpListener) -> anyhow::Result<()> {
-        let door = Door {
-            cluster: self.cluster.clone(),
-            authority: self.authority.clone(),
-            mesh: self.mesh.clone(),
-            members: self.members.clone(),
-        };
-        let front = MeshFront {
-            store: self.store.clone(),
-            door,
-            heart: heart.clone(),
-            copies: self.copies.clone(),
-            node: agent.clone(),
-        };
-        let tls = Tls::server(&self.identity, Alpn::Mesh).context("set up the mesh's TLS")?;
-        serve(&self.tasks, listener, tls, Arc::new(front), wk_mesh::Limits::mesh());
-        Ok(())
-    }
-
-    fn serve_api(&self, agent: &wk_node::Node, listener: TcpListener) -> anyhow::Result<()> {
-        let pods = Arc::new(RemotePods { name: self.name.clone(), mesh: self.mesh.clone(), logs: agent.logs.clone() });
-        let dependencies = Dependencies {
-            pods,
-            blobs: self.blobs.clone(),
-            replicate: Arc::new(self.copies.clone()),
-            shutdown: self.doors.stopping(),
-        };
-        let server = Arc::new(ApiServer::new(self.cluster.clone(), dependencies));
-        let status = ClusterStatus {
-            store: self.store.clone(),
-            members: self.members.clone(),
-            cluster: self.cluster_id.clone(),
-        };
-        let tls = Tls::server(&self.identity, Alpn::Api).context("set up the API's TLS")?;
-        serve(
-            &self.doors,
-            listener,
-            tls,
-            Arc::new(ApiFront { server, status, metrics: Metrics::new(&self.store) }),
-            wk_mesh::Limits::api(),
-        );
-        Ok(())
-    }
+    });
 }
 
-fn serve(tasks: &Tasks, listener: TcpListener, tls: Tls, handler: Arc<dyn Handler>, limits: wk_mesh::Limits) {
-    let stopping: CancellationToken = tasks.stopping();
-    tasks.spawn("serve", wk_mesh::serve(listener, tls, handler, limits, stopping));
-}
-
-async fn until_readable(store: &Store) -> bool {
+/// Waits until the cluster can be read here, or for a witness until somebody leads.
+async fn until_readable(store: &Store, witness: bool) -> bool {
+    let mut status = store.status();
     let read = async {
+        if witness {
+            let _ = status.wait_for(|status| status.leader.is_some()).await;
+            return;
+        }
         while store.read().await.is_err() {
             tokio::time::sleep(READY_PAUSE).await;
         }
@@ -323,37 +192,4 @@ fn leading(store: &Store, tasks: &Tasks) -> watch::Receiver<bool> {
         }
     });
     receive
-}
-
-/// Hosts without a Secret of their own are shown a certificate of the cluster's authority.
-fn ingress_certificates(authority: &Authority, settings: &Settings) -> anyhow::Result<TlsSecrets> {
-    let issue = |authority: &Authority, names: &[&str]| {
-        let (certificate, key) = authority.issue_server(names)?;
-        let (certificate, key) = (certificate.as_str().to_owned(), key.as_str().to_owned());
-        Ok::<_, wk_mesh::AuthorityError>(Pem { certificate, key })
-    };
-    let fallback =
-        issue(authority, &["localhost", &settings.listen.to_string()]).context("make the ingress' certificate")?;
-    let authority = authority.clone();
-    let for_host = move |host: &str| {
-        let made = issue(&authority, &[host]);
-        made.inspect_err(|error| tracing::warn!(host, %error, "no certificate for a routed host")).ok()
-    };
-    Ok(TlsSecrets::new(fallback, Box::new(for_host)))
-}
-
-fn facts(settings: &Settings, name: &NodeName, member: u64) -> Facts {
-    let at = |port| std::net::SocketAddr::new(settings.listen, port).to_string();
-    Facts {
-        name: name.to_string(),
-        ip: settings.listen,
-        annotations: BTreeMap::from([
-            ("wk.dev/member".to_owned(), member.to_string()),
-            ("wk.dev/ingress-http".to_owned(), at(settings.http_port)),
-            ("wk.dev/ingress-https".to_owned(), at(settings.https_port)),
-            ("wk.dev/mesh".to_owned(), at(settings.mesh_port)),
-        ]),
-        version: wk_api::discovery::version()["gitVersion"].as_str().unwrap_or_default().to_owned(),
-        runtime: format!("wasmtime://{}", wk_engine::VERSION),
-    }
 }

@@ -1,8 +1,9 @@
-//! The node's four ports, bound before anything else is made.
+//! The node's ports, bound before anything else is made.
 
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
+use wk_mesh::join::Vote;
 
 use super::settings::Settings;
 use crate::exit::{Code, ExitError};
@@ -11,24 +12,25 @@ use crate::exit::{Code, ExitError};
 pub(crate) struct Ports {
     /// Kubernetes API.
     pub(crate) api: TcpListener,
-    /// Ingress, HTTP.
-    pub(crate) http: TcpListener,
-    /// Ingress, HTTPS.
-    pub(crate) https: TcpListener,
+    /// Ingress, HTTP and HTTPS. A witness has none.
+    pub(crate) ingress: Option<(TcpListener, TcpListener)>,
     /// Mesh.
     pub(crate) mesh: TcpListener,
 }
 
 impl Ports {
-    /// Binds all four, or says which one cannot be had.
+    /// Binds all of them, or says which one cannot be had.
     pub(crate) async fn bind(settings: &Settings) -> anyhow::Result<Self> {
         let at = |port| SocketAddr::new(settings.listen, port);
-        Ok(Self {
-            api: bind(at(settings.api_port), "--api-port").await?,
-            http: bind(at(settings.http_port), "--http-port").await?,
-            https: bind(at(settings.https_port), "--https-port").await?,
-            mesh: bind(at(settings.mesh_port), "--mesh-port").await?,
-        })
+        let api = bind(at(settings.api_port), "--api-port").await?;
+        let ingress = match settings.vote {
+            Vote::Witness => None,
+            Vote::Voter | Vote::None => {
+                let http = bind(at(settings.http_port), "--http-port").await?;
+                Some((http, bind(at(settings.https_port), "--https-port").await?))
+            }
+        };
+        Ok(Self { api, ingress, mesh: bind(at(settings.mesh_port), "--mesh-port").await? })
     }
 }
 

@@ -1,12 +1,27 @@
 //! What the options of `wk up` mean.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use wk_mesh::join::Vote;
 use wk_mesh::{NodeName, Token};
 
-use crate::args::{PeerAddress, UpArgs};
+use super::data_dir::DataDir;
+use super::kept::Kept;
+use crate::args::{MESH_PORT, PeerAddress, UpArgs};
 use crate::exit::{Code, ExitError, usage};
+
+/// Port of the Kubernetes API unless told otherwise, as in Kubernetes.
+const API_PORT: u16 = 6443;
+/// Ports of the ingress unless told otherwise: those that a user may open.
+const HTTP_PORT: u16 = 8080;
+/// See above.
+const HTTPS_PORT: u16 = 8443;
+/// A voter silent for longer is replaced: longer than a machine takes to start anew, so that a restart moves no votes.
+const VOTER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Below this an election alone would count as silence.
+const VOTER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 /// A node's settings.
 #[derive(Debug)]
@@ -27,6 +42,12 @@ pub(crate) struct Settings {
     pub(crate) https_port: u16,
     /// Port of the mesh.
     pub(crate) mesh_port: u16,
+    /// What the node is there for.
+    pub(crate) vote: Vote,
+    /// The zone it stands in.
+    pub(crate) zone: Option<String>,
+    /// While it leads, a voter silent for longer is replaced.
+    pub(crate) voter_timeout: Duration,
 }
 
 /// Whom to join, and the proof of invitation.
@@ -42,12 +63,25 @@ impl Settings {
     /// Resolves what was typed.
     pub(crate) fn resolve(args: UpArgs) -> anyhow::Result<Self> {
         let data_dir = args.data_dir()?;
-        if args.listen.is_unspecified() {
+        let kept = Kept::read(&data_dir)?;
+        let listen = args.listen.or(kept.listen).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        if listen.is_unspecified() {
             return Err(usage(format!(
-                "--listen {}: other nodes reach this one at that address; give one that this machine has",
-                args.listen
+                "--listen {listen}: other nodes reach this one at that address; give one that this machine has"
             ))
             .into());
+        }
+        let asked = match &args {
+            UpArgs { witness: true, .. } => Some(Vote::Witness),
+            UpArgs { no_vote: true, .. } => Some(Vote::None),
+            UpArgs { vote: true, .. } => Some(Vote::Voter),
+            UpArgs { .. } => None,
+        };
+        if args.voter_timeout.is_some_and(|timeout| timeout < VOTER_TIMEOUT_MIN) {
+            return Err(usage("--voter-timeout: at least 1s, or a pause of the network would move votes").into());
+        }
+        if let Some(wrong) = args.zone.as_deref().and_then(|zone| wk_api::names::label_value(zone).into_iter().next()) {
+            return Err(usage(format!("--zone becomes a label of the Node: {wrong}")).into());
         }
         let name = args.name.as_deref().map(str::parse).transpose();
         let name = name.map_err(|error| usage("--name must be a DNS label, such as n1").because(error))?;
@@ -67,14 +101,32 @@ impl Settings {
         };
         Ok(Self {
             name,
-            listen: args.listen,
+            listen,
             data_dir,
             join,
-            api_port: args.api_port,
-            http_port: args.http_port,
-            https_port: args.https_port,
-            mesh_port: args.mesh_port,
+            api_port: args.api_port.or(kept.api_port).unwrap_or(API_PORT),
+            http_port: args.http_port.or(kept.http_port).unwrap_or(HTTP_PORT),
+            https_port: args.https_port.or(kept.https_port).unwrap_or(HTTPS_PORT),
+            mesh_port: args.mesh_port.or(kept.mesh_port).unwrap_or(MESH_PORT),
+            vote: asked.or(kept.vote).unwrap_or_default(),
+            zone: args.zone.or(kept.zone),
+            voter_timeout: args.voter_timeout.or(kept.voter_timeout).unwrap_or(VOTER_TIMEOUT),
         })
+    }
+
+    /// Remembers all of it for the next start.
+    pub(crate) fn keep(&self, data_dir: &DataDir) {
+        let kept = Kept {
+            listen: Some(self.listen),
+            api_port: Some(self.api_port),
+            http_port: Some(self.http_port),
+            https_port: Some(self.https_port),
+            mesh_port: Some(self.mesh_port),
+            vote: Some(self.vote),
+            zone: self.zone.clone(),
+            voter_timeout: Some(self.voter_timeout),
+        };
+        kept.keep(data_dir);
     }
 
     /// The name asked for, or one made from the host's: a newcomer whose name is taken gets the next of its kind.

@@ -1,11 +1,13 @@
 //! Carrying out orders: each is one write, many are under way at once. Nothing is decided here.
 
+use std::collections::BTreeSet;
+
 use futures::StreamExt as _;
 use wk_api::strategy::DeleteOptions;
 use wk_api::{Object, Reason, Status, patch};
 use wk_cluster::Subresource;
 use wk_plan::{Event, Order, Target};
-use wk_store::{MemberChange, MemberId};
+use wk_store::{MemberChange, MemberId, Store};
 
 use crate::bind;
 use crate::work::Desk;
@@ -73,17 +75,34 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
             cluster.delete(target.kind, target.namespace.as_deref(), &target.name, &options).await?;
             Ok(())
         }
-        Order::Promote { member } => {
-            let change = MemberChange::promote(MemberId(member));
-            cluster.store().change_members(change).await.map_err(|error| Status::unavailable(error.to_string()))?;
-            tracing::info!(member, "learner promoted to voter");
-            Ok(())
-        }
+        Order::Vote { promote, demote } => vote(cluster.store(), promote, demote).await,
         Order::Event(event) => {
             desk.recorder.record(event);
             Ok(())
         }
     }
+}
+
+/// Changes who votes. A leader does not take its own vote: it hands over, and the next one makes the same plan. One
+/// that votes alone makes somebody else a voter first.
+async fn vote(store: &Store, promote: BTreeSet<u64>, demote: BTreeSet<u64>) -> Result<(), Status> {
+    let (me, others) = {
+        let status = store.status();
+        let status = status.borrow();
+        (status.member, status.voters.len() > 1)
+    };
+    let leads_on = !demote.contains(&me.0);
+    if !leads_on && others {
+        store.step_down().await;
+        return Ok(());
+    }
+    let (promote, demote): (BTreeSet<_>, BTreeSet<_>) = (
+        promote.into_iter().map(MemberId).collect(),
+        demote.into_iter().map(MemberId).filter(|id| *id != me).collect(),
+    );
+    tracing::info!(?promote, ?demote, "the votes change");
+    let change = MemberChange::Vote { promote, demote };
+    store.change_members(change).await.map_err(|error| Status::unavailable(error.to_string()))
 }
 
 async fn modify(

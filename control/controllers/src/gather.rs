@@ -138,17 +138,6 @@ pub(crate) fn old_events(desk: &Desk, now: Timestamp) -> Plan {
     events::plan(&events::Input { events: &borrowed(&events) }, now)
 }
 
-pub(crate) fn voters(desk: &Desk, _now: Timestamp) -> Plan {
-    let status = desk.cluster.store().status().borrow().clone();
-    let numbers = |members: &BTreeSet<wk_store::MemberId>| members.iter().map(|member| member.0).collect();
-    let mut active: BTreeSet<u64> = numbers(&status.active);
-    active.insert(status.member.0);
-    voters::plan(&voters::Input {
-        voters: numbers(&status.voters),
-        learners: numbers(&status.learners),
-        lag: status.lag.iter().map(|(member, lag)| (member.0, *lag)).collect(),
-        active,
-        // This shell waits for its own change, and the store answers `Busy` to it during anybody else's.
-        changing: false,
-    })
+pub(crate) fn voters(desk: &Desk, now: Timestamp) -> Plan {
+    voters::plan(&desk.electorate.input(desk.cluster.store(), &desk.heartbeats, now))
 }

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn clock_that_was_set_back_forgets_what_was_heard() {
         let (hearing, heartbeats) = (Hearing::default(), Heartbeats::new());
-        heartbeats.beat("n1", at(9000));
+        heartbeats.beat("n1", at(9000), crate::heartbeats::Told::default());
         assert_eq!(hearing.look(at(9000), &heartbeats), at(9000));
         assert_eq!(hearing.look(at(8990), &heartbeats), at(9000), "two tasks that read the clock out of order");
         assert!(heartbeats.heard().contains_key("n1"));

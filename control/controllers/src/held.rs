@@ -64,7 +64,7 @@ pub(crate) fn subject(order: &Order) -> Option<String> {
         | Order::Status { target, .. }
         | Order::Bind { target, .. }
         | Order::Delete { target, .. } => Some(target.uid.clone()),
-        Order::Promote { member } => Some(format!("member/{member}")),
+        Order::Vote { .. } => Some("votes".to_owned()),
         Order::Event(_) => None,
     }
 }

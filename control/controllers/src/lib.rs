@@ -12,15 +12,16 @@
 //!
 //! ```
 //! use wk_base::time::{Clock, SystemClock};
-//! use wk_controllers::Heartbeats;
+//! use wk_controllers::{Heartbeats, Told};
 //!
 //! // The mesh tells who was heard; the nodes' controller decides what silence means.
 //! let heartbeats = Heartbeats::new();
-//! heartbeats.beat("n1", SystemClock.now());
+//! heartbeats.beat("n1", SystemClock.now(), Told::default());
 //! assert!(heartbeats.heard().contains_key("n1"));
 //! ```
 
 mod bind;
+mod electorate;
 mod execute;
 mod gather;
 mod hearing;
@@ -42,7 +43,8 @@ use wk_base::tasks::Tasks;
 use wk_base::time::Clock;
 use wk_cluster::Cluster;
 
-pub use heartbeats::Heartbeats;
+pub use electorate::{Electorate, Roll};
+pub use heartbeats::{Heartbeats, Told};
 
 use hearing::Hearing;
 use recorder::Recorder;
@@ -59,10 +61,11 @@ impl Controllers {
         cluster: Cluster,
         clock: Arc<dyn Clock>,
         heartbeats: Arc<Heartbeats>,
+        electorate: Electorate,
         is_leader: watch::Receiver<bool>,
         tasks: &Tasks,
     ) {
-        tasks.spawn_until_stop("controllers", supervise(cluster, clock, heartbeats, is_leader));
+        tasks.spawn_until_stop("controllers", supervise(cluster, clock, heartbeats, electorate, is_leader));
     }
 }
 
@@ -70,6 +73,7 @@ async fn supervise(
     cluster: Cluster,
     clock: Arc<dyn Clock>,
     heartbeats: Arc<Heartbeats>,
+    electorate: Electorate,
     mut is_leader: watch::Receiver<bool>,
 ) {
     // A shell that panics is a bug that may come back at once: restarts get slower.
@@ -80,7 +84,7 @@ async fn supervise(
             () = caught_up(&cluster) => {}
         }
         tracing::info!("this peer leads: controllers start");
-        let mut shells = start(&cluster, &clock, &heartbeats);
+        let mut shells = start(&cluster, &clock, &heartbeats, &electorate);
         tokio::select! {
             () = deposed(&mut is_leader) => {
                 shells.shutdown().await;
@@ -111,7 +115,14 @@ async fn caught_up(cluster: &Cluster) {
 }
 
 /// One leadership: every shell, what wakes them, and the recorder of their events.
-fn start(cluster: &Cluster, clock: &Arc<dyn Clock>, heartbeats: &Arc<Heartbeats>) -> JoinSet<()> {
+fn start(
+    cluster: &Cluster,
+    clock: &Arc<dyn Clock>,
+    heartbeats: &Arc<Heartbeats>,
+    electorate: &Electorate,
+) -> JoinSet<()> {
+    // What was heard in an earlier leadership may be out of date: who was about to stop may have started again.
+    heartbeats.clear();
     let mut set = JoinSet::new();
     let (recorder, recording) = Recorder::new(cluster.clone());
     set.spawn(recording);
@@ -124,6 +135,7 @@ fn start(cluster: &Cluster, clock: &Arc<dyn Clock>, heartbeats: &Arc<Heartbeats>
             cluster: cluster.clone(),
             clock: Arc::clone(clock),
             heartbeats: Arc::clone(heartbeats),
+            electorate: electorate.clone(),
             recorder: recorder.clone(),
         };
         set.spawn(work::work(shell, desk, wake));

@@ -24,8 +24,8 @@ const RESYNC: Duration = Duration::from_secs(30);
 /// Between looks at the heartbeats: silence is noticed this much late at most.
 const NODES_RESYNC: Duration = Duration::from_millis(250);
 
-/// Between looks at the members: a joined peer votes this much after it caught up.
-const VOTERS_RESYNC: Duration = Duration::from_millis(500);
+/// Between looks at the members: a joined peer votes this much after it caught up, and one that stops waits this long.
+const VOTERS_RESYNC: Duration = Duration::from_millis(250);
 
 /// Every shell, for one leadership that hears by `hearing`.
 pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
@@ -65,8 +65,14 @@ fn watch_nodes(hearing: Arc<Hearing>) -> impl FnMut(&Desk, Timestamp) -> Plan + 
         let view = desk.cluster.store().view();
         let (pods, all) = (gather::list(&view, &kinds::POD), gather::list(&view, &kinds::NODE));
         let (pods, all) = (gather::borrowed(&pods), gather::borrowed(&all));
-        desk.heartbeats.retain(|name| all.iter().any(|node| node.name() == name));
+        // A witness has no Node.
+        let members = (desk.electorate.roll)(&view);
+        let is_member = |name: &str| members.values().any(|member| member.name == name);
+        desk.heartbeats.retain(|name| all.iter().any(|node| node.name() == name) || is_member(name));
         let heard = desk.heartbeats.heard();
-        nodes::plan(&nodes::Input { nodes: &all, pods: &pods, heard: &heard, hearing_since }, now)
+        let told = desk.heartbeats.told();
+        let failures = told.iter().filter_map(|(name, (_, told))| Some((name.as_str(), told.failure.as_deref()?)));
+        let failures = failures.collect();
+        nodes::plan(&nodes::Input { nodes: &all, pods: &pods, heard: &heard, failures: &failures, hearing_since }, now)
     }
 }

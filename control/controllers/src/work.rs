@@ -11,6 +11,7 @@ use wk_base::time::{Clock, Timestamp};
 use wk_cluster::Cluster;
 use wk_plan::{Order, Plan};
 
+use crate::electorate::Electorate;
 use crate::execute;
 use crate::heartbeats::Heartbeats;
 use crate::held::{self, Held};
@@ -25,6 +26,7 @@ pub(crate) struct Desk {
     pub(crate) cluster: Cluster,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) heartbeats: Arc<Heartbeats>,
+    pub(crate) electorate: Electorate,
     pub(crate) recorder: Recorder,
 }
 

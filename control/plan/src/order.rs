@@ -3,6 +3,7 @@
 //! Not here: carrying them out. `Display` is the form of the golden tests: one order a paragraph, one line of report
 //! after `#`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -146,10 +147,12 @@ pub enum Order {
     },
     /// Record an event.
     Event(Event),
-    /// Make a learner a voter.
-    Promote {
-        /// The member's number in the store.
-        member: u64,
+    /// Change who votes, in one joint step. Numbers are the store's member ids.
+    Vote {
+        /// Learners that become voters.
+        promote: BTreeSet<u64>,
+        /// Voters that become learners.
+        demote: BTreeSet<u64>,
     },
 }
 
@@ -198,7 +201,7 @@ impl Order {
                 format!("delete {target}{grace}{propagation}")
             }
             Self::Event(event) => event.to_string(),
-            Self::Promote { member } => format!("promote member {member}"),
+            Self::Vote { promote, demote } => format!("vote +{promote:?} -{demote:?}"),
         }
     }
 }
@@ -212,7 +215,7 @@ impl fmt::Display for Order {
                 announce.iter().try_for_each(|event| writeln!(f, "  then {event}"))
             }
             Self::Update { change, .. } | Self::Status { change, .. } => tree(f, change, 1),
-            Self::Bind { .. } | Self::Delete { .. } | Self::Event(_) | Self::Promote { .. } => Ok(()),
+            Self::Bind { .. } | Self::Delete { .. } | Self::Event(_) | Self::Vote { .. } => Ok(()),
         }
     }
 }

@@ -4,8 +4,9 @@
 //! was heard, …); the objects follow. Uid, namespace, version and time of creation are filled in where a file does not
 //! say. Beside it lies `<fact>.plan`. `WK_GOLDENS=write cargo test -p wk-plan` writes the plans anew: read the diff.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -47,8 +48,37 @@ impl World {
         self.objects.iter().map(|(kind, object)| (*kind, object)).collect()
     }
 
-    fn numbers(&self, field: &str) -> BTreeSet<u64> {
-        self.facts[field].as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
+    /// `members` by number: those with `votes: true` vote, the others follow. The first voter leads.
+    fn electorate(&self) -> voters::Input {
+        let mut input = voters::Input {
+            limit: Duration::from_secs(30),
+            joint: self.facts["joint"] != json!(false),
+            ..voters::Input::default()
+        };
+        for (id, it) in self.facts["members"].as_object().expect("members") {
+            let (id, text) = (id.parse().expect("a number"), |field: &str| it[field].as_str().map(str::to_owned));
+            let vote = match it["vote"].as_str() {
+                None => voters::Vote::Voter,
+                Some("none") => voters::Vote::None,
+                Some("witness") => voters::Vote::Witness,
+                Some(other) => panic!("no vote {other}"),
+            };
+            let member = voters::Member {
+                name: format!("n{id}"),
+                zone: text("zone"),
+                vote,
+                level: 2,
+                heard: it["heard"] != json!(false),
+                leaving: it["leaving"] == json!(true),
+                failure: text("failure"),
+            };
+            input.members.insert(id, member);
+            if it["votes"] == json!(true) { &mut input.voters } else { &mut input.learners }.insert(id);
+            input.lag.insert(id, it["lag"].as_u64().unwrap_or_default());
+            input.silent.insert(id, Duration::from_millis(it["silent_ms"].as_u64().unwrap_or_default()));
+        }
+        input.leader = input.voters.first().copied().expect("somebody votes");
+        input
     }
 }
 
@@ -111,19 +141,14 @@ fn plan(planner: &str, world: &World) -> Plan {
                 .map(|(node, time)| (node.clone(), time.as_str().and_then(|t| t.parse().ok()).expect("time")))
                 .collect();
             let hearing_since = world.time("hearing_since");
-            nodes::plan(&nodes::Input { nodes: &nodes_all, pods: &pods, heard: &heard, hearing_since }, world.now())
+            let failures = world.facts["failures"].as_object().into_iter().flatten();
+            let failures = failures.map(|(node, why)| (node.as_str(), why.as_str().expect("text"))).collect();
+            let input =
+                nodes::Input { nodes: &nodes_all, pods: &pods, heard: &heard, failures: &failures, hearing_since };
+            nodes::plan(&input, world.now())
         }
         "scheduler" => scheduler::plan(&scheduler::Input { pods: &pods, nodes: &nodes_all }, world.now()),
-        "voters" => {
-            let lag = world.facts["lag"].as_object().into_iter().flatten();
-            voters::plan(&voters::Input {
-                voters: world.numbers("voters"),
-                learners: world.numbers("learners"),
-                active: world.numbers("active"),
-                lag: lag.map(|(member, lag)| (member.parse().expect("member"), lag.as_u64().expect("lag"))).collect(),
-                changing: world.facts["changing"] == json!(true),
-            })
-        }
+        "voters" => voters::plan(&world.electorate()),
         other => panic!("no planner {other}"),
     }
 }

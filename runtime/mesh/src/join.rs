@@ -41,6 +41,33 @@ const MESSAGE_CHARS_MAX: usize = 200;
 /// Where joins are asked for.
 pub const PATH: &str = "/join";
 
+/// What a member is there for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Vote {
+    /// Votes on writes when it is chosen.
+    #[default]
+    Voter,
+    /// Never votes.
+    None,
+    /// Holds no data; its vote counts where two others need a third.
+    Witness,
+}
+
+impl Vote {
+    /// Whether it is what members are unless they say otherwise.
+    pub fn is_voter(&self) -> bool {
+        *self == Self::Voter
+    }
+}
+
+/// The level of the store's language that members had before they named one.
+pub const FIRST_LEVEL: u32 = 1;
+
+fn first_level() -> u32 {
+    FIRST_LEVEL
+}
+
 /// What a new node asks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
@@ -56,6 +83,15 @@ pub struct Request {
     pub mesh_address: SocketAddr,
     /// Its version of wk.
     pub version: String,
+    /// What it is there for.
+    #[serde(default, skip_serializing_if = "Vote::is_voter")]
+    pub vote: Vote,
+    /// The level of the store's language that it understands.
+    #[serde(default = "first_level")]
+    pub level: u32,
+    /// The zone it stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 /// What it is told: all that a member knows and must keep.
@@ -69,6 +105,9 @@ pub struct Answer {
     pub node_cert: CertPem,
     /// Its member id in the store.
     pub member_id: u64,
+    /// What it was admitted for: a member of an older version knows voters only.
+    #[serde(default)]
+    pub vote: Vote,
     /// The cluster's id.
     pub cluster_id: String,
     /// Everybody else.
@@ -169,6 +208,9 @@ impl Request {
             csr,
             mesh_address,
             version: version.into(),
+            vote: Vote::default(),
+            level: FIRST_LEVEL,
+            zone: None,
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Facts {
     pub name: String,
     /// Its address.
     pub ip: IpAddr,
+    /// Its zone, if it was given one: else the label is left as it is.
+    pub zone: Option<String>,
     /// Annotations of ours, for instance where its ingress listens.
     pub annotations: BTreeMap<String, String>,
     /// Our version, and the engine's.
@@ -82,11 +84,13 @@ pub async fn leave(cluster: &Cluster, name: &str) -> Result<(), Status> {
 }
 
 fn labels(facts: &Facts) -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
+    let zone = facts.zone.iter().map(|zone| ("topology.kubernetes.io/zone", zone.clone()));
+    let own = [
         ("kubernetes.io/hostname", facts.name.clone()),
         ("kubernetes.io/os", std::env::consts::OS.to_owned()),
         ("kubernetes.io/arch", architecture().to_owned()),
-    ])
+    ];
+    own.into_iter().chain(zone).collect()
 }
 
 fn status(before: Option<&Value>, facts: &Facts, machine: &Machine, now: Timestamp) -> Value {

@@ -132,8 +132,8 @@ async fn write_refused(api: &wk_kit::Api, name: &str) -> wk_kit::Refused {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_apps_go_on_and_writes_are_refused_with_a_reason() {
-    let mut cluster = Cluster::start(2).await;
-    cluster.deploy_hello("hello", 2, &[]).await.ok();
+    let mut cluster = Cluster::start(3).await;
+    cluster.deploy_hello("hello", 3, &[]).await.ok();
     let (survivor, api) = (cluster.nodes[0].http(), cluster.nodes[0].api().await);
     until("the survivor-to-be knows the app", SOON, async || {
         let answer = wk_kit::get(survivor, "hello.localhost", "/").await?;
@@ -142,6 +142,7 @@ async fn without_a_majority_apps_go_on_and_writes_are_refused_with_a_reason() {
     })
     .await;
     cluster.nodes[1].kill();
+    cluster.nodes[2].kill();
     // The first may have been taken into the log before the other's silence was noticed: "may happen yet" is the truth.
     let refused = write_refused(&api, "first").await;
     assert!(matches!(refused.code, 503 | 504), "{refused}");

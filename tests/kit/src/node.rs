@@ -96,6 +96,27 @@ impl Node {
         self.quiet = false;
     }
 
+    /// Starts the process as [`Node::start`] does, where no file may grow beyond `kib` KiB: what writes more meets an
+    /// error, as on a full disk.
+    ///
+    /// # Panics
+    /// If it cannot be started, or runs already.
+    pub fn start_limited(&mut self, kib: u32, more: &[&str]) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        let (listen, data_dir) = (self.ip.to_string(), self.dir.display().to_string());
+        let out = self.open("out");
+        self.began = out.metadata().expect("an open file has a size").len();
+        let mut command = Command::new("sh");
+        clean(&mut command, &self.dir);
+        // POSIX counts in blocks of 512 bytes; without the trap the signal would end the process.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
+        command.args(["-c", &script]).arg(wk());
+        command.args(["up", "--listen", &listen, "--data-dir", &data_dir, "--name", &self.name]).args(more);
+        command.stdin(Stdio::null()).stdout(out).stderr(self.open("err"));
+        self.child = Some(command.spawn().expect("sh can be started"));
+        self.quiet = false;
+    }
+
     fn open(&self, what: &str) -> File {
         let path = self.dir.with_extension(what);
         OpenOptions::new()

@@ -1,6 +1,6 @@
 //! A cluster of one peer in one process: a real store and real controllers, nodes that only pretend.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use wk_api::{Kind, Object, Status, kinds};
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock as _, ManualClock};
 use wk_cluster::{Cluster, Subresource};
-use wk_controllers::{Controllers, Heartbeats};
+use wk_controllers::{Controllers, Electorate, Heartbeats, Told};
 use wk_store::{MemberId, Options, Start, Store, Transport};
 
 /// Longer than any condition takes on a busy machine; a test that waits this long has failed.
@@ -62,7 +62,9 @@ impl Lab {
         for node in nodes {
             lab.add_node(node).await;
         }
-        Controllers::run(lab.cluster.clone(), lab.clock.clone(), lab.heartbeats.clone(), is_leader, &lab.tasks);
+        let electorate = Electorate { roll: Arc::new(|_| BTreeMap::new()), limit: PATIENCE };
+        let (cluster, beats) = (lab.cluster.clone(), lab.heartbeats.clone());
+        Controllers::run(cluster, lab.clock.clone(), beats, electorate, is_leader, &lab.tasks);
         lab.tasks.spawn_until_stop("fake nodes", run_pods(lab.cluster.clone(), lab.dead.subscribe()));
         lab
     }
@@ -86,7 +88,7 @@ impl Lab {
     pub(crate) fn pass_time(&self) {
         self.clock.advance(Duration::from_millis(20));
         for node in self.list(&kinds::NODE).iter().filter(|node| !self.dead.borrow().contains(node.name())) {
-            self.heartbeats.beat(node.name(), self.clock.now());
+            self.heartbeats.beat(node.name(), self.clock.now(), Told::default());
         }
     }
 

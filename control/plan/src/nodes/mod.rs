@@ -5,6 +5,9 @@
 //! nothing is evicted then.
 
 mod cidr;
+mod disk;
+
+pub use disk::STORE_HEALTHY;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +38,8 @@ pub struct Input<'a> {
     pub pods: &'a [&'a Object],
     /// When this leader last heard from each node, by name.
     pub heard: &'a BTreeMap<String, Timestamp>,
+    /// Why the store of a node gave up, by the node's name: those that said so with their last beat.
+    pub failures: &'a BTreeMap<&'a str, &'a str>,
     /// Since when this leader hears: it took over then, or woke from a pause. Every node has a full grace from here.
     pub hearing_since: Timestamp,
 }
@@ -54,6 +59,9 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         // What was heard before this leader listened, or long ago, is no sign of life today.
         let is_heard = heard.is_some_and(|at| at >= input.hearing_since && now.duration_since(at) < SILENT_AFTER);
         readiness(node, is_heard, quiet, &mut plan, now);
+        if is_heard {
+            disk::plan(node, input.failures.get(node.name()).copied(), &mut plan, now);
+        }
     }
     if silent.len() * 2 > input.nodes.len() {
         plan.say(format!(

@@ -4,6 +4,7 @@ use serde_json::Value;
 use wk_api::Object;
 
 use super::resources::Amounts;
+use crate::nodes::STORE_HEALTHY;
 use crate::{conditions, read};
 
 /// Empty when the node will do. As in Kubernetes the first obstacle is named alone, and of resources all that lack.
@@ -18,6 +19,9 @@ pub(super) fn refusals(pod: &Object, asked: &Amounts, node: &Object, has: &Amoun
     }
     if conditions::status(node, "Ready") != "True" {
         return vec!["node(s) were not ready".to_owned()];
+    }
+    if conditions::status(node, STORE_HEALTHY) == "False" {
+        return vec!["node(s) had a failed disk".to_owned()];
     }
     if let Some(taint) = node.items("/spec/taints").iter().find(|taint| repels(taint, tolerations)) {
         let (key, value) = (read::text(taint, "key"), read::text(taint, "value"));

@@ -33,7 +33,16 @@ fn member(authority: &Authority, secret: Secret) -> Arc<dyn Handler> {
             let node_cert =
                 authority.issue_node(&asked.name, asked.mesh_address.ip(), &asked.csr).expect("a certificate");
             let members = vec![Member { id: 1, name: name("n1"), address: SocketAddr::new(LOOPBACK, 1) }];
-            Answer { ca_cert, ca_key, node_cert, member_id: 2, cluster_id: "c1".to_owned(), members }.to_response()
+            Answer {
+                ca_cert,
+                ca_key,
+                node_cert,
+                member_id: 2,
+                vote: join::Vote::default(),
+                cluster_id: "c1".to_owned(),
+                members,
+            }
+            .to_response()
         })
     })
 }

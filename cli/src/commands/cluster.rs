@@ -1,0 +1,101 @@
+//! `wk cluster`: the members of the store, in words; and removing one.
+
+use http::Method;
+use serde_json::Value;
+
+use crate::args::{ClusterArgs, ClusterCommand, MembersArgs, RemoveArgs, StructuredFormat};
+use crate::client::{Client, JSON};
+use crate::render::{Tone, Ui, json as json_text, paint, plain, yaml};
+
+/// What the leader tells.
+const STATUS_PATH: &str = "/apis/wk.dev/v1/cluster/status";
+
+/// Where members are removed.
+const MEMBERS_PATH: &str = "/apis/wk.dev/v1/cluster/members";
+
+/// Runs one of them.
+pub(super) async fn run(client: &Client, args: &ClusterArgs, ui: &mut Ui) -> anyhow::Result<()> {
+    match &args.command {
+        ClusterCommand::Status(args) => status(client, args, ui).await,
+        ClusterCommand::Remove(args) => remove(client, args, ui).await,
+    }
+}
+
+async fn status(client: &Client, args: &MembersArgs, ui: &mut Ui) -> anyhow::Result<()> {
+    let cluster = client.get(STATUS_PATH, JSON).await?;
+    let text = match args.output {
+        None => table(&cluster, ui.colour()),
+        Some(StructuredFormat::Json) => json_text(&cluster)?,
+        Some(StructuredFormat::Yaml) => yaml(&cluster)?,
+    };
+    ui.data(text.as_bytes())
+}
+
+async fn remove(client: &Client, args: &RemoveArgs, ui: &mut Ui) -> anyhow::Result<()> {
+    let force = if args.force { "?force=true" } else { "" };
+    // A name that is no DNS label is refused by the server; what would change the path is not sent.
+    let name = percent_encoding::utf8_percent_encode(&args.node, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let name = name.replace("%2D", "-");
+    client.exchange(&Method::DELETE, &format!("{MEMBERS_PATH}/{name}{force}"), JSON, None).await?;
+    ui.line(&format!("{} removed from the cluster; its name is free again", args.node))
+}
+
+fn table(cluster: &Value, colour: bool) -> String {
+    let members = cluster["members"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows: Vec<Vec<String>> = members.iter().map(row).collect();
+    let out = plain(&["NAME", "ROLE", "ZONE", "ADDRESS", "LAG", "HEARD", "LEVEL", "WHY"], &rows, colour);
+    let last = match (cluster["survives"].as_str(), cluster["note"].as_str()) {
+        (Some(survives), _) => survives.to_owned(),
+        (None, Some(note)) => paint(note, Tone::Bad, colour),
+        (None, None) => String::new(),
+    };
+    format!("{out}\n{last}\n")
+}
+
+fn row(member: &Value) -> Vec<String> {
+    let heard = match member["silentSeconds"].as_f64() {
+        Some(seconds) if seconds < 1.0 => "now".to_owned(),
+        Some(seconds) => format!("{seconds:.0} s ago"),
+        None => "-".to_owned(),
+    };
+    let cells = ["name", "role", "zone", "address", "lag"].map(|field| text(&member[field]));
+    cells.into_iter().chain([heard, text(&member["level"]), text(&member["why"])]).collect()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn table_says_of_each_member_why_and_at_last_what_may_be_lost() {
+        let cluster = json!({"survives": "1 voter: no other node can take over", "members": [
+            {"name": "n1", "role": "leader", "zone": "a", "address": "127.0.0.1:7443", "lag": 0, "silentSeconds": 0.0,
+             "level": 2, "why": "votes"},
+            {"name": "n2", "role": "learner", "zone": null, "address": "127.0.0.2:7443", "lag": 1234, "silentSeconds": 7.4,
+             "level": 2, "why": "silent for 7 s"}]});
+        assert_eq!(
+            table(&cluster, false),
+            "NAME   ROLE      ZONE   ADDRESS          LAG    HEARD     LEVEL   WHY\n\
+             n1     leader    a      127.0.0.1:7443   0      now       2       votes\n\
+             n2     learner   -      127.0.0.2:7443   1234   7 s ago   2       silent for 7 s\n\
+             \n\
+             1 voter: no other node can take over\n"
+        );
+    }
+
+    #[test]
+    fn peer_without_a_leader_says_so() {
+        let cluster = json!({"note": "the cluster has no leader now; this is what n1 knows", "members": []});
+        assert!(table(&cluster, false).ends_with("\nthe cluster has no leader now; this is what n1 knows\n"));
+    }
+}

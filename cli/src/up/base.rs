@@ -1,0 +1,305 @@
+//! What every part of a node is made from, and the parts that differ between a node and a witness.
+//!
+//! Not here: in which order they start ([`super::node`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use wk_apiserver::{ApiServer, Dependencies};
+use wk_base::tasks::Tasks;
+use wk_base::time::{Clock, SystemClock};
+use wk_cluster::Cluster;
+use wk_controllers::{Electorate, Heartbeats};
+use wk_engine::Engine;
+use wk_image::Blobs;
+use wk_ingress::{Ingress, Pem};
+use wk_mesh::join::Member;
+use wk_mesh::{Alpn, Authority, Handler, Mesh, NodeName, Tls};
+use wk_node::certificates::TlsSecrets;
+use wk_node::register::Facts;
+use wk_node::traffic::Traffic;
+use wk_store::{Options, Start, Store};
+
+use super::admit;
+use super::announce::Announcer;
+use super::cluster_status::ClusterStatus;
+use super::copies::Copies;
+use super::data_dir::{DataDir, Identity};
+use super::front::{ApiFront, MeshFront, Runs};
+use super::heartbeat::Heart;
+use super::join::Door;
+use super::members::{self, Members, Notice};
+use super::metrics::Metrics;
+use super::raft_link::RaftLink;
+use super::remote_pods::RemotePods;
+use super::settings::Settings;
+use super::witness::{self, WitnessFront};
+
+/// The longest that a pod may be given for a request, and a moment.
+const HEAD_MAX: Duration = Duration::from_secs(3610);
+
+/// What every part is made from.
+pub(super) struct Base {
+    pub(super) name: NodeName,
+    pub(super) identity: wk_mesh::Identity,
+    pub(super) authority: Authority,
+    pub(super) cluster_id: String,
+    pub(super) mesh: Mesh,
+    pub(super) members: Members,
+    pub(super) store: Store,
+    pub(super) cluster: Cluster,
+    pub(super) blobs: Blobs,
+    pub(super) copies: Copies,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) beats: Arc<Heartbeats>,
+    pub(super) electorate: Electorate,
+    /// Set off when the cluster says that this node was removed.
+    pub(super) removed: CancellationToken,
+    /// Whether this node is a witness.
+    pub(super) witness: bool,
+    pub(super) doors: Tasks,
+    pub(super) tasks: Tasks,
+}
+
+impl Base {
+    /// Opens the store and what hangs on it. Nothing is served yet.
+    pub(super) fn new(
+        settings: &Settings,
+        data_dir: &DataDir,
+        identity: Identity,
+        start: Start,
+    ) -> anyhow::Result<Self> {
+        let Identity { file, authority, key } = identity;
+        let (doors, tasks) = (Tasks::new(), Tasks::new());
+        let name = file.name.clone();
+        let csr = key.csr().context("make the certificate request")?;
+        let cert = authority.issue_node(&name, settings.listen, &csr).context("make the node's certificate")?;
+        let identity = wk_mesh::Identity { name: name.clone(), cert, key, ca: authority.cert_pem().clone() };
+        let mesh = Mesh::new(identity.clone()).context("set up the mesh")?;
+        let me = Member { id: file.member, name: name.clone(), address: settings.mesh_address() };
+        // What is known best comes last.
+        let remembered = if file.witness { witness::remembered(data_dir) } else { Vec::new() };
+        let seeds: Vec<_> = file.seeds.iter().cloned().chain(remembered).chain([me]).collect();
+        let members = Members::new(mesh.clone(), &seeds, !file.witness);
+
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let link = RaftLink::new(mesh.clone(), members.clone(), tasks.clone());
+        let options = Options::new(data_dir.join("store"), wk_store::MemberId(file.member), start);
+        let options = Options { witness: file.witness, index: Some(wk_cluster::INDEX), ..options };
+        let store = Store::open(options, link).context("open the store")?;
+        data_dir.note_begun()?;
+        members.take(&store.view());
+        if file.witness {
+            witness::follow(&name, &members, &mesh, &store, data_dir, &tasks);
+        } else {
+            members.follow(&store, &tasks);
+            admit::start(&store, &tasks);
+        }
+        let cluster = Cluster::new(store.clone(), Arc::clone(&clock));
+        let blobs = Blobs::open(data_dir.join("blobs")).context("open the modules' directory")?;
+        let copies = Copies { name: name.clone(), mesh: mesh.clone(), members: members.clone(), blobs: blobs.clone() };
+        let cluster_id = file.cluster;
+        Ok(Self {
+            name,
+            identity,
+            authority,
+            cluster_id,
+            mesh,
+            members,
+            store,
+            cluster,
+            blobs,
+            copies,
+            clock,
+            beats: Arc::default(),
+            electorate: Electorate { roll: Arc::new(members::roll), limit: settings.voter_timeout },
+            removed: CancellationToken::new(),
+            witness: file.witness,
+            doors,
+            tasks,
+        })
+    }
+
+    /// Starts what runs pods.
+    pub(super) fn start_agent(
+        &self,
+        settings: &Settings,
+        data_dir: &DataDir,
+        member: u64,
+        certificates: Arc<TlsSecrets>,
+    ) -> anyhow::Result<wk_node::Node> {
+        let engine = Engine::new(wk_engine::Options::new(data_dir.join("compiled"))).context("start the engine")?;
+        let parts = wk_node::Parts {
+            cluster: self.cluster.clone(),
+            engine,
+            blobs: self.blobs.clone(),
+            peers: Arc::new(self.copies.clone()),
+            logs_dir: data_dir.join("pods"),
+            certificates,
+        };
+        Ok(wk_node::Node::start(facts(settings, &self.name, member), parts, &self.tasks))
+    }
+
+    /// Takes requests for pods.
+    pub(super) fn serve_ingress(
+        &self,
+        agent: &wk_node::Node,
+        http: TcpListener,
+        https: TcpListener,
+        certificates: Arc<TlsSecrets>,
+    ) {
+        let traffic = Arc::new(Traffic::new(agent.apps.clone(), self.mesh.clone()));
+        // A pod has its own deadline, which the engine keeps; the ingress' is for what would outlive the longest of them.
+        let limits = wk_ingress::Limits { response_head: HEAD_MAX, ..wk_ingress::Limits::default() };
+        let ingress = Ingress::new(Arc::clone(&agent.routes), traffic, limits);
+        let stopping = self.doors.stopping();
+        self.doors.spawn("ingress-http", Arc::clone(&ingress).serve(http, stopping.clone()));
+        self.doors.spawn("ingress-https", ingress.serve_tls(https, certificates, stopping));
+    }
+
+    /// What beats, and where beats arrive.
+    pub(super) fn heart(&self) -> Heart {
+        Heart {
+            name: self.name.clone(),
+            mesh: self.mesh.clone(),
+            members: self.members.clone(),
+            store: self.store.clone(),
+            beats: Arc::clone(&self.beats),
+            clock: Arc::clone(&self.clock),
+            electorate: self.electorate.clone(),
+            leaving: Arc::default(),
+            removed: self.removed.clone(),
+            guide: Arc::default(),
+        }
+    }
+
+    /// What this node says of itself when it starts.
+    pub(super) fn announcer(&self, settings: &Settings, member: u64) -> Announcer {
+        let notice = Notice {
+            member: Some(member),
+            address: settings.mesh_address(),
+            vote: settings.vote,
+            level: wk_store::LEVEL,
+            zone: settings.zone.clone(),
+        };
+        Announcer {
+            name: self.name.clone(),
+            notice,
+            store: (!self.witness).then(|| self.store.clone()),
+            members: self.members.clone(),
+            mesh: self.mesh.clone(),
+            removed: self.removed.clone(),
+        }
+    }
+
+    /// The state of the cluster, for clients and for members.
+    pub(super) fn status(&self) -> Arc<ClusterStatus> {
+        Arc::new(ClusterStatus {
+            store: self.store.clone(),
+            objects: self.cluster.clone(),
+            members: self.members.clone(),
+            cluster: self.cluster_id.clone(),
+            mesh: self.mesh.clone(),
+            electorate: self.electorate.clone(),
+            beats: Arc::clone(&self.beats),
+            clock: Arc::clone(&self.clock),
+        })
+    }
+
+    /// Answers other nodes. A witness has no `agent`.
+    pub(super) fn serve_mesh(
+        &self,
+        agent: Option<&wk_node::Node>,
+        heart: &Heart,
+        status: &Arc<ClusterStatus>,
+        listener: TcpListener,
+    ) -> anyhow::Result<()> {
+        let door = Door {
+            cluster: self.cluster.clone(),
+            authority: self.authority.clone(),
+            mesh: self.mesh.clone(),
+            members: self.members.clone(),
+        };
+        let front = MeshFront {
+            store: self.store.clone(),
+            door,
+            heart: heart.clone(),
+            status: Arc::clone(status),
+            mesh: self.mesh.clone(),
+            runs: agent.map(|node| Runs { copies: self.copies.clone(), node: node.clone() }),
+        };
+        let tls = Tls::server(&self.identity, Alpn::Mesh).context("set up the mesh's TLS")?;
+        serve(&self.tasks, listener, tls, Arc::new(front), wk_mesh::Limits::mesh());
+        Ok(())
+    }
+
+    /// Answers clients.
+    pub(super) fn serve_api(
+        &self,
+        agent: Option<&wk_node::Node>,
+        status: Arc<ClusterStatus>,
+        listener: TcpListener,
+    ) -> anyhow::Result<()> {
+        let tls = Tls::server(&self.identity, Alpn::Api).context("set up the API's TLS")?;
+        let front: Arc<dyn Handler> = match agent {
+            None => Arc::new(WitnessFront { status }),
+            Some(agent) => {
+                let (name, mesh) = (self.name.clone(), self.mesh.clone());
+                let pods = Arc::new(RemotePods { name, mesh, logs: agent.logs.clone() });
+                let dependencies = Dependencies {
+                    pods,
+                    blobs: self.blobs.clone(),
+                    replicate: Arc::new(self.copies.clone()),
+                    shutdown: self.doors.stopping(),
+                };
+                let server = Arc::new(ApiServer::new(self.cluster.clone(), dependencies));
+                Arc::new(ApiFront { server, status, metrics: Metrics::new(&self.store) })
+            }
+        };
+        serve(&self.doors, listener, tls, front, wk_mesh::Limits::api());
+        Ok(())
+    }
+}
+
+fn serve(tasks: &Tasks, listener: TcpListener, tls: Tls, handler: Arc<dyn Handler>, limits: wk_mesh::Limits) {
+    let stopping: CancellationToken = tasks.stopping();
+    tasks.spawn("serve", wk_mesh::serve(listener, tls, handler, limits, stopping));
+}
+
+/// Hosts without a Secret of their own are shown a certificate of the cluster's authority.
+pub(super) fn ingress_certificates(authority: &Authority, settings: &Settings) -> anyhow::Result<TlsSecrets> {
+    let issue = |authority: &Authority, names: &[&str]| {
+        let (certificate, key) = authority.issue_server(names)?;
+        let (certificate, key) = (certificate.as_str().to_owned(), key.as_str().to_owned());
+        Ok::<_, wk_mesh::AuthorityError>(Pem { certificate, key })
+    };
+    let fallback =
+        issue(authority, &["localhost", &settings.listen.to_string()]).context("make the ingress' certificate")?;
+    let authority = authority.clone();
+    let for_host = move |host: &str| {
+        let made = issue(&authority, &[host]);
+        made.inspect_err(|error| tracing::warn!(host, %error, "no certificate for a routed host")).ok()
+    };
+    Ok(TlsSecrets::new(fallback, Box::new(for_host)))
+}
+
+fn facts(settings: &Settings, name: &NodeName, member: u64) -> Facts {
+    let at = |port| std::net::SocketAddr::new(settings.listen, port).to_string();
+    Facts {
+        name: name.to_string(),
+        ip: settings.listen,
+        zone: settings.zone.clone(),
+        annotations: BTreeMap::from([
+            ("wk.dev/member".to_owned(), member.to_string()),
+            ("wk.dev/ingress-http".to_owned(), at(settings.http_port)),
+            ("wk.dev/ingress-https".to_owned(), at(settings.https_port)),
+            ("wk.dev/mesh".to_owned(), at(settings.mesh_port)),
+        ]),
+        version: wk_api::discovery::version()["gitVersion"].as_str().unwrap_or_default().to_owned(),
+        runtime: format!("wasmtime://{}", wk_engine::VERSION),
+    }
+}
