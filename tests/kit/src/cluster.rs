@@ -8,15 +8,22 @@ use tempfile::TempDir;
 
 use crate::api::Api;
 use crate::command::Output;
-use crate::{MESH, Net, Node, SOON, example, until};
+use crate::{Lab, MESH, Net, Node, SOON, example, until};
 
 /// Nodes n1, n2, … on addresses of their own. All of it ends when this is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     /// The nodes; dropped, and thereby ended, before their directories.
     pub nodes: Vec<Node>,
-    net: Net,
+    place: Place,
     dir: TempDir,
+}
+
+/// Where the nodes are.
+#[derive(Debug)]
+enum Place {
+    Loopback(Net),
+    Lab(Lab),
 }
 
 /// More votes than this cost every write more than they protect.
@@ -33,15 +40,46 @@ impl Cluster {
         cluster
     }
 
+    /// The same with each node on a machine of a lab: node `nI` on machine I.
+    pub async fn start_in(lab: Lab, count: usize) -> Self {
+        let mut cluster = Self::at(Place::Lab(lab));
+        for _ in 0..count {
+            cluster.add().await;
+        }
+        cluster.settled().await;
+        cluster
+    }
+
     /// No node yet.
     pub fn empty() -> Self {
+        Self::at(Place::Loopback(Net::claim()))
+    }
+
+    fn at(place: Place) -> Self {
         let dir = TempDir::with_prefix("wk-test-").expect("a temporary directory can be made");
-        Self { nodes: Vec::new(), net: Net::claim(), dir }
+        Self { nodes: Vec::new(), place, dir }
     }
 
     /// Its addresses: node `nI` has number I.
+    ///
+    /// # Panics
+    /// If it is in a lab.
     pub fn net(&self) -> &Net {
-        &self.net
+        match &self.place {
+            Place::Loopback(net) => net,
+            Place::Lab(_) => panic!("its nodes are in a lab"),
+        }
+    }
+
+    /// The machines of its nodes.
+    ///
+    /// # Panics
+    /// If it is in no lab.
+    pub fn lab(&self) -> &Lab {
+        match &self.place {
+            Place::Loopback(_) => panic!("its nodes are on loopback addresses"),
+            Place::Lab(lab) => lab,
+        }
     }
 
     /// A directory for the test's own files.
@@ -59,7 +97,11 @@ impl Cluster {
     /// Makes the next node, without starting it.
     pub fn next(&self) -> Node {
         let number = u8::try_from(self.nodes.len() + 1).expect("few nodes");
-        Node::new(&format!("n{number}"), self.net.ip(number), self.dir())
+        let node = |ip| Node::new(&format!("n{number}"), ip, self.dir());
+        match &self.place {
+            Place::Loopback(net) => node(net.ip(number)),
+            Place::Lab(lab) => node(lab.ip(number)).placed(lab.on(number)),
+        }
     }
 
     /// Starts one more node and waits until it is up.

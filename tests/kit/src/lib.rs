@@ -11,9 +11,11 @@ mod cluster;
 mod command;
 mod files;
 mod kubectl;
+mod lab;
 mod load;
 mod net;
 mod node;
+mod small_disk;
 mod until;
 mod web;
 
@@ -23,9 +25,11 @@ pub use cluster::Cluster;
 pub use command::{Followed, Output, run, run_with_input};
 pub use files::{example, guest, inventory};
 pub use kubectl::Kubectl;
+pub use lab::Lab;
 pub use load::{Load, Report};
 pub use net::Net;
 pub use node::Node;
+pub use small_disk::SmallDisk;
 pub use until::{holds, until};
 pub use web::{Answer, Body, Connection, Transport, get};
 
@@ -33,6 +37,12 @@ use std::time::Duration;
 
 /// How long a thing may take that normally takes a moment: a busy machine is slow, a broken program is slower.
 pub const SOON: Duration = Duration::from_secs(30);
+
+/// Whether this process may do what only root may.
+fn is_root() -> bool {
+    let id = std::process::Command::new("id").arg("-u").output();
+    id.is_ok_and(|output| output.stdout == b"0\n")
+}
 
 /// Port of the ingress, HTTP, unless an option says otherwise.
 pub const HTTP: u16 = 8080;

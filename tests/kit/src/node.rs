@@ -1,5 +1,6 @@
 //! One `wk up` process: its data directory, its address, its life.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub struct Node {
     name: String,
     ip: Ipv4Addr,
     dir: PathBuf,
+    /// The words before its command line that put it on a machine of its own.
+    place: Vec<String>,
     child: Option<Child>,
     /// Where the present run begins in the file of its standard output.
     began: u64,
@@ -31,7 +34,13 @@ pub struct Node {
 impl Node {
     /// A node to be: `root` is where its data directory and what it prints are put.
     pub fn new(name: &str, ip: Ipv4Addr, root: &Path) -> Self {
-        Self { name: name.to_owned(), ip, dir: root.join(name), child: None, began: 0, quiet: false }
+        Self { name: name.to_owned(), ip, dir: root.join(name), place: Vec::new(), child: None, began: 0, quiet: false }
+    }
+
+    /// The same, run by a command that takes its command line as last words, such as [`crate::Lab::on`].
+    pub fn placed(mut self, place: Vec<String>) -> Self {
+        self.place = place;
+        self
     }
 
     /// Its name.
@@ -88,10 +97,13 @@ impl Node {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let out = self.open("out");
         self.began = out.metadata().expect("an open file has a size").len();
-        let mut command = Command::new(wk());
+        let mut words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+        words.insert(0, wk().as_os_str());
+        words.splice(0..0, self.place.iter().map(OsStr::new));
+        let mut command = Command::new(words[0]);
         clean(&mut command, &self.dir);
         command.env("WK_LOG", std::env::var("WK_LOG").unwrap_or_else(|_| "info".to_owned()));
-        command.args(words).stdin(Stdio::null()).stdout(out).stderr(self.open("err"));
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(out).stderr(self.open("err"));
         self.child = Some(command.spawn().expect("wk can be started"));
         self.quiet = false;
     }

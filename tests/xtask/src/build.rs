@@ -17,20 +17,36 @@ pub(crate) enum Profile {
 
 /// Builds `wk`; cargo's own progress is shown.
 pub(crate) fn wk(profile: Profile) -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo.args(["build", "--package", "wk-cli", "--message-format", "json-render-diagnostics"]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
+    let output = cargo.stderr(Stdio::inherit()).output().context("start cargo")?;
+    ensure!(output.status.success(), "wk does not build: cargo ended with {}", output.status);
+    let messages = String::from_utf8_lossy(&output.stdout);
+    messages.lines().find_map(executable).context("cargo did not say where the binary is")
+}
+
+/// Runs this program with the arguments it has, built with optimisation.
+pub(crate) fn again_in_release() -> Result<()> {
+    let mut cargo = cargo();
+    cargo.args(["run", "--release", "--package", "xtask", "--"]).args(std::env::args_os().skip(1));
+    let status = cargo.status().context("start cargo")?;
+    ensure!(status.success(), "the release build of this task ended with {status}");
+    Ok(())
+}
+
+/// Cargo, in the repository's top folder.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // `cargo xtask` tells this process about the crate xtask. Build scripts of dependencies that look at those
     // variables would be run again, and with them everything that builds on them, now and at the next plain `cargo`.
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_about_this_crate(name)) {
         cargo.env_remove(name);
     }
-    let output = cargo.current_dir(root()).stderr(Stdio::inherit()).output().context("start cargo")?;
-    ensure!(output.status.success(), "wk does not build: cargo ended with {}", output.status);
-    let messages = String::from_utf8_lossy(&output.stdout);
-    messages.lines().find_map(executable).context("cargo did not say where the binary is")
+    cargo.current_dir(root());
+    cargo
 }
 
 fn is_about_this_crate(name: &OsString) -> bool {

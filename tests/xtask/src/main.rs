@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod demo;
 mod guests;
 mod nodes;
@@ -27,15 +28,22 @@ enum Task {
     Demo(demo::Arguments),
     /// Measure a release build against its peers, and print a table for the README.
     Bench(bench::Arguments),
+    /// Kill nodes again and again under a load of writes, and look for every write that was acknowledged.
+    Chaos(chaos::Arguments),
     /// Build the wasm guests that examples and tests use, and put them next to their sources.
     Guests(guests::Arguments),
+    /// A peer of `bench store`.
+    #[command(hide = true)]
+    StorePeer(bench::store::peer::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Chaos(arguments) => chaos::run(&arguments),
         Task::Guests(arguments) => guests::run(&arguments),
+        Task::StorePeer(arguments) => bench::store::peer::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -35,9 +35,9 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("wasmtime", &["runtime/engine"]),
     ("raft", &["control/store"]),
     ("protobuf", &["control/store"]),
-    // The black-box tests speak TLS as a client that wk has never seen.
-    ("rustls", &["runtime/mesh", "runtime/ingress", "tests/kit", "tests/e2e"]),
-    ("tokio-rustls", &["runtime/mesh", "runtime/ingress", "tests/kit", "tests/e2e"]),
+    // The black-box tests and the bench speak TLS as a client that wk has never seen.
+    ("rustls", &["runtime/mesh", "runtime/ingress", "tests/kit", "tests/e2e", "tests/xtask"]),
+    ("tokio-rustls", &["runtime/mesh", "runtime/ingress", "tests/kit", "tests/e2e", "tests/xtask"]),
     ("anyhow", &["cli", "tests/kit", "tests/e2e", "tests/xtask"]),
 ];
 

@@ -5,11 +5,13 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its result goes to the terminal")]
 
+mod api;
 mod deploy;
 mod idle;
 mod ingress;
 mod process;
 mod start;
+pub(crate) mod store;
 mod table;
 
 use std::net::Ipv4Addr;
@@ -24,7 +26,10 @@ use crate::root;
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    alone: Option<Alone>,
     /// Only these parts.
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<Part>,
@@ -45,8 +50,17 @@ pub(crate) struct Arguments {
     wasmtime: Option<PathBuf>,
 }
 
+/// What is measured without nodes, and only when asked for.
+#[derive(clap::Subcommand)]
+enum Alone {
+    /// Three peers of the store beside three of etcd.
+    Store(store::Arguments),
+}
+
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Part {
+    /// Objects created through the Kubernetes API of three nodes.
+    Api,
     /// Requests through the ingress, beside `wasmtime serve`.
     Ingress,
     /// From `wk deploy` to ready replicas.
@@ -71,6 +85,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_mins(1);
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Alone::Store(arguments)) = &arguments.alone {
+        // The store is part of this program, which cargo builds without optimisation unless it is told.
+        return if cfg!(debug_assertions) { build::again_in_release() } else { store::run(arguments) };
+    }
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     let peers = if wanted(Part::Ingress) { Some(ingress::Tools::find(arguments.wasmtime.as_deref())?) } else { None };
     for plan in Plan::several(Path::new("wk"), Path::new("."), arguments.base_ip, 3) {
@@ -90,6 +108,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         if wanted(Part::Idle) {
             println!("{}", idle::measure(&bench).await.context("measure an idle node")?);
+        }
+        if wanted(Part::Api) {
+            println!("{}", api::measure(&bench).await.context("measure the API")?);
         }
         if wanted(Part::Deploy) {
             println!("{}", deploy::measure(&bench).await.context("measure deploying")?);
