@@ -169,6 +169,18 @@ impl Core {
         self.machine.applied
     }
 
+    /// Raft, for the simulator to look at.
+    #[cfg(test)]
+    pub(crate) fn raft(&self) -> &RawNode<MemLog> {
+        &self.node
+    }
+
+    /// A bug for the simulator to find: it is forgotten which proposals were applied.
+    #[cfg(test)]
+    pub(crate) fn forget_proposals(&mut self) {
+        self.machine.recent = crate::machine::Recent::default();
+    }
+
     /// Who leads, as far as known.
     pub(crate) fn leader(&self) -> Option<MemberId> {
         Some(self.node.raft.leader_id).filter(|&id| id != 0).map(MemberId)

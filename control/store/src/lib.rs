@@ -54,6 +54,8 @@ mod options;
 mod peer;
 mod shared;
 mod shell;
+#[cfg(test)]
+mod sim;
 mod state;
 mod status;
 mod store;

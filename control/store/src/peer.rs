@@ -118,6 +118,18 @@ impl Peer {
         }
     }
 
+    /// The core, for the simulator to look at.
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// The core, to plant bugs in.
+    #[cfg(test)]
+    pub(crate) fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
     /// Takes one input. What comes of it is known after [`Peer::flush`].
     pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Result<(), Fatal> {
         match input {

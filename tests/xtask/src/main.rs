@@ -8,6 +8,7 @@ mod chaos;
 mod demo;
 mod guests;
 mod nodes;
+mod sim;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Task {
     /// A peer of `bench store`.
     #[command(hide = true)]
     StorePeer(bench::store::peer::Arguments),
+    /// Simulate clusters of the store: networks that fail, disks that forget, clocks that drift.
+    Sim(sim::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Chaos(arguments) => chaos::run(&arguments),
         Task::Guests(arguments) => guests::run(&arguments),
         Task::StorePeer(arguments) => bench::store::peer::run(arguments),
+        Task::Sim(arguments) => sim::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -147,7 +147,11 @@ impl Files {
             let state = Err("it is not being received".to_owned());
             return Ok(Done::Finished { snapshot, state });
         };
-        file.sync().map_err(|error| format!("receive a snapshot in {}: {error}", self.dir.display()))?;
+        if let Err(error) = file.sync() {
+            // The page cache may take for written what is not, and it would be trusted after a restart.
+            let _ = self.disk.remove(&path);
+            return Err(format!("receive a snapshot in {}: {error}", self.dir.display()));
+        }
         let state = match snapshot::read(&*self.disk, &path) {
             Ok(read) if read.id == snapshot => Ok(Box::new(read.machine)),
             Ok(_) => Err("it is another one than it said".to_owned()),

@@ -238,10 +238,15 @@ impl Replayed {
         if entry.index > next {
             return Err(format!("entry {} follows entry {}", entry.index, next - 1));
         }
-        if entry.index < first {
+        if entry.index < first && self.base.is_none() {
+            // What it voids reaches back before the first segment there is: that one is kept for entries that are void,
+            // and the ones before it went with a snapshot.
+            self.entries.clear();
+        } else if entry.index < first {
             return Err(format!("entry {} follows a log that begins at {first}", entry.index));
         }
-        self.entries.truncate(usize::try_from(entry.index - first).expect("an offset into what is in memory"));
+        let kept = entry.index.saturating_sub(first);
+        self.entries.truncate(usize::try_from(kept).expect("an offset into what is in memory"));
         self.entries.push(entry);
         Ok(())
     }

@@ -206,6 +206,22 @@ fn compaction_deletes_whole_segments_and_the_rest_still_opens() {
 }
 
 #[test]
+fn a_conflict_that_reaches_back_before_the_first_segment_kept_is_no_damage() {
+    let (dir, mut log) = filled(20);
+    for index in 5..=20 {
+        log.append(&[entry(index, 2)], &hard_state(2, index)).expect("is written");
+    }
+    snapshot(dir.path(), 12, 2, false);
+    let before = segments(dir.path());
+    log.compact(12).expect("is compacted");
+    let after = segments(dir.path());
+    assert!(after.len() < before.len() && after[0] < before[before.len() / 2], "entries of term 1 are kept");
+    let recovered = reopened(dir.path()).1;
+    assert_eq!(indexes(&recovered), (13..=20).collect::<Vec<_>>());
+    assert!(recovered.entries.iter().all(|entry| entry.term == 2));
+}
+
+#[test]
 fn an_installed_snapshot_voids_the_log_before_it() {
     let (dir, mut log) = filled(30);
     let snapshot = snapshot(dir.path(), 100, 5, true);
