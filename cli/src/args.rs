@@ -1,5 +1,6 @@
 //! What can be typed: the command line as types, one file a family of commands.
 
+mod backup;
 mod cluster;
 mod deploy;
 mod info;
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use cluster::{ClusterArgs, ClusterCommand, MembersArgs, RemoveArgs};
+pub(crate) use backup::{BackupArgs, RestoreArgs};
+pub(crate) use cluster::{ClusterArgs, ClusterCommand, MembersArgs, RecoverArgs, RemoveArgs};
 pub(crate) use deploy::{DeployArgs, EnvChange, Route, is_dns_label};
 pub(crate) use info::{CompletionArgs, StatusArgs, TokenArgs, TokenFormat, VersionArgs};
 pub(crate) use objects::{ApplyArgs, DeleteArgs, Format, GetArgs, LogsArgs, ScaleArgs, StructuredFormat};
@@ -57,8 +59,12 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Nodes, leader, voters and pods at a glance
     Status(StatusArgs),
-    /// Members of the cluster: who votes and why; remove one
+    /// Members of the cluster: who votes and why; remove one, or recover from the loss of most
     Cluster(ClusterArgs),
+    /// Write everything the cluster holds to a file
+    Backup(BackupArgs),
+    /// Make a new cluster of a backup
+    Restore(RestoreArgs),
     /// Print the token a further node joins with
     Token(TokenArgs),
     /// Print the kubeconfig in use, with its files embedded

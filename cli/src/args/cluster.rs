@@ -1,8 +1,11 @@
-//! `wk cluster` as typed.
+//! `wk cluster …` as typed.
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::objects::StructuredFormat;
+use super::up::data_dir;
 
 /// Commands on the members of the cluster.
 #[derive(Debug, Clone, Args)]
@@ -18,6 +21,8 @@ pub(crate) enum ClusterCommand {
     Status(MembersArgs),
     /// Remove a member that is gone for good, with its Node
     Remove(RemoveArgs),
+    /// On a stopped survivor: make it a cluster of its own when most voters are lost for good
+    Recover(RecoverArgs),
 }
 
 /// Options of `wk cluster status`.
@@ -37,4 +42,22 @@ pub(crate) struct RemoveArgs {
     /// Remove it although it is heard from: it stops, and its pods with it
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Options of `wk cluster recover`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RecoverArgs {
+    /// Data directory of the survivor [default: $WK_HOME, else ~/.wk]
+    #[arg(long = "data-dir", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Do it; without this it is only said what would be lost
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+impl RecoverArgs {
+    /// The data directory meant.
+    pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        data_dir(self.data_dir.as_ref())
+    }
 }

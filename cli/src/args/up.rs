@@ -61,12 +61,17 @@ pub(crate) struct UpArgs {
 impl UpArgs {
     /// The data directory meant: `--data-dir`, else `$WK_HOME`, else `~/.wk`.
     pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
-        match &self.data_dir {
-            Some(dir) => Ok(dir.clone()),
-            None => crate::kubeconfig::Surroundings::of_process().home().ok_or_else(|| {
-                crate::exit::usage("no place for the data: neither $WK_HOME nor $HOME is set; give --data-dir").into()
-            }),
-        }
+        data_dir(self.data_dir.as_ref())
+    }
+}
+
+/// The data directory meant by `--data-dir`, else `$WK_HOME`, else `~/.wk`.
+pub(crate) fn data_dir(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(dir) => Ok(dir.clone()),
+        None => crate::kubeconfig::Surroundings::of_process().home().ok_or_else(|| {
+            crate::exit::usage("no place for the data: neither $WK_HOME nor $HOME is set; give --data-dir").into()
+        }),
     }
 }
 

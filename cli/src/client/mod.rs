@@ -2,6 +2,7 @@
 //!
 //! Objects stay JSON values: `wk` shows and sends what the server and the user wrote, and knows few fields itself.
 
+mod download;
 mod error;
 mod follow;
 mod lines;
@@ -16,6 +17,7 @@ use http_body_util::{BodyExt as _, Limited};
 use kube::client::Body;
 use serde_json::Value;
 
+pub(crate) use download::Download;
 pub(crate) use error::{Refusal, refusal};
 pub(crate) use follow::{Follow, is_gone};
 pub(crate) use lines::Lines;
@@ -150,6 +152,13 @@ impl Client {
         let started = self.start(&Method::GET, path, accept, None);
         let response = tokio::time::timeout(REQUEST_DEADLINE, started).await.map_err(|_| self.hung(path))??;
         Ok(Lines::new(response.into_body()))
+    }
+
+    /// GETs something of any length.
+    pub(crate) async fn download(&self, path: &str) -> anyhow::Result<Download> {
+        let started = self.start(&Method::GET, path, "*/*", None);
+        let response = tokio::time::timeout(REQUEST_DEADLINE, started).await.map_err(|_| self.hung(path))??;
+        Ok(Download::new(self.clone(), path, response.into_body()))
     }
 
     /// Sends the request, again while the server has no leader, and turns refusals into errors.

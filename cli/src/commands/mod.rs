@@ -1,6 +1,7 @@
 //! What each command does, one file a command.
 
 mod apply;
+mod backup;
 mod cluster;
 mod completion;
 mod delete;
@@ -8,6 +9,7 @@ mod deploy;
 mod get;
 mod kubeconfig;
 mod logs;
+mod restore;
 mod scale;
 mod status;
 mod targets;
@@ -39,7 +41,9 @@ pub(crate) async fn run(cli: Cli, ui: &mut Ui) -> anyhow::Result<()> {
         Command::Scale(args) => scale::run(&Client::open(&global).await?, &args, ui).await,
         Command::Logs(args) => logs::run(&Client::open(&global).await?, &args, ui).await,
         Command::Status(args) => status::run(&Client::open(&global).await?, &args, ui).await,
-        Command::Cluster(args) => cluster::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Cluster(args) => cluster::run(&global, &args, ui).await,
+        Command::Backup(args) => backup::run(&global, &args, ui).await,
+        Command::Restore(args) => restore::run(&args, ui).await,
         Command::Token(args) => token::run(&global, &args, ui).await,
         Command::Kubeconfig => kubeconfig::run(&global, ui),
         Command::Version(args) => version::run(&global, &args, ui).await,

@@ -26,6 +26,7 @@ use wk_store::{Options, Start, Store};
 
 use super::admit;
 use super::announce::Announcer;
+use super::backup::Backups;
 use super::cluster_status::ClusterStatus;
 use super::copies::Copies;
 use super::data_dir::{DataDir, Identity};
@@ -257,7 +258,10 @@ impl Base {
                     shutdown: self.doors.stopping(),
                 };
                 let server = Arc::new(ApiServer::new(self.cluster.clone(), dependencies));
-                Arc::new(ApiFront { server, status, metrics: Metrics::new(&self.store) })
+                let metrics = Metrics::new(&self.store);
+                let (store, blobs, copies) = (self.store.clone(), self.blobs.clone(), self.copies.clone());
+                let backups = Backups::new(store, self.cluster_id.clone(), blobs, copies, Arc::clone(&self.clock));
+                Arc::new(ApiFront { server, status, metrics, backups })
             }
         };
         serve(&self.doors, listener, tls, front, wk_mesh::Limits::api());

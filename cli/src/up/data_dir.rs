@@ -23,6 +23,9 @@ const JOINING: &str = "joining.json";
 
 /// The mark of a node that the cluster removed.
 const REMOVED: &str = "identity/removed";
+/// A node that is being restored, and one that is but for the names of its directories.
+const FOUNDING: &str = "restoring";
+const FOUNDED: &str = "restored";
 
 /// What `node.json` says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,7 +69,7 @@ impl Drop for DataDir {
     /// A start that came to nothing leaves nothing: the lock goes while it is still held, and the directory with it if
     /// it was made for this start and holds nothing else.
     fn drop(&mut self) {
-        if self.root.join("identity").exists() || self.root.join(JOINING).exists() {
+        if [FOUNDED, "identity"].iter().any(|name| self.root.join(name).exists()) || self.root.join(JOINING).exists() {
             return;
         }
         let _ = fs::remove_file(self.root.join("lock"));
@@ -97,8 +100,10 @@ impl DataDir {
             Err(fs::TryLockError::Error(error)) => return Err(error).context(format!("lock {}", path.display())),
         }
         let dir = Self { root: root.to_owned(), made, _lock: lock };
-        // A start that did not come to its end.
+        // A start or a restore that did not come to its end, and one that came to it but for the last names.
         remove_dir(&dir.staging())?;
+        remove_dir(&dir.join(FOUNDING))?;
+        dir.take_founded()?;
         Ok(dir)
     }
 
@@ -219,14 +224,8 @@ impl DataDir {
     /// Keeps the identity of a new node, whole or not at all.
     pub(crate) fn keep(&self, identity: &Identity) -> anyhow::Result<()> {
         let staging = self.staging();
-        let (ca, ca_key) = identity.authority.to_pem();
         let write = || -> io::Result<()> {
-            fs::DirBuilder::new().mode(0o700).create(&staging)?;
-            write_private(&staging.join("ca.pem"), ca.as_str())?;
-            write_private(&staging.join("ca.key"), ca_key.as_str())?;
-            write_private(&staging.join("node.key"), identity.key.to_pem().as_str())?;
-            write_private(&staging.join("node.json"), &serde_json::to_string_pretty(&identity.file)?)?;
-            File::open(&staging)?.sync_all()?;
+            write_identity(&staging, identity)?;
             fs::rename(&staging, self.root.join("identity"))?;
             File::open(&self.root)?.sync_all()
         };
@@ -244,6 +243,91 @@ impl DataDir {
         write().with_context(|| format!("write {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// A node that is being restored: what is in its directory is not there until it is finished.
+pub(crate) struct Founding<'a> {
+    dir: &'a DataDir,
+    is_finished: bool,
+}
+
+impl DataDir {
+    /// Begins to make a node that has a store already. The directory must be empty.
+    pub(crate) fn found(&self) -> anyhow::Result<Founding<'_>> {
+        let items = fs::read_dir(&self.root).with_context(|| format!("list {}", self.root.display()))?;
+        if let Some(item) = items.filter_map(Result::ok).find(|item| item.file_name() != "lock") {
+            let message = format!(
+                "data directory {} is not empty, it holds {}: give another --data-dir",
+                self.root.display(),
+                item.file_name().display()
+            );
+            return Err(ExitError::new(Code::Conflict, message).into());
+        }
+        let staging = self.join(FOUNDING);
+        let made = fs::DirBuilder::new().mode(0o700).create(&staging);
+        made.with_context(|| format!("make {}", staging.display()))?;
+        Ok(Founding { dir: self, is_finished: false })
+    }
+
+    /// Gives what was founded its names, which may have been done in part before.
+    fn take_founded(&self) -> anyhow::Result<()> {
+        let founded = self.join(FOUNDED);
+        if !founded.exists() {
+            return Ok(());
+        }
+        let take = || {
+            for name in ["blobs", "store", "identity"] {
+                if founded.join(name).exists() {
+                    fs::rename(founded.join(name), self.join(name))?;
+                }
+            }
+            fs::remove_dir(&founded)?;
+            File::open(&self.root)?.sync_all()
+        };
+        take().with_context(|| format!("take over {}", founded.display()))
+    }
+}
+
+impl Founding<'_> {
+    /// A place inside.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.dir.join(FOUNDING).join(name)
+    }
+
+    /// Makes the directory that node's: the rename is the one step, and what follows it is made up for at the next start.
+    pub(crate) fn finish(mut self, identity: &Identity) -> anyhow::Result<()> {
+        let dir = self.join("identity");
+        let write = || {
+            write_identity(&dir, identity)?;
+            // It has a log: without one it must not start.
+            write_private(&dir.join("begun"), "")?;
+            File::open(self.dir.join(FOUNDING))?.sync_all()?;
+            fs::rename(self.dir.join(FOUNDING), self.dir.join(FOUNDED))?;
+            File::open(self.dir.root())?.sync_all()
+        };
+        write().with_context(|| format!("keep the node's identity in {}", self.dir.root().display()))?;
+        self.is_finished = true;
+        self.dir.take_founded()
+    }
+}
+
+impl Drop for Founding<'_> {
+    /// A restore that failed leaves nothing.
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let _ = fs::remove_dir_all(self.dir.join(FOUNDING));
+        }
+    }
+}
+
+fn write_identity(dir: &Path, identity: &Identity) -> io::Result<()> {
+    let (ca, ca_key) = identity.authority.to_pem();
+    fs::DirBuilder::new().mode(0o700).create(dir)?;
+    write_private(&dir.join("ca.pem"), ca.as_str())?;
+    write_private(&dir.join("ca.key"), ca_key.as_str())?;
+    write_private(&dir.join("node.key"), identity.key.to_pem().as_str())?;
+    write_private(&dir.join("node.json"), &serde_json::to_string_pretty(&identity.file)?)?;
+    File::open(dir)?.sync_all()
 }
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
@@ -334,5 +418,37 @@ mod tests {
         let made = root.path().join("made");
         drop(DataDir::open(&made).unwrap());
         assert!(!made.exists());
+    }
+
+    #[test]
+    fn restored_node_is_there_whole_or_not_at_all() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        let founding = dir.found().unwrap();
+        fs::create_dir(founding.join("store")).unwrap();
+        drop(founding);
+        drop(dir);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "a restore that failed leaves nothing");
+        let dir = DataDir::open(root.path()).unwrap();
+        let founding = dir.found().unwrap();
+        fs::create_dir(founding.join("store")).unwrap();
+        founding.finish(&identity()).unwrap();
+        assert!(dir.identity().unwrap().is_some() && dir.has_begun() && dir.join("store").is_dir());
+        let error = dir.found().err().unwrap();
+        assert_eq!(code_of(&error), Code::Conflict);
+    }
+
+    #[test]
+    fn restore_that_died_after_its_one_step_is_finished_by_the_next_start() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        let founding = dir.found().unwrap();
+        fs::create_dir(founding.join("store")).unwrap();
+        founding.finish(&identity()).unwrap();
+        drop(dir);
+        fs::create_dir(root.path().join(FOUNDED)).unwrap();
+        fs::rename(root.path().join("identity"), root.path().join(FOUNDED).join("identity")).unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        assert!(dir.identity().unwrap().is_some() && dir.join("store").is_dir() && !dir.join(FOUNDED).exists());
     }
 }

@@ -17,7 +17,7 @@ use super::copies::Copies;
 use super::heartbeat::Heart;
 use super::join::Door;
 use super::remove::{self, Ask};
-use super::{announce, cluster_status, copies, forward, heartbeat, metrics, raft_link, remote_pods, witness};
+use super::{announce, backup, cluster_status, copies, forward, heartbeat, metrics, raft_link, remote_pods, witness};
 
 /// Answers other nodes. Strangers may ask to join and nothing else.
 pub(crate) struct MeshFront {
@@ -102,6 +102,8 @@ pub(crate) struct ApiFront {
     pub(crate) status: Arc<ClusterStatus>,
     /// What this node counts.
     pub(crate) metrics: metrics::Metrics,
+    /// Backups of it.
+    pub(crate) backups: backup::Backups,
 }
 
 #[async_trait]
@@ -116,6 +118,9 @@ impl Handler for ApiFront {
                 Ok(()) => self.metrics.answer(),
                 Err(status) => forward::json(Err(status)),
             };
+        }
+        if uri.path() == backup::PATH && method == Method::GET {
+            return self.backups.answer(&peer).await;
         }
         let failure = self.status.store.status().borrow().failure.clone();
         match (failure, uri.path()) {

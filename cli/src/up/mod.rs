@@ -5,11 +5,12 @@
 
 mod admit;
 mod announce;
+pub(crate) mod backup;
 mod base;
 mod bootstrap;
 mod cluster_status;
 mod copies;
-mod data_dir;
+pub(crate) mod data_dir;
 mod entry;
 mod forward;
 mod front;
@@ -18,14 +19,16 @@ mod heartbeat;
 mod join;
 mod kept;
 mod leave;
-mod members;
+pub(crate) mod members;
 mod metrics;
 mod node;
 mod ports;
+mod raft_batch;
 mod raft_link;
+pub(crate) mod remains;
 mod remote_pods;
 mod remove;
-mod settings;
+pub(crate) mod settings;
 mod witness;
 
 use std::time::Duration;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::Request;
+use bytes::Bytes;
+use http::{Request, StatusCode};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use wk_base::body::{self, Body, BoxError};
@@ -14,6 +14,7 @@ use wk_mesh::{Lane, Mesh};
 use wk_store::{MemberId, Store, Transport};
 
 use super::members::Members;
+use super::raft_batch;
 
 /// Where batches are sent.
 pub(crate) const PATH: &str = "/raft";
@@ -68,6 +69,7 @@ impl Transport for RaftLink {
 async fn send_all(mesh: Mesh, members: Members, to: MemberId, mut messages: mpsc::Receiver<Bytes>, tasks: Tasks) {
     // One snapshot at a time: another one of the same state would only slow it down.
     let large = Arc::new(Semaphore::new(1));
+    let mut is_refused = false;
     while let Some(first) = messages.recv().await {
         let mut batch = Vec::new();
         let mut size = 0;
@@ -79,7 +81,7 @@ async fn send_all(mesh: Mesh, members: Members, to: MemberId, mut messages: mpsc
             } else if let Ok(turn) = Arc::clone(&large).try_acquire_owned() {
                 let (mesh, members) = (mesh.clone(), members.clone());
                 tasks.spawn_until_stop("raft-snapshot", async move {
-                    send(&mesh, &members, to, frame([message]), LARGE_DEADLINE, Lane::Bulk).await;
+                    send(&mesh, &members, to, raft_batch::join([message]), LARGE_DEADLINE, Lane::Bulk).await;
                     drop(turn);
                 });
             }
@@ -90,48 +92,39 @@ async fn send_all(mesh: Mesh, members: Members, to: MemberId, mut messages: mpsc
         if batch.is_empty() {
             continue;
         }
-        send(&mesh, &members, to, frame(batch), BATCH_DEADLINE, Lane::Control).await;
+        let status = send(&mesh, &members, to, raft_batch::join(batch), BATCH_DEADLINE, Lane::Control).await;
+        let was_refused = std::mem::replace(&mut is_refused, status == Some(StatusCode::FORBIDDEN));
+        if is_refused && !was_refused {
+            tracing::warn!(
+                member = %to,
+                "another node of the cluster does not know this one: it was removed, or the cluster was recovered without \
+                 it. Empty its data directory and let it join anew, under another name"
+            );
+        }
     }
 }
 
-async fn send(mesh: &Mesh, members: &Members, to: MemberId, batch: Bytes, deadline: Duration, lane: Lane) {
-    let Some(member) = members.get(to) else { return };
+async fn send(
+    mesh: &Mesh,
+    members: &Members,
+    to: MemberId,
+    batch: Bytes,
+    deadline: Duration,
+    lane: Lane,
+) -> Option<StatusCode> {
+    let member = members.get(to)?;
     let mut request = Request::post(PATH).body(body::full(batch)).expect("a constant path");
     request.extensions_mut().insert(lane);
-    if let Err(error) = mesh.request(&member.name, request, deadline).await {
-        tracing::debug!(%error, node = %member.name, "raft messages lost");
-    }
-}
-
-fn frame(messages: impl IntoIterator<Item = Bytes>) -> Bytes {
-    let mut batch = BytesMut::new();
-    for message in messages {
-        batch.put_u32(u32::try_from(message.len()).expect("a message is far below 4 GiB"));
-        batch.put(message);
-    }
-    batch.freeze()
+    let response = mesh.request(&member.name, request, deadline).await;
+    let lost = |error: &wk_mesh::MeshError| tracing::debug!(%error, node = %member.name, "raft messages lost");
+    response.inspect_err(lost).ok().map(|response| response.status())
 }
 
 /// Takes a batch from the member `from` and hands its messages to the store.
 pub(crate) async fn receive(store: &Store, from: MemberId, body: Body) -> Result<(), BoxError> {
     let mut batch = body::collect(body, RECEIVE_BYTES_MAX).await?;
-    while batch.has_remaining() {
-        let length = batch.try_get_u32()? as usize;
-        if length > batch.remaining() {
-            return Err("a raft batch ends inside a message".into());
-        }
-        store.receive(from, batch.split_to(length))?;
+    while let Some(message) = raft_batch::next(&mut batch) {
+        store.receive(from, message?)?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn batch_holds_its_messages_each_with_its_length() {
-        let batch = frame([Bytes::from_static(b"ab"), Bytes::new()]);
-        assert_eq!(&*batch, b"\0\0\0\x02ab\0\0\0\0");
-    }
 }

@@ -134,22 +134,27 @@ impl Settings {
         if let Some(name) = &self.name {
             return name.clone();
         }
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let label: String = host
-            .trim()
-            .to_ascii_lowercase()
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-            .take(40)
-            .collect();
-        let label = label.trim_matches('-');
-        let label = if label.is_empty() { "node" } else { label };
-        let name = if attempt == 0 { label.to_owned() } else { format!("{label}-{}", attempt + 1) };
-        name.parse().expect("letters, digits and inner dashes make a DNS label")
+        host_name(attempt)
     }
 
     /// Where other nodes reach this one.
     pub(crate) fn mesh_address(&self) -> SocketAddr {
         SocketAddr::new(self.listen, self.mesh_port)
     }
+}
+
+/// A name made from the host's.
+pub(crate) fn host_name(attempt: u32) -> NodeName {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let label: String = host
+        .trim()
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(40)
+        .collect();
+    let label = label.trim_matches('-');
+    let label = if label.is_empty() { "node" } else { label };
+    let name = if attempt == 0 { label.to_owned() } else { format!("{label}-{}", attempt + 1) };
+    name.parse().expect("letters, digits and inner dashes make a DNS label")
 }

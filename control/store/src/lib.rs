@@ -38,11 +38,15 @@
 //! # }
 //! ```
 
+pub mod backup;
 mod codec;
 mod command;
 mod core;
 mod disk;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod history;
 mod log;
 mod logging;
@@ -52,6 +56,7 @@ mod metrics;
 mod model;
 mod options;
 mod peer;
+pub mod recovery;
 mod shared;
 mod shell;
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(crate) mod files;
 mod frame;
 mod open;
 mod record;
-mod segment;
+pub(crate) mod segment;
 pub(crate) mod snapshot;
 
 use std::collections::VecDeque;
@@ -30,11 +30,12 @@ use std::sync::Arc;
 
 use raft::eraftpb::{Entry, HardState};
 
-pub(crate) use self::open::{Recovered, bootstrap, join, resume};
+pub(crate) use self::open::{Recovered, begin, bootstrap, join, resume};
 use self::record::Record;
 use self::segment::Segment;
 pub(crate) use self::snapshot::SnapshotId;
 use crate::disk::Disk;
+use crate::machine::Machine;
 use crate::model::MemberId;
 
 /// One durable step.
@@ -123,7 +124,7 @@ impl Log {
     }
 
     /// Writes `entries` and `hard_state` as one frame and waits until it is on disk.
-    fn append(&mut self, entries: &[Entry], hard_state: &HardState) -> io::Result<()> {
+    pub(crate) fn append(&mut self, entries: &[Entry], hard_state: &HardState) -> io::Result<()> {
         if self.active.len() >= self.segment_bytes {
             self.rotate(None)?;
         }
@@ -152,6 +153,18 @@ impl Log {
         self.append(&[], &HardState { commit, ..hard_state.clone() })?;
         self.disk.rename(&snapshot.part(&self.dir), &snapshot.path(&self.dir))?;
         self.disk.sync_dir(&self.dir)?;
+        self.hard_state = hard_state.clone();
+        self.restart((snapshot.index, snapshot.term))?;
+        snapshot::prune(&*self.disk, &self.dir, snapshot.index, &[])
+    }
+
+    /// Makes `machine` the beginning of this log: durable in one step, the rename of its snapshot. Whatever the log held
+    /// is void.
+    pub(crate) fn replace(&mut self, machine: &Machine, hard_state: &HardState) -> io::Result<()> {
+        // The promises first, as for a snapshot of the leader's.
+        let commit = self.hard_state.commit;
+        self.append(&[], &HardState { commit, ..hard_state.clone() })?;
+        let snapshot = snapshot::write(&*self.disk, &self.dir, machine)?;
         self.hard_state = hard_state.clone();
         self.restart((snapshot.index, snapshot.term))?;
         snapshot::prune(&*self.disk, &self.dir, snapshot.index, &[])

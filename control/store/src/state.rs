@@ -79,12 +79,8 @@ pub(crate) fn write(
     for (name, objects) in &machine.collections {
         put_bytes(&mut out, name.as_bytes());
         put_varint(&mut out, objects.len() as u64);
-        for (name, stored) in objects {
-            put_bytes(&mut out, name.as_bytes());
-            put_varint(&mut out, stored.revision().0);
-            put_varint(&mut out, stored.created().0);
-            put_optional(&mut out, stored.stamp());
-            put_bytes(&mut out, stored.bytes());
+        for stored in objects.values() {
+            put_object(&mut out, stored);
             spill(&mut out, piece)?;
         }
     }
@@ -92,6 +88,15 @@ pub(crate) fn write(
     let checksum = hasher.finalize();
     sink(&checksum.to_le_bytes())?;
     Ok((length + 4, checksum))
+}
+
+/// An object without its collection, as it stands in snapshots and backups.
+pub(crate) fn put_object(out: &mut Vec<u8>, stored: &Stored) {
+    put_bytes(out, stored.key().name().as_bytes());
+    put_varint(out, stored.revision().0);
+    put_varint(out, stored.created().0);
+    put_optional(out, stored.stamp());
+    put_bytes(out, stored.bytes());
 }
 
 /// All but the objects.
@@ -177,20 +182,25 @@ fn read_recent(reader: &mut Reader) -> Result<Recent, Malformed> {
 fn read_collection(reader: &mut Reader, collection: &Arc<str>) -> Result<Collection, Malformed> {
     let mut objects = Collection::default();
     for _ in 0..reader.count()? {
-        let name = reader.text()?;
-        let revision = Revision(reader.varint()?);
-        let created = Revision(reader.varint()?);
-        let stamp = reader.optional()?;
-        // Copied, so that one object does not keep the whole snapshot in memory.
-        let bytes = Bytes::copy_from_slice(&reader.bytes()?);
-        let digits = revision.to_string().len();
-        if stamp.is_some_and(|at| at as usize + digits > bytes.len()) {
-            return Err(Malformed("a stamp is outside of its object"));
-        }
-        let key = Key::new(Arc::clone(collection), Arc::clone(&name));
-        objects.insert(name, Arc::new(Stored::as_kept(key, bytes, revision, created, stamp)));
+        let stored = read_object(reader, collection)?;
+        objects.insert(Arc::clone(stored.key().shared_name()), Arc::new(stored));
     }
     Ok(objects)
+}
+
+/// Reads what [`put_object`] wrote.
+pub(crate) fn read_object(reader: &mut Reader, collection: &Arc<str>) -> Result<Stored, Malformed> {
+    let name = reader.text()?;
+    let revision = Revision(reader.varint()?);
+    let created = Revision(reader.varint()?);
+    let stamp = reader.optional()?;
+    // Copied, so that one object does not keep the whole snapshot in memory.
+    let bytes = Bytes::copy_from_slice(&reader.bytes()?);
+    let digits = revision.to_string().len();
+    if stamp.is_some_and(|at| at as usize + digits > bytes.len()) {
+        return Err(Malformed("a stamp is outside of its object"));
+    }
+    Ok(Stored::as_kept(Key::new(Arc::clone(collection), name), bytes, revision, created, stamp))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::backup::{About, Backup};
 use crate::command::{self, ProposalId};
 use crate::core::Core;
 use crate::disk::{Disk, RealDisk};
@@ -163,6 +164,12 @@ impl Store {
     /// The state as this peer has it, which may be behind.
     pub fn view(&self) -> View {
         View::clone(&self.0.shared.view.load())
+    }
+
+    /// A backup of the state with every write acknowledged before this was called, on any peer. Writes go on beside it.
+    pub async fn backup(&self, about: About) -> Result<Backup, ReadError> {
+        let view = self.read().await?;
+        Ok(Backup::new(view, self.0.shared.status.borrow().term, about))
     }
 
     /// The changes of `collection` after the revision `after`, on this peer.

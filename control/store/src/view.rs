@@ -73,6 +73,11 @@ impl View {
         Self::new(revision, OrdMap::unit(collection.into(), objects))
     }
 
+    /// All collections, none of them empty.
+    pub(crate) fn collections(&self) -> &OrdMap<Arc<str>, Collection> {
+        &self.collections
+    }
+
     /// How many objects `collection` has.
     pub fn len(&self, collection: &str) -> usize {
         self.collections.get(collection).map_or(0, OrdMap::len)

@@ -49,7 +49,7 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-fn is_about_this_crate(name: &OsString) -> bool {
+pub(crate) fn is_about_this_crate(name: &OsString) -> bool {
     let name = name.to_string_lossy();
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"].iter().any(|start| name.starts_with(start))
 }

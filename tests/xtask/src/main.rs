@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod chaos;
 mod demo;
+mod fuzz;
 mod guests;
 mod nodes;
 mod sim;
@@ -31,6 +32,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Kill nodes again and again under a load of writes, and look for every write that was acknowledged.
     Chaos(chaos::Arguments),
+    /// Feed the decoders of disk and network with mutated bytes.
+    Fuzz(fuzz::Arguments),
     /// Build the wasm guests that examples and tests use, and put them next to their sources.
     Guests(guests::Arguments),
     /// A peer of `bench store`.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Chaos(arguments) => chaos::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Guests(arguments) => guests::run(&arguments),
         Task::StorePeer(arguments) => bench::store::peer::run(arguments),
         Task::Sim(arguments) => sim::run(&arguments),

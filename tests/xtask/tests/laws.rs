@@ -42,8 +42,19 @@ const KEPT_TO: &[(&str, &[&str])] = &[
 ];
 
 /// What one sees in the top folder. `target` is cargo's.
-const TOP: &[&str] =
-    &["Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "cli", "control", "examples", "runtime", "tests", "wit"];
+const TOP: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "cli",
+    "control",
+    "examples",
+    "fuzz",
+    "runtime",
+    "tests",
+    "wit",
+];
 
 /// Paths and names that belong to somebody's machine. In two pieces, so that this file does not hold them.
 const FOREIGN: &[&[&str]] = &[&["/wor", "k/"], &["/tmp/", "lead"], &["/tmp/", "brief"], &["/ro", "ot/"]];

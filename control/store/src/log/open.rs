@@ -31,8 +31,12 @@ pub(crate) struct Recovered {
 
 /// Makes a log whose member is alone in a new cluster.
 pub(crate) fn bootstrap(options: &Options, disk: &Arc<dyn Disk>) -> Result<(Log, Recovered), OpenError> {
+    begin(options, disk, Machine::bootstrap(options.member.0))
+}
+
+/// Makes a log that begins with `machine`, in which the member is alone.
+pub(crate) fn begin(options: &Options, disk: &Arc<dyn Disk>, machine: Machine) -> Result<(Log, Recovered), OpenError> {
     let files = prepare(options, &**disk)?;
-    let machine = Machine::bootstrap(options.member.0);
     // A crash between snapshot and log of an earlier bootstrap left just its snapshot, which is written again.
     if !files.segments.is_empty() || files.snapshots.iter().any(|(_, index)| *index != machine.applied) {
         return Err(OpenError::NotEmpty { dir: options.dir.clone() });

@@ -100,7 +100,12 @@ pub(crate) struct Content {
 
 /// Reads a whole segment. Only the `last` one may have a torn tail.
 pub(crate) fn read(disk: &dyn Disk, path: &Path, last: bool) -> Result<Content, OpenError> {
-    let file: Bytes = disk.read(path).map_err(|source| OpenError::Io { act: "read", file: path.to_owned(), source })?;
+    let file = disk.read(path).map_err(|source| OpenError::Io { act: "read", file: path.to_owned(), source })?;
+    parse(&file, path, last)
+}
+
+/// Reads the bytes of a segment; `path` is for messages.
+pub(crate) fn parse(file: &Bytes, path: &Path, last: bool) -> Result<Content, OpenError> {
     let damaged = |offset: usize, what: &str| OpenError::Corrupt {
         file: path.to_owned(),
         offset: offset as u64,
@@ -119,7 +124,7 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path, last: bool) -> Result<Content, 
     let mut records = Vec::new();
     let mut at = HEADER_BYTES;
     let torn = loop {
-        match frame::read(&file, at) {
+        match frame::read(file, at) {
             Found::Frame(Range { start, end }) => {
                 let frame = record::read_all(file.slice(start..end)).map_err(|error| damaged(at, error.0))?;
                 records.extend(frame.into_iter().map(|record| (at as u64, record)));
@@ -133,4 +138,13 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path, last: bool) -> Result<Content, 
         }
     };
     Ok(Content { records, whole: file.slice(..at), torn: torn as u64 })
+}
+
+/// A segment of one frame with this payload.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn of_frame(payload: &[u8]) -> Bytes {
+    let mut content = MAGIC.to_vec();
+    content.extend_from_slice(&FORMAT.to_le_bytes());
+    frame::put(&mut content, payload);
+    content.into()
 }

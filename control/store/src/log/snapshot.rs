@@ -134,8 +134,12 @@ pub(crate) struct Read {
 
 /// Reads and checks a snapshot.
 pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Read, OpenError> {
-    let mut file: Bytes =
-        disk.read(path).map_err(|source| OpenError::Io { act: "read", file: path.to_owned(), source })?;
+    let file = disk.read(path).map_err(|source| OpenError::Io { act: "read", file: path.to_owned(), source })?;
+    parse(file, path)
+}
+
+/// Reads and checks the bytes of a snapshot; `path` is for messages.
+pub(crate) fn parse(mut file: Bytes, path: &Path) -> Result<Read, OpenError> {
     let damaged = |offset: u64, what: String| OpenError::Corrupt { file: path.to_owned(), offset, what };
     if (file.len() as u64) < HEADER_BYTES || file[..8] != MAGIC {
         return Err(damaged(0, "it does not begin like a snapshot of wk".to_owned()));

@@ -145,3 +145,12 @@ async fn a_strangers_join_request_is_read_within_limits() {
     let bytes = serde_json::to_vec(&request).expect("JSON");
     assert_eq!(join::Request::read(full(bytes)).await.expect("a request").name, name("n2"));
 }
+
+/// `cargo xtask fuzz` starts from the same files.
+#[test]
+fn request_among_the_fuzzers_seeds_is_read_and_granted() {
+    let seed = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/join/request");
+    let request: join::Request = serde_json::from_slice(&std::fs::read(seed).expect("the seed")).expect("a request");
+    let authority = Authority::create("c1").expect("an authority");
+    authority.issue_node(&request.name, request.mesh_address.ip(), &request.csr).expect("a certificate");
+}

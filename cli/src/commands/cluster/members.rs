@@ -1,9 +1,9 @@
-//! `wk cluster`: the members of the store, in words; and removing one.
+//! `wk cluster status` and `remove`: the members of the store, in words; and removing one.
 
 use http::Method;
 use serde_json::Value;
 
-use crate::args::{ClusterArgs, ClusterCommand, MembersArgs, RemoveArgs, StructuredFormat};
+use crate::args::{MembersArgs, RemoveArgs, StructuredFormat};
 use crate::client::{Client, JSON};
 use crate::render::{Tone, Ui, json as json_text, paint, plain, yaml};
 
@@ -13,15 +13,8 @@ const STATUS_PATH: &str = "/apis/wk.dev/v1/cluster/status";
 /// Where members are removed.
 const MEMBERS_PATH: &str = "/apis/wk.dev/v1/cluster/members";
 
-/// Runs one of them.
-pub(super) async fn run(client: &Client, args: &ClusterArgs, ui: &mut Ui) -> anyhow::Result<()> {
-    match &args.command {
-        ClusterCommand::Status(args) => status(client, args, ui).await,
-        ClusterCommand::Remove(args) => remove(client, args, ui).await,
-    }
-}
-
-async fn status(client: &Client, args: &MembersArgs, ui: &mut Ui) -> anyhow::Result<()> {
+/// Prints who votes and why.
+pub(super) async fn status(client: &Client, args: &MembersArgs, ui: &mut Ui) -> anyhow::Result<()> {
     let cluster = client.get(STATUS_PATH, JSON).await?;
     let text = match args.output {
         None => table(&cluster, ui.colour()),
@@ -31,7 +24,8 @@ async fn status(client: &Client, args: &MembersArgs, ui: &mut Ui) -> anyhow::Res
     ui.data(text.as_bytes())
 }
 
-async fn remove(client: &Client, args: &RemoveArgs, ui: &mut Ui) -> anyhow::Result<()> {
+/// Removes a member for good.
+pub(super) async fn remove(client: &Client, args: &RemoveArgs, ui: &mut Ui) -> anyhow::Result<()> {
     let force = if args.force { "?force=true" } else { "" };
     // A name that is no DNS label is refused by the server; what would change the path is not sent.
     let name = percent_encoding::utf8_percent_encode(&args.node, percent_encoding::NON_ALPHANUMERIC).to_string();

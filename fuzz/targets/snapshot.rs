@@ -1,0 +1,5 @@
+//! See `wk_store::fuzzing::snapshot`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wk_store::fuzzing::snapshot(bytes));
