@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::Request;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use wk_base::body::{self, Body, BoxError};
@@ -69,7 +69,6 @@ impl Transport for RaftLink {
 async fn send_all(mesh: Mesh, members: Members, to: MemberId, mut messages: mpsc::Receiver<Bytes>, tasks: Tasks) {
     // One snapshot at a time: another one of the same state would only slow it down.
     let large = Arc::new(Semaphore::new(1));
-    let mut is_refused = false;
     while let Some(first) = messages.recv().await {
         let mut batch = Vec::new();
         let mut size = 0;
@@ -92,32 +91,17 @@ async fn send_all(mesh: Mesh, members: Members, to: MemberId, mut messages: mpsc
         if batch.is_empty() {
             continue;
         }
-        let status = send(&mesh, &members, to, raft_batch::join(batch), BATCH_DEADLINE, Lane::Control).await;
-        let was_refused = std::mem::replace(&mut is_refused, status == Some(StatusCode::FORBIDDEN));
-        if is_refused && !was_refused {
-            tracing::warn!(
-                member = %to,
-                "another node of the cluster does not know this one: it was removed, or the cluster was recovered without \
-                 it. Empty its data directory and let it join anew, under another name"
-            );
-        }
+        send(&mesh, &members, to, raft_batch::join(batch), BATCH_DEADLINE, Lane::Control).await;
     }
 }
 
-async fn send(
-    mesh: &Mesh,
-    members: &Members,
-    to: MemberId,
-    batch: Bytes,
-    deadline: Duration,
-    lane: Lane,
-) -> Option<StatusCode> {
-    let member = members.get(to)?;
+async fn send(mesh: &Mesh, members: &Members, to: MemberId, batch: Bytes, deadline: Duration, lane: Lane) {
+    let Some(member) = members.get(to) else { return };
     let mut request = Request::post(PATH).body(body::full(batch)).expect("a constant path");
     request.extensions_mut().insert(lane);
-    let response = mesh.request(&member.name, request, deadline).await;
-    let lost = |error: &wk_mesh::MeshError| tracing::debug!(%error, node = %member.name, "raft messages lost");
-    response.inspect_err(lost).ok().map(|response| response.status())
+    if let Err(error) = mesh.request(&member.name, request, deadline).await {
+        tracing::debug!(%error, node = %member.name, "raft messages lost");
+    }
 }
 
 /// Takes a batch from the member `from` and hands its messages to the store.

@@ -232,13 +232,8 @@ async fn survivor_of_a_lost_majority_becomes_a_cluster_again() {
     new.up().await;
     until("two are members", SOON, async || members(&api, &["n3", "n4"]).await).await;
     cluster.nodes[1].start(&[]);
-    cluster.nodes[1].up().await;
-    assert!(cluster.nodes[1].stdout().contains("no leader yet"), "{}", cluster.nodes[1].stdout());
-    until("it is told why", SOON, async || {
-        ensure!(cluster.nodes[1].stderr().contains("the cluster was recovered without it"), "nothing said");
-        Ok(())
-    })
-    .await;
+    let output = cluster.nodes[1].ended(SOON).await;
+    assert!(output.stderr.contains("was removed from its cluster"), "{output:?}");
     for number in 0..20 {
         api.post(CONFIGMAPS, &configmap(&format!("after-{number}"))).await.expect("nothing disturbs it");
     }
