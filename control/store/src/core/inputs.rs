@@ -73,6 +73,9 @@ impl Core {
         if kind == MessageType::MsgTimeoutNow && self.is_witness() {
             return Ok(Received::Dropped("a witness does not lead"));
         }
+        if kind == MessageType::MsgTimeoutNow && self.snapshots.is_installing() {
+            return Ok(Received::Dropped("it asks for an election, and a snapshot is being installed"));
+        }
         let last = self.node.raft.raft_log.last_index();
         // Raft would take the process down for these.
         if kind == MessageType::MsgHeartbeat && message.term >= self.term() && message.commit > last {

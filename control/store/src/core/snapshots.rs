@@ -94,6 +94,11 @@ impl Snapshots {
         }
     }
 
+    /// A snapshot is on its way into the place of log and state.
+    pub(super) fn is_installing(&self) -> bool {
+        self.installing.is_some() || self.installed.is_some()
+    }
+
     pub(super) fn take_installed(&mut self) -> Option<(SnapshotId, Machine)> {
         self.installed.take()
     }

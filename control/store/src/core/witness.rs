@@ -70,14 +70,15 @@ impl Core {
     }
 
     /// One tick of Raft. A witness forgets a leader that fell silent, and waits for another one instead of standing for
-    /// election itself.
+    /// election itself. Nobody stands for election whose snapshot is not in its place yet: Raft would look for the entries
+    /// that it replaces, and take the process down.
     pub(super) fn tick_raft(&mut self) {
         let raft = &mut self.node.raft;
         let is_late = raft.election_elapsed + 1 >= raft.randomized_election_timeout();
         if self.is_witness() && is_late {
             let term = self.term();
             self.node.raft.become_follower(term, INVALID_ID);
-        } else {
+        } else if !self.snapshots.is_installing() {
             self.node.tick();
         }
         self.catch_up();

@@ -8,11 +8,12 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::checker::{Effect, GROUP_KEYS, Step, ValueNumber, Values, Wanted};
 use super::dice::Dice;
-use super::model::COLLECTIONS;
+use super::model::{COLLECTIONS, Happened};
 use super::referee::{Rule, Violation};
 use crate::command::ProposalId;
 use crate::error::{ReadError, WriteError};
 use crate::model::{Change, Expect, Key, Op, Revision, Txn, Value};
+use crate::tags::{Index, Tag};
 use crate::view::View;
 
 /// Groups of keys. Few keys make many conflicts.
@@ -218,6 +219,32 @@ impl Knowledge {
 /// A key of a group. The keys of a group are in different collections, so that transactions go across them.
 pub(super) fn key(group: usize, at: usize) -> Key {
     Key::new(COLLECTIONS[at % COLLECTIONS.len()], format!("group-{group}/key-{at}"))
+}
+
+/// Objects can be watched by their group, and by whether their value is odd.
+pub(super) const INDEX: Index = Index {
+    of_key: |key, each| group_of(key.name()).into_iter().for_each(each),
+    of_object: |stored, each| parity_of(stored.bytes()).into_iter().for_each(each),
+};
+
+/// Whether a watcher of `tag` has to see a change, by the index or not.
+pub(super) fn has(change: &Happened, tag: Tag) -> bool {
+    match tag {
+        Tag::Key(group) => group_of(&change.name) == Some(group),
+        Tag::Object(parity) => {
+            let mut versions = [&change.bytes, &change.previous].into_iter().flatten();
+            versions.any(|bytes| parity_of(bytes) == Some(parity))
+        }
+    }
+}
+
+fn group_of(name: &str) -> Option<u64> {
+    name.strip_prefix("group-")?.split_once('/')?.0.parse().ok()
+}
+
+fn parity_of(bytes: &[u8]) -> Option<u64> {
+    let number: u64 = std::str::from_utf8(bytes).ok()?.strip_prefix('v')?.split_once(':')?.0.parse().ok()?;
+    Some(number % 2)
 }
 
 /// The number of a value, which the store stamped with its revision.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::client::INDEX;
 use super::node::{End, Node};
 use super::referee::Rule;
 use super::world::{Event, Held, World};
@@ -14,7 +15,7 @@ impl World {
     pub(super) fn add_node(&mut self, witness: bool) -> u64 {
         let id = self.nodes.len() as u64 + 1;
         let start = if id == 1 { Start::Bootstrap } else { Start::Join };
-        let mut options = Options { witness, ..Options::new("", MemberId(id), start) };
+        let mut options = Options { witness, index: Some(INDEX), ..Options::new("", MemberId(id), start) };
         (options.timing, options.limits) = (self.weather.timing, self.weather.limits);
         let node = Node::new(id, options, &mut self.dice, &self.weather, self.bug);
         self.nodes.insert(id, node);

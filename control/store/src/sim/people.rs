@@ -1,21 +1,24 @@
 //! Those who use the cluster: clients that ask, watchers that look on, and what they have seen.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::bug::Bug;
 use super::checker::{self, Act, Operation, Step, Verdict};
-use super::client::{Ask, Client, GROUPS, Heard, Knowledge, Pending};
+use super::client::{self, Ask, Client, GROUPS, Heard, Knowledge, Pending};
 use super::model::{COLLECTIONS, Happened, Outcome};
 use super::referee::{Referee, Rule, Violation};
 use super::world::{Event, Held, World};
 use crate::command::ProposalId;
-use crate::error::WatchError;
+use crate::error::{Compacted, WatchError};
+use crate::history::Histories;
 use crate::model::Revision;
+use crate::tags::Tag;
 use crate::watch::Watch;
 
-/// Watchers of each collection.
-const WATCHERS: usize = 3;
+/// What the watchers of each collection want to see; the first of them look seldom.
+const TAGS: [Option<Tag>; 5] = [None, Some(Tag::Key(0)), None, Some(Tag::Object(1)), None];
 
 pub(super) struct People {
     bug: Option<Bug>,
@@ -39,17 +42,35 @@ pub(super) struct People {
 /// One who watches a collection at some member, and elsewhere when that goes away.
 struct Watcher {
     collection: &'static str,
+    /// What it wants to see of it.
+    tag: Option<Tag>,
     /// Where, if anywhere.
     at: Option<(u64, Watch)>,
     /// All up to here was seen.
     seen: Revision,
-    /// The number of the next change of the collection that it has to see.
+    /// It has seen what it wants of this many changes of the collection.
     next: usize,
+}
+
+impl Watcher {
+    fn watch(&self, histories: &Arc<Histories>) -> Result<Watch, Compacted> {
+        match self.tag {
+            Some(tag) => histories.watch_tagged(self.collection, tag, self.seen),
+            None => histories.watch(self.collection, self.seen),
+        }
+    }
+
+    /// The place of the change that it has to see next.
+    fn expected(&self, happened: &[Happened]) -> Option<usize> {
+        let wants = |change: &Happened| self.tag.is_none_or(|tag| client::has(change, tag));
+        (self.next..happened.len()).find(|&at| wants(&happened[at]))
+    }
 }
 
 impl People {
     pub(super) fn new(clients: usize, bug: Option<Bug>) -> Self {
-        let watcher = |collection| Watcher { collection, at: None, seen: Revision(0), next: 0 };
+        let watcher = |collection, tag| Watcher { collection, tag, at: None, seen: Revision(0), next: 0 };
+        let watchers = COLLECTIONS.into_iter().flat_map(|collection| TAGS.map(|tag| watcher(collection, tag)));
         Self {
             bug,
             clients: (0..clients).map(|_| Client::default()).collect(),
@@ -57,10 +78,7 @@ impl People {
             history: Default::default(),
             unheard: Vec::new(),
             moment: 0,
-            watchers: COLLECTIONS
-                .into_iter()
-                .flat_map(|collection| (0..WATCHERS).map(move |_| watcher(collection)))
-                .collect(),
+            watchers: watchers.collect(),
             served: BTreeMap::new(),
             acknowledged: 0,
             read: 0,
@@ -252,7 +270,7 @@ impl World {
         }
         for at in 0..self.people.watchers.len() {
             // Some look seldom, so that they fall behind.
-            let is_late = self.dice.chance(if at.is_multiple_of(WATCHERS) { 950 } else { 100 });
+            let is_late = self.dice.chance(if at % TAGS.len() < 2 { 950 } else { 100 });
             let here = self.people.watchers[at].at.as_ref().map(|(node, _)| *node);
             match here {
                 Some(node) if node == id && !is_late => self.look_on(at)?,
@@ -269,7 +287,7 @@ impl World {
         let Some(running) = self.nodes.get(&id).and_then(|node| node.running.as_ref()) else { return Ok(()) };
         let histories = &running.shared.histories;
         let happened = self.referee.model.happened(watcher.collection);
-        let watch = match histories.watch(watcher.collection, watcher.seen) {
+        let watch = match watcher.watch(histories) {
             Ok(watch) => watch,
             Err(compacted) => {
                 if compacted.requested != watcher.seen || compacted.oldest <= watcher.seen {
@@ -277,7 +295,7 @@ impl World {
                 }
                 self.people.restored += 1;
                 watcher.seen = running.shared.view.load().revision();
-                match histories.watch(watcher.collection, watcher.seen) {
+                match watcher.watch(histories) {
                     Ok(watch) => watch,
                     Err(_) => return Rule::Watched.broken("a watch from the present view was refused"),
                 }
@@ -293,8 +311,9 @@ impl World {
             let happened = self.referee.model.happened(self.people.watchers[at].collection);
             let skips = self.people.bug == Some(Bug::SkipEvent) && self.dice.chance(10);
             let watcher = &mut self.people.watchers[at];
+            let place = watcher.expected(happened);
+            let expected = place.map(|place| &happened[place]);
             let Some((node, watch)) = &mut watcher.at else { return Ok(()) };
-            let expected = happened.get(watcher.next);
             match watch.try_next() {
                 Ok(Some(event)) if skips => drop(event),
                 Ok(Some(event)) => {
@@ -305,7 +324,7 @@ impl World {
                             watcher.collection
                         ));
                     }
-                    watcher.next += 1;
+                    watcher.next = place.map_or(watcher.next, |place| place + 1);
                     self.people.watched += 1;
                 }
                 Ok(None) => return self.caught_up(at),
@@ -334,7 +353,8 @@ impl World {
                 .broken(format!("a watcher at member {node} had seen {} and then {seen}", watcher.seen));
         }
         let happened = self.referee.model.happened(watcher.collection);
-        if let Some(missed) = happened.get(watcher.next).filter(|change| change.revision <= seen.0) {
+        let expected = watcher.expected(happened).map(|place| &happened[place]);
+        if let Some(missed) = expected.filter(|change| change.revision <= seen.0) {
             return Rule::Watched.broken(format!("a watcher at member {node} saw all up to {seen} but for {missed:?}"));
         }
         watcher.seen = seen;
