@@ -53,10 +53,10 @@ pub struct Timing {
 }
 
 impl Default for Timing {
-    /// A dead leader is replaced in 0.6 to 1.2 s, a snapshot has 65 s to arrive, a write waits 5 s.
+    /// A dead leader is replaced in 0.4 to 0.8 s, a snapshot has 65 s to arrive, a write waits 5 s.
     fn default() -> Self {
         let (tick, deadline) = (Duration::from_millis(50), Duration::from_secs(5));
-        Self { tick, heartbeat: 2, election: 12, snapshot: 1300, deadline }
+        Self { tick, heartbeat: 2, election: 8, snapshot: 1300, deadline }
     }
 }
 

@@ -32,7 +32,7 @@ use crate::shared::Shared;
 use crate::status::Role;
 use crate::wire::{self, Ask, Parcel, Piece};
 
-/// Election timeouts that a step may take to become durable until a leader makes room for another: 2.4 s by default,
+/// Election timeouts that a step may take to become durable until a leader makes room for another: 1.6 s by default,
 /// more than a busy disk takes for one fsync and less than clients wait for their writes.
 const STALLED_ELECTIONS: u32 = 4;
 

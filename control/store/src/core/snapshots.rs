@@ -16,7 +16,7 @@ const DESCRIPTION: u8 = 0xff;
 /// Election timeouts that a follower has to ask for the first piece of a snapshot it was told of: the word may be lost.
 const FIRST_ELECTIONS: u64 = 2;
 
-/// Election timeouts without a request of a follower that receives a snapshot, until it is told of one anew: some ten
+/// Election timeouts without a request of a follower that receives a snapshot, until it is told of one anew: some six
 /// seconds. It asks once a second while it lives, also while it checks what it received.
 const SILENT_ELECTIONS: u64 = 16;
 

@@ -332,7 +332,7 @@ fn a_follower_is_told_of_a_snapshot_again_until_it_asks_and_when_it_falls_silent
     let told = |world: &World| world.lost_snapshots.expect("are lost").1;
     assert_eq!(told(&world), 1);
     let election = Timing::default().election;
-    world.tick(2 * election + 10, 0);
+    world.tick(2 * election + 4, 0);
     assert_eq!(told(&world), 2, "it did not ask");
     let id = *world.snapshots.keys().next_back().expect("one was taken");
     for _ in 0..20 {

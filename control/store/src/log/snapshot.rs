@@ -33,7 +33,8 @@ pub(crate) const EXTENSION: &str = "snap";
 /// The end of the name of a snapshot that the leader is sending.
 pub(crate) const PART: &str = "part";
 
-/// Bytes of a state gathered before they are written.
+/// Bytes of a state gathered before they are written and synced. Were all synced at once, the log's own fsyncs would wait
+/// behind it: file systems order what they write.
 const WRITE_BYTES: usize = 1 << 20;
 
 /// Which snapshot: two of the same index and term hold the same state, and the same bytes when the checksums agree.
@@ -78,8 +79,10 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, machine: &Machine) -> io::Resul
     let temporary = disk::temporary(&path);
     let mut file = disk.create(&temporary)?;
     file.write(&header())?;
-    (id.bytes, id.checksum) = state::write(machine, WRITE_BYTES, &mut |bytes| file.write(bytes))?;
-    file.sync()?;
+    (id.bytes, id.checksum) = state::write(machine, WRITE_BYTES, &mut |bytes| {
+        file.write(bytes)?;
+        file.sync()
+    })?;
     disk.rename(&temporary, &path)?;
     disk.sync_dir(dir)?;
     Ok(id)
