@@ -104,7 +104,11 @@ impl Announcer {
     async fn tell(&self, to: &NodeName) -> Answer {
         let text = serde_json::to_string(&self.notice).expect("plain fields");
         match self.post(to, text).await {
-            Answer::Misunderstood => self.post(to, self.notice.address.to_string()).await,
+            Answer::Misunderstood => match self.post(to, self.notice.address.to_string()).await {
+                // They can reach this node now. The rest it writes itself, as soon as its store is up to date.
+                Answer::Written => Answer::NotNow,
+                answer => answer,
+            },
             answer => answer,
         }
     }

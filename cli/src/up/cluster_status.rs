@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use wk_api::Status;
 use wk_apiserver::{Attributes, User, authorize};
@@ -86,6 +86,10 @@ impl ClusterStatus {
                 let request = Request::get(MESH_PATH).body(body::empty()).expect("a constant path");
                 match forward::ask(&self.mesh, &leader, request, DEADLINE).await {
                     Ok(response) if response.status().is_success() => response,
+                    Ok(response) if response.status() == StatusCode::NOT_FOUND => {
+                        let why = format!("the leader {leader} runs an earlier version, which does not tell");
+                        forward::json(Ok(self.own_word(&why)))
+                    }
                     Ok(_) => forward::json(Ok(self.own_word("the leader is being changed"))),
                     Err(status) => forward::json(Ok(self.own_word(&status.message))),
                 }
