@@ -36,6 +36,10 @@ use crate::wire::{self, Ask, Parcel, Piece};
 /// more than a busy disk takes for one fsync and less than clients wait for their writes.
 const STALLED_ELECTIONS: u32 = 4;
 
+/// How long a step may take to become durable until the disk counts as failed: as long as the Linux kernel waits for a
+/// disk twice.
+const DISK_DEADLINE: Duration = Duration::from_mins(1);
+
 /// What can happen to a peer.
 pub(crate) enum Input {
     /// A write of this peer's clients.
@@ -137,6 +141,7 @@ impl Peer {
             Input::Receive(from, parcel) => self.receive(from, parcel, now)?,
             Input::ReadIndex(reader) => self.reads.add(reader, now),
             Input::Tick => {
+                self.check_disk(now)?;
                 self.core.tick();
                 self.writes.tick(now, self.core.term(), self.core.is_leader());
                 self.reads.tick(now);
@@ -194,6 +199,16 @@ impl Peer {
             Parcel::Piece(piece) => self.transfers.receive(from, piece, now, &mut self.out),
         }
         Ok(())
+    }
+
+    /// A disk that does not answer for long has failed, and what waits for it must not fill the memory.
+    fn check_disk(&self, now: Instant) -> Result<(), Fatal> {
+        match self.unwritten.front() {
+            Some(step) if now.duration_since(step.since) > DISK_DEADLINE => {
+                Err(Fatal(format!("the disk has not finished a write for {} s", DISK_DEADLINE.as_secs())))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// A leader whose disk hangs goes on ordering writes and never learns of its own: another voter does better.

@@ -2,11 +2,12 @@
 //! replicated while this one is written; a third one does the slow work with snapshots. It decides nothing.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::core::Fatal;
 use crate::log::files::{self, Files};
@@ -24,6 +25,9 @@ const TICKS_LATE: u32 = 2;
 /// Jobs that wait for the log, or for the worker beside it. Each is a batch of up to a thousand writes: a disk that is so
 /// far behind holds up the peer instead of filling the memory.
 const JOBS: usize = 64;
+
+/// How long to wait for word of a worker whose queue is full, before another look at the queue.
+const FULL: Duration = Duration::from_millis(10);
 
 /// What can happen to the loop.
 pub(crate) enum Event {
@@ -58,6 +62,8 @@ pub(crate) struct Shell {
     transport: Arc<dyn Transport>,
     events: Receiver<Event>,
     told: Receiver<Told>,
+    /// Told while jobs were ordered: no more than there were jobs.
+    heard: VecDeque<Told>,
     log: Worker<log::Job>,
     files: Worker<files::Job>,
 }
@@ -79,7 +85,7 @@ impl Shell {
             write_log(log, Arc::clone(&shared)),
         )?;
         let files = Worker::start("wk-store-files", Speaker { tell, nudge }, carry_out_files(files))?;
-        Ok(Self { peer, shared, transport, events, told, log, files })
+        Ok(Self { peer, shared, transport, events, told, heard: VecDeque::new(), log, files })
     }
 
     /// Runs until the end. Whoever still waits then is told.
@@ -157,7 +163,7 @@ impl Shell {
 
     /// Hears what the workers tell.
     fn listen(&mut self) -> Result<(), Fatal> {
-        while let Ok(told) = self.told.try_recv() {
+        while let Some(told) = self.heard.pop_front().or_else(|| self.told.try_recv().ok()) {
             self.peer.handle(told.map_err(Fatal)?, Instant::now())?;
         }
         Ok(())
@@ -172,20 +178,35 @@ impl Shell {
         for output in outputs {
             match output {
                 Output::Send { to, message } => self.transport.send(to, message),
-                Output::Log(job) => self.order(&self.log, job)?,
-                Output::Files(job) => self.order(&self.files, job)?,
+                Output::Log(job) => Self::order(&self.log, job, &self.told, &mut self.heard)?,
+                Output::Files(job) => Self::order(&self.files, job, &self.told, &mut self.heard)?,
             }
         }
         Ok(())
     }
 
-    /// Waits while too many jobs wait: there is nothing better to do than to let the disk catch up.
-    fn order<Job>(&self, worker: &Worker<Job>, job: Job) -> Result<(), Fatal> {
-        worker.jobs.send(job).map_err(|_| {
-            // It told why before it ended.
-            let told = self.told.try_iter().find_map(Result::err);
-            Fatal(told.unwrap_or_else(|| format!("the thread {:?} ended", worker.thread.thread().name())))
-        })
+    /// Waits while too many jobs wait: there is nothing better to do than to let the disk catch up. What the workers tell
+    /// meanwhile is kept, so that they never wait for the loop while it waits for them.
+    fn order<Job>(
+        worker: &Worker<Job>,
+        mut job: Job,
+        told: &Receiver<Told>,
+        heard: &mut VecDeque<Told>,
+    ) -> Result<(), Fatal> {
+        loop {
+            job = match worker.jobs.try_send(job) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(job)) => job,
+                Err(TrySendError::Disconnected(_)) => {
+                    heard.extend(told.try_iter());
+                    // It told why before it ended.
+                    let why = heard.drain(..).find_map(Result::err);
+                    let ended = || format!("the thread {:?} ended", worker.thread.thread().name());
+                    return Err(Fatal(why.unwrap_or_else(ended)));
+                }
+            };
+            heard.extend(told.recv_timeout(FULL));
+        }
     }
 }
 

@@ -89,14 +89,10 @@ impl Core {
             return Ok(Received::Dropped("it acknowledges what was never sent"));
         }
         self.heard.insert(message.from, self.ticks);
-        if kind == MessageType::MsgSnapshot && message.get_snapshot().get_metadata().index > self.machine.applied {
-            // Raft gets it when it is here and good; until then it need not know.
-            return Ok(match snapshots::identify(message.get_snapshot()) {
-                _ if self.node.snap().is_some() => Received::Dropped("another snapshot is being installed"),
-                _ if message.term < self.term() => Received::Dropped("its term has passed"),
-                Some(snapshot) => Received::Snapshot(Box::new(message), snapshot),
-                None => Received::Dropped("it describes no snapshot"),
-            });
+        if kind == MessageType::MsgSnapshot
+            && let Some(received) = self.receive_snapshot(&message)
+        {
+            return Ok(received);
         }
         if kind == MessageType::MsgPropose {
             // When Raft passes it on to the leader of now, it comes from us. Whose it is stands in the command.
@@ -110,6 +106,28 @@ impl Core {
         })
     }
 
+    /// What to do with a snapshot that this member needs: Raft gets it when it is here and good, and need not know until
+    /// then. None for one that Raft answers by itself.
+    fn receive_snapshot(&self, message: &Message) -> Option<Received> {
+        let metadata = message.get_snapshot().get_metadata();
+        let (applied, term) = (self.machine.applied, self.machine.term);
+        let leader = self.node.raft.leader_id;
+        let is_leaders = message.term > self.term() || leader == raft::INVALID_ID || leader == message.from;
+        Some(match snapshots::identify(message.get_snapshot()) {
+            _ if self.node.snap().is_some() || self.snapshots.is_installing() => {
+                Received::Dropped("another snapshot is being installed")
+            }
+            _ if message.term < self.term() => Received::Dropped("its term has passed"),
+            _ if !is_leaders => Received::Dropped("it does not come from the leader"),
+            _ if metadata.index == applied && metadata.term != term => {
+                Received::Dropped("it contradicts what is committed")
+            }
+            _ if metadata.index <= applied => return None,
+            Some(snapshot) => Received::Snapshot(Box::new(message.clone()), snapshot),
+            None => Received::Dropped("it describes no snapshot"),
+        })
+    }
+
     /// Gives Raft the snapshot of `message`, which is whole on disk as a part and decodes to `machine`.
     pub(crate) fn install(&mut self, mut message: Message, snapshot: SnapshotId, machine: Machine) -> Received {
         let metadata = message.get_snapshot().get_metadata();
@@ -119,7 +137,7 @@ impl Core {
         if machine.members != *metadata.get_conf_state() {
             return Received::Dropped("the snapshot has other members");
         }
-        if self.node.snap().is_some() || machine.applied <= self.machine.applied {
+        if self.node.snap().is_some() || self.snapshots.is_installing() || machine.applied <= self.machine.applied {
             return Received::Dropped("the log overtook it");
         }
         message.mut_snapshot().data = Bytes::new();

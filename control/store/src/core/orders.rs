@@ -37,6 +37,8 @@ impl Core {
         }
         let mut then_send = ready.take_persisted_messages();
         let send = ready.take_messages();
+        self.note_told(&then_send);
+        self.note_told(&send);
         if self.promised.is_some() {
             // A sole voter becomes leader in one step, with a term and vote that are not on disk yet. Were its learners
             // to hear of the term now, a crash could make it use the term twice.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf as _, Bytes};
-use raft::eraftpb::{ConfState, Snapshot};
+use raft::eraftpb::{ConfState, Message, MessageType, Snapshot};
 use raft::{ProgressState, SnapshotStatus};
 
 use super::{Core, Orders};
@@ -24,6 +24,9 @@ const SILENT_ELECTIONS: u64 = 16;
 /// else it would need another one right after it, for ever when writes are many.
 const HELD_LOGS: u64 = 4;
 
+/// Bytes of a snapshot: a terabyte is more than a state in memory has, and sums of such lengths do not overflow.
+const SNAPSHOT_BYTES_MAX: u64 = 1 << 40;
+
 /// The level from which all members fetch snapshots.
 const STREAMING_LEVEL: u32 = 2;
 
@@ -41,6 +44,8 @@ pub(super) struct Snapshots {
     installed: Option<(SnapshotId, Machine)>,
     /// Followers that were told of one.
     sent: BTreeMap<u64, Sent>,
+    /// Of which one each follower was told last.
+    told: BTreeMap<u64, SnapshotId>,
 }
 
 struct Sent {
@@ -70,6 +75,7 @@ impl Snapshots {
             installing: None,
             installed: None,
             sent: BTreeMap::new(),
+            told: BTreeMap::new(),
         }
     }
 
@@ -130,8 +136,8 @@ impl Core {
         self.node.store().take_wanted();
         let first = self.node.store().first();
         if snapshot.index < first.saturating_sub(1) {
-            // The leader's snapshot overtook ours.
-            return Taken { through: first.saturating_sub(1), newest: first.saturating_sub(1), kept: Vec::new() };
+            // The leader's snapshot overtook ours, and may not have its name on disk yet: ours is still the newest there.
+            return Taken { through: first.saturating_sub(1), newest: snapshot.index, kept: Vec::new() };
         }
         let kept: Vec<u64> = self.snapshots.sent.values().map(|sent| sent.index).collect();
         let store = self.node.store();
@@ -148,9 +154,10 @@ impl Core {
     /// Whether the follower `from` may have pieces of `snapshot`: it was told of it. Notes that it lives.
     pub(crate) fn asked_for(&mut self, from: u64, snapshot: SnapshotId) -> bool {
         let progress = self.node.raft.prs().get(from).filter(|_| self.is_leader());
-        let is_sent = progress.is_some_and(|progress| {
-            progress.state == ProgressState::Snapshot && progress.pending_snapshot == snapshot.index
-        });
+        let is_sent = self.snapshots.told.get(&from) == Some(&snapshot)
+            && progress.is_some_and(|progress| {
+                progress.state == ProgressState::Snapshot && progress.pending_snapshot == snapshot.index
+            });
         if is_sent {
             let until = self.ticks + SILENT_ELECTIONS * self.timing.election as u64;
             self.snapshots.sent.insert(from, Sent { index: snapshot.index, until });
@@ -158,10 +165,18 @@ impl Core {
         is_sent
     }
 
+    /// Notes which followers `messages` tell of a snapshot.
+    pub(super) fn note_told(&mut self, messages: &[Message]) {
+        let told = messages.iter().filter(|message| message.get_msg_type() == MessageType::MsgSnapshot);
+        let told = told.filter_map(|message| Some((message.to, identify(message.get_snapshot())?)));
+        self.snapshots.told.extend(told);
+    }
+
     /// Counts the snapshots under way to followers.
     pub(super) fn tick_snapshots(&mut self) {
         if !self.is_leader() {
             self.snapshots.sent.clear();
+            self.snapshots.told.clear();
             return;
         }
         let patience =
@@ -227,7 +242,7 @@ pub(crate) fn identify(snapshot: &Snapshot) -> Option<SnapshotId> {
     }
     data.advance(1);
     let (bytes, checksum) = (data.try_get_u64_le().ok()?, data.try_get_u32_le().ok()?);
-    data.is_empty().then_some(SnapshotId { index, term, bytes, checksum })
+    (data.is_empty() && bytes <= SNAPSHOT_BYTES_MAX).then_some(SnapshotId { index, term, bytes, checksum })
 }
 
 /// Whether the state itself is to be fetched.

@@ -347,3 +347,52 @@ fn a_follower_is_told_of_a_snapshot_again_until_it_asks_and_when_it_falls_silent
     world.tick(4 * election, 0);
     assert!(world.cores[1].applied() > 1, "the next word arrives");
 }
+
+#[test]
+fn while_a_snapshot_is_installed_older_ones_stay_and_further_ones_are_dropped() {
+    let mut world = World::new(2, 1);
+    world.run(0);
+    world.cores[0].speak(2);
+    world.change(&MemberChange::AddLearner(MemberId(2)));
+    world.cores[0].propose(vec![command(1), command(2)]).expect("it leads");
+    world.run(2);
+    // Member 2 begins to install the leader's state, and its disk is slow.
+    let machine = world.cores[0].machine().clone();
+    let id = SnapshotId { index: machine.applied, term: machine.term, bytes: 1, checksum: 0 };
+    let mut message = Message { to: 2, from: 1, term: world.cores[0].term(), ..Message::default() };
+    message.set_msg_type(MessageType::MsgSnapshot);
+    message.set_snapshot(snapshots::describe(id, machine.members.clone()));
+    let follower = &mut world.cores[1];
+    let own = SnapshotId { index: follower.applied(), term: follower.machine().term, bytes: 1, checksum: 0 };
+    assert!(own.index > 0 && own.index < id.index);
+    let received = follower.receive(message.clone()).expect("no invariant breaks");
+    assert!(matches!(received, inputs::Received::Snapshot(_, told) if told == id));
+    assert_eq!(follower.install(message.clone(), id, machine.clone()), inputs::Received::Taken);
+    let orders = follower.poll().expect("no invariant breaks").expect("it installs");
+    let ticket = orders.persist.expect("to be written").ticket;
+    let received = follower.receive(message).expect("no invariant breaks");
+    assert!(matches!(received, inputs::Received::Dropped(_)));
+    // The one of its own that was being taken is all that the disk has until then.
+    let taken = follower.snapshot_taken(own, machine.members.clone());
+    assert_eq!((taken.newest, taken.kept), (own.index, vec![]));
+    follower.persisted(ticket);
+    while follower.poll().expect("no invariant breaks").is_some() {}
+    assert_eq!(follower.applied(), id.index);
+}
+
+#[test]
+fn a_snapshot_that_contradicts_what_is_committed_is_dropped() {
+    let mut world = World::three(1);
+    let core = &mut world.cores[1];
+    let (index, term) = (core.applied(), core.machine().term);
+    let id = SnapshotId { index, term: term + 1, bytes: 1, checksum: 0 };
+    let mut message = Message { to: 2, from: 1, term: core.term(), ..Message::default() };
+    message.set_msg_type(MessageType::MsgSnapshot);
+    message.set_snapshot(snapshots::describe(id, core.machine().members.clone()));
+    let received = core.receive(message.clone()).expect("no harm");
+    assert!(matches!(received, inputs::Received::Dropped(_)));
+    message.from = 3;
+    message.mut_snapshot().mut_metadata().index = index + 100;
+    let received = core.receive(message).expect("no harm");
+    assert!(matches!(received, inputs::Received::Dropped(_)), "member 3 does not lead");
+}

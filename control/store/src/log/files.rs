@@ -80,7 +80,9 @@ impl Files {
                 Ok(Done::Taken { snapshot, members: machine.members })
             }
             Job::Prune { newest, kept } => {
-                let pruned = snapshot::prune(&*self.disk, &self.dir, newest, &kept);
+                let receiving = self.receiving.as_ref().map(|(id, _)| id);
+                let pruned = snapshot::prune(&*self.disk, &self.dir, newest, &kept)
+                    .and_then(|()| snapshot::prune_parts(&*self.disk, &self.dir, receiving, newest));
                 pruned.map(|()| Done::Nothing).map_err(failed("delete old snapshots"))
             }
             Job::Read { to, snapshot, offset, length } => {
@@ -118,7 +120,7 @@ impl Files {
     }
 
     fn begin(&mut self, snapshot: SnapshotId) -> std::io::Result<u64> {
-        snapshot::prune_parts(&*self.disk, &self.dir, Some(&snapshot))?;
+        snapshot::prune_parts(&*self.disk, &self.dir, Some(&snapshot), u64::MAX)?;
         let path = snapshot.part(&self.dir);
         let there = self.disk.length(&path).unwrap_or(0);
         let (file, offset) = if (HEADER_BYTES..=HEADER_BYTES + snapshot.bytes).contains(&there) {
@@ -133,7 +135,7 @@ impl Files {
     }
 
     fn keep(&mut self, snapshot: SnapshotId, state: &[u8]) -> std::io::Result<()> {
-        snapshot::prune_parts(&*self.disk, &self.dir, None)?;
+        snapshot::prune_parts(&*self.disk, &self.dir, None, u64::MAX)?;
         let mut file = self.disk.create(&snapshot.part(&self.dir))?;
         file.write(&snapshot::header())?;
         file.write(state)?;

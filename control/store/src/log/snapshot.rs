@@ -88,8 +88,7 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, machine: &Machine) -> io::Resul
     Ok(id)
 }
 
-/// Deletes the snapshots in `dir` from before the index `newest`, but those at the indexes in `kept`, and what is left of
-/// snapshots that did not come through.
+/// Deletes the snapshots in `dir` from before the index `newest`, but those at the indexes in `kept`.
 pub(crate) fn prune(disk: &dyn Disk, dir: &Path, newest: u64, kept: &[u64]) -> io::Result<()> {
     for (old, index) in list(disk, dir)? {
         if index < newest && !kept.contains(&index) {
@@ -99,11 +98,11 @@ pub(crate) fn prune(disk: &dyn Disk, dir: &Path, newest: u64, kept: &[u64]) -> i
     Ok(())
 }
 
-/// Deletes the parts in `dir` of other snapshots than `wanted`.
-pub(crate) fn prune_parts(disk: &dyn Disk, dir: &Path, wanted: Option<&SnapshotId>) -> io::Result<()> {
+/// Deletes the parts in `dir` of other snapshots than `wanted`, up to the index `last`.
+pub(crate) fn prune_parts(disk: &dyn Disk, dir: &Path, wanted: Option<&SnapshotId>, last: u64) -> io::Result<()> {
     let wanted = wanted.map(|id| id.part(dir));
-    for path in disk.list(dir)? {
-        if path.extension().is_some_and(|extension| extension == PART) && Some(&path) != wanted.as_ref() {
+    for (path, index) in list_as(disk, dir, PART)? {
+        if index <= last && Some(&path) != wanted.as_ref() {
             disk.remove(&path)?;
         }
     }
@@ -112,9 +111,13 @@ pub(crate) fn prune_parts(disk: &dyn Disk, dir: &Path, wanted: Option<&SnapshotI
 
 /// The snapshots in `dir` with their indexes, oldest first.
 pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    list_as(disk, dir, EXTENSION)
+}
+
+fn list_as(disk: &dyn Disk, dir: &Path, extension: &str) -> io::Result<Vec<(PathBuf, u64)>> {
     let mut found = Vec::new();
     for path in disk.list(dir)? {
-        if path.extension().is_some_and(|extension| extension == EXTENSION)
+        if path.extension().is_some_and(|found| found == extension)
             && let Some(name) = path.file_stem().and_then(|name| name.to_str())
             && let Some((index, _)) = name.split_once('-')
             && let Ok(index) = u64::from_str_radix(index, 16)
