@@ -65,7 +65,7 @@ pub(super) fn introduce(etcd: Option<&str>, dir: &Path) {
         "{}Three peers of ours and {etcd}, measured in turns with their data side by side ({}). Each cluster's processes \
          and the client share the cores: the ratios are those of a small machine. One client process, {} connections to \
          each peer, without TLS. It speaks gRPC with etcd, in a lean client, and a binary protocol with ours: part of the \
-         difference is that. Settings are the defaults: elections after 0.6 to 1.2 s (ours), 1 to 2 s (etcd); heartbeats \
+         difference is that. Settings are the defaults: elections after 0.4 to 0.8 s (ours), 1 to 2 s (etcd); heartbeats \
          every 100 ms; etcd keeps all revisions. Clients are spread over all peers unless it is said otherwise. Medians of \
          the rounds; x is ours divided by etcd's.\n",
         machine(),
