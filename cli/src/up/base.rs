@@ -247,7 +247,7 @@ impl Base {
     ) -> anyhow::Result<()> {
         let tls = Tls::server(&self.identity, Alpn::Api).context("set up the API's TLS")?;
         let front: Arc<dyn Handler> = match agent {
-            None => Arc::new(WitnessFront { status }),
+            None => Arc::new(WitnessFront { status, metrics: Metrics::new(&self.store) }),
             Some(agent) => {
                 let (name, mesh) = (self.name.clone(), self.mesh.clone());
                 let pods = Arc::new(RemotePods { name, mesh, logs: agent.logs.clone() });

@@ -113,11 +113,8 @@ impl Handler for ApiFront {
         if let Some(answer) = self.status.answer(&peer, &method, &uri).await {
             return answer;
         }
-        if uri.path() == metrics::PATH && method == Method::GET {
-            return match cluster_status::may(&peer, "get", metrics::PATH) {
-                Ok(()) => self.metrics.answer(),
-                Err(status) => forward::json(Err(status)),
-            };
+        if let Some(answer) = self.metrics.serve(&peer, &method, &uri) {
+            return answer;
         }
         if uri.path() == backup::PATH && method == Method::GET {
             return self.backups.answer(&peer).await;

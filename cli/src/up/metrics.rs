@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use wk_base::body::{self, Body};
+use wk_mesh::Peer;
 use wk_store::Store;
 
+use super::{cluster_status, forward};
+
 /// Where it is.
-pub(crate) const PATH: &str = "/metrics";
+const PATH: &str = "/metrics";
 
 /// What `text::encode` writes.
 const CONTENT_TYPE: HeaderValue =
@@ -27,8 +30,15 @@ impl Metrics {
         Self(Arc::new(registry))
     }
 
-    /// All of them, as they are now.
-    pub(crate) fn answer(&self) -> Response<Body> {
+    /// Answers who may read them; `None` for everything else that is asked.
+    pub(crate) fn serve(&self, peer: &Peer, method: &Method, uri: &Uri) -> Option<Response<Body>> {
+        (method == Method::GET && uri.path() == PATH).then(|| match cluster_status::may(peer, "get", PATH) {
+            Ok(()) => self.answer(),
+            Err(status) => forward::json(Err(status)),
+        })
+    }
+
+    fn answer(&self) -> Response<Body> {
         let mut text = String::new();
         if text::encode(&mut text, &self.0).is_err() {
             let mut failed = Response::new(body::full("the metrics could not be written"));

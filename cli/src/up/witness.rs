@@ -16,6 +16,7 @@ use super::cluster_status::ClusterStatus;
 use super::data_dir::DataDir;
 use super::forward;
 use super::members::Members;
+use super::metrics::Metrics;
 
 /// Where members tell on the mesh who is who.
 pub(crate) const MEMBERS_PATH: &str = "/members";
@@ -77,6 +78,8 @@ pub(crate) fn tell(members: &Members) -> Response<Body> {
 pub(crate) struct WitnessFront {
     /// The state of the cluster.
     pub(crate) status: Arc<ClusterStatus>,
+    /// What this node counts.
+    pub(crate) metrics: Metrics,
 }
 
 #[async_trait]
@@ -84,6 +87,9 @@ impl Handler for WitnessFront {
     async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         if let Some(answer) = self.status.answer(&peer, &method, &uri).await {
+            return answer;
+        }
+        if let Some(answer) = self.metrics.serve(&peer, &method, &uri) {
             return answer;
         }
         let leader = self.status.store.status().borrow().leader;

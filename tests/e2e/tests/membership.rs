@@ -95,29 +95,43 @@ async fn voter_gone_for_long_is_replaced_and_does_not_come_back_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_leader_gives_up_its_vote_and_gets_it_back_when_it_starts() {
-    let mut cluster = nodes(3).await;
+async fn stopped_leader_gives_its_vote_to_the_node_that_had_none() {
+    let mut cluster = nodes(4).await;
     let leader = cluster.leader().await;
-    let (name, other) = (cluster.nodes[leader].name().to_owned(), (leader + 1) % 3);
-    let api = cluster.nodes[other].api().await;
+    let name = cluster.nodes[leader].name().to_owned();
+    let api = cluster.nodes[(leader + 1) % 4].api().await;
     cluster.nodes[leader].terminate();
     let output = cluster.nodes[leader].ended(STOP).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    let rest: Vec<&str> = ["n1", "n2", "n3"].into_iter().filter(|other| *other != name).collect();
+    let rest: Vec<&str> = ["n1", "n2", "n3", "n4"].into_iter().filter(|other| *other != name).collect();
     // It had left before it ended, so nobody waits for its vote and nobody is elected now.
     assert_eq!(voters(&vote(&api, &rest).await), rest);
-    api.post(CONFIGMAPS, &configmap("without-it")).await.expect("two of two vote");
-    // The second one to stop keeps its vote: the last would go on alone.
-    let second = (leader + 2) % 3;
-    cluster.nodes[second].terminate();
-    let output = cluster.nodes[second].ended(STOP).await;
-    assert_eq!(output.code, Some(0), "{output:?}");
-    cluster.nodes[second].start(&[]);
+    api.post(CONFIGMAPS, &configmap("without-it")).await.expect("three of three vote");
     cluster.nodes[leader].start(&[]);
-    cluster.nodes[second].up().await;
     cluster.nodes[leader].up().await;
-    vote(&api, &["n1", "n2", "n3"]).await;
-    write(&api, "with-all").await;
+    until("it is back, and waits", SOON, async || {
+        let status = api.get(STATUS).await?;
+        ensure!(why(&status, &name).contains("voters are enough"), "{status}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_three_that_stops_keeps_its_vote_and_is_the_majority_when_another_dies() {
+    let mut cluster = nodes(3).await;
+    let leader = cluster.leader().await;
+    let (stopped, dead) = ((leader + 1) % 3, (leader + 2) % 3);
+    let api = cluster.nodes[leader].api().await;
+    cluster.nodes[stopped].terminate();
+    let output = cluster.nodes[stopped].ended(STOP).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    api.post(CONFIGMAPS, &configmap("without-it")).await.expect("two of three vote");
+    assert_eq!(voters(&api.get(STATUS).await.expect("two of three vote")), ["n1", "n2", "n3"]);
+    cluster.nodes[dead].kill();
+    cluster.nodes[stopped].start(&[]);
+    cluster.nodes[stopped].up().await;
+    write(&api, "two-of-three").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,8 +278,12 @@ async fn full_disk_takes_a_node_out_of_the_store_and_not_down() {
         object["data"]["a"] = json!(large);
         until("the others take it", SOON, async || api.post(CONFIGMAPS, &object).await).await;
     }
-    let status = vote(&api, &["n1", "n2"]).await;
-    assert!(why(&status, "n3").contains("its disk failed"), "{status}");
+    until("its failure is told", SOON, async || {
+        let status = api.get(STATUS).await?;
+        ensure!(why(&status, "n3").contains("its disk failed"), "{status}");
+        Ok(())
+    })
+    .await;
     until("its Node says so", SOON, async || {
         let node = api.get("/api/v1/nodes/n3").await?;
         let conditions = node["status"]["conditions"].as_array().context("no conditions")?;

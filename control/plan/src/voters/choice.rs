@@ -48,12 +48,18 @@ pub(super) fn one_more(input: &Input) -> BTreeSet<u64> {
     voters
 }
 
-/// Fewer voters than this are not left of more. Two of a cluster that means to have three: the last one alone would
-/// go on writing what no other disk has.
+/// Fewer voters than this are not left of more. Three of a cluster that has three: one that stops without anybody to
+/// vote instead keeps its vote, because two voters bear no loss more than three of which one is away, and when it is back
+/// beside one that is lost meanwhile, it makes the majority. Two beside a witness: the last one alone would go on writing
+/// what no other disk has.
 fn floor(input: &Input) -> usize {
     let may_vote = input.members.values().filter(|member| member.vote == Vote::Voter).count();
     let has_witness = input.members.values().any(|member| member.vote == Vote::Witness);
-    if may_vote >= 3 || (may_vote == 2 && has_witness) { 2 } else { 1 }
+    match may_vote {
+        0 | 1 => 1,
+        2 => 1 + usize::from(has_witness),
+        _ => 3,
+    }
 }
 
 /// The largest odd number of voters that `count` members make.

@@ -58,8 +58,18 @@ impl Segment {
     ///
     /// It is written anew: when an fsync failed before the restart, what was read may be in the page cache only, which
     /// takes it for written, and no later fsync would tell.
+    ///
+    /// A disk that has no room for that is taken as it is: nothing is promised on it before it has room again.
     pub(crate) fn reopen(disk: &dyn Disk, path: PathBuf, number: u64, whole: &[u8]) -> io::Result<Self> {
-        let file = disk::write_whole(disk, &path, whole)?;
+        let file = match disk::write_whole(disk, &path, whole) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                disk.remove(&disk::temporary(&path))?;
+                let mut file = disk.extend(&path, whole.len() as u64)?;
+                file.sync()?;
+                file
+            }
+            written => written?,
+        };
         Ok(Self { number, path, file, len: whole.len() as u64, buffer: Vec::new() })
     }
 
