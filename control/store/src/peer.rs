@@ -34,10 +34,10 @@ use crate::wire::{self, Ask, Parcel, Piece};
 
 /// Election timeouts that a step may take to become durable until a leader makes room for another: 1.6 s by default,
 /// more than a busy disk takes for one fsync and less than clients wait for their writes.
-const STALLED_ELECTIONS: u32 = 4;
+const STALLED_ELECTIONS: u64 = 4;
 
-/// How long a step may take to become durable until the disk counts as failed: as long as the Linux kernel waits for a
-/// disk twice.
+/// How long a step may take to become durable until the disk counts as failed: twice what Linux gives a disk to answer one
+/// command. Counted in ticks, of which few are made up for: a machine that was paused has a disk that was paused too.
 const DISK_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What can happen to a peer.
@@ -77,7 +77,8 @@ struct Unwritten {
     /// False when nothing of it is written, and it only waits for those before.
     is_written: bool,
     then_send: Vec<Message>,
-    since: Instant,
+    /// The tick at which it was ordered.
+    since: u64,
 }
 
 /// See the module.
@@ -94,8 +95,12 @@ pub(crate) struct Peer {
     unwritten: VecDeque<Unwritten>,
     /// On the leader: the last entry of each batch that is not applied, and when it was proposed.
     proposed: VecDeque<(u64, Instant)>,
-    /// A disk that takes longer for one step hangs.
-    stalled: Duration,
+    /// Ticks of the clock so far.
+    ticks: u64,
+    /// A disk that takes more ticks for one step hangs.
+    stalled: u64,
+    /// A disk that takes more ticks for one step has failed.
+    failed: u64,
     out: Vec<Output>,
     /// Leader and term, to notice when they change.
     lead: (Option<MemberId>, u64),
@@ -116,7 +121,9 @@ impl Peer {
             transfers: Transfers::default(),
             unwritten: VecDeque::new(),
             proposed: VecDeque::new(),
-            stalled: timing.tick * u32::try_from(timing.election).unwrap_or(u32::MAX) * STALLED_ELECTIONS,
+            ticks: 0,
+            stalled: timing.election as u64 * STALLED_ELECTIONS,
+            failed: (DISK_DEADLINE.as_nanos() / timing.tick.as_nanos()) as u64,
             out: Vec::new(),
             lead: (None, 0),
         }
@@ -141,13 +148,14 @@ impl Peer {
             Input::Receive(from, parcel) => self.receive(from, parcel, now)?,
             Input::ReadIndex(reader) => self.reads.add(reader, now),
             Input::Tick => {
-                self.check_disk(now)?;
+                self.ticks += 1;
+                self.check_disk()?;
                 self.core.tick();
                 self.writes.tick(now, self.core.term(), self.core.is_leader());
                 self.reads.tick(now);
                 self.changes.tick(now);
                 self.transfers.tick(now, &mut self.out);
-                self.yield_when_stalled(now);
+                self.yield_when_stalled();
             }
             Input::Members(change, asker) => self.changes.add(change, asker, now),
             Input::HandOver(asker) => {
@@ -202,9 +210,9 @@ impl Peer {
     }
 
     /// A disk that does not answer for long has failed, and what waits for it must not fill the memory.
-    fn check_disk(&self, now: Instant) -> Result<(), Fatal> {
+    fn check_disk(&self) -> Result<(), Fatal> {
         match self.unwritten.front() {
-            Some(step) if now.duration_since(step.since) > DISK_DEADLINE => {
+            Some(step) if self.ticks - step.since > self.failed => {
                 Err(Fatal(format!("the disk has not finished a write for {} s", DISK_DEADLINE.as_secs())))
             }
             Some(_) | None => Ok(()),
@@ -212,8 +220,8 @@ impl Peer {
     }
 
     /// A leader whose disk hangs goes on ordering writes and never learns of its own: another voter does better.
-    fn yield_when_stalled(&mut self, now: Instant) {
-        let is_stalled = |step: &Unwritten| now.duration_since(step.since) > self.stalled;
+    fn yield_when_stalled(&mut self) {
+        let is_stalled = |step: &Unwritten| self.ticks - step.since > self.stalled;
         if self.core.is_leader() && self.unwritten.front().is_some_and(is_stalled) && self.core.hand_over() {
             tracing::warn!(member = %self.member, "the disk hangs; another voter is asked to lead");
         }
@@ -268,7 +276,7 @@ impl Peer {
                 self.proposed.push_back((last.index, now));
             }
             let (ticket, then_send) = (persist.ticket, persist.then_send);
-            self.unwritten.push_back(Unwritten { ticket, is_written, then_send, since: now });
+            self.unwritten.push_back(Unwritten { ticket, is_written, then_send, since: self.ticks });
             match persist.write {
                 Some(write) => self.out.push(Output::Log(log::Job::Write { ticket, write })),
                 None => self.settle_unwritten(0),
@@ -413,3 +421,6 @@ impl Input {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
