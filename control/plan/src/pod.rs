@@ -35,9 +35,15 @@ pub(crate) fn ready_since(pod: &Object) -> Option<Timestamp> {
 }
 
 /// When a ready pod counts as available; `None` while it is not ready.
+///
+/// Conditions carry whole seconds: a pod ready at 1.9 s says 1. A wait is counted from the end of that second, or one
+/// of a second could be over at once.
 pub(crate) fn available_at(pod: &Object, min_ready_seconds: i64) -> Option<Timestamp> {
     let since = ready_since(pod)?;
-    let wait = jiff::SignedDuration::from_secs(min_ready_seconds.max(0));
+    if min_ready_seconds <= 0 {
+        return Some(since);
+    }
+    let wait = jiff::SignedDuration::from_secs(min_ready_seconds.saturating_add(1));
     Some(since.checked_add(wait).unwrap_or(Timestamp::MAX))
 }
 

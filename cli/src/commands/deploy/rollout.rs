@@ -69,13 +69,20 @@ pub(super) fn progress(deployment: &Value, generation: i64) -> Progress {
     }
 }
 
-/// What is wrong with the pods of the new revision.
-pub(super) fn troubles<'a>(pods: impl Iterator<Item = &'a Value>, old: &BTreeSet<String>) -> Vec<Trouble> {
-    let mut found: Vec<Trouble> = pods
-        .filter(|pod| !old.contains(text(pod, "/metadata/uid")))
+/// Whether all pods of the new revision run.
+pub(super) fn run<'a>(pods: impl Iterator<Item = &'a Value>, old: &'a BTreeSet<String>) -> bool {
+    new(pods, old)
+        .all(|pod| list(pod, "/status/containerStatuses").all(|status| status["state"]["running"].is_object()))
+}
+
+fn new<'a>(pods: impl Iterator<Item = &'a Value>, old: &'a BTreeSet<String>) -> impl Iterator<Item = &'a Value> {
+    pods.filter(|pod| !old.contains(text(pod, "/metadata/uid")))
         .filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_none())
-        .filter_map(trouble)
-        .collect();
+}
+
+/// What is wrong with the pods of the new revision.
+pub(super) fn troubles<'a>(pods: impl Iterator<Item = &'a Value>, old: &'a BTreeSet<String>) -> Vec<Trouble> {
+    let mut found: Vec<Trouble> = new(pods, old).filter_map(trouble).collect();
     found.sort();
     found
 }

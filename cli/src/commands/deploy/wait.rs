@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::rollout::{self, Progress, Trouble};
+use super::wasm::World;
 use super::write::Written;
 use super::{App, objects};
-use crate::client::{Client, Follow, JSON, Resource};
+use crate::client::{Client, Follow, JSON, Query, Resource};
 use crate::exit::{Code, ExitError};
 use crate::render::Ui;
 
@@ -65,6 +66,9 @@ pub(super) async fn until_ready(
             None => continue,
         };
         match progress {
+            Progress::Ready { .. } if !still_run(client, app, written).await? => {
+                ui.progress(&format!("{}: a replica has just ended", app.name));
+            }
             Progress::Ready { replicas } => {
                 let plural = if replicas == 1 { "replica" } else { "replicas" };
                 ui.note(&format!("{} is ready: {replicas} {plural}", app.name));
@@ -83,6 +87,18 @@ pub(super) async fn until_ready(
             }
         }
     }
+}
+
+/// Whether the replicas of a program run at this moment. Its Deployment tells what was a moment ago, and a program that
+/// fails at once was ready for a moment. An HTTP app's replicas do not end by themselves.
+async fn still_run(client: &Client, app: &App, written: &Written) -> anyhow::Result<bool> {
+    if app.world != World::Command {
+        return Ok(true);
+    }
+    let pods = Resource::pods().collection(Some(client.namespace()));
+    let labels = format!("{}={}", objects::NAME_LABEL, app.name);
+    let pods = client.get(&Query::default().with("labelSelector", &labels).on(&pods), JSON).await?;
+    Ok(rollout::run(pods["items"].as_array().into_iter().flatten(), &written.old_pods))
 }
 
 /// Tells the warnings of the cluster and what to look at, and makes the error.
