@@ -6,35 +6,16 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::json;
-use crate::kind::{Kind, Scope};
+use crate::kind::{Kind, Scope, Subresource};
 
-/// What a resource can do.
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 /// What `/status` and `/scale` can do.
 const SUBRESOURCE_VERBS: [&str; 3] = ["get", "patch", "update"];
 /// The Kubernetes version whose API this is: one minor above kubectl 1.32, within its skew.
 const MAJOR: &str = "1";
 const MINOR: &str = "33";
 
-/// A subresource of a kind.
-struct Subresource {
-    name: &'static str,
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    verbs: &'static [&'static str],
-}
-
-fn verbs(kind: &Kind) -> Vec<&'static str> {
-    VERBS.into_iter().filter(|verb| *verb != "deletecollection" || kind.deletes_collections()).collect()
-}
-
 fn subresources(kind: &'static Kind) -> Vec<Subresource> {
-    let mut found = Vec::new();
-    let own = |name, verbs| Subresource { name, group: "", version: "", kind: kind.kind, verbs };
-    if kind.collection() == crate::kinds::POD.collection() {
-        found.push(own("log", &["get"]));
-    }
+    let mut found = kind.subresources.to_vec();
     if kind.has_scale {
         found.push(Subresource {
             name: "scale",
@@ -45,8 +26,9 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
         });
     }
     if kind.has_status {
-        found.push(own("status", &SUBRESOURCE_VERBS));
+        found.push(Subresource { name: "status", group: "", version: "", kind: kind.kind, verbs: &SUBRESOURCE_VERBS });
     }
+    found.sort_by_key(|sub| sub.name);
     found
 }
 
@@ -98,7 +80,7 @@ pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
             "singularName": kind.singular,
             "namespaced": kind.is_namespaced(),
             "kind": kind.kind,
-            "verbs": verbs(kind),
+            "verbs": kind.verbs(),
         });
         words(&mut entry, kind);
         resources.push(entry);
@@ -173,7 +155,7 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
         "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
         "scope": scope,
         "singularResource": kind.singular,
-        "verbs": verbs(kind),
+        "verbs": kind.verbs(),
     });
     words(&mut entry, kind);
     let below: Vec<Value> = subresources(kind)

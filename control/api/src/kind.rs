@@ -20,6 +20,32 @@ pub enum Scope {
     Cluster,
 }
 
+/// Where the objects of a kind come from, which decides its verbs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// From the store: all verbs.
+    Stored,
+    /// A question that is answered when it is asked (`SubjectAccessReview`): only `create`, nothing is stored.
+    Asked,
+    /// Made when it is read (`PodMetrics`): only `get` and `list`.
+    Computed,
+}
+
+/// A subresource besides `/status` and `/scale`: `pods/log`, `pods/eviction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subresource {
+    /// The last segment of its path.
+    pub name: &'static str,
+    /// Group of what is sent or answered; empty when it is that of the kind.
+    pub group: &'static str,
+    /// Version of what is sent or answered; empty when it is that of the kind.
+    pub version: &'static str,
+    /// Kind of what is sent or answered.
+    pub kind: &'static str,
+    /// As in discovery and roles.
+    pub verbs: &'static [&'static str],
+}
+
 /// One row of the table of kinds.
 pub struct Kind {
     /// API group; "" for core.
@@ -42,6 +68,10 @@ pub struct Kind {
     pub has_status: bool,
     /// Whether there is a `/scale` subresource.
     pub has_scale: bool,
+    /// Subresources besides those two.
+    pub subresources: &'static [Subresource],
+    /// Where answers come from.
+    pub serving: Serving,
     /// Name of the collection in the store.
     pub(crate) collection: &'static str,
     /// The functions in which kinds differ.
@@ -135,6 +165,36 @@ impl Rules {
 }
 
 impl Kind {
+    /// What most rows have in common.
+    pub(crate) const PLAIN: Self = Self {
+        group: "",
+        version: "v1",
+        kind: "",
+        plural: "",
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        scope: Scope::Namespaced,
+        has_status: false,
+        has_scale: false,
+        subresources: &[],
+        serving: Serving::Stored,
+        collection: "",
+        rules: Rules::PLAIN,
+    };
+
+    /// The verbs of the resource itself, in order.
+    pub fn verbs(&self) -> &'static [&'static str] {
+        const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+        const ONE_BY_ONE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+        match self.serving {
+            Serving::Stored if self.deletes_collections() => ALL,
+            Serving::Stored => ONE_BY_ONE,
+            Serving::Asked => &["create"],
+            Serving::Computed => &["get", "list"],
+        }
+    }
+
     /// The kind served at `/apis/<group>/<version>/…/<plural>`.
     pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Self> {
         crate::kinds::kinds()

@@ -5,7 +5,7 @@ use schemars::JsonSchema as _;
 use serde_json::Value;
 
 use crate::json;
-use crate::kind::{Kind, Rules, Scope};
+use crate::kind::{Kind, Rules};
 use crate::table::{self, AGE, NAME, integer};
 use crate::validate::data;
 
@@ -19,10 +19,6 @@ pub static CONFIGMAP: Kind = Kind {
     plural: "configmaps",
     singular: "configmap",
     short_names: &["cm"],
-    categories: &[],
-    scope: Scope::Namespaced,
-    has_status: false,
-    has_scale: false,
     collection: "core/configmaps",
     rules: Rules {
         schema: ConfigMap::json_schema,
@@ -36,6 +32,7 @@ pub static CONFIGMAP: Kind = Kind {
         },
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 /// Kubernetes declares this column as text and fills it with a number.

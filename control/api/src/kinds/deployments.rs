@@ -8,7 +8,7 @@ use wk_base::time::Timestamp;
 use crate::defaults;
 use crate::field::Errors;
 use crate::json;
-use crate::kind::{Generation, Kind, Rules, Scope};
+use crate::kind::{Generation, Kind, Rules};
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, text, wide};
 use crate::validate::{self, immutable, labels, not_negative, pod};
@@ -22,7 +22,6 @@ pub static DEPLOYMENT: Kind = Kind {
     singular: "deployment",
     short_names: &["deploy"],
     categories: &["all"],
-    scope: Scope::Namespaced,
     has_status: true,
     has_scale: true,
     collection: "apps/deployments",
@@ -47,6 +46,7 @@ pub static DEPLOYMENT: Kind = Kind {
         cells,
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 /// Kubernetes declares these two columns as text and fills them with numbers.

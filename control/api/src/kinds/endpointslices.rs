@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::field::Errors;
 use crate::json;
-use crate::kind::{Generation, Kind, Rules, Scope};
+use crate::kind::{Generation, Kind, Rules};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, first_three, text};
@@ -26,11 +26,6 @@ pub static ENDPOINTSLICE: Kind = Kind {
     kind: "EndpointSlice",
     plural: "endpointslices",
     singular: "endpointslice",
-    short_names: &[],
-    categories: &[],
-    scope: Scope::Namespaced,
-    has_status: false,
-    has_scale: false,
     collection: "discovery.k8s.io/endpointslices",
     rules: Rules {
         schema: EndpointSlice::json_schema,
@@ -56,6 +51,7 @@ pub static ENDPOINTSLICE: Kind = Kind {
         },
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 fn default(value: &mut Value) {

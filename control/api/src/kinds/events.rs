@@ -7,7 +7,7 @@ use wk_base::time::Timestamp;
 
 use crate::field::Errors;
 use crate::json;
-use crate::kind::{FieldLabel, Kind, Rules, Scope};
+use crate::kind::{FieldLabel, Kind, Rules};
 use crate::object::{Object, timestamp};
 use crate::table::{duration, text, wide};
 
@@ -19,10 +19,6 @@ pub static EVENT: Kind = Kind {
     plural: "events",
     singular: "event",
     short_names: &["ev"],
-    categories: &[],
-    scope: Scope::Namespaced,
-    has_status: false,
-    has_scale: false,
     collection: "core/events",
     rules: Rules {
         schema: Event::json_schema,
@@ -44,6 +40,7 @@ pub static EVENT: Kind = Kind {
         cells,
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 /// Fields of `involvedObject` and a few more.

@@ -7,7 +7,7 @@ use wk_base::time::Timestamp;
 
 use crate::field::Errors;
 use crate::json;
-use crate::kind::{Generation, Kind, Rules, Scope};
+use crate::kind::{Generation, Kind, Rules};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, or_none, text};
@@ -24,10 +24,7 @@ pub static INGRESS: Kind = Kind {
     plural: "ingresses",
     singular: "ingress",
     short_names: &["ing"],
-    categories: &[],
-    scope: Scope::Namespaced,
     has_status: true,
-    has_scale: false,
     collection: "networking.k8s.io/ingresses",
     rules: Rules {
         schema: Ingress::json_schema,
@@ -45,6 +42,7 @@ pub static INGRESS: Kind = Kind {
         cells,
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 fn validate(value: &Value, errors: &mut Errors) {

@@ -18,10 +18,7 @@ pub static IPADDRESS: Kind = Kind {
     plural: "ipaddresses",
     singular: "ipaddress",
     short_names: &["ip"],
-    categories: &[],
     scope: Scope::Cluster,
-    has_status: false,
-    has_scale: false,
     collection: "networking.k8s.io/ipaddresses",
     rules: Rules {
         schema: IPAddress::json_schema,
@@ -41,6 +38,7 @@ pub static IPADDRESS: Kind = Kind {
         cells: |object, now| vec![object.name().into(), parent(&object.0).into(), table::age(object, now).into()],
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 fn parent(value: &Value) -> String {

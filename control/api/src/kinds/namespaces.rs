@@ -25,10 +25,8 @@ pub static NAMESPACE: Kind = Kind {
     plural: "namespaces",
     singular: "namespace",
     short_names: &["ns"],
-    categories: &[],
     scope: Scope::Cluster,
     has_status: true,
-    has_scale: false,
     collection: "core/namespaces",
     rules: Rules {
         schema: Namespace::json_schema,
@@ -46,6 +44,7 @@ pub static NAMESPACE: Kind = Kind {
         undeletable: |object| IMMORTAL.contains(&object.name()).then_some("this namespace may not be deleted"),
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 fn default(value: &mut Value) {

@@ -23,10 +23,8 @@ pub static NODE: Kind = Kind {
     plural: "nodes",
     singular: "node",
     short_names: &["no"],
-    categories: &[],
     scope: Scope::Cluster,
     has_status: true,
-    has_scale: false,
     collection: "core/nodes",
     rules: Rules {
         schema: Node::json_schema,
@@ -52,6 +50,7 @@ pub static NODE: Kind = Kind {
         cells,
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 fn default(value: &mut Value) {

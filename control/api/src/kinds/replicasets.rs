@@ -8,7 +8,7 @@ use wk_base::time::Timestamp;
 use crate::defaults;
 use crate::field::Errors;
 use crate::json;
-use crate::kind::{FieldLabel, Generation, Kind, Rules, Scope};
+use crate::kind::{FieldLabel, Generation, Kind, Rules};
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, integer, text, wide};
 use crate::validate::{immutable, labels, not_negative, pod};
@@ -22,7 +22,6 @@ pub static REPLICASET: Kind = Kind {
     singular: "replicaset",
     short_names: &["rs"],
     categories: &["all"],
-    scope: Scope::Namespaced,
     has_status: true,
     has_scale: true,
     collection: "apps/replicasets",
@@ -51,6 +50,7 @@ pub static REPLICASET: Kind = Kind {
         cells,
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 fn default(value: &mut Value) {

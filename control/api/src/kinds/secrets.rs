@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::field::Errors;
 use crate::json;
-use crate::kind::{Column, FieldLabel, Kind, Rules, Scope};
+use crate::kind::{Column, FieldLabel, Kind, Rules};
 use crate::table::{self, AGE, NAME, text};
 use crate::validate::{data, immutable};
 
@@ -29,11 +29,6 @@ pub static SECRET: Kind = Kind {
     kind: "Secret",
     plural: "secrets",
     singular: "secret",
-    short_names: &[],
-    categories: &[],
-    scope: Scope::Namespaced,
-    has_status: false,
-    has_scale: false,
     collection: "core/secrets",
     rules: Rules {
         schema: Secret::json_schema,
@@ -62,6 +57,7 @@ pub static SECRET: Kind = Kind {
         },
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 /// Declared as text and filled with a number, as in Kubernetes.

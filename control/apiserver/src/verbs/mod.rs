@@ -1,17 +1,21 @@
 //! The verbs: one file each. This one tells them apart, asks whether the caller may, and reads the body.
 
+mod asked;
+mod computed;
 mod create;
 mod delete;
 mod get;
 mod list;
 mod log;
 mod patch;
+mod special;
 mod update;
 mod watch;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response};
+use wk_api::kind::Serving;
 use wk_api::{Kind, Object, Status};
 use wk_base::body::Body;
 use wk_base::time::Timestamp;
@@ -51,7 +55,8 @@ enum Verb {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Face {
     Stored(Subresource),
-    Log,
+    /// One that only its own file knows.
+    Special(&'static wk_api::kind::Subresource),
 }
 
 impl Call {
@@ -89,6 +94,7 @@ impl Verb {
             (&Method::GET, false) if call.query.flag("watch") => Some(Self::Watch),
             (&Method::GET, false) => Some(Self::List),
             (&Method::POST, false) if !everywhere => Some(Self::Create),
+            (&Method::POST, true) if call.target.subresource.is_some() => Some(Self::Create),
             (&Method::PUT, true) => Some(Self::Update),
             (&Method::PATCH, true) => Some(Self::Patch),
             (&Method::DELETE, true) => Some(Self::Delete),
@@ -120,8 +126,7 @@ impl Face {
             None => Some(Self::Stored(Subresource::None)),
             Some("status") if target.kind.has_status => Some(Self::Stored(Subresource::Status)),
             Some("scale") if target.kind.has_scale => Some(Self::Stored(Subresource::Scale)),
-            Some("log") if *target.kind == wk_api::kinds::POD => Some(Self::Log),
-            Some(_) => None,
+            Some(name) => target.kind.subresources.iter().find(|sub| sub.name == name).map(Self::Special),
         }
     }
 }
@@ -151,14 +156,21 @@ async fn decide(
     authorize(user, &attributes)?;
     let face = Face::of(&call.target).ok_or_else(Status::no_such_resource)?;
     let verb = verb.ok_or_else(|| Status::method_not_allowed(call.kind()))?;
-    if face == Face::Log {
-        return match verb {
-            // Its text is what it is, whatever the client would accept.
-            Verb::Get => log::run(server, call).await,
-            _ => Err(Status::method_not_allowed(call.kind())),
-        };
+    let subresource = match face {
+        Face::Special(sub) if !sub.verbs.contains(&verb.name()) => {
+            return Err(Status::method_not_allowed(call.kind()));
+        }
+        Face::Special(sub) => return special::answer(server, user, call, sub, body).await,
+        Face::Stored(subresource) => subresource,
+    };
+    if !call.kind().verbs().contains(&verb.name()) {
+        return Err(Status::method_not_allowed(call.kind()));
     }
-    let Face::Stored(subresource) = face else { return Err(Status::no_such_resource()) };
+    match call.kind().serving {
+        Serving::Stored => {}
+        Serving::Asked => return asked::create(server, user, call, body).await,
+        Serving::Computed => return computed::read(server, call).await,
+    }
     let offered: &[Shape] = match subresource {
         // A Scale has no columns of its own.
         Subresource::Scale => &[Shape::Full],

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::defaults;
 use crate::field::Errors;
 use crate::json;
-use crate::kind::{FieldLabel, Generation, Kind, Rules, Scope};
+use crate::kind::{FieldLabel, Generation, Kind, Rules, Subresource};
 use crate::object::Object;
 use crate::quantity::Quantity;
 use crate::validate;
@@ -25,9 +25,8 @@ pub static POD: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    scope: Scope::Namespaced,
     has_status: true,
-    has_scale: false,
+    subresources: &[Subresource { name: "log", group: "", version: "", kind: "Pod", verbs: &["get"] }],
     collection: "core/pods",
     rules: Rules {
         schema: Pod::json_schema,
@@ -49,6 +48,7 @@ pub static POD: Kind = Kind {
         grace: |pod, asked| Some(grace(pod, asked)),
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 static FIELDS: [FieldLabel; 11] = [

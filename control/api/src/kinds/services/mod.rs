@@ -12,7 +12,7 @@ use wk_base::time::Timestamp;
 
 use super::ingresses::addresses;
 use crate::json;
-use crate::kind::{FieldLabel, Kind, Rules, Scope};
+use crate::kind::{FieldLabel, Kind, Rules};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, NONE, or_none, text, wide};
@@ -26,9 +26,7 @@ pub static SERVICE: Kind = Kind {
     singular: "service",
     short_names: &["svc"],
     categories: &["all"],
-    scope: Scope::Namespaced,
     has_status: true,
-    has_scale: false,
     collection: "core/services",
     rules: Rules {
         schema: Service::json_schema,
@@ -54,6 +52,7 @@ pub static SERVICE: Kind = Kind {
         cells,
         ..Rules::PLAIN
     },
+    ..Kind::PLAIN
 };
 
 /// What a service asks for as its cluster IP.

@@ -1,0 +1,24 @@
+//! Subresources that only their own file knows: one line each.
+
+use wk_api::Status;
+use wk_api::kind::Subresource;
+use wk_base::body::Body;
+
+use crate::access::User;
+use crate::respond::Reply;
+use crate::server::ApiServer;
+use crate::verbs::{Call, log};
+
+/// Answers a request for `sub`, which the kind has and whose verbs were checked.
+pub(super) async fn answer(
+    server: &ApiServer,
+    _user: &User,
+    call: &Call,
+    sub: &Subresource,
+    _body: Body,
+) -> Result<Reply, Status> {
+    match (call.kind().plural, sub.name) {
+        ("pods", "log") => log::run(server, call).await,
+        _ => Err(Status::no_such_resource()),
+    }
+}
