@@ -24,7 +24,7 @@ pub(crate) struct RestoreArgs {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Only say what the file holds and whether it is whole
-    #[arg(long, conflicts_with_all = ["data_dir", "name"])]
+    #[arg(long, conflicts_with_all = ["data_dir", "name", "secrets_key"])]
     pub(crate) check: bool,
     /// Where the new cluster's first node is to keep everything: an empty directory [default: $WK_HOME, else ~/.wk]
     #[arg(long = "data-dir", value_name = "DIR")]
@@ -32,6 +32,9 @@ pub(crate) struct RestoreArgs {
     /// Name of that node, a DNS label [default: derived from the host name]
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// The key of the Secrets in it: `identity/ca.key` of a node of the old cluster, or what --secrets-key-file named
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets_key: Option<PathBuf>,
 }
 
 impl RestoreArgs {

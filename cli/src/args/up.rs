@@ -56,6 +56,13 @@ pub(crate) struct UpArgs {
     /// While this node leads, a voter silent for longer is replaced [default: as before, else 30s]
     #[arg(long, value_name = "DURATION", value_parser = super::deploy::duration, help_heading = "Membership")]
     pub(crate) voter_timeout: Option<Duration>,
+    /// File with the keys that seal Secrets on disk, one a line, the newest first: 32 bytes in base64. The same on all
+    /// nodes [default: as before, else a key made of the cluster's authority]
+    #[arg(long, value_name = "FILE", conflicts_with = "secrets_key_command", help_heading = "Secrets")]
+    pub(crate) secrets_key_file: Option<PathBuf>,
+    /// Command that prints such lines, run by `sh -c` at each start: how a key service is asked
+    #[arg(long, value_name = "COMMAND", help_heading = "Secrets")]
+    pub(crate) secrets_key_command: Option<String>,
 }
 
 impl UpArgs {

@@ -47,7 +47,10 @@ fn tell(summary: &Summary, place: &str, ui: &mut Ui) {
     for note in &summary.notes {
         ui.note(&format!("note: {note}"));
     }
-    ui.note("it holds every Secret in plain form: keep it where only you can read it");
+    ui.note(
+        "its Secrets are sealed: to restore them you need `identity/ca.key` of a node's data directory, or the file that \
+         --secrets-key-file names; keep a copy of that, apart from this file",
+    );
 }
 
 async fn receive(global: &GlobalArgs, out: &mut impl Write) -> anyhow::Result<Summary> {

@@ -1,16 +1,19 @@
 //! `wk restore`: a new cluster of a backup.
 
 use anyhow::Context as _;
+use wk_api::kinds;
+use wk_cluster::Vault;
 use wk_image::{Blobs, Digest, LAYER_BYTES_MAX};
 use wk_mesh::{Authority, NodeKey, NodeName};
 use wk_store::backup::{self, Header, Part, Parts, Summary};
-use wk_store::recovery::{Restoration, Restored};
+use wk_store::recovery::{Fate, Restoration, Restored};
+use wk_store::{Stored, Value};
 
 use crate::args::RestoreArgs;
-use crate::exit::usage;
+use crate::exit::{Code, ExitError, usage};
 use crate::render::Ui;
 use crate::up::data_dir::{DataDir, Founding, Identity, NodeFile};
-use crate::up::{backup as contents, remains, settings};
+use crate::up::{backup as contents, remains, secrets_keys, settings};
 
 /// Makes the new cluster's first node, or only reads the file.
 pub(super) async fn run(args: &RestoreArgs, ui: &mut Ui) -> anyhow::Result<()> {
@@ -30,10 +33,14 @@ pub(super) async fn run(args: &RestoreArgs, ui: &mut Ui) -> anyhow::Result<()> {
         Part::Header(header) => header,
         other => anyhow::bail!("{} begins with {other:?}", args.file.display()),
     };
+    let old_keys = args.secrets_key.as_deref().map(secrets_keys::of_file).transpose()?.unwrap_or_default();
+    let cluster = wk_base::id::uid();
+    let authority = Authority::create(&cluster).context("make the cluster's certificate authority")?;
+    let vault = Vault::new(&secrets_keys::of_authority(&authority), &old_keys);
     let data_dir = DataDir::open(&root)?;
     let founding = data_dir.found()?;
-    let (summary, restored) = fill(&founding, parts, &header).await.with_context(read)?;
-    founding.finish(&identity(name.clone(), &restored)?)?;
+    let (summary, restored) = fill(&founding, parts, &header, &vault).await.with_context(read)?;
+    founding.finish(&identity(cluster, authority, name.clone(), &restored)?)?;
     for note in &summary.notes {
         ui.note(&format!("note: {note}"));
     }
@@ -59,7 +66,12 @@ fn modules(summary: &Summary) -> String {
 }
 
 /// Reads the backup into the store and the modules of the new node.
-async fn fill(founding: &Founding<'_>, parts: Parts, header: &Header) -> anyhow::Result<(Summary, Restored)> {
+async fn fill(
+    founding: &Founding<'_>,
+    parts: Parts,
+    header: &Header,
+    vault: &Vault,
+) -> anyhow::Result<(Summary, Restored)> {
     let blobs = Blobs::open(founding.join("blobs")).context("open the modules' directory")?;
     let mut restoration = Restoration::new(header)?;
     let mut incoming: Option<(Digest, Vec<u8>, u64)> = None;
@@ -67,7 +79,10 @@ async fn fill(founding: &Founding<'_>, parts: Parts, header: &Header) -> anyhow:
         match part? {
             Part::Header(_) | Part::Note(_) => {}
             // No node of the old cluster is one of the new.
-            Part::Object(stored) => restoration.take(&stored, remains::fate(&stored, |_| false)),
+            Part::Object(stored) if stored.key().collection() != kinds::SECRET.collection() => {
+                restoration.take(&stored, remains::fate(&stored, |_| false));
+            }
+            Part::Object(stored) => restoration.take(&stored, Fate::Recode(sealed_anew(&stored, vault)?)),
             Part::File { name, size } => {
                 let digest = name.strip_prefix(contents::BLOB_PREFIX).and_then(|digest| digest.parse().ok());
                 let digest = digest.with_context(|| format!("it holds {name:?}, which this version does not know"))?;
@@ -94,10 +109,24 @@ async fn fill(founding: &Founding<'_>, parts: Parts, header: &Header) -> anyhow:
     anyhow::bail!("it has no end")
 }
 
+/// A Secret of the backup, sealed with the new cluster's key.
+fn sealed_anew(stored: &Stored, vault: &Vault) -> anyhow::Result<Value> {
+    let secret = wk_cluster::object(stored);
+    if let Some(key) = wk_cluster::sealed_with(&secret) {
+        let message = format!(
+            "Secret {} is sealed with key {key}: give --secrets-key FILE with the `identity/ca.key` of a node of the old \
+             cluster, or the file that its --secrets-key-file named; nothing was restored",
+            stored.key().name()
+        );
+        return Err(ExitError::new(Code::Usage, message).into());
+    }
+    let sealed = vault.seal(&secret);
+    let (bytes, stamp) = wk_api::encode::stored(sealed.as_ref().unwrap_or(&secret));
+    Ok(Value { bytes: bytes.into(), stamp: Some(stamp) })
+}
+
 /// A cluster of its own: the old one's certificates are worth nothing here.
-fn identity(name: NodeName, restored: &Restored) -> anyhow::Result<Identity> {
-    let cluster = wk_base::id::uid();
-    let authority = Authority::create(&cluster).context("make the cluster's certificate authority")?;
+fn identity(cluster: String, authority: Authority, name: NodeName, restored: &Restored) -> anyhow::Result<Identity> {
     let key = NodeKey::generate().context("make the node's key")?;
     let file = NodeFile {
         version: 1,

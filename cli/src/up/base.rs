@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use wk_apiserver::{ApiServer, Dependencies};
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, SystemClock};
-use wk_cluster::Cluster;
+use wk_cluster::{Cluster, Vault};
 use wk_controllers::{Electorate, Heartbeats};
 use wk_engine::Engine;
 use wk_image::Blobs;
@@ -73,6 +73,7 @@ impl Base {
         data_dir: &DataDir,
         identity: Identity,
         start: Start,
+        vault: Vault,
     ) -> anyhow::Result<Self> {
         let Identity { file, authority, key } = identity;
         let (doors, tasks) = (Tasks::new(), Tasks::new());
@@ -100,7 +101,11 @@ impl Base {
             members.follow(&store, &tasks);
             admit::start(&store, &tasks);
         }
-        let cluster = Cluster::new(store.clone(), Arc::clone(&clock));
+        if start == Start::Bootstrap {
+            // Nobody else is there who could not understand.
+            store.speak(wk_store::LEVEL);
+        }
+        let cluster = Cluster::new(store.clone(), Arc::clone(&clock)).with_vault(vault);
         let blobs = Blobs::open(data_dir.join("blobs")).context("open the modules' directory")?;
         let copies = Copies { name: name.clone(), mesh: mesh.clone(), members: members.clone(), blobs: blobs.clone() };
         let cluster_id = file.cluster;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use wk_mesh::join::Vote;
 
 use super::data_dir::DataDir;
+use super::secrets_keys::KeySource;
 
 /// Where it is in the data directory.
 const FILE: &str = "identity/settings.json";
@@ -34,6 +35,8 @@ pub(crate) struct Kept {
     pub(crate) zone: Option<String>,
     /// `--voter-timeout`.
     pub(crate) voter_timeout: Option<Duration>,
+    /// `--secrets-key-file`, `--secrets-key-command`.
+    pub(crate) secrets_keys: Option<KeySource>,
 }
 
 impl Kept {

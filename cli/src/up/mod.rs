@@ -28,6 +28,7 @@ mod raft_link;
 pub(crate) mod remains;
 mod remote_pods;
 mod remove;
+pub(crate) mod secrets_keys;
 pub(crate) mod settings;
 mod witness;
 

@@ -19,6 +19,7 @@ use super::entry::Entry;
 use super::heartbeat::Heart;
 use super::members::Record;
 use super::ports::Ports;
+use super::secrets_keys;
 use super::settings::Settings;
 use super::{bootstrap, leave};
 
@@ -72,7 +73,8 @@ impl Node {
         let Entry { identity, start, mut remark } = entry;
         let (first, member) = (identity.file.first, identity.file.member);
         let csr = identity.key.csr().context("make the certificate request")?;
-        let base = Base::new(settings, data_dir, identity, start)?;
+        let vault = secrets_keys::vault(settings.secrets_keys.as_ref(), &identity.authority).await?;
+        let base = Base::new(settings, data_dir, identity, start, vault)?;
         report_failure(&base.store, &base.tasks);
 
         let agent = match ports.ingress {
@@ -110,6 +112,7 @@ impl Node {
             }
         }
         if !base.witness {
+            secrets_keys::keep_sealed(&base.cluster, &base.tasks);
             let leading = leading(&base.store, &base.tasks);
             let (clock, beats) = (Arc::clone(&base.clock), Arc::clone(&base.beats));
             Controllers::run(base.cluster.clone(), clock, beats, base.electorate.clone(), leading, &base.tasks);

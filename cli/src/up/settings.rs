@@ -9,6 +9,7 @@ use wk_mesh::{NodeName, Token};
 
 use super::data_dir::DataDir;
 use super::kept::Kept;
+use super::secrets_keys::KeySource;
 use crate::args::{MESH_PORT, PeerAddress, UpArgs};
 use crate::exit::{Code, ExitError, usage};
 
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) zone: Option<String>,
     /// While it leads, a voter silent for longer is replaced.
     pub(crate) voter_timeout: Duration,
+    /// Where the keys are that seal Secrets, if not in the cluster's authority.
+    pub(crate) secrets_keys: Option<KeySource>,
 }
 
 /// Whom to join, and the proof of invitation.
@@ -99,6 +102,14 @@ impl Settings {
             // A token alone may come from the environment; it invites nowhere.
             (None, _) => None,
         };
+        let secrets_keys = match (args.secrets_key_file, args.secrets_key_command) {
+            (Some(file), _) => {
+                let whole = std::path::absolute(&file).map_err(|error| usage("--secrets-key-file").because(error))?;
+                Some(KeySource::File(whole))
+            }
+            (None, Some(command)) => Some(KeySource::Command(command)),
+            (None, None) => kept.secrets_keys,
+        };
         Ok(Self {
             name,
             listen,
@@ -111,6 +122,7 @@ impl Settings {
             vote: asked.or(kept.vote).unwrap_or_default(),
             zone: args.zone.or(kept.zone),
             voter_timeout: args.voter_timeout.or(kept.voter_timeout).unwrap_or(VOTER_TIMEOUT),
+            secrets_keys,
         })
     }
 
@@ -125,6 +137,7 @@ impl Settings {
             vote: Some(self.vote),
             zone: self.zone.clone(),
             voter_timeout: Some(self.voter_timeout),
+            secrets_keys: self.secrets_keys.clone(),
         };
         kept.keep(data_dir);
     }

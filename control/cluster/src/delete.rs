@@ -7,7 +7,6 @@ use wk_api::{Kind, Object, Status};
 use wk_store::{Change, Expect, Op};
 
 use crate::settle::{Decision, Outcome};
-use crate::write::put;
 use crate::{Cluster, key, object, services};
 
 /// What a deletion led to.
@@ -48,7 +47,7 @@ impl Cluster {
                     Ok(Decision { ops, answer: old, outcome: Outcome::Removed })
                 }
                 Deletion::Mark(marked) => {
-                    let change = put(&marked);
+                    let change = self.put(&marked);
                     Ok(Decision { ops: vec![op(change)], answer: Arc::new(marked), outcome: Outcome::Kept })
                 }
                 Deletion::Nothing => Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept }),

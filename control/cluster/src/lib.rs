@@ -20,6 +20,7 @@ mod refusal;
 mod services;
 mod settle;
 mod tags;
+mod vault;
 mod watch;
 mod write;
 
@@ -40,6 +41,7 @@ pub use read::{Freshness, List, object};
 pub use refusal::{from_compacted, from_read, from_watch, from_write};
 pub use services::{SERVICE_RANGE, ServiceRange};
 pub use tags::INDEX;
+pub use vault::{KEY_BYTES, SecretsKey, Vault, open, sealed_with};
 pub use watch::{Change, ChangeKind, Watch};
 pub use write::Subresource;
 
@@ -49,6 +51,7 @@ pub struct Cluster {
     store: Store,
     clock: Arc<dyn Clock>,
     effect: Effect,
+    vault: Option<Arc<Vault>>,
 }
 
 /// Whether writes happen.
@@ -62,7 +65,13 @@ pub(crate) enum Effect {
 impl Cluster {
     /// The verbs over `store`; `clock` dates what they create and delete.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, effect: Effect::Write }
+        Self { store, clock, effect: Effect::Write, vault: None }
+    }
+
+    /// The same cluster, whose Secrets are sealed by `vault` on their way to the store.
+    #[must_use]
+    pub fn with_vault(self, vault: Vault) -> Self {
+        Self { vault: Some(Arc::new(vault)), ..self }
     }
 
     /// The same cluster, whose writes decide and check everything and store nothing (`dryRun=All`).

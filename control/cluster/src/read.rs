@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wk_api::{Kind, Object, Status};
 use wk_store::{Revision, Stored, View};
 
-use crate::{Cluster, key, refusal};
+use crate::{Cluster, key, refusal, vault};
 
 /// How new the answer of a read has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct List {
     pub items: Vec<Arc<Object>>,
 }
 
-/// The decoded form of `stored`.
+/// The decoded form of `stored`, opened if it is sealed and its key is here ([`vault::sealed_with`] tells).
 pub fn object(stored: &Stored) -> Arc<Object> {
     stored.decoded(|bytes| {
         let value: Value = serde_json::from_slice(bytes).unwrap_or_else(|error| {
@@ -35,7 +35,7 @@ pub fn object(stored: &Stored) -> Arc<Object> {
             tracing::error!(%error, "a stored object is not JSON");
             json!({ "metadata": {} })
         });
-        Object(value)
+        vault::open(Object(value))
     })
 }
 
@@ -76,7 +76,10 @@ impl Cluster {
         freshness: Freshness,
     ) -> Result<Arc<Object>, Status> {
         let view = self.view(freshness).await?;
-        view.get(&key(kind, namespace, name)).map(|stored| object(&stored)).ok_or_else(|| Status::not_found(kind, name))
+        let stored = view.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
+        let object = object(&stored);
+        vault::check_open(kind, &object)?;
+        Ok(object)
     }
 
     /// All objects of a kind, in one namespace or in all.

@@ -11,7 +11,10 @@ use wk_api::{Kind, Object, kinds};
 use wk_base::time::SystemClock;
 use wk_store::{MemberId, Options, Revision, Start, Store, Timing, Transport};
 
-use crate::{ChangeKind, Cluster, Deleted, Freshness, Note, SYSTEM_NAMESPACES, Severity, Subresource};
+use crate::vault::SEALED_LEVEL;
+use crate::{
+    ChangeKind, Cluster, Deleted, Freshness, Note, SYSTEM_NAMESPACES, SecretsKey, Severity, Subresource, Vault,
+};
 
 /// A cluster of one peer has nobody to send to.
 struct Nobody;
@@ -181,4 +184,61 @@ async fn the_count_of_an_event_stops_where_its_type_ends() {
     cluster.record(&about, &note, "test", "").await.expect("recorded again");
     let event = cluster.get(&kinds::EVENT, NAMESPACE, event.name(), Freshness::Linearizable).await.expect("there");
     assert_eq!(event.at("/count"), Some(&json!(i32::MAX)));
+}
+
+/// Whether a file below `dir` holds `text`.
+fn is_on_disk(dir: &std::path::Path, text: &str) -> bool {
+    std::fs::read_dir(dir).expect("list").map(|entry| entry.expect("an entry").path()).any(|path| {
+        if path.is_dir() {
+            return is_on_disk(&path, text);
+        }
+        let bytes = std::fs::read(&path).expect("read");
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn secrets_are_on_disk_in_sealed_form_only_and_every_verb_sees_them_open() {
+    let (plain, dir) = cluster().await;
+    let key = SecretsKey::derived(b"of this test");
+    let sealed = plain.clone().with_vault(Vault::new(&key, &[]));
+    let body = |name: &str| json!({"metadata": {"name": name}, "data": {"k": "aHVudGVyMg=="}, "type": "Opaque"});
+    plain.store().speak(2);
+    sealed.create(&kinds::SECRET, NAMESPACE, body("early")).await.expect("created");
+    assert!(is_on_disk(dir.path(), "aHVudGVyMg=="), "not every member could open it");
+
+    let (plain, dir) = cluster().await;
+    let sealed = plain.clone().with_vault(Vault::new(&key, &[]));
+    plain.store().speak(SEALED_LEVEL);
+    let made = sealed.create(&kinds::SECRET, NAMESPACE, body("s")).await.expect("created");
+    assert_eq!(made.text("/data/k"), "aHVudGVyMg==");
+    let patched = sealed.modify(&kinds::SECRET, NAMESPACE, "s", Subresource::None, |old| {
+        let mut new = old.0.clone();
+        new["metadata"]["annotations"] = json!({"copy": "aHVudGVyMg=="});
+        Ok(new)
+    });
+    patched.await.expect("patched");
+    let read = sealed.get(&kinds::SECRET, NAMESPACE, "s", Freshness::Linearizable).await.expect("there");
+    assert_eq!((read.text("/data/k"), read.annotation("copy")), ("aHVudGVyMg==", Some("aHVudGVyMg==")));
+    assert!(read.at("/sealed").is_none());
+    sealed.delete(&kinds::SECRET, NAMESPACE, "s", &DeleteOptions::default()).await.expect("deleted");
+    assert!(!is_on_disk(dir.path(), "aHVudGVyMg=="));
+}
+
+#[tokio::test]
+async fn a_new_first_key_seals_anew_what_an_older_one_or_none_had() {
+    let (plain, _dir) = cluster().await;
+    let (old, new) = (SecretsKey::derived(b"old"), SecretsKey::derived(b"new"));
+    plain.store().speak(SEALED_LEVEL);
+    let before = plain.clone().with_vault(Vault::new(&old, &[]));
+    plain.create(&kinds::SECRET, NAMESPACE, named("plain")).await.expect("created");
+    before.create(&kinds::SECRET, NAMESPACE, named("old")).await.expect("created");
+    let after = plain.clone().with_vault(Vault::new(&new, &[old]));
+    assert_eq!(after.reseal().await.expect("sealed"), 2);
+    assert_eq!(after.reseal().await.expect("nothing to do"), 0);
+    for stored in plain.store().view().list(kinds::SECRET.collection(), "") {
+        let bytes = String::from_utf8_lossy(stored.bytes()).into_owned();
+        assert!(bytes.contains(&new.id()) && !bytes.contains("count"), "{bytes}");
+        assert_eq!(count(&crate::object(&stored)), 0);
+    }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use wk_api::strategy::{self, Facts};
-use wk_api::{Kind, Object, Status};
+use wk_api::{Kind, Object, Status, kinds};
 use wk_base::id;
-use wk_store::{Change, Expect, Key, Op, Stored, View};
+use wk_store::{Change, Expect, Key, Op, Stored, View, WriteError};
 
 use crate::settle::{Decision, Outcome};
-use crate::{Cluster, key, namespaces, object, services};
+use crate::vault::{self, SEALED_LEVEL, sealed_with};
+use crate::{Cluster, key, namespaces, object, refusal, services};
 
 /// Characters after `generateName`, as Kubernetes adds.
 const SUFFIX_LENGTH: usize = 5;
@@ -47,7 +48,7 @@ impl Cluster {
                 let object = strategy::create(kind, namespace, body.clone(), &facts)?;
                 let key = key(kind, namespace, object.name());
                 if view.get(&key).is_none() {
-                    let mut decision = decide_create(view, kind, key, object, &facts)?;
+                    let mut decision = self.decide_create(view, kind, key, object, &facts)?;
                     decision.ops.extend(admission);
                     return Ok(decision);
                 }
@@ -112,6 +113,7 @@ impl Cluster {
         change: &mut impl FnMut(&Object) -> Result<Value, Status>,
     ) -> Result<Decision, Status> {
         let old = object(stored);
+        vault::check_open(kind, &old)?;
         let facts = Facts { now: self.clock().now(), uid: old.uid(), suffix: "" };
         let mut ops = Vec::new();
         let new = match subresource {
@@ -144,24 +146,53 @@ impl Cluster {
         if new.0 == old.0 {
             return Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept });
         }
-        ops.push(Op { key, expect, change: put(&new) });
+        ops.push(Op { key, expect, change: self.put(&new) });
         Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Kept })
+    }
+
+    fn decide_create(
+        &self,
+        view: &View,
+        kind: &Kind,
+        key: Key,
+        mut object: Object,
+        facts: &Facts<'_>,
+    ) -> Result<Decision, Status> {
+        let mut ops = services::allocate(view, kind, None, &mut object, facts)?;
+        ops.push(Op { key, expect: Expect::Absent, change: self.put(&object) });
+        Ok(Decision { ops, answer: Arc::new(object), outcome: Outcome::Kept })
+    }
+
+    /// The encoded form of `object` as a change, sealed if it is to be and every member can open it.
+    pub(crate) fn put(&self, object: &Object) -> Change {
+        let vault = self.vault.as_ref().filter(|_| self.store.level() >= SEALED_LEVEL);
+        let sealed = vault.and_then(|vault| vault.seal(object));
+        put(sealed.as_ref().unwrap_or(object))
+    }
+
+    /// Seals anew each Secret that is in plain form or was sealed with another key than the first. How many were.
+    ///
+    /// What somebody writes meanwhile is sealed by that. Does nothing while a member could not open what is sealed.
+    pub async fn reseal(&self) -> Result<usize, Status> {
+        let Some(vault) = self.vault.as_ref().filter(|_| self.store.level() >= SEALED_LEVEL) else { return Ok(0) };
+        let mut done = 0;
+        for stored in self.store.view().list(kinds::SECRET.collection(), "") {
+            let secret = object(&stored);
+            if vault.has_sealed(stored.bytes()) || sealed_with(&secret).is_some() {
+                continue;
+            }
+            let expect = Expect::Revision(stored.revision());
+            match self.store.write(Op { key: stored.key().clone(), expect, change: self.put(&secret) }.into()).await {
+                Ok(_) => done += 1,
+                Err(WriteError::Conflict { .. }) => {}
+                Err(error) => return Err(refusal::from_write(&error)),
+            }
+        }
+        Ok(done)
     }
 }
 
-fn decide_create(
-    view: &View,
-    kind: &Kind,
-    key: Key,
-    mut object: Object,
-    facts: &Facts<'_>,
-) -> Result<Decision, Status> {
-    let mut ops = services::allocate(view, kind, None, &mut object, facts)?;
-    ops.push(Op { key, expect: Expect::Absent, change: put(&object) });
-    Ok(Decision { ops, answer: Arc::new(object), outcome: Outcome::Kept })
-}
-
-/// The encoded form of `object`, as a change.
+/// The encoded form of `object` as a change, in plain form.
 pub(crate) fn put(object: &Object) -> Change {
     let (bytes, stamp) = wk_api::encode::stored(object);
     Change::Put(wk_store::Value { bytes: bytes.into(), stamp: Some(stamp) })

@@ -12,8 +12,8 @@ use crate::tags::Index;
 /// The newest feature level this version speaks; see [`crate::Store::speak`].
 ///
 /// 1: one change of members at a time, of one voter; a snapshot travels as one message. 2: joint changes and witnesses;
-/// followers fetch snapshots in pieces.
-pub const LEVEL: u32 = 2;
+/// followers fetch snapshots in pieces. 3: the store itself does nothing new; members open sealed Secrets.
+pub const LEVEL: u32 = 3;
 
 /// The collections that witnesses hold too: the records that say where the members are. A transaction reaches a witness
 /// when all of its ops are in these, so their writers keep to transactions of their own.

@@ -34,6 +34,8 @@ pub enum Fate {
     Keep,
     /// It is not in the new store.
     Drop,
+    /// The same object in other bytes: it keeps its revision.
+    Recode(Value),
     /// This is in its place, as if written by the first write of the new store.
     Replace(Value),
 }
@@ -278,6 +280,9 @@ fn settle(machine: &mut Machine, stored: &Arc<Stored>, fate: Fate) {
     let kept = match fate {
         Fate::Keep => Some(Arc::clone(stored)),
         Fate::Drop => None,
+        Fate::Recode(value) => {
+            Some(Arc::new(Stored::stamped(stored.key().clone(), &value, stored.revision(), stored.created())))
+        }
         Fate::Replace(value) => {
             Some(Arc::new(Stored::stamped(stored.key().clone(), &value, revision, stored.created())))
         }

@@ -245,6 +245,11 @@ impl Store {
         self.0.shared.level.store(level, Ordering::Relaxed);
     }
 
+    /// The feature level last said by [`Store::speak`], and not more than this version's own.
+    pub fn level(&self) -> u32 {
+        self.0.shared.level.load(Ordering::Relaxed).min(crate::LEVEL)
+    }
+
     /// Hands leadership to the voter with data whose log is longest, if this peer leads and there is one. Returns when another
     /// leads, or after a bounded wait.
     pub async fn step_down(&self) {

@@ -57,8 +57,10 @@ fn names(list: &Value) -> BTreeSet<String> {
     items.filter_map(|item| item["metadata"]["name"].as_str().map(str::to_owned)).collect()
 }
 
-async fn restore(node: &Node, file: &str) -> Output {
-    node.wk(&["restore", file, "--data-dir", text(&node.data_dir()), "--name", node.name()]).await
+async fn restore(node: &Node, file: &str, more: &[&str]) -> Output {
+    let data_dir = node.data_dir();
+    let arguments = ["restore", file, "--data-dir", text(&data_dir), "--name", node.name()];
+    node.wk(&[&arguments, more].concat()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,9 +96,16 @@ async fn backup_made_under_writes_becomes_a_cluster_that_serves() {
     assert!(cluster.wk(&["restore", "--check", file]).await.ok().contains("whole"));
 
     let mut node = Node::new("fresh", cluster.net().ip(9), cluster.dir());
-    let output = restore(&node, file).await;
+    let bytes = std::fs::read(file).expect("it was written");
+    let sealed = !bytes.windows(8).any(|window| window == b"czNjcmV0");
+    assert!(sealed, "a backup shows what a Secret holds");
+    let refused = restore(&node, file, &[]).await;
+    assert!(refused.failed(2).contains("--secrets-key") && !node.data_dir().exists(), "{refused:?}");
+    let key = cluster.nodes[1].data_dir().join("identity/ca.key");
+    let key = ["--secrets-key", text(&key)];
+    let output = restore(&node, file, &key).await;
     assert!(output.ok().contains(&format!("wk up --data-dir {}", text(&node.data_dir()))), "{output:?}");
-    assert!(restore(&node, file).await.failed(5).contains("not empty"));
+    assert!(restore(&node, file, &key).await.failed(5).contains("not empty"));
     drop(cluster.nodes);
     node.start(&[]);
     node.up().await;
@@ -163,7 +172,7 @@ async fn damaged_backup_is_refused_and_leaves_nothing() {
     ] {
         let file = cluster.dir().join(name);
         std::fs::write(&file, bytes).expect("the temporary directory can be written");
-        let output = restore(&node, text(&file)).await;
+        let output = restore(&node, text(&file), &[]).await;
         assert!(output.failed(1).contains(why) && output.stderr.contains(text(&file)), "{output:?}");
         assert!(!node.data_dir().exists(), "{name} left something");
         let output = cluster.wk(&["restore", "--check", text(&file)]).await;

@@ -1,0 +1,172 @@
+//! Where the keys come from that seal Secrets at rest.
+//!
+//! Without an option it is one made of the key of the cluster's authority, which every node has anyway: whoever reads a
+//! backup, or a copy of the log without `identity/`, reads no Secret. With `--secrets-key-file` or `--secrets-key-command`
+//! the key is not on the disk that it protects.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use wk_base::tasks::Tasks;
+use wk_cluster::{Cluster, KEY_BYTES, SecretsKey, Vault};
+use wk_mesh::Authority;
+
+use crate::exit::{Code, ExitError};
+
+/// A key service that takes longer is not answering; a node does not start without its keys.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Bytes of keys read: some hundred keys, far more than a rotation leaves behind.
+const KEYS_BYTES_MAX: u64 = 16 << 10;
+
+/// Where the keys are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum KeySource {
+    /// A file with a key a line.
+    File(PathBuf),
+    /// A command that prints such lines, run by `sh -c`.
+    Command(String),
+}
+
+impl KeySource {
+    /// The keys, the one to seal with first.
+    pub(crate) async fn read(&self) -> anyhow::Result<Vec<SecretsKey>> {
+        match self {
+            Self::File(path) => parse(&text_of(path)?).with_context(|| format!("keys in {}", path.display())),
+            Self::Command(command) => {
+                let what = || format!("run --secrets-key-command {command:?}");
+                let mut run = tokio::process::Command::new("sh");
+                run.arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+                let output = tokio::time::timeout(COMMAND_DEADLINE, run.output()).await;
+                let output =
+                    output.with_context(|| format!("no answer within {COMMAND_DEADLINE:?}")).with_context(what)?;
+                let output = output.with_context(what)?;
+                anyhow::ensure!(output.status.success(), "{}: it ended with {}", what(), output.status);
+                let text = String::from_utf8(output.stdout).context("it printed something else than text");
+                text.and_then(|text| parse(&text)).with_context(what)
+            }
+        }
+    }
+}
+
+/// The keys of a cluster: those given, and the one made of its authority's key, by which it opens what it sealed before.
+pub(crate) async fn vault(given: Option<&KeySource>, authority: &Authority) -> anyhow::Result<Vault> {
+    let own = of_authority(authority);
+    Ok(match given {
+        None => Vault::new(&own, &[]),
+        Some(source) => {
+            let mut keys = source.read().await?;
+            keys.push(own);
+            Vault::new(&keys[0], &keys[1..])
+        }
+    })
+}
+
+/// The key that a cluster seals with unless it is given others.
+pub(crate) fn of_authority(authority: &Authority) -> SecretsKey {
+    let (_, key) = authority.to_pem();
+    SecretsKey::derived(key.as_str().trim().as_bytes())
+}
+
+/// The keys in a file for `wk restore`: lines of keys, or the `identity/ca.key` of a node of the old cluster.
+pub(crate) fn of_file(path: &Path) -> anyhow::Result<Vec<SecretsKey>> {
+    let text = text_of(path)?;
+    if text.trim_start().starts_with("-----BEGIN") {
+        return Ok(vec![SecretsKey::derived(text.trim().as_bytes())]);
+    }
+    parse(&text).with_context(|| format!("keys in {}", path.display()))
+}
+
+fn text_of(path: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(KEYS_BYTES_MAX).read_to_string(&mut text));
+    read.with_context(|| format!("read {}", path.display()))?;
+    Ok(text)
+}
+
+/// A key a line, 32 bytes in base64; empty lines and those that begin with `#` are not looked at. No error shows a line.
+fn parse(text: &str) -> anyhow::Result<Vec<SecretsKey>> {
+    let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let keys: Vec<_> = lines
+        .map(|(number, line)| {
+            let bytes = STANDARD.decode(line).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
+            bytes.map(SecretsKey::new).ok_or_else(|| {
+                let message = format!(
+                    "line {} is not a key: {KEY_BYTES} bytes in base64, as `head -c {KEY_BYTES} /dev/urandom | base64` makes",
+                    number + 1
+                );
+                ExitError::new(Code::General, message).into()
+            })
+        })
+        .collect::<anyhow::Result<_>>()?;
+    anyhow::ensure!(!keys.is_empty(), "there is no key");
+    Ok(keys)
+}
+
+/// How often the leader looks for Secrets in plain form or under an older key: after an upgrade or a rotation there are
+/// some, and a minute more or less is nothing to them.
+const LOOK: Duration = Duration::from_mins(1);
+
+/// Seals with the first key what is not yet, whenever this peer leads.
+pub(crate) fn keep_sealed(cluster: &Cluster, tasks: &Tasks) {
+    let cluster = cluster.clone();
+    tasks.spawn_until_stop("secrets-sealed", async move {
+        loop {
+            let leads = cluster.store().status().borrow().is_leader();
+            if leads {
+                match cluster.reseal().await {
+                    Ok(0) => {}
+                    Ok(number) => tracing::info!(number, "Secrets sealed with the first key"),
+                    Err(error) => tracing::warn!("Secrets are not all sealed with the first key: {error}"),
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use wk_mesh::{CertPem, KeyPem};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn keys_come_from_a_file_or_a_command_and_bad_ones_are_named_by_line_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        let (one, two) = (STANDARD.encode([1; KEY_BYTES]), STANDARD.encode([2; KEY_BYTES]));
+        std::fs::write(&path, format!("# of 2026\n{one}\n\n{two}\n")).unwrap();
+        let expected = [SecretsKey::new([1; KEY_BYTES]), SecretsKey::new([2; KEY_BYTES])];
+        assert_eq!(KeySource::File(path.clone()).read().await.unwrap(), expected);
+        let command = KeySource::Command(format!("cat {}", path.display()));
+        assert_eq!(command.read().await.unwrap(), expected);
+        std::fs::write(&path, format!("{one}\nhunter2\n")).unwrap();
+        let error = format!("{:#}", KeySource::File(path.clone()).read().await.unwrap_err());
+        assert!(error.contains("line 2 is not a key") && !error.contains("hunter2"), "{error}");
+        std::fs::write(&path, "# nothing\n").unwrap();
+        assert!(KeySource::File(path).read().await.is_err());
+        assert!(KeySource::Command("exit 3".to_owned()).read().await.is_err());
+    }
+
+    #[test]
+    fn every_member_and_who_restores_make_the_same_key_of_the_authority() {
+        let authority = Authority::create("c").unwrap();
+        let (cert, key) = authority.to_pem();
+        let again = Authority::from_pem(&CertPem::new(cert.as_str().to_owned()), &KeyPem::new(key.as_str().to_owned()));
+        assert_eq!(of_authority(&authority), of_authority(&again.unwrap()));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.key");
+        std::fs::write(&path, key.as_str()).unwrap();
+        assert_eq!(of_file(&path).unwrap(), [of_authority(&authority)]);
+        assert_ne!(of_authority(&authority), of_authority(&Authority::create("c").unwrap()));
+    }
+}
