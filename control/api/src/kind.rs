@@ -112,6 +112,8 @@ pub(crate) struct FieldLabel {
 pub(crate) struct Rules {
     /// The schema its bodies are decoded against.
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
+    /// The schema of a custom kind, which is known only when its definition is.
+    pub(crate) custom_schema: Option<&'static crate::schema::Schema>,
     /// What is wrong with a name; `prefix` is true for `generateName`.
     pub(crate) name: fn(&str, bool) -> Vec<String>,
     pub(crate) generation: Generation,
@@ -146,6 +148,7 @@ impl Rules {
     /// The rules of a kind that differs in nothing.
     pub(crate) const PLAIN: Self = Self {
         schema: |_| Schema::default(),
+        custom_schema: None,
         name: crate::names::object_name,
         generation: Generation::Never,
         default: |_| (),
@@ -246,6 +249,11 @@ impl Kind {
     /// As in messages: `pods`, `deployments.apps`.
     pub fn resource(&self) -> String {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// Whether strategic merge patches are served: they need merge keys, which definitions of custom kinds lack.
+    pub fn merges_strategically(&self) -> bool {
+        self.rules.custom_schema.is_none()
     }
 
     /// Whether a whole collection can be deleted at once. Not namespaces, as in Kubernetes: that would be everything.

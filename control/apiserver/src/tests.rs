@@ -5,6 +5,7 @@ mod kit;
 mod lists;
 mod modules;
 mod objects;
+mod patches;
 mod pods;
 mod refusals;
 mod services;

@@ -4,16 +4,14 @@
 //! Wording: `encoding/json` of Go, `sigs.k8s.io/json` (strict errors), `k8s.io/apiserver/pkg/endpoints/handlers`.
 
 mod duplicates;
-mod schema;
 mod walk;
-
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::field::Errors;
 use crate::json;
 use crate::kind::Kind;
+use crate::schema::schema_of;
 use crate::status::Status;
 
 pub use duplicates::{BoundedError, bounded};
@@ -49,8 +47,6 @@ const PROBLEMS_MAX: usize = 100;
 /// How much of a path a problem shows: keys are as long as the client likes.
 const PATH_BYTES_MAX: usize = 1024;
 
-static SCHEMAS: LazyLock<schema::Schemas> = LazyLock::new(schema::Schemas::build);
-
 /// Checks `value` against the schema of `kind`. Answers the cleaned value and warnings.
 pub fn body(kind: &Kind, value: Value, validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
     checked(kind, value, Vec::new(), validation)
@@ -67,6 +63,30 @@ pub fn bytes(kind: &Kind, bytes: &[u8], validation: FieldValidation) -> Result<(
     checked(kind, value, duplicates, validation)
 }
 
+/// As [`body`], for what a patch made of an object: `problems` were found in the patch. Unfit values are 422.
+pub fn patched(
+    kind: &Kind,
+    value: Value,
+    problems: Vec<String>,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Status> {
+    if !value.is_object() {
+        return Err(Status::bad_request("the patch leaves no object"));
+    }
+    check_type(kind, &value)?;
+    let shown = value.to_string();
+    clean(kind, value, problems, validation, |why| {
+        let mut errors = Errors::new();
+        errors.invalid_str("patch", &shown, why);
+        Status::invalid_named("", "", "", &errors.into_vec())
+    })
+}
+
+/// Parses JSON text; answers the value and one text for each duplicate field.
+pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
+    duplicates::parse(bytes)
+}
+
 fn checked(
     kind: &Kind,
     value: Value,
@@ -74,18 +94,33 @@ fn checked(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     check_type(kind, &value)?;
-    let refused = |why: &str| {
+    clean(kind, value, duplicates, validation, |why| {
         Status::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: {why}",
             kind.kind, kind.version, kind.kind
         ))
-    };
-    let (mut value, mut problems) = SCHEMAS.clean(kind, value).map_err(|why| refused(&why))?;
-    problems.extend(duplicates);
+    })
+}
+
+fn clean(
+    kind: &Kind,
+    value: Value,
+    others: Vec<String>,
+    validation: FieldValidation,
+    refused: impl Fn(&str) -> Status,
+) -> Result<(Value, Vec<String>), Status> {
+    let (mut value, mut problems) = walk::Walk::new(schema_of(kind)).root(value).map_err(|why| refused(&why))?;
+    problems.extend(others);
     problems.truncate(PROBLEMS_MAX);
     json::set(&mut value, "apiVersion", kind.api_version());
     json::set(&mut value, "kind", kind.kind);
-    json::object_at(&mut value, "metadata");
+    let metadata = json::object_at(&mut value, "metadata");
+    // Go leaves these out when they are empty.
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        if json::is_empty(json::get(metadata, field)) {
+            json::remove(metadata, field);
+        }
+    }
     match validation {
         FieldValidation::Ignore => Ok((value, Vec::new())),
         FieldValidation::Warn => Ok((value, problems)),
@@ -122,31 +157,6 @@ fn check_type(kind: &Kind, value: &Value) -> Result<(), Status> {
 /// A path as problems show it.
 fn shown_path(path: &str) -> &str {
     &path[..path.floor_char_boundary(PATH_BYTES_MAX)]
-}
-
-/// The schemas by kind, built once: a few hundred small nodes.
-impl schema::Schemas {
-    fn build() -> Self {
-        let mut generator = schemars::SchemaGenerator::default();
-        let mut roots = BTreeMap::new();
-        for kind in crate::kinds::kinds() {
-            let schema = (kind.rules.schema)(&mut generator);
-            roots.insert(kind.collection, schema::Struct::read(kind.kind, kind.version, schema.as_value()));
-        }
-        let structs = generator.definitions().iter().map(|(name, value)| {
-            let mut words = name.rsplit('.');
-            let go = words.next().unwrap_or_default();
-            let package = words.next().unwrap_or_default();
-            (name.clone(), schema::Struct::read(go, package, value))
-        });
-        Self { roots, structs: structs.collect() }
-    }
-
-    /// The value without what its schema does not know, and what that was; or the first type error.
-    fn clean(&self, kind: &Kind, value: Value) -> Result<(Value, Vec<String>), String> {
-        let root = self.roots.get(kind.collection).ok_or("the kind has no schema")?;
-        walk::Walk::new(self).root(root, value)
-    }
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use wk_base::time::Timestamp;
 
-use super::schema::{Schemas, Shape, Struct};
 use super::{PROBLEMS_MAX, shown_path};
 use crate::object::time_text;
 use crate::quantity::Quantity;
+use crate::schema::{Schema, Shape, Struct};
 
 /// The state of a pass.
 pub(super) struct Walk<'a> {
-    schemas: &'a Schemas,
+    schema: &'a Schema,
     /// Names of the fields above, without indices: what Go's type errors show.
     fields: Vec<&'a str>,
     /// The innermost struct.
@@ -23,12 +23,13 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(schemas: &'a Schemas) -> Self {
-        Self { schemas, fields: Vec::new(), owner: "", path: String::new(), unknown: Vec::new() }
+    pub(super) fn new(schema: &'a Schema) -> Self {
+        Self { schema, fields: Vec::new(), owner: "", path: String::new(), unknown: Vec::new() }
     }
 
     /// Cleans a whole object.
-    pub(super) fn root(mut self, root: &'a Struct, value: Value) -> Result<(Value, Vec<String>), String> {
+    pub(super) fn root(mut self, value: Value) -> Result<(Value, Vec<String>), String> {
+        let root = self.schema.root();
         let Value::Object(members) = value else {
             return Err(format!("json: cannot unmarshal {} into Go value of type {}", go_name(&value), root.go_type));
         };
@@ -37,7 +38,7 @@ impl<'a> Walk<'a> {
     }
 
     fn members(&mut self, of: &'a Struct, members: Map<String, Value>) -> Result<Value, String> {
-        let outer = std::mem::replace(&mut self.owner, &of.name);
+        let outer = std::mem::replace(&mut self.owner, &of.go_name);
         let mut kept = Map::new();
         for (key, value) in members {
             let end = self.path.len();
@@ -46,13 +47,14 @@ impl<'a> Walk<'a> {
             }
             self.path.push_str(&key);
             match of.fields.get_key_value(&key) {
+                None if of.preserves => drop(kept.insert(key, value)),
                 None => self.note_unknown(),
                 // A null says nothing: as if the field were not there.
                 Some(_) if value.is_null() => {}
-                Some((name, shape)) => {
+                Some((name, field)) => {
                     self.fields.push(name);
-                    self.owner = &of.name;
-                    let value = self.value(shape, value)?;
+                    self.owner = &of.go_name;
+                    let value = self.value(&field.shape, value)?;
                     self.fields.pop();
                     kept.insert(key, value);
                 }
@@ -71,17 +73,15 @@ impl<'a> Walk<'a> {
 
     fn value(&mut self, shape: &'a Shape, value: Value) -> Result<Value, String> {
         match (shape, value) {
-            (_, Value::Null) => Ok(zero(shape)),
-            (Shape::Any, value)
+            // A null within a list or a map is Go's zero value.
+            (_, Value::Null) => Ok(shape.zero()),
+            (Shape::Any | Shape::Deduced, value)
             | (Shape::Text(_) | Shape::IntOrString, value @ Value::String(_))
             | (Shape::Bool, value @ Value::Bool(_))
             | (Shape::Float, value @ Value::Number(_)) => Ok(value),
-            (Shape::Struct(name), Value::Object(members)) => match self.schemas.structs.get(name) {
-                Some(of) => self.members(of, members),
-                None => Ok(Value::Object(members)),
-            },
-            (Shape::Map(of), Value::Object(members)) => self.map(of, members),
-            (Shape::List(of), Value::Array(items)) => self.list(of, items),
+            (Shape::Struct(id, _), Value::Object(members)) => self.members(self.schema.get(*id), members),
+            (Shape::Map(of, _), Value::Object(members)) => self.map(of, members),
+            (Shape::List(of, _), Value::Array(items)) => self.list(of, items),
             (Shape::Int32 | Shape::IntOrString, Value::Number(number))
                 if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) =>
             {
@@ -138,7 +138,7 @@ impl<'a> Walk<'a> {
             "json: cannot unmarshal {what} into Go struct field {}.{} of type {}",
             self.owner,
             self.fields.join("."),
-            shape.go_type(self.schemas)
+            shape.go_type(self.schema)
         )
     }
 }
@@ -156,19 +156,6 @@ fn go_name(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
-    }
-}
-
-/// What a null within a list or a map becomes: Go's zero value.
-fn zero(shape: &Shape) -> Value {
-    match shape {
-        Shape::Struct(_) | Shape::Map(_) => Value::Object(Map::new()),
-        Shape::List(_) => Value::Array(Vec::new()),
-        Shape::Text(_) | Shape::Bytes => Value::from(""),
-        Shape::Int32 | Shape::Int64 | Shape::Float | Shape::IntOrString => Value::from(0),
-        Shape::Bool => Value::from(false),
-        Shape::Quantity => Value::from("0"),
-        Shape::Time | Shape::MicroTime | Shape::Any => Value::Null,
     }
 }
 

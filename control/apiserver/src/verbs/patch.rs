@@ -1,13 +1,14 @@
-//! PATCH: merge patches (RFC 7386) and JSON patches (RFC 6902). The others are refused by name, so that a client sees
-//! what it can send.
+//! PATCH: merge patches (RFC 7386), JSON patches (RFC 6902) and strategic merge patches. What they do to an object is
+//! `wk_api::patch`'s, except for JSON patches.
 
 mod json;
 
 use http::StatusCode;
 use json_patch::Patch;
 use serde_json::Value;
-use wk_api::decode::{self, FieldValidation};
-use wk_api::patch::{self, PatchType};
+use wk_api::decode;
+use wk_api::patch::{self, PatchType, strategic};
+use wk_api::schema::{Schema, schema_of};
 use wk_api::{Kind, Object, Status};
 use wk_cluster::Subresource;
 
@@ -19,9 +20,15 @@ use crate::verbs::{Call, writable, written};
 
 const OPTIONS: &str = "PatchOptions";
 
-/// A patch that was read.
-enum Change {
+/// A patch that was read, and the strict problems in its text.
+struct Change {
+    how: How,
+    problems: Vec<String>,
+}
+
+enum How {
     Merge(Value),
+    Strategic(Value),
     Json(Patch),
 }
 
@@ -32,17 +39,17 @@ pub(super) async fn run(
     subresource: Subresource,
     bytes: &[u8],
 ) -> Result<Reply, Status> {
+    let kind = patch_type(call)?;
     let cluster = writable(server, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
-    let change = read(negotiate::content_type(&call.headers), bytes)?;
+    let change = read(kind, bytes)?;
     let mut warnings = Vec::new();
     let apply = |current: &Object| {
-        let mut value = current.0.clone();
-        change.apply(&mut value)?;
         if subresource == Subresource::Scale {
-            return Ok(value);
+            return change.apply(&Schema::none(), current.0.clone());
         }
-        let (value, found) = check(call.kind(), value, validation)?;
+        let value = change.apply(schema_of(call.kind()), current.0.clone())?;
+        let (value, found) = decode::patched(call.kind(), value, change.problems.clone(), validation)?;
         warnings = found;
         Ok(value)
     };
@@ -51,44 +58,70 @@ pub(super) async fn run(
     Ok(Reply { code: StatusCode::OK, content, warnings })
 }
 
-fn read(content_type: &str, bytes: &[u8]) -> Result<Change, Status> {
+/// Which type of patch is sent; 415 for one that the kind does not take.
+fn patch_type(call: &Call) -> Result<PatchType, Status> {
+    let served = served(call.kind());
+    PatchType::from_content_type(negotiate::content_type(&call.headers))
+        .filter(|kind| served.contains(kind))
+        .ok_or_else(|| {
+            Status::unsupported_media_type(&served.iter().map(|kind| kind.content_type()).collect::<Vec<_>>())
+        })
+}
+
+fn served(kind: &Kind) -> Vec<PatchType> {
+    let mut served = vec![PatchType::Json, PatchType::Merge];
+    if kind.merges_strategically() {
+        served.push(PatchType::StrategicMerge);
+    }
+    served
+}
+
+fn read(kind: PatchType, bytes: &[u8]) -> Result<Change, Status> {
     let unreadable = |error: serde_json::Error| Status::bad_request(format!("error decoding patch: {error}"));
-    match PatchType::from_content_type(content_type) {
-        Some(PatchType::Merge) => {
-            let patch: Value = serde_json::from_slice(bytes).map_err(unreadable)?;
-            if !patch.is_object() {
-                return Err(Status::bad_request("error decoding patch: a merge patch is a JSON object"));
-            }
-            Ok(Change::Merge(patch))
+    let object = |bytes| {
+        let (patch, problems) = decode::parse(bytes).map_err(unreadable)?;
+        if patch.is_object() {
+            return Ok((patch, problems));
         }
-        Some(PatchType::Json) => {
-            let patch: Patch = serde_json::from_slice(bytes).map_err(unreadable)?;
-            json::check(&patch)?;
-            Ok(Change::Json(patch))
+        let what = go_name(&patch);
+        Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
+        )))
+    };
+    match kind {
+        PatchType::Merge => object(bytes).map(|(patch, problems)| Change { how: How::Merge(patch), problems }),
+        PatchType::StrategicMerge => {
+            object(bytes).map(|(patch, problems)| Change { how: How::Strategic(patch), problems })
         }
-        Some(PatchType::StrategicMerge | PatchType::Apply) | None => {
-            let served = [PatchType::Json, PatchType::Merge].map(PatchType::content_type);
-            Err(Status::unsupported_media_type(&served))
-        }
+        PatchType::Json => json::read(bytes).map(|(patch, problems)| Change { how: How::Json(patch), problems }),
+        PatchType::Apply => Err(Status::unsupported_media_type(&[])),
     }
 }
 
 impl Change {
-    fn apply(&self, value: &mut Value) -> Result<(), Status> {
-        match self {
-            Self::Merge(patch) => {
-                patch::merge(value, patch);
-                Ok(())
+    fn apply(&self, schema: &Schema, mut value: Value) -> Result<Value, Status> {
+        match &self.how {
+            How::Merge(patch) => {
+                patch::merge(&mut value, patch);
+                Ok(value)
             }
-            Self::Json(patch) => json::apply(value, patch),
+            How::Strategic(patch) => Ok(strategic::apply(schema, value, patch.clone())?),
+            How::Json(patch) => {
+                json::apply(&mut value, patch)?;
+                Ok(value)
+            }
         }
     }
 }
 
-/// The patched object against the schema. What it is may not be patched.
-fn check(kind: &Kind, value: Value, validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
-    if !value.is_object() {
-        return Err(Status::bad_request("the patch leaves no object"));
+/// What Go's decoder calls a JSON value.
+fn go_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
-    decode::body(kind, value, validation)
 }

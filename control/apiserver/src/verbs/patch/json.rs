@@ -1,12 +1,14 @@
 //! JSON patches (RFC 6902), applied operation by operation so that a small body cannot make a large or a deep object:
 //! what an operation puts in is measured before it is put in.
 
+use std::borrow::Cow;
 use std::io;
 
-use json_patch::jsonptr::Pointer;
-use json_patch::{Patch, PatchErrorKind, PatchOperation};
+use json_patch::jsonptr::{Pointer, PointerBuf};
+use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::Value;
-use wk_api::{Reason, Status};
+use wk_api::patch::unprocessable;
+use wk_api::{Status, decode};
 
 /// Operations of one JSON patch, as in Kubernetes: each may copy a large part of the object.
 const OPERATIONS_MAX: usize = 10_000;
@@ -25,8 +27,8 @@ const TOKENS_MAX: usize = 128;
 /// How deep a patched object may nest: the deepest JSON text that can be read back from the store.
 const DEPTH_MAX: usize = 127;
 
-/// How much of a pointer a refusal shows.
-const SHOWN_CHARS_MAX: usize = 256;
+/// Strict problems told at most, as for other bodies.
+const PROBLEMS_MAX: usize = 100;
 
 /// What is left to spend on one application.
 struct Budget {
@@ -34,8 +36,31 @@ struct Budget {
     steps: usize,
 }
 
+/// Reads a patch; answers the strict problems of its text too.
+///
+/// As with the library of Kubernetes (`evanphx/json-patch`): members that no operation has are problems, not errors.
+pub(super) fn read(bytes: &[u8]) -> Result<(Patch, Vec<String>), Status> {
+    let unreadable = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
+    let (value, mut problems) = decode::parse(bytes).map_err(|error| unreadable(error.to_string()))?;
+    let Value::Array(operations) = &value else {
+        let what = super::go_name(&value);
+        return Err(unreadable(format!("json: cannot unmarshal {what} into Go value of type []handlers.jsonPatchOp")));
+    };
+    for (index, operation) in operations.iter().enumerate() {
+        for member in operation.as_object().into_iter().flat_map(serde_json::Map::keys) {
+            if !["op", "path", "from", "value"].contains(&member.as_str()) && problems.len() < PROBLEMS_MAX {
+                problems.push(format!("unknown field {:?}", format!("[{index}].{member}")));
+            }
+        }
+    }
+    let problems = problems.into_iter().map(|problem| format!("json patch {problem}")).collect();
+    let patch: Patch = serde_json::from_value(value).map_err(|error| unreadable(error.to_string()))?;
+    check(&patch)?;
+    Ok((patch, problems))
+}
+
 /// Reads what a JSON patch must keep to before it is applied.
-pub(super) fn check(patch: &Patch) -> Result<(), Status> {
+fn check(patch: &Patch) -> Result<(), Status> {
     let found = patch.0.len();
     if found > OPERATIONS_MAX {
         let message = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {found}");
@@ -58,12 +83,52 @@ pub(super) fn check(patch: &Patch) -> Result<(), Status> {
 /// Applies a checked patch. What it leaves in `value` when it fails is of no use.
 pub(super) fn apply(value: &mut Value, patch: &Patch) -> Result<(), Status> {
     let mut budget = Budget { copied: COPIED_BYTES_MAX, steps: STEPS_MAX };
-    for (index, operation) in patch.0.iter().enumerate() {
-        budget.admit(value, operation)?;
-        json_patch::patch_unsafe(value, std::slice::from_ref(operation))
-            .map_err(|error| refused(index, &error.path, &error.kind))?;
+    for operation in &patch.0 {
+        let Some(operation) = dialect(value, operation) else { continue };
+        budget.admit(value, &operation)?;
+        json_patch::patch_unsafe(value, std::slice::from_ref(operation.as_ref())).map_err(|_| unprocessable())?;
     }
     Ok(())
+}
+
+/// The operation as RFC 6902 has it, of one in the dialect of Kubernetes' library: indices may count from the end,
+/// `replace` sets a member that is not there, and a missing member equals null (None: a test that holds).
+fn dialect<'a>(value: &Value, operation: &'a PatchOperation) -> Option<Cow<'a, PatchOperation>> {
+    let from_end = |path: &Pointer| path.as_str().contains("/-");
+    let mut operation = Cow::Borrowed(operation);
+    if from_end(operation.path()) {
+        match operation.to_mut() {
+            PatchOperation::Add(add) => add.path = counted(value, &add.path, 1),
+            PatchOperation::Copy(copy) => copy.path = counted(value, &copy.path, 1),
+            PatchOperation::Move(moved) => moved.path = counted(value, &moved.path, 1),
+            PatchOperation::Remove(remove) => remove.path = counted(value, &remove.path, 0),
+            PatchOperation::Replace(replace) => replace.path = counted(value, &replace.path, 0),
+            PatchOperation::Test(test) => test.path = counted(value, &test.path, 0),
+        }
+    }
+    let is_missing = |path: &Pointer| {
+        let parent = path.split_back().and_then(|(parent, _)| value.pointer(parent.as_str()));
+        parent.is_some_and(Value::is_object) && value.pointer(path.as_str()).is_none()
+    };
+    match operation.as_ref() {
+        PatchOperation::Replace(replace) if is_missing(&replace.path) => {
+            let add = AddOperation { path: replace.path.clone(), value: replace.value.clone() };
+            Some(Cow::Owned(PatchOperation::Add(add)))
+        }
+        PatchOperation::Test(test) if test.value.is_null() && is_missing(&test.path) => None,
+        _ => Some(operation),
+    }
+}
+
+/// A pointer whose last part may count from the end of a list; `room` is 1 where it may be one past it.
+fn counted(value: &Value, path: &Pointer, room: usize) -> PointerBuf {
+    let replaced = path.split_back().and_then(|(parent, last)| {
+        let back: usize = last.encoded().strip_prefix('-')?.parse().ok()?;
+        let length = value.pointer(parent.as_str())?.as_array()?.len() + room;
+        let index = length.checked_sub(back)?;
+        PointerBuf::parse(format!("{parent}/{index}")).ok()
+    });
+    replaced.unwrap_or_else(|| path.to_owned())
 }
 
 impl Budget {
@@ -164,20 +229,6 @@ fn tokens(pointer: &Pointer) -> usize {
     pointer.as_str().bytes().filter(|byte| *byte == b'/').count()
 }
 
-fn refused(index: usize, path: &Pointer, kind: &PatchErrorKind) -> Status {
-    // Kubernetes says no more than "the server rejected our request due to an error in our request".
-    let why = match kind {
-        PatchErrorKind::TestFailed => "a test did not hold",
-        PatchErrorKind::InvalidPointer => "a path does not exist",
-        _ => "it cannot be applied",
-    };
-    let path: String = path.as_str().chars().take(SHOWN_CHARS_MAX).collect();
-    let message = format!(
-        "the server rejected our request due to an error in our request: JSON patch operation {index} on {path:?}: {why}"
-    );
-    Status::new(422, Reason::Invalid, message)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -241,6 +292,34 @@ mod tests {
         assert_eq!(patched, json!({ "b": "x", "c": "x", "list": [1, 2] }));
         let failed = json!([{ "op": "test", "path": "", "value": {} }, { "op": "remove", "path": "/x" }]);
         let refused = run(json!({}), failed).expect_err("no x");
-        assert!(refused.code == 422 && refused.message.contains("operation 1 on \"/x\""), "{refused}");
+        assert_eq!(refused.code, 422);
+        assert_eq!(refused.message, "the server rejected our request due to an error in our request");
+    }
+
+    #[test]
+    fn the_dialect_of_kubernetes_is_understood() {
+        let value = json!({ "list": [1, 2, 3], "map": {} });
+        for (operation, expected) in [
+            (json!({ "op": "add", "path": "/list/-1", "value": 9 }), json!({ "list": [1, 2, 3, 9], "map": {} })),
+            (json!({ "op": "add", "path": "/list/-4", "value": 9 }), json!({ "list": [9, 1, 2, 3], "map": {} })),
+            (json!({ "op": "remove", "path": "/list/-1" }), json!({ "list": [1, 2], "map": {} })),
+            (json!({ "op": "replace", "path": "/map/a", "value": 1 }), json!({ "list": [1, 2, 3], "map": { "a": 1 } })),
+            (json!({ "op": "test", "path": "/map/none", "value": null }), value.clone()),
+        ] {
+            assert_eq!(run(value.clone(), json!([operation])).expect("applied"), expected, "{operation}");
+        }
+        for operation in [
+            json!({ "op": "remove", "path": "/map/none" }),
+            json!({ "op": "remove", "path": "/list/-4" }),
+            json!({ "op": "add", "path": "/none/a", "value": 1 }),
+            json!({ "op": "replace", "path": "/list/3", "value": 1 }),
+            json!({ "op": "test", "path": "/list/0", "value": 2 }),
+        ] {
+            assert_eq!(run(value.clone(), json!([operation])).expect_err("refused").code, 422, "{operation}");
+        }
+        let (_, problems) = read(br#"[{"op":"remove","path":"/a","x":1}]"#).expect("a patch");
+        assert_eq!(problems, ["json patch unknown field \"[0].x\""]);
+        let refused = read(b"{}").expect_err("no list");
+        assert!(refused.message.ends_with("into Go value of type []handlers.jsonPatchOp"), "{refused}");
     }
 }

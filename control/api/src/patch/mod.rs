@@ -1,6 +1,11 @@
-//! Patches: RFC 7386 merge patches now; what the other types are called, so that they can be refused by name.
+//! Patches: what their types are called, and what they do to an object. JSON patches (RFC 6902) are the API server's,
+//! server-side apply is in `crate::managed`.
+
+pub mod strategic;
 
 use serde_json::Value;
+
+use crate::status::{Details, Reason, Status};
 
 /// The patch formats Kubernetes knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,14 @@ impl PatchType {
             Self::Apply => "application/apply-patch+yaml",
         }
     }
+}
+
+/// 422 for a patch that cannot be applied: Kubernetes says no more than this.
+pub fn unprocessable() -> Status {
+    let mut status =
+        Status::new(422, Reason::Invalid, "the server rejected our request due to an error in our request");
+    status.details = Some(Box::new(Details::default()));
+    status
 }
 
 /// Applies an RFC 7386 merge patch: null removes, objects merge, anything else replaces.
