@@ -1,7 +1,8 @@
 //! Discovery: which groups, versions and resources there are, in the old form (one document a version) and the
 //! aggregated one; and the version document.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
@@ -10,12 +11,21 @@ use crate::kind::{Kind, Scope, Subresource};
 
 /// What `/status` and `/scale` can do.
 const SUBRESOURCE_VERBS: [&str; 3] = ["get", "patch", "update"];
+/// Member of a resource's entry, true when something acts on its objects and they are not only kept.
+const ACTED: &str = "wk.dev/acted";
 /// The Kubernetes version whose API this is: one minor above kubectl 1.32, within its skew.
 const MAJOR: &str = "1";
 const MINOR: &str = "33";
 
 fn subresources(kind: &'static Kind) -> Vec<Subresource> {
     let mut found = kind.subresources.to_vec();
+    found.extend(kind.rules.parts.iter().map(|part| Subresource {
+        name: part.name,
+        group: "",
+        version: "",
+        kind: kind.kind,
+        verbs: &SUBRESOURCE_VERBS,
+    }));
     if kind.has_scale {
         found.push(Subresource {
             name: "scale",
@@ -32,9 +42,34 @@ fn subresources(kind: &'static Kind) -> Vec<Subresource> {
     found
 }
 
-/// Groups besides core with their versions, in order.
-fn groups() -> BTreeSet<(&'static str, &'static str)> {
-    crate::kinds::kinds().iter().filter(|kind| !kind.group.is_empty()).map(|kind| (kind.group, kind.version)).collect()
+/// Groups besides core with their versions, the preferred one first.
+fn groups() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for kind in crate::kinds::kinds().iter().filter(|kind| !kind.group.is_empty()) {
+        let versions = groups.entry(kind.group).or_default();
+        if !versions.contains(&kind.version) {
+            versions.push(kind.version);
+        }
+    }
+    for versions in groups.values_mut() {
+        versions.sort_by_key(|version| Reverse(priority(version)));
+    }
+    groups
+}
+
+/// Kubernetes' order of versions: `v2` before `v1` before `v2beta1` before `v1beta2` before `v3alpha1`.
+pub fn priority(version: &str) -> (u8, u32, u32) {
+    let number = |text: &str| text.parse().ok();
+    let parse = || {
+        let rest = version.strip_prefix('v')?;
+        for (stage, word) in [(2, "beta"), (1, "alpha")] {
+            if let Some((major, minor)) = rest.split_once(word) {
+                return Some((stage, number(major)?, number(minor)?));
+            }
+        }
+        Some((3, number(rest)?, 0))
+    };
+    parse().unwrap_or_default()
 }
 
 fn kinds_of(group: &str, version: &str) -> Vec<&'static Kind> {
@@ -51,22 +86,22 @@ pub fn api_versions() -> Value {
 
 /// `GET /apis`.
 pub fn api_group_list() -> Value {
-    let groups: Vec<Value> = groups().into_iter().map(|(group, version)| group_entry(group, version)).collect();
+    let groups: Vec<Value> = groups().iter().map(|(group, versions)| group_entry(group, versions)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `GET /apis/<group>`; none when there is no such group.
 pub fn api_group(group: &str) -> Option<Value> {
-    let (group, version) = groups().into_iter().find(|(name, _)| *name == group)?;
-    let mut entry = group_entry(group, version);
+    let mut entry = group_entry(group, groups().get(group)?);
     json::set(&mut entry, "kind", "APIGroup");
     json::set(&mut entry, "apiVersion", "v1");
     Some(entry)
 }
 
-fn group_entry(group: &str, version: &str) -> Value {
-    let version = json!({"groupVersion": format!("{group}/{version}"), "version": version});
-    json!({"name": group, "versions": [version.clone()], "preferredVersion": version})
+fn group_entry(group: &str, versions: &[&str]) -> Value {
+    let entry = |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
+    let versions: Vec<Value> = versions.iter().map(entry).collect();
+    json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
 }
 
 /// `GET /api/v1` (group "") and `GET /apis/<group>/<version>`; none when there is no such version.
@@ -82,6 +117,10 @@ pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
             "kind": kind.kind,
             "verbs": kind.verbs(),
         });
+        if kind.acts {
+            // Not in Kubernetes; clients skip members that they do not know.
+            json::set(&mut entry, ACTED, true);
+        }
         words(&mut entry, kind);
         resources.push(entry);
         for sub in subresources(kind) {
@@ -117,24 +156,27 @@ fn words(entry: &mut Value, kind: &Kind) {
 
 /// `GET /api` as `APIGroupDiscoveryList` of `apidiscovery.k8s.io/v2`.
 pub fn aggregated_core() -> Value {
-    aggregated(&[("", "v1")])
+    aggregated(&BTreeMap::from([("", vec!["v1"])]))
 }
 
 /// `GET /apis` as `APIGroupDiscoveryList` of `apidiscovery.k8s.io/v2`.
 pub fn aggregated_groups() -> Value {
-    aggregated(&groups().into_iter().collect::<Vec<_>>())
+    aggregated(&groups())
 }
 
-fn aggregated(groups: &[(&str, &str)]) -> Value {
+fn aggregated(groups: &BTreeMap<&str, Vec<&str>>) -> Value {
     let items: Vec<Value> = groups
         .iter()
-        .map(|(group, version)| {
-            let resources: Vec<Value> = kinds_of(group, version).into_iter().map(aggregated_resource).collect();
+        .map(|(group, versions)| {
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|version| {
+                    let resources: Vec<Value> = kinds_of(group, version).into_iter().map(aggregated_resource).collect();
+                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
             let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
-            json!({
-                "metadata": metadata,
-                "versions": [{"version": version, "resources": resources, "freshness": "Current"}],
-            })
+            json!({"metadata": metadata, "versions": versions})
         })
         .collect();
     json!({
@@ -206,25 +248,35 @@ mod tests {
 
     #[test]
     fn both_forms_of_discovery_name_every_kind() {
-        let lists = [("", "v1"), ("apps", "v1"), ("discovery.k8s.io", "v1"), ("networking.k8s.io", "v1")]
-            .map(|(group, version)| api_resource_list(group, version).unwrap().to_string())
-            .join("");
+        let versions = groups().into_iter().chain([("", vec!["v1"])]);
+        let versions = versions.flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)));
+        let lists: String =
+            versions.map(|(group, version)| api_resource_list(group, version).unwrap().to_string()).collect();
         let aggregated = aggregated_core().to_string() + &aggregated_groups().to_string();
         for kind in crate::kinds::kinds() {
             assert!(lists.contains(&format!("\"name\":\"{}\"", kind.plural)), "{kind}");
             assert!(aggregated.contains(&format!("\"resource\":\"{}\"", kind.plural)), "{kind}");
         }
+        assert_eq!(api_group("autoscaling").unwrap()["preferredVersion"]["version"], "v2");
+        assert_eq!(api_group("autoscaling").unwrap()["versions"][1]["version"], "v1");
         let resources = api_resource_list("", "v1").unwrap();
         for resource in resources["resources"].as_array().unwrap() {
             let verbs = resource["verbs"].as_array().unwrap();
             let plain = !resource["name"].as_str().unwrap().contains('/');
-            let expected = plain && resource["name"] != "namespaces";
+            let expected = plain && !["namespaces", "bindings"].contains(&resource["name"].as_str().unwrap());
             assert_eq!(verbs.contains(&json!("deletecollection")), expected, "{resource}");
         }
         assert!(lists.contains("\"name\":\"pods/log\"") && lists.contains("\"name\":\"deployments/scale\""));
         assert!(api_resource_list("apps", "v2").is_none());
         assert_eq!(api_group("apps").unwrap()["preferredVersion"]["groupVersion"], "apps/v1");
         assert!(api_group("").is_none());
+    }
+
+    #[test]
+    fn versions_are_in_kubernetes_order() {
+        let mut versions = ["v1alpha1", "v2beta1", "v1", "v10", "foo", "v2", "v1beta2"];
+        versions.sort_by_key(|version| Reverse(priority(version)));
+        assert_eq!(versions, ["v10", "v2", "v1", "v2beta1", "v1beta2", "v1alpha1", "foo"]);
     }
 
     #[test]

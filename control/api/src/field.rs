@@ -124,6 +124,11 @@ impl Errors {
         }
     }
 
+    /// `Invalid value: detail`, where the value is too long or too odd to show.
+    pub fn invalid_hidden(&mut self, field: impl Into<String>, detail: &str) {
+        self.push(field, FieldReason::Invalid, with_detail("Invalid value".to_owned(), detail));
+    }
+
     /// `Unsupported value: "<text>": supported values: "a", "b"`.
     pub fn not_supported(&mut self, field: impl Into<String>, text: &str, supported: &[&str]) {
         let list: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();

@@ -118,3 +118,10 @@ pub(crate) fn same(left: &Value, right: &Value) -> bool {
         (a, b) => a == b || (is_empty(a) && is_empty(b)),
     }
 }
+
+/// Makes `to[name]` what `from[key]` is, if that is there.
+pub(crate) fn copy_as(to: &mut Value, name: &str, from: &Value, key: &str) {
+    if let Some(value) = from.get(key) {
+        set(to, name, value.clone());
+    }
+}

@@ -72,8 +72,12 @@ pub struct Kind {
     pub subresources: &'static [Subresource],
     /// Where answers come from.
     pub serving: Serving,
-    /// Name of the collection in the store.
+    /// Whether a controller, the scheduler or a node does something about it today; others are stored and shown only.
+    pub acts: bool,
+    /// Name of the collection in the store; the same for all versions of a kind.
     pub(crate) collection: &'static str,
+    /// The version that objects are stored in, if it is another one; [`crate::version`].
+    pub(crate) storage: Option<&'static Kind>,
     /// The functions in which kinds differ.
     pub(crate) rules: Rules,
 }
@@ -108,6 +112,18 @@ pub(crate) struct FieldLabel {
     pub(crate) read: fn(&Object) -> String,
 }
 
+/// A subresource that writes one part of the object and is read as the whole of it, like `pods/ephemeralcontainers`.
+/// It has the verbs get, patch and update, and the kind of the object.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    /// The last segment of its path.
+    pub(crate) name: &'static str,
+    /// Takes into a copy of the old object what a write may change of the new one.
+    pub(crate) take: fn(&mut Value, &Value),
+    /// `(new, old)`: what is wrong with the change; runs beside the kind's `validate`, not its `validate_update`.
+    pub(crate) validate: fn(&Value, &Value, &mut Errors),
+}
+
 /// How a kind differs from the others. [`Rules::PLAIN`] is a kind that differs in nothing.
 pub(crate) struct Rules {
     /// The schema its bodies are decoded against.
@@ -127,7 +143,11 @@ pub(crate) struct Rules {
     pub(crate) validate: fn(&Value, &mut Errors),
     /// `(new, old)`; runs beside `validate`.
     pub(crate) validate_update: fn(&Value, &Value, &mut Errors),
-    /// Fields for selectors besides name and namespace.
+    /// `(new, old)` of a write to `/status`.
+    pub(crate) validate_status: fn(&Value, &Value, &mut Errors),
+    /// Subresources that write a part of the object.
+    pub(crate) parts: &'static [Part],
+    /// Fields for selectors besides name and namespace. They are read from the object as it is stored.
     pub(crate) fields: &'static [FieldLabel],
     /// Columns besides the age functions: one cell each.
     pub(crate) columns: &'static [Column],
@@ -140,8 +160,14 @@ pub(crate) struct Rules {
     pub(crate) mark: fn(&mut Value),
     /// Why this object may never be deleted.
     pub(crate) undeletable: fn(&Object) -> Option<&'static str>,
+    /// Whether a delete without a policy leaves what the object owns, as Kubernetes has it for its oldest kinds.
+    pub(crate) orphans: bool,
     /// Whether a write of `/status` leaves labels as they are.
     pub(crate) status_keeps_labels: bool,
+    /// From what is stored to this version, besides `apiVersion` and `kind`; none when nothing else differs.
+    pub(crate) from_stored: Option<fn(&Kind, &mut Value)>,
+    /// From this version to what is stored, besides `apiVersion` and `kind`; none when nothing else differs.
+    pub(crate) to_stored: Option<fn(&Kind, &mut Value)>,
 }
 
 impl Rules {
@@ -156,6 +182,8 @@ impl Rules {
         prepare_update: |_, _| (),
         validate: |_, _| (),
         validate_update: |_, _, _| (),
+        validate_status: |_, _, _| (),
+        parts: &[],
         fields: &[],
         columns: &[crate::table::NAME, crate::table::AGE],
         cells: |object, now| vec![object.name().into(), crate::table::age(object, now).into()],
@@ -163,7 +191,10 @@ impl Rules {
         held: |_| false,
         mark: |_| (),
         undeletable: |_| None,
+        orphans: false,
         status_keeps_labels: false,
+        from_stored: None,
+        to_stored: None,
     };
 }
 
@@ -182,7 +213,9 @@ impl Kind {
         has_scale: false,
         subresources: &[],
         serving: Serving::Stored,
+        acts: false,
         collection: "",
+        storage: None,
         rules: Rules::PLAIN,
     };
 
@@ -227,7 +260,7 @@ impl Kind {
         self.collection
     }
 
-    /// The fields of `object`, one of the collection `collection`, that field selectors may name: label and value.
+    /// The fields of the stored `object`, one of the collection `collection`, that field selectors may name: label and value.
     pub fn fields_of(collection: &str, object: &Object) -> impl Iterator<Item = (&'static str, String)> {
         let kinds = crate::kinds::kinds().iter().filter(move |kind| kind.collection == collection);
         kinds.flat_map(|kind| kind.rules.fields).map(|field| (field.label, (field.read)(object)))
@@ -254,6 +287,11 @@ impl Kind {
     /// Whether strategic merge patches are served: they need merge keys, which definitions of custom kinds lack.
     pub fn merges_strategically(&self) -> bool {
         self.rules.custom_schema.is_none()
+    }
+
+    /// The name of the subresource `name`, if it is one that writes a part of the object.
+    pub fn part(&self, name: &str) -> Option<&'static str> {
+        self.rules.parts.iter().find(|part| part.name == name).map(|part| part.name)
     }
 
     /// Whether a whole collection can be deleted at once. Not namespaces, as in Kubernetes: that would be everything.

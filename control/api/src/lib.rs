@@ -36,6 +36,7 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 pub(crate) mod validate;
+pub(crate) mod version;
 
 pub use field::{Errors, FieldError, FieldReason};
 pub use kind::{Kind, Scope};

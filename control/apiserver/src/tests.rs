@@ -9,4 +9,5 @@ mod patches;
 mod pods;
 mod refusals;
 mod services;
+mod versions;
 mod watches;

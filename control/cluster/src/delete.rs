@@ -6,6 +6,7 @@ use wk_api::strategy::{self, DeleteOptions, Deletion};
 use wk_api::{Kind, Object, Status};
 use wk_store::{Change, Expect, Op};
 
+use crate::read::shown;
 use crate::settle::{Decision, Outcome};
 use crate::{Cluster, key, object, services};
 
@@ -55,8 +56,8 @@ impl Cluster {
         };
         let cluster = if options.dry_run { self.dry_run() } else { self.clone() };
         match cluster.settle(decide, || Status::modified(kind, name)).await? {
-            (object, Outcome::Removed) => Ok(Deleted::Gone(object)),
-            (object, Outcome::Kept) => Ok(Deleted::Object(object)),
+            (object, Outcome::Removed) => Ok(Deleted::Gone(shown(kind, object))),
+            (object, Outcome::Kept) => Ok(Deleted::Object(shown(kind, object))),
         }
     }
 }

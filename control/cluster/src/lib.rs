@@ -37,7 +37,7 @@ use wk_store::{Key, Revision, Store};
 pub use delete::Deleted;
 pub use namespaces::SYSTEM_NAMESPACES;
 pub use notes::{Note, Severity};
-pub use read::{Freshness, List, object};
+pub use read::{Freshness, List, object, object_as};
 pub use refusal::{from_compacted, from_read, from_watch, from_write};
 pub use services::{SERVICE_RANGE, ServiceRange};
 pub use tags::INDEX;

@@ -39,6 +39,16 @@ pub fn object(stored: &Stored) -> Arc<Object> {
     })
 }
 
+/// The decoded form of `stored` in the version of `kind`.
+pub fn object_as(kind: &Kind, stored: &Stored) -> Arc<Object> {
+    shown(kind, object(stored))
+}
+
+/// A stored object in the version of `kind`.
+pub(crate) fn shown(kind: &Kind, stored: Arc<Object>) -> Arc<Object> {
+    if kind.shows_what_is_stored() { stored } else { Arc::new(kind.shown(&stored).into_owned()) }
+}
+
 impl Cluster {
     /// The objects as they are, or as this peer knows them.
     pub async fn view(&self, freshness: Freshness) -> Result<View, Status> {
@@ -77,7 +87,7 @@ impl Cluster {
     ) -> Result<Arc<Object>, Status> {
         let view = self.view(freshness).await?;
         let stored = view.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
-        let object = object(&stored);
+        let object = object_as(kind, &stored);
         vault::check_open(kind, &object)?;
         Ok(object)
     }
@@ -99,6 +109,6 @@ pub(crate) fn prefix(namespace: Option<&str>) -> String {
 }
 
 fn list_of(view: &View, kind: &Kind, namespace: Option<&str>) -> List {
-    let items = view.list(kind.collection(), &prefix(namespace)).map(|stored| object(&stored)).collect();
+    let items = view.list(kind.collection(), &prefix(namespace)).map(|stored| object_as(kind, &stored)).collect();
     List { revision: view.revision(), items }
 }

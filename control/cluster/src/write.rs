@@ -8,6 +8,7 @@ use wk_api::{Kind, Object, Status, kinds};
 use wk_base::id;
 use wk_store::{Change, Expect, Key, Op, Stored, View, WriteError};
 
+use crate::read::shown;
 use crate::settle::{Decision, Outcome};
 use crate::vault::{self, SEALED_LEVEL, sealed_with};
 use crate::{Cluster, key, namespaces, object, refusal, services};
@@ -57,7 +58,7 @@ impl Cluster {
             Err(taken.unwrap_or_else(|| Status::already_exists(kind, "")))
         };
         let lost = || Status::conflict(kind, text(&body, "name"), "other writers were faster each time; try again");
-        self.settle(decide, lost).await.map(|(object, _)| object)
+        self.settle(decide, lost).await.map(|(object, _)| shown(kind, object))
     }
 
     /// Replaces an object, except for its status.
@@ -101,7 +102,7 @@ impl Cluster {
             let stored = view.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
             self.decide_update(view, kind, &stored, subresource, &mut change)
         };
-        self.settle(decide, || Status::modified(kind, name)).await.map(|(object, _)| object)
+        self.settle(decide, || Status::modified(kind, name)).await.map(|(object, _)| shown(kind, object))
     }
 
     fn decide_update(
@@ -118,7 +119,7 @@ impl Cluster {
         let mut ops = Vec::new();
         let new = match subresource {
             Subresource::None => {
-                let mut new = change(&old)?;
+                let mut new = change(&kind.shown(&old))?;
                 check_version(kind, &old, &new)?;
                 services::keep_allocated(kind, &old, &mut new);
                 let mut new = strategy::update(kind, &old, new, &facts)?;
@@ -126,14 +127,14 @@ impl Cluster {
                 new
             }
             Subresource::Status => {
-                let new = change(&old)?;
+                let new = change(&kind.shown(&old))?;
                 check_version(kind, &old, &new)?;
                 strategy::update_status(kind, &old, new, &facts)?
             }
             Subresource::Scale => {
                 let scale = change(&Object(strategy::scale_of(kind, &old)?))?;
                 check_version(kind, &old, &scale)?;
-                strategy::update(kind, &old, strategy::with_scale(kind, &old, &scale)?, &facts)?
+                strategy::update(kind.storage(), &old, strategy::with_scale(kind, &old, &scale)?, &facts)?
             }
         };
         let key = stored.key().clone();

@@ -25,7 +25,7 @@ pub(crate) fn borrowed(objects: &[Arc<Object>]) -> Vec<&Object> {
 
 /// Objects of every kind that `wanted` asks for.
 fn all_of(view: &View, wanted: impl Fn(&Kind) -> bool) -> Vec<(&'static Kind, Arc<Object>)> {
-    let kinds = kinds().iter().copied().filter(|kind| wanted(kind));
+    let kinds = kinds().iter().copied().filter(|kind| kind.is_storage() && wanted(kind));
     kinds.flat_map(|kind| list(view, kind).into_iter().map(move |object| (kind, object))).collect()
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn namespaces(desk: &Desk, _now: Timestamp) -> Plan {
         let content: Vec<(&'static Kind, Arc<Object>)> = kinds()
             .iter()
             .copied()
-            .filter(|kind| kind.is_namespaced())
+            .filter(|kind| kind.is_storage() && kind.is_namespaced())
             .flat_map(|kind| view.list(kind.collection(), &prefix).map(move |stored| (kind, object(&stored))))
             .collect();
         let content: Vec<_> = content.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();

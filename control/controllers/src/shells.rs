@@ -29,7 +29,7 @@ const VOTERS_RESYNC: Duration = Duration::from_millis(250);
 
 /// Every shell, for one leadership that hears by `hearing`.
 pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
-    let reads_all = || kinds().iter().copied().filter(|kind| **kind != kinds::EVENT).collect();
+    let reads_all = || kinds().iter().copied().filter(|kind| kind.is_storage() && **kind != kinds::EVENT).collect();
     vec![
         shell("deployment", vec![&kinds::DEPLOYMENT, &kinds::REPLICASET, &kinds::POD], PROMPT, gather::deployments),
         shell("replicaset", vec![&kinds::REPLICASET, &kinds::POD], PROMPT, gather::replicasets),

@@ -19,6 +19,7 @@ pub static CONFIGMAP: Kind = Kind {
     plural: "configmaps",
     singular: "configmap",
     short_names: &["cm"],
+    acts: true,
     collection: "core/configmaps",
     rules: Rules {
         schema: ConfigMap::json_schema,

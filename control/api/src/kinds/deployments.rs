@@ -5,13 +5,13 @@ use schemars::JsonSchema as _;
 use serde_json::{Value, json};
 use wk_base::time::Timestamp;
 
-use crate::defaults;
+use super::workload::{self, CONTAINERS, IMAGES, SELECTOR};
 use crate::field::Errors;
 use crate::json;
 use crate::kind::{Generation, Kind, Rules};
 use crate::object::Object;
-use crate::table::{self, AGE, NAME, text, wide};
-use crate::validate::{self, immutable, labels, not_negative, pod};
+use crate::table::{self, AGE, NAME, text};
+use crate::validate::{self, immutable, labels, not_negative, share};
 
 /// `Deployment`.
 pub static DEPLOYMENT: Kind = Kind {
@@ -24,6 +24,7 @@ pub static DEPLOYMENT: Kind = Kind {
     categories: &["all"],
     has_status: true,
     has_scale: true,
+    acts: true,
     collection: "apps/deployments",
     rules: Rules {
         schema: Deployment::json_schema,
@@ -39,9 +40,9 @@ pub static DEPLOYMENT: Kind = Kind {
             integer_text("Up-to-date", "Pods of the present template."),
             integer_text("Available", "Pods that have been ready for minReadySeconds."),
             AGE,
-            wide(text("Containers", "Names of the containers in the template.")),
-            wide(text("Images", "Images of the containers in the template.")),
-            wide(text("Selector", "Which pods belong to it.")),
+            CONTAINERS,
+            IMAGES,
+            SELECTOR,
         ],
         cells,
         ..Rules::PLAIN
@@ -66,7 +67,7 @@ fn default(value: &mut Value) {
         json::default(rolling, "maxUnavailable", "25%");
         json::default(rolling, "maxSurge", "25%");
     }
-    defaults::pod::spec(json::object_at(json::object_at(spec, "template"), "spec"));
+    workload::default_template(spec);
 }
 
 fn validate(value: &Value, errors: &mut Errors) {
@@ -74,8 +75,8 @@ fn validate(value: &Value, errors: &mut Errors) {
     for key in ["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
         not_negative(errors, spec, key, "spec");
     }
-    labels::workload(errors, spec);
-    pod::template(errors, json::get(spec, "template"), "spec.template");
+    labels::workload(errors, spec, "deployment");
+    workload::always_restarted(errors, spec, "Deployment");
     strategy(errors, json::get(spec, "strategy"));
     let deadline = json::int(spec, &["progressDeadlineSeconds"]).unwrap_or_default();
     if deadline >= 0 && deadline <= json::int(spec, &["minReadySeconds"]).unwrap_or_default() {
@@ -92,8 +93,8 @@ fn strategy(errors: &mut Errors, strategy: &Value) {
         }
         "Recreate" => {}
         "RollingUpdate" => {
-            let unavailable = share(errors, rolling, "maxUnavailable", path);
-            let surge = share(errors, rolling, "maxSurge", path);
+            let unavailable = share::check(errors, rolling, "maxUnavailable", path);
+            let surge = share::check(errors, rolling, "maxSurge", path);
             if unavailable == Some(0) && surge == Some(0) {
                 errors.invalid(
                     format!("{path}.maxUnavailable"),
@@ -101,44 +102,23 @@ fn strategy(errors: &mut Errors, strategy: &Value) {
                     "may not be 0 when `maxSurge` is 0",
                 );
             }
-            if unavailable.is_some_and(|share| share > 100) && json::get(rolling, "maxUnavailable").is_string() {
-                let value = json::get(rolling, "maxUnavailable");
-                errors.invalid(format!("{path}.maxUnavailable"), value, "must not be greater than 100%");
-            }
+            share::at_most_all(errors, rolling, "maxUnavailable", path);
         }
         _ => validate::one_of(errors, strategy, "type", "spec.strategy", &["Recreate", "RollingUpdate"]),
     }
 }
 
-/// A number of pods or a percentage; its number, if it is sound.
-fn share(errors: &mut Errors, rolling: &Value, key: &str, path: &str) -> Option<i64> {
-    const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' \
-        (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-    let value = json::get(rolling, key);
-    let field = format!("{path}.{key}");
-    let Value::String(text) = value else {
-        not_negative(errors, rolling, key, path);
-        return value.as_i64();
-    };
-    let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    let share = digits.and_then(|digits| digits.parse().ok());
-    if share.is_none() {
-        errors.invalid(field, value, PERCENT);
-    }
-    share
-}
-
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
     let count = |key: &str| object.int(&format!("/status/{key}")).unwrap_or_default();
-    let (names, images) = table::containers(object.at("/spec/template/spec").unwrap_or(&Value::Null));
+    let [names, images] = workload::container_cells(object, "/spec/template/spec");
     vec![
         object.name().into(),
         format!("{}/{}", count("readyReplicas"), object.int("/spec/replicas").unwrap_or_default()).into(),
         count("updatedReplicas").into(),
         count("availableReplicas").into(),
         table::age(object, now).into(),
-        names.into(),
-        images.into(),
+        names,
+        images,
         table::selector(object.at("/spec/selector").unwrap_or(&Value::Null)).into(),
     ]
 }

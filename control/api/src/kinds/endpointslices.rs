@@ -26,6 +26,7 @@ pub static ENDPOINTSLICE: Kind = Kind {
     kind: "EndpointSlice",
     plural: "endpointslices",
     singular: "endpointslice",
+    acts: true,
     collection: "discovery.k8s.io/endpointslices",
     rules: Rules {
         schema: EndpointSlice::json_schema,

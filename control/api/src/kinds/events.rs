@@ -19,6 +19,7 @@ pub static EVENT: Kind = Kind {
     plural: "events",
     singular: "event",
     short_names: &["ev"],
+    acts: true,
     collection: "core/events",
     rules: Rules {
         schema: Event::json_schema,

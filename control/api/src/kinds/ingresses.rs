@@ -25,6 +25,7 @@ pub static INGRESS: Kind = Kind {
     singular: "ingress",
     short_names: &["ing"],
     has_status: true,
+    acts: true,
     collection: "networking.k8s.io/ingresses",
     rules: Rules {
         schema: Ingress::json_schema,

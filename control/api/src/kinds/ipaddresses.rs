@@ -19,6 +19,7 @@ pub static IPADDRESS: Kind = Kind {
     singular: "ipaddress",
     short_names: &["ip"],
     scope: Scope::Cluster,
+    acts: true,
     collection: "networking.k8s.io/ipaddresses",
     rules: Rules {
         schema: IPAddress::json_schema,

@@ -27,6 +27,7 @@ pub static NAMESPACE: Kind = Kind {
     short_names: &["ns"],
     scope: Scope::Cluster,
     has_status: true,
+    acts: true,
     collection: "core/namespaces",
     rules: Rules {
         schema: Namespace::json_schema,

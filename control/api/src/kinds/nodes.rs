@@ -25,6 +25,7 @@ pub static NODE: Kind = Kind {
     short_names: &["no"],
     scope: Scope::Cluster,
     has_status: true,
+    acts: true,
     collection: "core/nodes",
     rules: Rules {
         schema: Node::json_schema,

@@ -5,13 +5,13 @@ use schemars::JsonSchema as _;
 use serde_json::{Value, json};
 use wk_base::time::Timestamp;
 
-use crate::defaults;
+use super::workload::{self, CONTAINERS, IMAGES, SELECTOR};
 use crate::field::Errors;
 use crate::json;
 use crate::kind::{FieldLabel, Generation, Kind, Rules};
 use crate::object::Object;
-use crate::table::{self, AGE, NAME, integer, text, wide};
-use crate::validate::{immutable, labels, not_negative, pod};
+use crate::table::{self, AGE, NAME, integer};
+use crate::validate::{immutable, labels, not_negative};
 
 /// `ReplicaSet`.
 pub static REPLICASET: Kind = Kind {
@@ -24,6 +24,7 @@ pub static REPLICASET: Kind = Kind {
     categories: &["all"],
     has_status: true,
     has_scale: true,
+    acts: true,
     collection: "apps/replicasets",
     rules: Rules {
         schema: ReplicaSet::json_schema,
@@ -43,9 +44,9 @@ pub static REPLICASET: Kind = Kind {
             integer("Current", "Pods there are."),
             integer("Ready", "Pods that are ready."),
             AGE,
-            wide(text("Containers", "Names of the containers in the template.")),
-            wide(text("Images", "Images of the containers in the template.")),
-            wide(text("Selector", "Which pods belong to it.")),
+            CONTAINERS,
+            IMAGES,
+            SELECTOR,
         ],
         cells,
         ..Rules::PLAIN
@@ -57,7 +58,7 @@ fn default(value: &mut Value) {
     let spec = json::object_at(value, "spec");
     json::default(spec, "replicas", 1);
     if spec.get("template").is_some() {
-        defaults::pod::spec(json::object_at(json::object_at(spec, "template"), "spec"));
+        workload::default_template(spec);
     }
 }
 
@@ -65,25 +66,21 @@ fn validate(value: &Value, errors: &mut Errors) {
     let spec = json::get(value, "spec");
     not_negative(errors, spec, "replicas", "spec");
     not_negative(errors, spec, "minReadySeconds", "spec");
-    labels::workload(errors, spec);
-    if json::get(spec, "template").is_null() {
-        errors.required("spec.template", "");
-    } else {
-        pod::template(errors, json::get(spec, "template"), "spec.template");
-    }
+    labels::workload(errors, spec, "deployment");
+    workload::always_restarted(errors, spec, "ReplicaSet");
 }
 
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
     let count = |pointer| object.int(pointer).unwrap_or_default();
-    let (names, images) = table::containers(object.at("/spec/template/spec").unwrap_or(&Value::Null));
+    let [names, images] = workload::container_cells(object, "/spec/template/spec");
     vec![
         object.name().into(),
         count("/spec/replicas").into(),
         count("/status/replicas").into(),
         count("/status/readyReplicas").into(),
         table::age(object, now).into(),
-        names.into(),
-        images.into(),
+        names,
+        images,
         table::selector(object.at("/spec/selector").unwrap_or(&Value::Null)).into(),
     ]
 }

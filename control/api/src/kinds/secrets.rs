@@ -29,6 +29,7 @@ pub static SECRET: Kind = Kind {
     kind: "Secret",
     plural: "secrets",
     singular: "secret",
+    acts: true,
     collection: "core/secrets",
     rules: Rules {
         schema: Secret::json_schema,

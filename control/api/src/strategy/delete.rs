@@ -127,7 +127,8 @@ pub fn delete(kind: &Kind, object: &Object, options: &DeleteOptions, now: Timest
     if let Some(why) = (kind.rules.undeletable)(object) {
         return Err(Status::forbidden(kind, object.name(), why));
     }
-    let finalizers = finalizers(object, options.propagation);
+    let owned = kind.rules.orphans && !object.finalizers().iter().any(|name| [FOREGROUND, ORPHAN].contains(name));
+    let finalizers = finalizers(object, options.propagation.or(owned.then_some(Propagation::Orphan)));
     let mut marked = object.clone();
     set_finalizers(&mut marked, &finalizers);
     let kept = !finalizers.is_empty() || (kind.rules.held)(object);

@@ -21,7 +21,7 @@ use crate::validate;
 
 pub use delete::{DeleteOptions, Deletion, Propagation, delete, removes};
 pub use scale::{scale_of, with_scale};
-pub use update::{update, update_status};
+pub use update::{update, update_part, update_status};
 
 /// What a decision needs from the world outside.
 #[derive(Debug, Clone, Copy)]
@@ -34,9 +34,10 @@ pub struct Facts<'a> {
     pub suffix: &'a str,
 }
 
-/// The object that a create stores: named, defaulted, validated, with system metadata.
+/// The object that a create stores, in the version it is stored in: named, defaulted, validated, with system metadata.
 pub fn create(kind: &Kind, namespace: Option<&str>, body: Value, facts: &Facts<'_>) -> Result<Object, Status> {
-    let mut object = Object::new(body);
+    let mut object = Object::new(kind.to_storage(body));
+    let kind = kind.storage();
     let value = &mut object.0;
     json::set(value, "apiVersion", kind.api_version());
     json::set(value, "kind", kind.kind);

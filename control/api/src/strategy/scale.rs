@@ -18,7 +18,10 @@ pub fn scale_of(kind: &Kind, object: &Object) -> Result<Value, Status> {
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         json::copy(&mut metadata, object.metadata(), key);
     }
-    let selector = Labels::from_label_selector(object.at("/spec/selector").unwrap_or(&Value::Null))?;
+    let given = object.at("/spec/selector").unwrap_or(&Value::Null);
+    // A ReplicationController's selector is a plain map of labels.
+    let is_map = *kind == crate::kinds::REPLICATIONCONTROLLER;
+    let selector = if is_map { Labels::from_map(given) } else { Labels::from_label_selector(given)? };
     Ok(json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",

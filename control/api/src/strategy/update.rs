@@ -11,9 +11,11 @@ use crate::status::Status;
 use crate::validate;
 
 /// The object that an update stores: status and server-owned metadata are those of `old`, the generation moves when
-/// the kind says so. Equal to `old` when nothing changed.
+/// the kind says so. Equal to `old` when nothing changed. `old` and the answer are in the version that is stored, `new`
+/// is in that of `kind`.
 pub fn update(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) -> Result<Object, Status> {
-    let mut object = Object::new(new);
+    let mut object = Object::new(kind.to_storage(new));
+    let kind = kind.storage();
     metadata::same_object(kind, old, &object)?;
     let value = &mut object.0;
     json::set(value, "apiVersion", kind.api_version());
@@ -41,7 +43,8 @@ pub fn update_status(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) 
     if !kind.has_status {
         return Err(Status::no_such_resource());
     }
-    let new = Object::new(new);
+    let new = Object::new(kind.to_storage(new));
+    let kind = kind.storage();
     metadata::same_object(kind, old, &new)?;
     let mut object = old.clone();
     json::copy(&mut object.0, &new.0, "status");
@@ -59,6 +62,25 @@ pub fn update_status(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) 
     }
     let mut errors = Errors::new();
     validate::meta::object(kind, &object.0, &mut errors);
+    (kind.rules.validate_status)(&object.0, &old.0, &mut errors);
+    if errors.is_empty() { Ok(object) } else { Err(Status::invalid(kind, old.name(), errors)) }
+}
+
+/// The object that a write to the subresource `part` stores: `old` with that part of `new`.
+pub fn update_part(kind: &Kind, part: &str, old: &Object, new: Value) -> Result<Object, Status> {
+    let new = Object::new(kind.to_storage(new));
+    let kind = kind.storage();
+    let part = kind.rules.parts.iter().find(|own| own.name == part).ok_or_else(Status::no_such_resource)?;
+    metadata::same_object(kind, old, &new)?;
+    let mut object = old.clone();
+    (part.take)(&mut object.0, &new.0);
+    (kind.rules.default)(&mut object.0);
+    if moves(kind.rules.generation, &object.0, &old.0) {
+        json::set(json::object_at(&mut object.0, "metadata"), "generation", old.generation() + 1);
+    }
+    let mut errors = Errors::new();
+    (kind.rules.validate)(&object.0, &mut errors);
+    (part.validate)(&object.0, &old.0, &mut errors);
     if errors.is_empty() { Ok(object) } else { Err(Status::invalid(kind, old.name(), errors)) }
 }
 

@@ -86,6 +86,11 @@ pub(crate) fn selector(selector: &Value) -> String {
     or_none(&Labels::from_label_selector(selector).map(|labels| labels.to_string()).unwrap_or_default())
 }
 
+/// A plain map of labels as text.
+pub(crate) fn labels(map: &Value) -> String {
+    or_none(&Labels::from_map(map).to_string())
+}
+
 /// The first three of a list, and how many more there are.
 pub(crate) fn first_three(texts: &[String]) -> String {
     const SHOWN: usize = 3;

@@ -3,9 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::kinds::{
-    CONFIGMAP, DEPLOYMENT, ENDPOINTSLICE, EVENT, INGRESS, IPADDRESS, NAMESPACE, NODE, POD, REPLICASET, SERVICE, kinds,
-};
+use crate::kinds::*;
 
 fn now() -> Timestamp {
     "2025-01-01T01:00:00Z".parse().unwrap()
@@ -88,6 +86,12 @@ fn the_status_of_a_pod_is_that_of_its_containers() {
 fn every_kind_prints_as_kubectl_prints_it() {
     let template = json!({"spec": {"containers": [{"name": "a", "image": "i:1"}, {"name": "b", "image": "j"}]}});
     let workload = json!({"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template});
+    let autoscaler = |member: &str, metrics: Value| {
+        let target = json!({"kind": "Deployment", "name": "web"});
+        let spec = json!({"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 5, member: metrics});
+        json!({"spec": spec, "status": {"currentReplicas": 1}})
+    };
+    let cpu = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}}]);
     for (kind, value, text) in [
         (
             &DEPLOYMENT,
@@ -98,6 +102,55 @@ fn every_kind_prints_as_kubectl_prints_it() {
             &REPLICASET,
             json!({"spec": workload, "status": {"replicas": 3, "readyReplicas": 2}}),
             "x|3|3|2|5m|a,b|i:1,j|app=web",
+        ),
+        (&STATEFULSET, json!({"spec": workload, "status": {"readyReplicas": 2}}), "x|2/3|5m|a,b|i:1,j"),
+        (
+            &DAEMONSET,
+            json!({"spec": workload, "status": {"desiredNumberScheduled": 4, "currentNumberScheduled": 3,
+                "numberReady": 2, "updatedNumberScheduled": 1}}),
+            "x|4|3|2|1|0|<none>|5m|a,b|i:1,j|app=web",
+        ),
+        (
+            &REPLICATIONCONTROLLER,
+            json!({"spec": {"replicas": 3, "selector": {"app": "web"}, "template": template}, "status": {"replicas": 1}}),
+            "x|3|1|0|5m|a,b|i:1,j|app=web",
+        ),
+        (&PODTEMPLATE, json!({"template": template}), "x|a,b|i:1,j|<none>"),
+        (
+            &CONTROLLERREVISION,
+            json!({"revision": 2, "metadata": {"ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": true}]}}),
+            "x|daemonset.apps/d|2|5m",
+        ),
+        (
+            &JOB,
+            json!({"spec": {"completions": 2, "template": template}, "status": {"succeeded": 1,
+                "startTime": "2025-01-01T00:58:00Z"}}),
+            "x|Running|1/2|2m|5m|a,b|i:1,j|<none>",
+        ),
+        (
+            &JOB,
+            json!({"spec": {"parallelism": 3}, "status": {"succeeded": 3, "startTime": "2025-01-01T00:58:00Z",
+                "completionTime": "2025-01-01T00:58:07Z", "conditions": [{"type": "Complete", "status": "True"}]}}),
+            "x|Complete|3/1 of 3|7s|5m|||<none>",
+        ),
+        (&JOB, json!({"spec": {}}), "x|Running|0/1||5m|||<none>"),
+        (
+            &CRONJOB,
+            json!({"spec": {"schedule": "* * * * *", "suspend": false, "jobTemplate": {"spec": {"template": template}}},
+                "status": {"active": [{}], "lastScheduleTime": "2025-01-01T00:59:00Z"}}),
+            "x|* * * * *|<none>|False|1|60s|5m|a,b|i:1,j|<none>",
+        ),
+        (&HORIZONTALPODAUTOSCALER, autoscaler("metrics", cpu), "x|Deployment/web|cpu: <unknown>/80%|2|5|1|5m"),
+        (
+            &HORIZONTALPODAUTOSCALER_V1,
+            autoscaler("targetCPUUtilizationPercentage", json!(70)),
+            "x|Deployment/web|cpu: <unknown>/70%|2|5|1|5m",
+        ),
+        (
+            &PODDISRUPTIONBUDGET,
+            json!({"spec": {"minAvailable": "50%"}, "status": {"disruptionsAllowed": 1}}),
+            "x|50%|N/A|1|5m",
         ),
         (
             &SERVICE,

@@ -46,7 +46,7 @@ pub(crate) fn selector(errors: &mut Errors, selector: &Value, path: &str) {
 }
 
 /// The selector of a workload: there, not empty, sound, and selecting the pods of its own template.
-pub(crate) fn workload(errors: &mut Errors, spec: &Value) {
+pub(crate) fn workload(errors: &mut Errors, spec: &Value, kind: &str) {
     let given = json::get(spec, "selector");
     if given.is_null() {
         errors.required("spec.selector", "");
@@ -54,15 +54,21 @@ pub(crate) fn workload(errors: &mut Errors, spec: &Value) {
         selector(errors, given, "spec.selector");
         let empty = |key| json::is_empty(json::get(given, key));
         if empty("matchLabels") && empty("matchExpressions") {
-            errors.invalid("spec.selector", given, "empty selector is invalid for deployment");
+            errors.invalid("spec.selector", given, &format!("empty selector is invalid for {kind}"));
         }
     }
-    let template = Object::new(json::get(spec, "template").clone());
     if let Ok(labels) = Labels::from_label_selector(given)
         && !given.is_null()
         && !labels.is_empty()
-        && !labels.matches(&template.labels())
     {
+        template(errors, spec, &labels);
+    }
+}
+
+/// The labels of the template must be among those that are selected.
+pub(crate) fn template(errors: &mut Errors, spec: &Value, selector: &Labels) {
+    let template = Object::new(json::get(spec, "template").clone());
+    if !selector.matches(&template.labels()) {
         let shown = match json::dig(spec, &["template", "metadata", "labels"]) {
             Value::Null => Value::Object(serde_json::Map::new()),
             labels => labels.clone(),

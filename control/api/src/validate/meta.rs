@@ -107,7 +107,7 @@ fn owners(errors: &mut Errors, metadata: &Value) {
 }
 
 /// A name must fit into a path, whatever else its kind asks of it.
-fn path_segment(name: &str) -> Vec<String> {
+pub(crate) fn path_segment(name: &str) -> Vec<String> {
     if name == "." || name == ".." {
         return vec![format!("may not be '{name}'")];
     }

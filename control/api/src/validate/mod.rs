@@ -9,6 +9,7 @@ pub(crate) mod meta;
 pub(crate) mod pod;
 pub(crate) mod probe;
 pub(crate) mod resources;
+pub(crate) mod share;
 
 use std::net::IpAddr;
 

@@ -9,7 +9,7 @@ use crate::field::Errors;
 use crate::json;
 use crate::names;
 
-/// The template of a workload whose pods always restart.
+/// The template of a pod.
 pub(crate) fn template(errors: &mut Errors, template: &Value, path: &str) {
     labels::map(errors, json::dig(template, &["metadata", "labels"]), &format!("{path}.metadata.labels"));
     meta::annotations(
@@ -17,17 +17,7 @@ pub(crate) fn template(errors: &mut Errors, template: &Value, path: &str) {
         json::dig(template, &["metadata", "annotations"]),
         &format!("{path}.metadata.annotations"),
     );
-    let inner = json::get(template, "spec");
-    let path = format!("{path}.spec");
-    spec(errors, inner, &path);
-    let restart = json::text(inner, &["restartPolicy"]);
-    if !restart.is_empty() && restart != "Always" {
-        errors.not_supported(format!("{path}.restartPolicy"), restart, &["Always"]);
-    }
-    if !json::get(inner, "activeDeadlineSeconds").is_null() {
-        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        errors.forbidden(format!("{path}.activeDeadlineSeconds"), detail);
-    }
+    spec(errors, json::get(template, "spec"), &format!("{path}.spec"));
 }
 
 /// A pod's spec.

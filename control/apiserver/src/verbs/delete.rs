@@ -39,7 +39,7 @@ pub(super) async fn collection(server: &ApiServer, call: &Call, format: Format, 
         if !selection.admits(&stored) {
             continue;
         }
-        let object = wk_cluster::object(&stored);
+        let object = wk_cluster::object_as(call.kind(), &stored);
         match server.cluster.delete(call.kind(), call.namespace(), object.name(), &options).await {
             Ok(_) => deleted.push(object),
             // Somebody else was faster.

@@ -1,7 +1,7 @@
 //! GET of one object.
 
 use wk_api::{Object, Status};
-use wk_cluster::{Subresource, key, object};
+use wk_cluster::{Subresource, key, object, object_as};
 use wk_store::View;
 
 use crate::negotiate::{Encoding, Format, Shape};
@@ -24,9 +24,9 @@ pub(super) async fn run(
     if subresource == Subresource::Scale {
         return Ok(Reply::ok(wk_api::strategy::scale_of(call.kind(), object)?));
     }
-    if format.shape == Shape::Full && format.encoding == Encoding::Json {
+    if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().shows_what_is_stored() {
         return Ok(Reply::new(StatusCode::OK, Content::Json(vec![stored.bytes().clone()])));
     }
     let show = call.show(format, server.cluster.clock().now())?;
-    Ok(Reply::ok(show.one(call.kind(), object)))
+    Ok(Reply::ok(show.one(call.kind(), &object_as(call.kind(), &stored))))
 }

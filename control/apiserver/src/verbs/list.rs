@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use wk_api::{FieldReason, Kind, Object, Status, table};
 use wk_base::time::Timestamp;
-use wk_cluster::{Freshness, object};
+use wk_cluster::{Freshness, object_as};
 use wk_store::{Revision, Stored, View};
 
 use crate::negotiate::{Encoding, Format, Shape};
@@ -43,11 +43,11 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
     }
     let page = page(server, &selection, &call.query).await?;
     let metadata = page.metadata();
-    if format.shape == Shape::Full && format.encoding == Encoding::Json {
+    if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().shows_what_is_stored() {
         let pieces = encode(call, &page.items, &metadata);
         return Ok(Reply::new(StatusCode::OK, Content::Json(pieces)));
     }
-    let objects: Vec<Arc<Object>> = page.items.iter().map(|stored| object(stored)).collect();
+    let objects: Vec<Arc<Object>> = page.items.iter().map(|stored| object_as(call.kind(), stored)).collect();
     let now = server.cluster.clock().now();
     Ok(Reply::ok(of_objects(call, format, now, &objects, metadata)?))
 }

@@ -27,6 +27,7 @@ pub static POD: Kind = Kind {
     categories: &["all"],
     has_status: true,
     subresources: &[Subresource { name: "log", group: "", version: "", kind: "Pod", verbs: &["get"] }],
+    acts: true,
     collection: "core/pods",
     rules: Rules {
         schema: Pod::json_schema,

@@ -27,6 +27,7 @@ pub static SERVICE: Kind = Kind {
     short_names: &["svc"],
     categories: &["all"],
     has_status: true,
+    acts: true,
     collection: "core/services",
     rules: Rules {
         schema: Service::json_schema,

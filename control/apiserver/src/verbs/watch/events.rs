@@ -48,17 +48,17 @@ impl Writer {
             ChangeKind::Modified => "MODIFIED",
             ChangeKind::Deleted => "DELETED",
         };
-        if self.shape == Shape::Full {
+        if self.shape == Shape::Full && self.kind.shows_what_is_stored() {
             self.line(word, stored.bytes());
         } else {
-            let value = self.show(&wk_cluster::object(stored));
+            let value = self.show(&wk_cluster::object_as(self.kind, stored));
             self.line(word, value.to_string().as_bytes());
         }
     }
 
     /// An object that the selectors let through until now: its last matching state, at the revision of the change.
     pub(super) fn left(&mut self, previous: &Object, revision: Revision) {
-        let mut last = previous.clone();
+        let mut last = self.kind.shown(previous).into_owned();
         last.metadata_mut().insert("resourceVersion".to_owned(), revision.to_string().into());
         let value = self.show(&last);
         self.line("DELETED", value.to_string().as_bytes());
