@@ -263,7 +263,8 @@ mod tests {
         for resource in resources["resources"].as_array().unwrap() {
             let verbs = resource["verbs"].as_array().unwrap();
             let plain = !resource["name"].as_str().unwrap().contains('/');
-            let expected = plain && !["namespaces", "bindings"].contains(&resource["name"].as_str().unwrap());
+            let whole = ["namespaces", "bindings", "componentstatuses"].contains(&resource["name"].as_str().unwrap());
+            let expected = plain && !whole;
             assert_eq!(verbs.contains(&json!("deletecollection")), expected, "{resource}");
         }
         assert!(lists.contains("\"name\":\"pods/log\"") && lists.contains("\"name\":\"deployments/scale\""));

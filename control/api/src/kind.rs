@@ -93,6 +93,8 @@ pub(crate) enum Generation {
     SpecAndAnnotations,
     /// When anything outside the metadata, or a label, changes.
     Anything,
+    /// When anything outside the metadata changes.
+    Content,
 }
 
 /// A printer column.
@@ -319,7 +321,7 @@ impl fmt::Display for Kind {
 
 impl PartialEq for Kind {
     fn eq(&self, other: &Self) -> bool {
-        self.collection == other.collection && self.version == other.version
+        self.cmp(other) == Ordering::Equal
     }
 }
 
@@ -333,7 +335,7 @@ impl PartialOrd for Kind {
 
 impl Ord for Kind {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.collection, self.version).cmp(&(other.collection, other.version))
+        (self.collection, self.group, self.version).cmp(&(other.collection, other.group, other.version))
     }
 }
 

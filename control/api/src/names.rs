@@ -101,6 +101,24 @@ pub fn qualified_name(name: &str) -> Vec<String> {
     errors
 }
 
+/// `domain/path`: the controller of an ingress class.
+pub fn domain_path(name: &str) -> Vec<String> {
+    let Some((domain, path)) = name.split_once('/').filter(|(_, path)| !path.is_empty()) else {
+        return vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned()];
+    };
+    let mut errors = Vec::new();
+    for problem in dns_subdomain(domain) {
+        errors.push(format!("prefix part {problem}"));
+    }
+    if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte)) {
+        errors.push(
+            "Invalid path (e.g. 'acme.io/foo', regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')"
+                .to_owned(),
+        );
+    }
+    errors
+}
+
 /// Value of a label.
 pub fn label_value(value: &str) -> Vec<String> {
     let mut errors = too_long(value, LABEL_MAX);
@@ -159,6 +177,14 @@ pub fn env_name(name: &str) -> Vec<String> {
         errors.push("must not start with '..'".to_owned());
     }
     errors
+}
+
+/// What must fit into a path and need not be more: roles, and what names them.
+pub fn path_segment(name: &str) -> Vec<String> {
+    if name == "." || name == ".." {
+        return vec![format!("may not be '{name}'")];
+    }
+    ["/", "%"].iter().filter(|bad| name.contains(**bad)).map(|bad| format!("may not contain '{bad}'")).collect()
 }
 
 /// Names of most objects; a `prefix` (generateName) may end with a dash.

@@ -1,15 +1,20 @@
-//! Events (core/v1).
+//! Events: what happened to an object. Stored as `v1`, also shown as `events.k8s.io/v1`, which names the same fields
+//! differently.
 
 use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::events::v1::Event as NewEvent;
 use schemars::JsonSchema as _;
 use serde_json::{Value, json};
 use wk_base::time::Timestamp;
 
 use crate::field::Errors;
 use crate::json;
-use crate::kind::{FieldLabel, Kind, Rules};
+use crate::kind::{Column, FieldLabel, Kind, Rules};
 use crate::object::{Object, timestamp};
 use crate::table::{duration, text, wide};
+
+/// Longest message of an event of the newer form: Kubernetes' limit.
+const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// `Event`.
 pub static EVENT: Kind = Kind {
@@ -26,23 +31,75 @@ pub static EVENT: Kind = Kind {
         default,
         validate,
         fields: &FIELDS,
-        columns: &[
-            text("Last Seen", "Time since it was last seen."),
-            text("Type", "Normal or Warning."),
-            text("Reason", "Why, in one word."),
-            text("Object", "What it is about."),
-            wide(text("Subobject", "Which part of it.")),
-            wide(text("Source", "Who says so.")),
-            text("Message", "What happened."),
-            wide(text("First Seen", "Time since it was first seen.")),
-            wide(text("Count", "How often it was seen.")),
-            wide(crate::table::NAME),
-        ],
+        columns: &COLUMNS,
         cells,
         ..Rules::PLAIN
     },
     ..Kind::PLAIN
 };
+
+/// `Event` of `events.k8s.io`.
+pub static NEW_EVENT: Kind = Kind {
+    group: "events.k8s.io",
+    kind: "Event",
+    plural: "events",
+    singular: "event",
+    short_names: &["ev"],
+    acts: true,
+    collection: "core/events",
+    storage: Some(&EVENT),
+    rules: Rules {
+        schema: NewEvent::json_schema,
+        fields: &NEW_FIELDS,
+        columns: &COLUMNS,
+        cells: |object, now| {
+            let mut value = object.0.clone();
+            to_stored(&NEW_EVENT, &mut value);
+            cells(&Object(value), now)
+        },
+        from_stored: Some(|_, value| rename(value, |(new, old)| (old, new))),
+        to_stored: Some(to_stored),
+        ..Rules::PLAIN
+    },
+    ..Kind::PLAIN
+};
+
+/// Fields that are named differently: in `events.k8s.io/v1` and in `v1`.
+const RENAMED: [(&str, &str); 7] = [
+    ("deprecatedCount", "count"),
+    ("deprecatedFirstTimestamp", "firstTimestamp"),
+    ("deprecatedLastTimestamp", "lastTimestamp"),
+    ("deprecatedSource", "source"),
+    ("note", "message"),
+    ("regarding", "involvedObject"),
+    ("reportingController", "reportingComponent"),
+];
+
+fn to_stored(_: &Kind, value: &mut Value) {
+    rename(value, |names| names);
+}
+
+fn rename(value: &mut Value, direction: fn((&'static str, &'static str)) -> (&'static str, &'static str)) {
+    let members = json::as_object(value);
+    for (from, to) in RENAMED.map(direction) {
+        if let Some(moved) = members.remove(from) {
+            members.insert(to.to_owned(), moved);
+        }
+    }
+}
+
+const COLUMNS: [Column; 10] = [
+    text("Last Seen", "Time since it was last seen."),
+    text("Type", "Normal or Warning."),
+    text("Reason", "Why, in one word."),
+    text("Object", "What it is about."),
+    wide(text("Subobject", "Which part of it.")),
+    wide(text("Source", "Who says so.")),
+    text("Message", "What happened."),
+    wide(text("First Seen", "Time since it was first seen.")),
+    wide(text("Count", "How often it was seen.")),
+    wide(crate::table::NAME),
+];
 
 /// Fields of `involvedObject` and a few more.
 static FIELDS: [FieldLabel; 12] = [
@@ -72,6 +129,27 @@ static FIELDS: [FieldLabel; 12] = [
     FieldLabel { label: "metadata.name", read: |object| object.name().to_owned() },
 ];
 
+/// The same under their newer names. They are read of what is stored, and of what is shown.
+static NEW_FIELDS: [FieldLabel; 10] = [
+    FieldLabel { label: "regarding.kind", read: |object| about(object, "kind") },
+    FieldLabel { label: "regarding.namespace", read: |object| about(object, "namespace") },
+    FieldLabel { label: "regarding.name", read: |object| about(object, "name") },
+    FieldLabel { label: "regarding.uid", read: |object| about(object, "uid") },
+    FieldLabel { label: "regarding.apiVersion", read: |object| about(object, "apiVersion") },
+    FieldLabel { label: "regarding.resourceVersion", read: |object| about(object, "resourceVersion") },
+    FieldLabel { label: "regarding.fieldPath", read: |object| about(object, "fieldPath") },
+    FieldLabel { label: "reason", read: |object| object.text("/reason").to_owned() },
+    FieldLabel { label: "type", read: |object| object.text("/type").to_owned() },
+    FieldLabel {
+        label: "reportingController",
+        read: |object| [object.text("/reportingController"), object.text("/reportingComponent")].concat(),
+    },
+];
+
+fn about(object: &Object, key: &str) -> String {
+    [object.text(&format!("/regarding/{key}")), object.text(&format!("/involvedObject/{key}"))].concat()
+}
+
 fn default(value: &mut Value) {
     json::default(value, "source", json!({}));
     for key in ["reportingComponent", "reportingInstance"] {
@@ -87,6 +165,22 @@ fn validate(value: &Value, errors: &mut Errors) {
         if involved.is_empty() { namespace == "default" || namespace == "kube-system" } else { involved == namespace };
     if !fits {
         errors.invalid_str("involvedObject.namespace", involved, "does not match event.namespace");
+    }
+    // What is written the newer way says more.
+    if !json::text(value, &["eventTime"]).is_empty() {
+        for (key, max) in
+            [("reportingComponent", usize::MAX), ("reportingInstance", 128), ("action", 128), ("reason", 128)]
+        {
+            let text = json::text(value, &[key]);
+            if text.is_empty() {
+                errors.required(key, "");
+            } else if text.len() > max {
+                errors.invalid_str(key, "", &format!("can have at most {max} characters"));
+            }
+        }
+        if json::text(value, &["message"]).len() > MESSAGE_BYTES_MAX {
+            errors.invalid_str("message", "", &format!("can have at most {MESSAGE_BYTES_MAX} characters"));
+        }
     }
 }
 

@@ -1,25 +1,47 @@
 //! The table of kinds: one row and one file each. What a row holds is in [`crate::kind`].
 
+mod admissionpolicies;
 mod bindings;
+pub mod certificatesigningrequests;
+pub mod componentstatuses;
 mod configmaps;
 mod controllerrevisions;
 mod cronjobs;
+mod csidrivers;
+mod csinodes;
+mod csistoragecapacities;
 mod daemonsets;
 mod deployments;
+mod endpoints;
 mod endpointslices;
 mod events;
+mod gateway;
 mod horizontalpodautoscalers;
+mod ingressclasses;
 mod ingresses;
 mod ipaddresses;
 mod jobs;
+mod leases;
+mod limitranges;
 mod namespaces;
+mod networkpolicies;
 mod nodes;
+mod persistentvolumeclaims;
+mod persistentvolumes;
 mod poddisruptionbudgets;
 pub mod pods;
 mod podtemplates;
+pub mod priorityclasses;
 mod replicasets;
 mod replicationcontrollers;
+mod resourcequotas;
+mod reviews;
+mod rolebindings;
+mod roles;
+mod runtimeclasses;
 mod secrets;
+mod serviceaccounts;
+mod servicecidrs;
 pub mod services;
 mod statefulsets;
 mod workload;
@@ -29,23 +51,55 @@ pub use configmaps::CONFIGMAP;
 pub use controllerrevisions::CONTROLLERREVISION;
 pub use cronjobs::CRONJOB;
 pub use daemonsets::DAEMONSET;
+pub mod storageclasses;
+mod volumeattachments;
+mod webhooks;
+
+pub use admissionpolicies::{VALIDATINGADMISSIONPOLICY, VALIDATINGADMISSIONPOLICYBINDING};
+pub use certificatesigningrequests::CERTIFICATESIGNINGREQUEST;
+pub use componentstatuses::COMPONENTSTATUS;
+pub use csidrivers::CSIDRIVER;
+pub use csinodes::CSINODE;
+pub use csistoragecapacities::CSISTORAGECAPACITY;
 pub use deployments::DEPLOYMENT;
+pub use endpoints::ENDPOINTS;
 pub use endpointslices::ENDPOINTSLICE;
-pub use events::EVENT;
+pub use events::{EVENT, NEW_EVENT};
+pub use gateway::{GATEWAY, GATEWAYCLASS, GRPCROUTE, HTTPROUTE, REFERENCEGRANT};
 pub use horizontalpodautoscalers::{HORIZONTALPODAUTOSCALER, HORIZONTALPODAUTOSCALER_V1};
+pub use ingressclasses::INGRESSCLASS;
 pub use ingresses::INGRESS;
 pub use ipaddresses::IPADDRESS;
 pub use jobs::JOB;
+pub use leases::LEASE;
+pub use limitranges::LIMITRANGE;
 pub use namespaces::NAMESPACE;
+pub use networkpolicies::NETWORKPOLICY;
 pub use nodes::NODE;
+pub use persistentvolumeclaims::PERSISTENTVOLUMECLAIM;
+pub use persistentvolumes::PERSISTENTVOLUME;
 pub use poddisruptionbudgets::PODDISRUPTIONBUDGET;
 pub use pods::POD;
 pub use podtemplates::PODTEMPLATE;
+pub use priorityclasses::PRIORITYCLASS;
 pub use replicasets::REPLICASET;
 pub use replicationcontrollers::REPLICATIONCONTROLLER;
+pub use resourcequotas::RESOURCEQUOTA;
+pub use reviews::{
+    LOCALSUBJECTACCESSREVIEW, SELFSUBJECTACCESSREVIEW, SELFSUBJECTREVIEW, SELFSUBJECTRULESREVIEW, SUBJECTACCESSREVIEW,
+    TOKENREVIEW,
+};
+pub use rolebindings::{CLUSTERROLEBINDING, ROLEBINDING};
+pub use roles::{CLUSTERROLE, ROLE};
+pub use runtimeclasses::RUNTIMECLASS;
 pub use secrets::SECRET;
+pub use serviceaccounts::SERVICEACCOUNT;
+pub use servicecidrs::SERVICECIDR;
 pub use services::SERVICE;
 pub use statefulsets::STATEFULSET;
+pub use storageclasses::STORAGECLASS;
+pub use volumeattachments::VOLUMEATTACHMENT;
+pub use webhooks::{MUTATINGWEBHOOKCONFIGURATION, VALIDATINGWEBHOOKCONFIGURATION};
 
 use crate::kind::Kind;
 
@@ -73,6 +127,45 @@ static ALL: &[&Kind] = &[
     &HORIZONTALPODAUTOSCALER_V1,
     &PODDISRUPTIONBUDGET,
     &BINDING,
+    &LEASE,
+    &ROLE,
+    &CLUSTERROLE,
+    &ROLEBINDING,
+    &CLUSTERROLEBINDING,
+    &SERVICEACCOUNT,
+    &ENDPOINTS,
+    &PERSISTENTVOLUME,
+    &PERSISTENTVOLUMECLAIM,
+    &RESOURCEQUOTA,
+    &LIMITRANGE,
+    &COMPONENTSTATUS,
+    &NEW_EVENT,
+    &INGRESSCLASS,
+    &NETWORKPOLICY,
+    &SERVICECIDR,
+    &PRIORITYCLASS,
+    &STORAGECLASS,
+    &CSIDRIVER,
+    &CSINODE,
+    &CSISTORAGECAPACITY,
+    &VOLUMEATTACHMENT,
+    &RUNTIMECLASS,
+    &MUTATINGWEBHOOKCONFIGURATION,
+    &VALIDATINGWEBHOOKCONFIGURATION,
+    &VALIDATINGADMISSIONPOLICY,
+    &VALIDATINGADMISSIONPOLICYBINDING,
+    &CERTIFICATESIGNINGREQUEST,
+    &TOKENREVIEW,
+    &SELFSUBJECTREVIEW,
+    &SUBJECTACCESSREVIEW,
+    &LOCALSUBJECTACCESSREVIEW,
+    &SELFSUBJECTACCESSREVIEW,
+    &SELFSUBJECTRULESREVIEW,
+    &GATEWAYCLASS,
+    &GATEWAY,
+    &HTTPROUTE,
+    &GRPCROUTE,
+    &REFERENCEGRANT,
 ];
 
 /// Every kind that is served.

@@ -90,13 +90,17 @@ fn moves(generation: Generation, new: &Value, old: &Value) -> bool {
         Generation::Never => false,
         Generation::Spec => differs(&["spec"]),
         Generation::SpecAndAnnotations => differs(&["spec"]) || differs(&["metadata", "annotations"]),
-        Generation::Anything => {
-            let outside = |value: &Value| {
-                let mut value = value.clone();
-                json::remove(&mut value, "metadata");
-                value
-            };
-            differs(&["metadata", "labels"]) || !json::same(&outside(new), &outside(old))
-        }
+        Generation::Anything => differs(&["metadata", "labels"]) || content_differs(new, old),
+        Generation::Content => content_differs(new, old),
     }
+}
+
+/// Whether anything outside the metadata differs.
+fn content_differs(new: &Value, old: &Value) -> bool {
+    let outside = |value: &Value| {
+        let mut value = value.clone();
+        json::remove(&mut value, "metadata");
+        value
+    };
+    !json::same(&outside(new), &outside(old))
 }

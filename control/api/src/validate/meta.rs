@@ -26,7 +26,8 @@ pub(crate) fn object(kind: &Kind, value: &Value, errors: &mut Errors) {
     if name.is_empty() {
         errors.required("metadata.name", "name or generateName is required");
     } else {
-        for problem in path_segment(name).into_iter().chain((kind.rules.name)(name, false)) {
+        // A name must fit into a path, whatever else its kind asks of it.
+        for problem in names::path_segment(name).into_iter().chain((kind.rules.name)(name, false)) {
             errors.invalid_str("metadata.name", name, &problem);
         }
     }
@@ -104,14 +105,6 @@ fn owners(errors: &mut Errors, metadata: &Value) {
             controller = name;
         }
     }
-}
-
-/// A name must fit into a path, whatever else its kind asks of it.
-pub(crate) fn path_segment(name: &str) -> Vec<String> {
-    if name == "." || name == ".." {
-        return vec![format!("may not be '{name}'")];
-    }
-    ["/", "%"].iter().filter(|bad| name.contains(**bad)).map(|bad| format!("may not contain '{bad}'")).collect()
 }
 
 #[cfg(test)]

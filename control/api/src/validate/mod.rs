@@ -2,6 +2,7 @@
 //!
 //! Wording: `k8s.io/kubernetes/pkg/apis/core/validation` and `k8s.io/apimachinery/pkg/api/validation`.
 
+pub(crate) mod address;
 pub(crate) mod container;
 pub(crate) mod data;
 pub(crate) mod labels;
@@ -46,6 +47,34 @@ pub(crate) fn one_of(errors: &mut Errors, value: &Value, key: &str, path: &str, 
         errors.required(field, "");
     } else if !supported.contains(&text) {
         errors.not_supported(field, text, supported);
+    }
+}
+
+/// The string `key`, if it is there, must be one of `supported`.
+pub(crate) fn one_of_if_set(errors: &mut Errors, value: &Value, key: &str, path: &str, supported: &[&str]) {
+    if !json::text(value, &[key]).is_empty() {
+        one_of(errors, value, key, path, supported);
+    }
+}
+
+/// The string `key` must be there; true when it is.
+pub(crate) fn required(errors: &mut Errors, value: &Value, key: &str, path: &str) -> bool {
+    let given = !json::text(value, &[key]).is_empty();
+    if !given {
+        errors.required(if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }, "");
+    }
+    given
+}
+
+/// A name of at least three labels: webhooks.
+pub(crate) fn fully_qualified(errors: &mut Errors, field: &str, name: &str) {
+    if name.is_empty() {
+        errors.required(field, "");
+        return;
+    }
+    text(errors, field, name, names::dns_subdomain);
+    if name.split('.').count() < 3 {
+        errors.invalid_str(field, name, "should be a domain with at least three segments separated by dots");
     }
 }
 

@@ -27,6 +27,19 @@ pub(crate) fn requirements(errors: &mut Errors, resources: &Value, path: &str) {
     }
 }
 
+/// An amount of a resource that limits and quotas name: any qualified name, and no less than nothing.
+pub(crate) fn amount(errors: &mut Errors, name: &str, amount: &Value, field: &str) {
+    super::text(errors, field, name, names::qualified_name);
+    if !STANDARD.contains(&name) && name != "storage" && !name.starts_with("hugepages-") && !name.contains('/') {
+        errors.invalid_str(field, name, "must be a standard resource type or fully qualified");
+    }
+    match Quantity::from_value(amount) {
+        Ok(quantity) if quantity.is_negative() => errors.invalid(field, amount, NOT_NEGATIVE),
+        Ok(_) => {}
+        Err(error) => errors.invalid(field, amount, &error.to_string()),
+    }
+}
+
 fn list(errors: &mut Errors, resources: &Value, key: &str, path: &str) {
     for (name, amount) in json::members(resources, &[key]) {
         let field = format!("{path}.{key}[{name}]");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::field::Errors;
 use crate::json;
 use crate::quantity::Quantity;
-use crate::validate::{self, labels, meta};
+use crate::validate::{self, labels};
 
 /// Longest period of a policy, in seconds.
 const PERIOD_MAX: i64 = 1800;
@@ -52,7 +52,7 @@ fn reference(errors: &mut Errors, reference: &Value, path: &str) {
         if text.is_empty() {
             errors.required(format!("{path}.{key}"), "");
         } else {
-            validate::text(errors, &format!("{path}.{key}"), text, meta::path_segment);
+            validate::text(errors, &format!("{path}.{key}"), text, crate::names::path_segment);
         }
     }
 }
@@ -164,7 +164,7 @@ fn identifier(errors: &mut Errors, metric: &Value, path: &str) {
     if name.is_empty() {
         errors.required(format!("{path}.name"), "must specify a metric name");
     } else {
-        validate::text(errors, &format!("{path}.name"), name, meta::path_segment);
+        validate::text(errors, &format!("{path}.name"), name, crate::names::path_segment);
     }
     if !json::get(metric, "selector").is_null() {
         labels::selector(errors, json::get(metric, "selector"), &format!("{path}.selector"));
