@@ -236,7 +236,11 @@ impl Base {
             heart: heart.clone(),
             status: Arc::clone(status),
             mesh: self.mesh.clone(),
-            runs: agent.map(|node| Runs { copies: self.copies.clone(), node: node.clone() }),
+            runs: agent.map(|node| Runs {
+                copies: self.copies.clone(),
+                node: node.clone(),
+                metrics: Metrics::new(&self.store),
+            }),
         };
         let tls = Tls::server(&self.identity, Alpn::Mesh).context("set up the mesh's TLS")?;
         serve(&self.tasks, listener, tls, Arc::new(front), wk_mesh::Limits::mesh());
@@ -255,7 +259,10 @@ impl Base {
             None => Arc::new(WitnessFront { status, metrics: Metrics::new(&self.store) }),
             Some(agent) => {
                 let (name, mesh) = (self.name.clone(), self.mesh.clone());
-                let pods = Arc::new(RemotePods { name, mesh, logs: agent.logs.clone() });
+                let traffic = Traffic::new(agent.apps.clone(), mesh.clone());
+                let metrics = Metrics::new(&self.store);
+                let pods =
+                    Arc::new(RemotePods { name, mesh, logs: agent.logs.clone(), traffic, metrics: metrics.clone() });
                 let dependencies = Dependencies {
                     pods,
                     blobs: self.blobs.clone(),
@@ -263,7 +270,6 @@ impl Base {
                     shutdown: self.doors.stopping(),
                 };
                 let server = Arc::new(ApiServer::new(self.cluster.clone(), dependencies));
-                let metrics = Metrics::new(&self.store);
                 let (store, blobs, copies) = (self.store.clone(), self.blobs.clone(), self.copies.clone());
                 let backups = Backups::new(store, self.cluster_id.clone(), blobs, copies, Arc::clone(&self.clock));
                 Arc::new(ApiFront { server, status, metrics, backups })

@@ -41,6 +41,8 @@ pub(crate) struct Runs {
     pub(crate) copies: Copies,
     /// Its pods.
     pub(crate) node: Node,
+    /// What it counts.
+    pub(crate) metrics: metrics::Metrics,
 }
 
 #[async_trait]
@@ -89,6 +91,9 @@ impl Runs {
             path if path.starts_with(traffic::MESH_PREFIX) => self.node.apps.serve(request).await,
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,
             path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, request.uri()),
+            path if path.starts_with(remote_pods::NODE_PREFIX) => {
+                remote_pods::tell(&self.metrics, &path[remote_pods::NODE_PREFIX.len()..])
+            }
             _ => plain(StatusCode::NOT_FOUND, "no such path on the mesh"),
         }
     }

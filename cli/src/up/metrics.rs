@@ -38,7 +38,8 @@ impl Metrics {
         })
     }
 
-    fn answer(&self) -> Response<Body> {
+    /// The numbers as they are now.
+    pub(crate) fn answer(&self) -> Response<Body> {
         let mut text = String::new();
         if text::encode(&mut text, &self.0).is_err() {
             let mut failed = Response::new(body::full("the metrics could not be written"));

@@ -1,6 +1,7 @@
-//! What runs on nodes, for the API server: logs, from here or over the mesh.
+//! What runs on nodes, for the API server: logs, requests, what a node says of itself; here or over the mesh.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,12 +10,18 @@ use wk_api::Status;
 use wk_apiserver::{LogOptions, Pods};
 use wk_base::body::{self, Body};
 use wk_base::error::Chain;
+use wk_ingress::{Endpoint, Upstream as _};
 use wk_mesh::{Mesh, NodeName};
 use wk_node::log_stream::{self, LogQuery};
 use wk_node::logs::Logs;
+use wk_node::traffic::Traffic;
+
+use super::metrics::Metrics;
 
 /// Where logs are on the mesh: `GET /logs/<pod uid>/<container>?<LogQuery as JSON, percent-encoded>`.
 pub(crate) const PREFIX: &str = "/logs/";
+/// Where a node says on the mesh what `nodes/proxy` asks of it: `GET /node/healthz`.
+pub(crate) const NODE_PREFIX: &str = "/node";
 /// The node's time to begin its answer.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -26,6 +33,19 @@ pub(crate) struct RemotePods {
     pub(crate) mesh: Mesh,
     /// This node's own.
     pub(crate) logs: Logs,
+    /// The way to pods.
+    pub(crate) traffic: Traffic,
+    /// What this node counts.
+    pub(crate) metrics: Metrics,
+}
+
+impl RemotePods {
+    /// Asks another node.
+    async fn ask(&self, node: &str, path: String) -> Result<Response<Body>, String> {
+        let name: NodeName = node.parse().map_err(|error| Chain(&error).to_string())?;
+        let request = Request::get(path).body(body::empty()).map_err(|error| error.to_string())?;
+        self.mesh.request(&name, request, HEAD_DEADLINE).await.map_err(|error| Chain(&error).to_string())
+    }
 }
 
 #[async_trait]
@@ -43,17 +63,43 @@ impl Pods for RemotePods {
             return log_stream::stream(&self.logs, pod, container, query).map_err(|error| explain(&error, container));
         }
         let unreachable = |why: String| Status::unavailable(format!("node {node} cannot be asked for the log: {why}"));
-        let name: NodeName = node.parse().map_err(|error| unreachable(Chain(&error).to_string()))?;
         let text = serde_json::to_string(&query).expect("a query of plain fields");
         let text = percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC);
-        let request = Request::get(format!("{PREFIX}{pod}/{container}?{text}")).body(body::empty());
-        let request = request.map_err(|error| Status::bad_request(error.to_string()))?;
-        let response = self.mesh.request(&name, request, HEAD_DEADLINE).await;
-        let response = response.map_err(|error| unreachable(Chain(&error).to_string()))?;
+        let response = self.ask(node, format!("{PREFIX}{pod}/{container}?{text}")).await.map_err(unreachable)?;
         match response.status() {
             StatusCode::OK => Ok(response.into_body()),
             StatusCode::NOT_FOUND => Err(explain(&io::ErrorKind::NotFound.into(), container)),
             status => Err(unreachable(status.to_string())),
+        }
+    }
+
+    async fn call(&self, node: &str, pod: &str, port: u16, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).to_string();
+        let endpoint = Endpoint { pod: pod.into(), node: node.into(), address, local: node == self.name.as_str() };
+        self.traffic
+            .call(&endpoint, request)
+            .await
+            .map_err(|error| Status::unavailable(format!("error trying to reach service: {}", Chain(&error))))
+    }
+
+    async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status> {
+        if node == self.name.as_str() {
+            return Ok(tell(&self.metrics, path));
+        }
+        let answer = self.ask(node, format!("{NODE_PREFIX}{path}")).await;
+        answer.map_err(|why| Status::unavailable(format!("error trying to reach service: node {node}: {why}")))
+    }
+}
+
+/// What this node says of itself: that it lives, and what it counts.
+pub(crate) fn tell(metrics: &Metrics, path: &str) -> Response<Body> {
+    match path {
+        "/healthz" => Response::new(body::full("ok")),
+        "/metrics" => metrics.answer(),
+        _ => {
+            let mut response = Response::new(body::full("404 page not found\n"));
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
         }
     }
 }

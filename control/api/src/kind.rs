@@ -46,6 +46,14 @@ pub struct Subresource {
     pub verbs: &'static [&'static str],
 }
 
+impl Subresource {
+    /// A `/proxy`: what is sent goes on to what is behind the object. Each method is a verb.
+    pub(crate) const fn proxy(options: &'static str) -> Self {
+        const VERBS: &[&str] = &["create", "delete", "get", "patch", "update"];
+        Self { name: "proxy", group: "", version: "", kind: options, verbs: VERBS }
+    }
+}
+
 /// One row of the table of kinds.
 pub struct Kind {
     /// API group; "" for core.

@@ -28,6 +28,8 @@ pub(crate) enum Content {
     Json(Vec<Bytes>),
     /// Something that is no object, or goes on.
     Stream { media_type: &'static str, body: Body },
+    /// An answer that is whole already: somebody else's, passed on.
+    Whole(Response<Body>),
 }
 
 impl Reply {
@@ -67,6 +69,7 @@ pub(crate) fn respond(result: Result<Reply, Status>, encoding: Encoding) -> Resp
             }
         }
         Content::Stream { media_type, body } => (HeaderValue::from_static(media_type), body),
+        Content::Whole(response) => return response,
     };
     let mut response = Response::new(body);
     *response.status_mut() = reply.code;

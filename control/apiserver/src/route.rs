@@ -57,6 +57,8 @@ pub(crate) struct Target {
     pub namespace: Option<String>,
     pub name: Option<String>,
     pub subresource: Option<String>,
+    /// What follows a `/proxy`, still percent-encoded: empty, or with a slash first.
+    pub below: String,
 }
 
 /// Segments of the longest path: `/apis/g/v/namespaces/ns/plural/name/subresource`.
@@ -67,6 +69,28 @@ pub(crate) fn route(path: &str) -> Route {
     if let Some(rest) = path.strip_prefix("/v2/") {
         return Route::Modules(rest.to_owned());
     }
+    let (path, below) = split_proxy(path);
+    match within(path) {
+        Route::Resource(target) => Route::Resource(Target { below: below.to_owned(), ..target }),
+        other => other,
+    }
+}
+
+/// Cuts a path behind its `/proxy`: what follows is any path at all, and none of ours.
+fn split_proxy(path: &str) -> (&str, &str) {
+    let starts: Vec<usize> = path.match_indices('/').map(|(at, _)| at).take(SEGMENTS_MAX).collect();
+    let end = |index: usize| starts.get(index + 1).copied().unwrap_or(path.len());
+    let segment = |index: usize| starts.get(index).map_or("", |start| &path[start + 1..end(index)]);
+    let cut = match [segment(0), segment(1), segment(2), segment(4), segment(6)] {
+        ["api", "v1", "nodes", "proxy", _] => end(4),
+        ["api", "v1", "namespaces", "pods" | "services", "proxy"] => end(6),
+        _ => path.len(),
+    };
+    path.split_at(cut)
+}
+
+/// Reads a path without what follows a `/proxy`.
+fn within(path: &str) -> Route {
     let Some(segments) = segments(path) else { return Route::Nowhere };
     let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     match segments.as_slice() {
@@ -119,7 +143,7 @@ fn in_version(group: &str, version: &str, rest: &[&str]) -> Route {
             return Route::NoSuchResource;
         }
         let [namespace, name, subresource] = [namespace, name, subresource].map(|text| text.map(str::to_owned));
-        Route::Resource(Target { kind, namespace, name, subresource })
+        Route::Resource(Target { kind, namespace, name, subresource, below: String::new() })
     };
     match rest {
         [] => Route::Discovery(Document::Resources { group: group.to_owned(), version: version.to_owned() }),
@@ -164,6 +188,26 @@ mod tests {
         let status = target("/api/v1/namespaces/a/status");
         assert_eq!((status.kind.kind, status.subresource.as_deref()), ("Namespace", Some("status")));
         assert_eq!(target("/api/v1/nodes/n1/").kind.kind, "Node");
+    }
+
+    #[test]
+    fn whatever_follows_a_proxy_is_kept_as_it_came() {
+        for (path, name, below) in [
+            (
+                "/api/v1/namespaces/a/services/http:web:80/proxy/x%2F../a//b/c/d/e/f/",
+                "http:web:80",
+                "/x%2F../a//b/c/d/e/f/",
+            ),
+            ("/api/v1/namespaces/a/pods/web-1:8080/proxy/", "web-1:8080", "/"),
+            ("/api/v1/namespaces/a/pods/web-1/proxy", "web-1", ""),
+            ("/api/v1/nodes/n1:10250/proxy/proxy/metrics", "n1:10250", "/proxy/metrics"),
+        ] {
+            let found = target(path);
+            assert_eq!(found.subresource.as_deref(), Some("proxy"), "{path}");
+            assert_eq!((found.name.as_deref(), found.below.as_str()), (Some(name), below), "{path}");
+        }
+        assert_eq!(target("/api/v1/namespaces/a/pods/proxy").name.as_deref(), Some("proxy"));
+        assert_eq!(route("/api/v1/namespaces/../pods/a/proxy/x"), Route::Nowhere);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the API server needs from the rest of the node; the binary wires it up.
 
 use async_trait::async_trait;
+use http::{Request, Response};
 use wk_api::Status;
 use wk_base::body::Body;
 use wk_base::time::Timestamp;
@@ -30,6 +31,13 @@ pub trait Pods: Send + Sync + 'static {
     ///
     /// Answers within seconds, an unreachable node included; the body may go on for long.
     async fn logs(&self, node: &str, pod: &str, container: &str, options: &LogOptions) -> Result<Body, Status>;
+
+    /// Sends an HTTP request to a port of a pod, and answers when the head of its response is there. The URI's path and
+    /// query and the `host` header are what the pod sees.
+    async fn call(&self, node: &str, pod: &str, port: u16, request: Request<Body>) -> Result<Response<Body>, Status>;
+
+    /// What a node tells of itself at `path`: `/healthz`, `/metrics`. 404 for anything else.
+    async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status>;
 }
 
 /// Copies of uploaded modules at other peers.

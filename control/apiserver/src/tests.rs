@@ -7,6 +7,7 @@ mod modules;
 mod objects;
 mod patches;
 mod pods;
+mod proxies;
 mod refusals;
 mod services;
 mod versions;

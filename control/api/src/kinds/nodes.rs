@@ -9,7 +9,7 @@ use wk_base::time::Timestamp;
 
 use crate::field::Errors;
 use crate::json;
-use crate::kind::{FieldLabel, Kind, Rules, Scope};
+use crate::kind::{FieldLabel, Kind, Rules, Scope, Subresource};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, or_none, text, wide};
@@ -26,6 +26,7 @@ pub static NODE: Kind = Kind {
     scope: Scope::Cluster,
     has_status: true,
     acts: true,
+    subresources: &[Subresource::proxy("NodeProxyOptions")],
     collection: "core/nodes",
     rules: Rules {
         schema: Node::json_schema,

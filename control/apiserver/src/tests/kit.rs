@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,28 @@ impl Pods for Talkative {
     async fn logs(&self, node: &str, pod: &str, container: &str, options: &LogOptions) -> Result<Body, Status> {
         let tail = options.tail_lines.map_or("all".to_owned(), |lines| lines.to_string());
         Ok(full(format!("{node} {} {container} {tail}\n", !pod.is_empty())))
+    }
+
+    /// Echoes the request, and sends whoever asks for `/away` back to `/here`.
+    async fn call(&self, node: &str, _: &str, port: u16, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        let body = wk_base::body::collect(body, 1024).await.map_err(Status::internal)?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let mut response = Response::new(full(format!("{node}:{port} {} {} {body}", parts.method, parts.uri)));
+        for name in ["authorization", "connection", "x-forwarded-uri", "x-own"] {
+            if let Some(value) = parts.headers.get(name) {
+                response.headers_mut().insert(http::HeaderName::from_static(name), value.clone());
+            }
+        }
+        if parts.uri.path() == "/away" {
+            *response.status_mut() = StatusCode::FOUND;
+            response.headers_mut().insert("location", http::HeaderValue::from_static("/here?a=b"));
+        }
+        Ok(response)
+    }
+
+    async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status> {
+        Ok(Response::new(full(format!("{node} {path}"))))
     }
 }
 

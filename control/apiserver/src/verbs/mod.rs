@@ -8,13 +8,14 @@ mod get;
 mod list;
 mod log;
 mod patch;
+mod proxy;
 mod special;
 mod update;
 mod watch;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, Uri};
 use wk_api::kind::Serving;
 use wk_api::{Kind, Object, Status};
 use wk_base::body::Body;
@@ -36,6 +37,7 @@ pub(crate) struct Call {
     pub method: Method,
     pub headers: HeaderMap,
     pub query: Query,
+    pub uri: Uri,
 }
 
 /// What is to be done.
@@ -61,7 +63,8 @@ enum Face {
 
 impl Call {
     pub(crate) fn new(target: Target, parts: &Parts, query: Query) -> Self {
-        Self { target, method: parts.method.clone(), headers: parts.headers.clone(), query }
+        let (method, headers, uri) = (parts.method.clone(), parts.headers.clone(), parts.uri.clone());
+        Self { target, method, headers, query, uri }
     }
 
     pub(crate) fn kind(&self) -> &'static Kind {
@@ -95,6 +98,9 @@ impl Verb {
             (&Method::GET, false) => Some(Self::List),
             (&Method::POST, false) if !everywhere => Some(Self::Create),
             (&Method::POST, true) if call.target.subresource.is_some() => Some(Self::Create),
+            (&Method::HEAD | &Method::OPTIONS, true) if call.target.subresource.as_deref() == Some("proxy") => {
+                Some(Self::Get)
+            }
             (&Method::PUT, true) => Some(Self::Update),
             (&Method::PATCH, true) => Some(Self::Patch),
             (&Method::DELETE, true) => Some(Self::Delete),

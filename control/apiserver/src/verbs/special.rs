@@ -7,7 +7,7 @@ use wk_base::body::Body;
 use crate::access::User;
 use crate::respond::Reply;
 use crate::server::ApiServer;
-use crate::verbs::{Call, log};
+use crate::verbs::{Call, log, proxy};
 
 /// Answers a request for `sub`, which the kind has and whose verbs were checked.
 pub(super) async fn answer(
@@ -15,10 +15,11 @@ pub(super) async fn answer(
     _user: &User,
     call: &Call,
     sub: &Subresource,
-    _body: Body,
+    body: Body,
 ) -> Result<Reply, Status> {
     match (call.kind().plural, sub.name) {
         ("pods", "log") => log::run(server, call).await,
+        (_, "proxy") => proxy::run(server, call, body).await,
         _ => Err(Status::no_such_resource()),
     }
 }

@@ -26,8 +26,11 @@ pub static POD: Kind = Kind {
     short_names: &["po"],
     categories: &["all"],
     has_status: true,
-    subresources: &[Subresource { name: "log", group: "", version: "", kind: "Pod", verbs: &["get"] }],
     acts: true,
+    subresources: &[
+        Subresource { name: "log", group: "", version: "", kind: "Pod", verbs: &["get"] },
+        Subresource::proxy("PodProxyOptions"),
+    ],
     collection: "core/pods",
     rules: Rules {
         schema: Pod::json_schema,

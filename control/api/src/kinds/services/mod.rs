@@ -12,7 +12,7 @@ use wk_base::time::Timestamp;
 
 use super::ingresses::addresses;
 use crate::json;
-use crate::kind::{FieldLabel, Kind, Rules};
+use crate::kind::{FieldLabel, Kind, Rules, Subresource};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, NONE, or_none, text, wide};
@@ -28,6 +28,7 @@ pub static SERVICE: Kind = Kind {
     categories: &["all"],
     has_status: true,
     acts: true,
+    subresources: &[Subresource::proxy("ServiceProxyOptions")],
     collection: "core/services",
     rules: Rules {
         schema: Service::json_schema,
