@@ -17,7 +17,7 @@ const ACTED: &str = "wk.dev/acted";
 const MAJOR: &str = "1";
 const MINOR: &str = "33";
 
-fn subresources(kind: &'static Kind) -> Vec<Subresource> {
+pub(crate) fn subresources(kind: &'static Kind) -> Vec<Subresource> {
     let mut found = kind.subresources.to_vec();
     found.extend(kind.rules.parts.iter().map(|part| Subresource {
         name: part.name,
@@ -223,7 +223,7 @@ pub fn version() -> Value {
     json!({
         "major": MAJOR,
         "minor": MINOR,
-        "gitVersion": format!("v{MAJOR}.{MINOR}.0+wk{}", env!("CARGO_PKG_VERSION")),
+        "gitVersion": git_version(),
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
@@ -231,6 +231,11 @@ pub fn version() -> Value {
         "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, platform_arch()),
     })
+}
+
+/// The version as `/version` and the documents tell it.
+pub(crate) fn git_version() -> String {
+    format!("v{MAJOR}.{MINOR}.0+wk{}", env!("CARGO_PKG_VERSION"))
 }
 
 /// The architecture as Go names it, since that is what clients compare.

@@ -140,6 +140,8 @@ pub(crate) struct Rules {
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     /// The schema of a custom kind, which is known only when its definition is.
     pub(crate) custom_schema: Option<&'static crate::schema::Schema>,
+    /// The `openAPIV3Schema` of a custom kind, for the OpenAPI documents.
+    pub(crate) published: Option<&'static Value>,
     /// What is wrong with a name; `prefix` is true for `generateName`.
     pub(crate) name: fn(&str, bool) -> Vec<String>,
     pub(crate) generation: Generation,
@@ -185,6 +187,7 @@ impl Rules {
     pub(crate) const PLAIN: Self = Self {
         schema: |_| Schema::default(),
         custom_schema: None,
+        published: None,
         name: crate::names::object_name,
         generation: Generation::Never,
         default: |_| (),
@@ -282,6 +285,11 @@ impl Kind {
             Some(namespace) if !namespace.is_empty() => format!("{namespace}/{name}"),
             _ => name.to_owned(),
         }
+    }
+
+    /// Whether a CustomResourceDefinition made this kind.
+    pub fn is_custom(&self) -> bool {
+        self.rules.published.is_some()
     }
 
     /// `v1`, `apps/v1`.

@@ -171,6 +171,11 @@ pub(crate) fn timestamp(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
 
+/// A time as objects carry it where seconds are too coarse.
+pub(crate) fn micro_time_text(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
 /// A time as objects carry it: whole seconds, UTC.
 pub(crate) fn time_text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

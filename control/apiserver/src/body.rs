@@ -6,7 +6,7 @@ use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use wk_api::decode::{self, FieldValidation};
-use wk_api::{FieldReason, Kind, Status};
+use wk_api::{FieldReason, Kind, Status, protobuf};
 use wk_base::body::{Body, boxed};
 
 use crate::negotiate::BodyFormat;
@@ -45,6 +45,9 @@ pub(crate) fn parse(bytes: &[u8], format: BodyFormat) -> Result<Value, Status> {
                 decode::BoundedError::Unreadable(error) => unreadable("yaml", error.to_string()),
             })
         }
+        BodyFormat::Protobuf => {
+            protobuf::decode(bytes).map_err(|error| unreadable("protobuf", error.to_string()))
+        }
     }
 }
 
@@ -61,6 +64,7 @@ pub(crate) fn object(
     match format {
         BodyFormat::Json => decode::bytes(kind, bytes, validation),
         BodyFormat::Yaml => decode::body(kind, parse(bytes, format)?, validation),
+        BodyFormat::Protobuf => decode::protobuf(kind, bytes).map(|value| (value, Vec::new())),
     }
 }
 

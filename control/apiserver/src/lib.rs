@@ -10,11 +10,13 @@
 
 mod access;
 mod body;
+mod compress;
 mod discovery;
 mod flight;
 mod health;
 mod modules;
 mod negotiate;
+mod openapi;
 mod paging;
 mod query;
 mod respond;
@@ -23,6 +25,7 @@ mod seams;
 mod selection;
 mod server;
 mod shapes;
+mod tagged;
 mod verbs;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
-use wk_api::Status;
+use wk_api::{Status, protobuf};
 
 use crate::query::Query;
 
@@ -37,6 +37,8 @@ pub(crate) struct Format {
 pub(crate) enum BodyFormat {
     Json,
     Yaml,
+    /// Kubernetes' own; built-in kinds only.
+    Protobuf,
 }
 
 const JSON: &str = "application/json";
@@ -101,6 +103,18 @@ pub(crate) fn format(headers: &HeaderMap, query: &Query, offered: &[Shape]) -> R
     clauses.iter().find_map(fits).ok_or_else(|| Status::not_acceptable(&[JSON, YAML]))
 }
 
+/// The first of the `offered` media types that the client takes; None when it takes none.
+pub(crate) fn media(headers: &HeaderMap, offered: &[&'static str]) -> Option<&'static str> {
+    let clauses = clauses(headers);
+    if clauses.is_empty() {
+        return offered.first().copied();
+    }
+    clauses.iter().find_map(|clause| match clause.media {
+        "*/*" | "application/*" => offered.first().copied(),
+        media => offered.iter().copied().find(|offer| *offer == media),
+    })
+}
+
 /// Whether the client asks for the aggregated form of discovery before any other.
 pub(crate) fn wants_aggregated_discovery(headers: &HeaderMap) -> bool {
     let first = |clause: &Clause<'_>| {
@@ -135,7 +149,8 @@ pub(crate) fn body_format(headers: &HeaderMap) -> Result<BodyFormat, Status> {
     match content_type(headers) {
         "" | JSON | "*/*" => Ok(BodyFormat::Json),
         YAML => Ok(BodyFormat::Yaml),
-        _ => Err(Status::unsupported_media_type(&[JSON, YAML])),
+        protobuf::MEDIA_TYPE => Ok(BodyFormat::Protobuf),
+        _ => Err(Status::unsupported_media_type(&[JSON, YAML, protobuf::MEDIA_TYPE])),
     }
 }
 

@@ -1,14 +1,17 @@
 //! From an answer to an HTTP response. The one place where a `Status` becomes a status code.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
-use futures::stream;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderValue, Response, StatusCode};
-use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body::{Frame, SizeHint};
 use serde_json::Value;
 use wk_api::Status;
-use wk_base::body::{Body, BoxError, boxed, full};
+use wk_base::body::{Body, boxed, full};
 
 use crate::negotiate::Encoding;
 
@@ -122,10 +125,31 @@ fn join(mut pieces: Vec<Bytes>) -> Body {
     match pieces.len() {
         1 => full(pieces.remove(0)),
         _ if length <= ONE_PIECE_MAX => full(pieces.concat()),
-        _ => {
-            let frames = pieces.into_iter().map(|piece| Ok::<_, BoxError>(Frame::data(piece)));
-            boxed(StreamBody::new(stream::iter(frames)))
-        }
+        _ => boxed(Pieces { pieces: pieces.into(), left: length as u64 }),
+    }
+}
+
+/// Pieces that are sent one by one, their length together known before.
+struct Pieces {
+    pieces: VecDeque<Bytes>,
+    left: u64,
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.pieces.pop_front();
+        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
     }
 }
 

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 use wk_api::{Kind, Scope, kinds};
 
+use crate::openapi::Place;
+
 /// What a path leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -14,6 +16,8 @@ pub(crate) enum Route {
     Version,
     /// A discovery document.
     Discovery(Document),
+    /// A document below `/openapi`.
+    OpenApi(Place),
     /// `/v2/…`, the rest of the path as it came: modules.
     Modules(String),
     /// Objects of a kind.
@@ -100,6 +104,10 @@ fn within(path: &str) -> Route {
         ["v2"] => Route::Modules(String::new()),
         ["api"] => Route::Discovery(Document::CoreVersions),
         ["apis"] => Route::Discovery(Document::Groups),
+        ["openapi", "v2"] => Route::OpenApi(Place::Everything),
+        ["openapi", "v3"] => Route::OpenApi(Place::Index),
+        ["openapi", "v3", "api", version] => openapi("", version),
+        ["openapi", "v3", "apis", group, version] if !group.is_empty() => openapi(group, version),
         ["apis", group] if is_served(group, None) => Route::Discovery(Document::Group((*group).to_owned())),
         ["api", version, rest @ ..] => in_version("", version, rest),
         ["apis", group, version, rest @ ..] if !group.is_empty() => in_version(group, version, rest),
@@ -122,6 +130,10 @@ fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
         })
         .collect::<Option<_>>()?;
     (segments.len() <= SEGMENTS_MAX).then_some(segments)
+}
+
+fn openapi(group: &str, version: &str) -> Route {
+    Route::OpenApi(Place::Version { group: group.to_owned(), version: version.to_owned() })
 }
 
 fn is_served(group: &str, version: Option<&str>) -> bool {

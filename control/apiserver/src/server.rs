@@ -20,13 +20,14 @@ use crate::access::{self, Attributes, User, authorize};
 use crate::flight::Flight;
 use crate::modules;
 use crate::negotiate::{self, Encoding};
+use crate::openapi::{self, Documents};
 use crate::paging::Pages;
 use crate::query::Query;
 use crate::respond::{Reply, respond, text};
 use crate::route::{Route, route};
 use crate::seams::{Pods, Replicate};
 use crate::verbs::{self, Call};
-use crate::{discovery, health};
+use crate::{compress, discovery, health};
 
 /// From the request to the head of its answer, as in Kubernetes (`--request-timeout`). Watches and logs answer their
 /// head at once and go on in their body.
@@ -56,13 +57,15 @@ pub struct ApiServer {
     pub(crate) shutdown: CancellationToken,
     pub(crate) pages: Pages,
     pub(crate) flight: Flight,
+    pub(crate) documents: Documents,
 }
 
 impl ApiServer {
     /// A server of `cluster`'s objects. Hand it to `wk_mesh::serve`.
     pub fn new(cluster: Cluster, dependencies: Dependencies) -> Self {
         let Dependencies { pods, blobs, replicate, shutdown } = dependencies;
-        Self { cluster, pods, blobs, replicate, shutdown, pages: Pages::default(), flight: Flight::default() }
+        let (pages, flight, documents) = (Pages::default(), Flight::default(), Documents::default());
+        Self { cluster, pods, blobs, replicate, shutdown, pages, flight, documents }
     }
 
     async fn answer(&self, peer: &Peer, parts: &Parts, body: Body) -> Response<Body> {
@@ -118,6 +121,7 @@ impl ApiServer {
             Route::Discovery(document) => {
                 discovery::answer(&document, &parts.headers, &query).unwrap_or_else(nothing_here)
             }
+            Route::OpenApi(place) => openapi::answer(self, &place, &parts.headers, &query).await,
             Route::NoSuchResource => respond(Err(Status::no_such_resource()), json),
             Route::Nowhere | Route::Resource(_) | Route::Modules(_) => nothing_here(),
         }
@@ -146,8 +150,9 @@ impl Handler for ApiServer {
             %audit, user = %peer, method = %parts.method, uri = %parts.uri,
             code = response.status().as_u16(), took = ?began.elapsed(), "request"
         );
+        response = compress::answer(response, &parts.headers);
         let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         if let Ok(audit) = HeaderValue::from_str(&audit) {
             headers.insert(HeaderName::from_static("audit-id"), audit);
         }

@@ -1,6 +1,7 @@
 //! The server driven by requests, over a store of one peer. What is tested here is what clients see.
 
 mod discovery;
+mod encodings;
 mod kit;
 mod lists;
 mod modules;

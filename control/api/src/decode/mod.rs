@@ -87,6 +87,16 @@ pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
     duplicates::parse(bytes)
 }
 
+/// As [`bytes()`], of a body in Kubernetes' protobuf encoding. Fields that nobody knows are dropped without a word, as
+/// in Kubernetes: there is no strict form of it.
+pub fn protobuf(kind: &Kind, bytes: &[u8]) -> Result<Value, Status> {
+    if kind.is_custom() {
+        return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]));
+    }
+    let value = crate::protobuf::object(kind, bytes)?;
+    checked(kind, value, Vec::new(), FieldValidation::Ignore).map(|(value, _)| value)
+}
+
 fn checked(
     kind: &Kind,
     value: Value,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use wk_base::time::Timestamp;
 
 use super::{PROBLEMS_MAX, shown_path};
-use crate::object::time_text;
+use crate::object::{micro_time_text, time_text};
 use crate::quantity::Quantity;
 use crate::schema::{Schema, Shape, Struct};
 
@@ -93,9 +93,7 @@ impl<'a> Walk<'a> {
             }
             (Shape::Bytes, Value::String(text)) => base64_text(text),
             (Shape::Time, Value::String(text)) => time(&text).map(|time| Value::from(time_text(time))),
-            (Shape::MicroTime, Value::String(text)) => {
-                time(&text).map(|time| Value::from(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()))
-            }
+            (Shape::MicroTime, Value::String(text)) => time(&text).map(|time| Value::from(micro_time_text(time))),
             (Shape::Quantity, value) => match Quantity::from_value(&value) {
                 Ok(quantity) => Ok(Value::from(quantity.to_string())),
                 Err(error) => Err(error.to_string()),

@@ -12,6 +12,7 @@ use super::facts::{self, Facts};
 use super::{Field, MapType, Schema, Shape, Struct, StructId};
 use crate::json;
 use crate::kind::Kind;
+use crate::openapi::definition_name;
 
 /// The built-in kinds' schemas, and one for kinds that have none.
 pub(super) struct Builtin {
@@ -56,7 +57,7 @@ impl Builtin {
         for kind in crate::kinds::kinds() {
             let schema = (kind.rules.schema)(&mut generator);
             roots.insert((kind.group, kind.version, kind.kind), StructId(sources.len()));
-            sources.push((definition(kind), schema.to_value()));
+            sources.push((definition_name(kind.group, kind.version, kind.kind), schema.to_value()));
         }
         generator.subschema_for::<ObjectMeta>();
         sources.extend(generator.definitions().iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -83,18 +84,6 @@ impl Builtin {
     pub(super) fn metadata(&self) -> &Schema {
         &self.metadata
     }
-}
-
-/// The name of a kind's definition in the OpenAPI documents.
-fn definition(kind: &Kind) -> String {
-    let package = match kind.group {
-        "" => "io.k8s.api.core".to_owned(),
-        "apiextensions.k8s.io" => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions".to_owned(),
-        "apiregistration.k8s.io" => "io.k8s.kube-aggregator.pkg.apis.apiregistration".to_owned(),
-        "gateway.networking.k8s.io" | "metrics.k8s.io" => kind.group.split('.').rev().collect::<Vec<_>>().join("."),
-        group => format!("io.k8s.api.{}", group.split('.').next().unwrap_or_default()),
-    };
-    format!("{package}.{}.{}", kind.version, kind.kind)
 }
 
 /// Reads structs of JSON schemas that refer to each other.

@@ -51,7 +51,7 @@ impl Facts {
 }
 
 /// All facts, by struct and field.
-pub(super) fn table() -> HashMap<(&'static str, &'static str), Facts> {
+pub(crate) fn table() -> HashMap<(&'static str, &'static str), Facts> {
     let mut rows = HashMap::new();
     let mut owner = "";
     for line in TABLE.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {

@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::kind::Kind;
 
 pub use facts::Facts;
+pub(crate) use facts::table as facts;
 
 /// The schema of a kind: a struct, and the structs it is made of. Clones share them.
 #[derive(Debug, Clone)]

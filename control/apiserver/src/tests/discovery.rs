@@ -33,6 +33,26 @@ async fn discovery_comes_in_both_forms() {
 }
 
 #[tokio::test]
+async fn openapi_documents_are_kept_by_their_hash() {
+    let api = Harness::start().await;
+    let index = api.get("/openapi/v3").await;
+    let tag = index.headers["etag"].to_str().expect("text").to_owned();
+    let again = api.send(Method::GET, "/openapi/v3", &[("if-none-match", tag.as_str())], empty()).await;
+    assert_eq!(again.code.as_u16(), 304);
+    let address = index.json()["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("an address").to_owned();
+    let document = api.get(&address).await;
+    assert_eq!(document.headers["cache-control"], "public, immutable");
+    assert!(document.headers["expires"].to_str().expect("text").ends_with(" GMT"));
+    assert!(document.json()["paths"]["/apis/apps/v1/deployments"].is_object());
+    let stale = api.get("/openapi/v3/apis/apps/v1?hash=OLD").await;
+    assert_eq!((stale.code.as_u16(), stale.headers["location"].to_str().expect("text")), (301, address.as_str()));
+    assert_eq!(api.get("/openapi/v3/apis/apps/v1").await.headers["cache-control"], "no-cache, private");
+    assert_eq!(api.get("/openapi/v3/apis/nobody/v1").await.code, 404);
+    assert_eq!(api.get_as("/openapi/v3/api/v1", "text/html").await.code, 406);
+    assert_eq!(api.get("/openapi/v2").await.expect(200)["swagger"], "2.0");
+}
+
+#[tokio::test]
 async fn a_server_with_a_leader_is_healthy_and_ready() {
     let api = Harness::start().await;
     for path in ["/healthz", "/livez", "/readyz"] {

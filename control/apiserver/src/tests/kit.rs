@@ -157,6 +157,18 @@ impl Harness {
         Answer { code: parts.status, headers: parts.headers, text }
     }
 
+    /// The headers and bytes of an answer that may be no text.
+    pub(super) async fn raw(&self, path: &str, headers: &[(&str, &str)]) -> (HeaderMap, Bytes) {
+        let peer = Peer::User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()] };
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.server.handle(peer, request.body(empty()).expect("a request")).await;
+        let (parts, body) = response.into_parts();
+        (parts.headers, body.collect().await.expect("a whole body").to_bytes())
+    }
+
     pub(super) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[("accept", JSON)], empty()).await
     }
