@@ -42,19 +42,22 @@ pub(crate) fn subresources(kind: &'static Kind) -> Vec<Subresource> {
     found
 }
 
-/// Groups besides core with their versions, the preferred one first.
-fn groups() -> BTreeMap<&'static str, Vec<&'static str>> {
-    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for kind in crate::kinds::kinds().iter().filter(|kind| !kind.group.is_empty()) {
-        let versions = groups.entry(kind.group).or_default();
+/// Groups with their versions, the preferred one first. Custom groups come last: what people mean by a word is looked for
+/// in this order.
+type Groups = Vec<(&'static str, Vec<&'static str>)>;
+
+/// Groups besides core.
+fn groups(kinds: &[&'static Kind]) -> Groups {
+    let mut groups: BTreeMap<(bool, &str), Vec<&str>> = BTreeMap::new();
+    for kind in kinds.iter().filter(|kind| !kind.group.is_empty()) {
+        let built_in = kind.custom.is_none() || groups.contains_key(&(false, kind.group));
+        let versions = groups.entry((!built_in, kind.group)).or_default();
         if !versions.contains(&kind.version) {
             versions.push(kind.version);
         }
     }
-    for versions in groups.values_mut() {
-        versions.sort_by_key(|version| Reverse(priority(version)));
-    }
-    groups
+    groups.values_mut().for_each(|versions| versions.sort_by_key(|version| Reverse(priority(version))));
+    groups.into_iter().map(|((_, group), versions)| (group, versions)).collect()
 }
 
 /// Kubernetes' order of versions: `v2` before `v1` before `v2beta1` before `v1beta2` before `v3alpha1`.
@@ -72,9 +75,9 @@ pub fn priority(version: &str) -> (u8, u32, u32) {
     parse().unwrap_or_default()
 }
 
-fn kinds_of(group: &str, version: &str) -> Vec<&'static Kind> {
+fn kinds_of(kinds: &[&'static Kind], group: &str, version: &str) -> Vec<&'static Kind> {
     let mut kinds: Vec<&'static Kind> =
-        crate::kinds::kinds().iter().copied().filter(|kind| kind.group == group && kind.version == version).collect();
+        kinds.iter().copied().filter(|kind| kind.group == group && kind.version == version).collect();
     kinds.sort_by_key(|kind| kind.plural);
     kinds
 }
@@ -85,14 +88,16 @@ pub fn api_versions() -> Value {
 }
 
 /// `GET /apis`.
-pub fn api_group_list() -> Value {
-    let groups: Vec<Value> = groups().iter().map(|(group, versions)| group_entry(group, versions)).collect();
+pub fn api_group_list(kinds: &[&'static Kind]) -> Value {
+    let groups: Vec<Value> = groups(kinds).iter().map(|(group, versions)| group_entry(group, versions)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `GET /apis/<group>`; none when there is no such group.
-pub fn api_group(group: &str) -> Option<Value> {
-    let mut entry = group_entry(group, groups().get(group)?);
+pub fn api_group(kinds: &[&'static Kind], group: &str) -> Option<Value> {
+    let groups = groups(kinds);
+    let (_, versions) = groups.iter().find(|(own, _)| *own == group)?;
+    let mut entry = group_entry(group, versions);
     json::set(&mut entry, "kind", "APIGroup");
     json::set(&mut entry, "apiVersion", "v1");
     Some(entry)
@@ -105,8 +110,8 @@ fn group_entry(group: &str, versions: &[&str]) -> Value {
 }
 
 /// `GET /api/v1` (group "") and `GET /apis/<group>/<version>`; none when there is no such version.
-pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
-    let kinds = kinds_of(group, version);
+pub fn api_resource_list(kinds: &[&'static Kind], group: &str, version: &str) -> Option<Value> {
+    let kinds = kinds_of(kinds, group, version);
     let first = kinds.first()?;
     let mut resources = Vec::new();
     for kind in &kinds {
@@ -155,23 +160,24 @@ fn words(entry: &mut Value, kind: &Kind) {
 }
 
 /// `GET /api` as `APIGroupDiscoveryList` of `apidiscovery.k8s.io/v2`.
-pub fn aggregated_core() -> Value {
-    aggregated(&BTreeMap::from([("", vec!["v1"])]))
+pub fn aggregated_core(kinds: &[&'static Kind]) -> Value {
+    aggregated(kinds, &[("", vec!["v1"])])
 }
 
 /// `GET /apis` as `APIGroupDiscoveryList` of `apidiscovery.k8s.io/v2`.
-pub fn aggregated_groups() -> Value {
-    aggregated(&groups())
+pub fn aggregated_groups(kinds: &[&'static Kind]) -> Value {
+    aggregated(kinds, &groups(kinds))
 }
 
-fn aggregated(groups: &BTreeMap<&str, Vec<&str>>) -> Value {
+fn aggregated(kinds: &[&'static Kind], groups: &[(&str, Vec<&str>)]) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
                 .map(|version| {
-                    let resources: Vec<Value> = kinds_of(group, version).into_iter().map(aggregated_resource).collect();
+                    let resources: Vec<Value> =
+                        kinds_of(kinds, group, version).into_iter().map(aggregated_resource).collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
@@ -250,21 +256,22 @@ fn platform_arch() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::kinds;
 
     #[test]
     fn both_forms_of_discovery_name_every_kind() {
-        let versions = groups().into_iter().chain([("", vec!["v1"])]);
+        let versions = groups(kinds()).into_iter().chain([("", vec!["v1"])]);
         let versions = versions.flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)));
         let lists: String =
-            versions.map(|(group, version)| api_resource_list(group, version).unwrap().to_string()).collect();
-        let aggregated = aggregated_core().to_string() + &aggregated_groups().to_string();
-        for kind in crate::kinds::kinds() {
+            versions.map(|(group, version)| api_resource_list(kinds(), group, version).unwrap().to_string()).collect();
+        let aggregated = aggregated_core(kinds()).to_string() + &aggregated_groups(kinds()).to_string();
+        for kind in kinds() {
             assert!(lists.contains(&format!("\"name\":\"{}\"", kind.plural)), "{kind}");
             assert!(aggregated.contains(&format!("\"resource\":\"{}\"", kind.plural)), "{kind}");
         }
-        assert_eq!(api_group("autoscaling").unwrap()["preferredVersion"]["version"], "v2");
-        assert_eq!(api_group("autoscaling").unwrap()["versions"][1]["version"], "v1");
-        let resources = api_resource_list("", "v1").unwrap();
+        assert_eq!(api_group(kinds(), "autoscaling").unwrap()["preferredVersion"]["version"], "v2");
+        assert_eq!(api_group(kinds(), "autoscaling").unwrap()["versions"][1]["version"], "v1");
+        let resources = api_resource_list(kinds(), "", "v1").unwrap();
         for resource in resources["resources"].as_array().unwrap() {
             let verbs = resource["verbs"].as_array().unwrap();
             let plain = !resource["name"].as_str().unwrap().contains('/');
@@ -273,9 +280,9 @@ mod tests {
             assert_eq!(verbs.contains(&json!("deletecollection")), expected, "{resource}");
         }
         assert!(lists.contains("\"name\":\"pods/log\"") && lists.contains("\"name\":\"deployments/scale\""));
-        assert!(api_resource_list("apps", "v2").is_none());
-        assert_eq!(api_group("apps").unwrap()["preferredVersion"]["groupVersion"], "apps/v1");
-        assert!(api_group("").is_none());
+        assert!(api_resource_list(kinds(), "apps", "v2").is_none());
+        assert_eq!(api_group(kinds(), "apps").unwrap()["preferredVersion"]["groupVersion"], "apps/v1");
+        assert!(api_group(kinds(), "").is_none());
     }
 
     #[test]

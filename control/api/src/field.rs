@@ -25,6 +25,8 @@ pub enum FieldReason {
     TooMany,
     /// What the value refers to does not exist.
     NotFound,
+    /// The value has another type than the schema asks for.
+    TypeInvalid,
 }
 
 impl FieldReason {
@@ -39,6 +41,7 @@ impl FieldReason {
             Self::TooLong => "FieldValueTooLong",
             Self::TooMany => "FieldValueTooMany",
             Self::NotFound => "FieldValueNotFound",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
         }
     }
 }
@@ -82,6 +85,11 @@ impl Errors {
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many were found.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// The errors in the order they were found.

@@ -8,6 +8,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 use wk_base::time::Timestamp;
 
+use crate::custom::Custom;
 use crate::field::Errors;
 use crate::object::Object;
 
@@ -88,6 +89,8 @@ pub struct Kind {
     pub(crate) storage: Option<&'static Kind>,
     /// The functions in which kinds differ.
     pub(crate) rules: Rules,
+    /// What a kind has that a CustomResourceDefinition defines.
+    pub custom: Option<&'static Custom>,
 }
 
 /// When `metadata.generation` moves.
@@ -153,6 +156,8 @@ pub(crate) struct Rules {
     pub(crate) prepare_update: fn(&mut Value, &Value),
     /// Everything but the metadata.
     pub(crate) validate: fn(&Value, &mut Errors),
+    /// What only a create may not do; runs beside `validate`.
+    pub(crate) validate_create: fn(&Value, &mut Errors),
     /// `(new, old)`; runs beside `validate`.
     pub(crate) validate_update: fn(&Value, &Value, &mut Errors),
     /// `(new, old)` of a write to `/status`.
@@ -194,6 +199,7 @@ impl Rules {
         prepare_create: |_| (),
         prepare_update: |_, _| (),
         validate: |_, _| (),
+        validate_create: |_, _| (),
         validate_update: |_, _, _| (),
         validate_status: |_, _, _| (),
         parts: &[],
@@ -230,6 +236,7 @@ impl Kind {
         collection: "",
         storage: None,
         rules: Rules::PLAIN,
+        custom: None,
     };
 
     /// The verbs of the resource itself, in order.
@@ -266,6 +273,30 @@ impl Kind {
                 || row.short_names.contains(&word.as_str())
                 || row.resource() == word
         })
+    }
+
+    /// Fills in what is missing.
+    pub(crate) fn fill(&self, value: &mut Value) {
+        match self.custom {
+            Some(custom) => custom.default(value),
+            None => (self.rules.default)(value),
+        }
+    }
+
+    /// Checks everything but the metadata; `old` is what an update replaces.
+    pub(crate) fn check(&self, value: &Value, old: Option<&Value>, errors: &mut Errors) {
+        if let Some(custom) = self.custom {
+            return custom.validate(value, old, errors);
+        }
+        (self.rules.validate)(value, errors);
+        if let Some(old) = old {
+            (self.rules.validate_update)(value, old, errors);
+        }
+    }
+
+    /// Whether an update must name the version that it replaces, as in Kubernetes for custom kinds and what defines them.
+    pub fn updates_by_version(&self) -> bool {
+        self.custom.is_some() || *self == crate::kinds::CRD
     }
 
     /// Name of the collection in the store: `core/pods`, `apps/deployments`.

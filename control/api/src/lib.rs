@@ -18,6 +18,7 @@
 //! assert_eq!(object.0["kind"], "ConfigMap");
 //! ```
 
+pub mod custom;
 pub mod decode;
 pub(crate) mod defaults;
 pub mod discovery;

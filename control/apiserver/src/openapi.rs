@@ -84,7 +84,7 @@ impl Documents {
 
 /// The document at `place`, in the form that was asked for.
 pub(crate) async fn answer(server: &ApiServer, place: &Place, headers: &HeaderMap, query: &Query) -> Response<Body> {
-    let kinds = wk_api::kinds();
+    let kinds = &server.cluster.kinds();
     match place {
         Place::Index => index(server, kinds, headers).await,
         Place::Version { group, version } => {

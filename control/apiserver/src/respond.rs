@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use serde_json::Value;
+use serde_json::{Value, json};
 use wk_api::Status;
 use wk_base::body::{Body, boxed, full};
 
@@ -38,6 +38,12 @@ pub(crate) enum Content {
 impl Reply {
     pub(crate) fn new(code: StatusCode, content: Content) -> Self {
         Self { code, content, warnings: Vec::new() }
+    }
+
+    /// 201 for what leaves no object behind.
+    pub(crate) fn created_nothing() -> Self {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        Self::new(StatusCode::CREATED, Content::Value(status))
     }
 
     pub(crate) fn ok(value: Value) -> Self {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 use wk_api::{Kind, Scope, kinds};
+use wk_store::View;
 
 use crate::openapi::Place;
 
@@ -68,13 +69,32 @@ pub(crate) struct Target {
 /// Segments of the longest path: `/apis/g/v/namespaces/ns/plural/name/subresource`.
 const SEGMENTS_MAX: usize = 8;
 
+/// Which kinds are served: the table's, and those that definitions define.
+pub(crate) trait Served {
+    fn find(&self, group: &str, version: &str, plural: &str) -> Option<&'static Kind>;
+
+    /// Whether there is such a group, or such a version of it.
+    fn has(&self, group: &str, version: Option<&str>) -> bool;
+}
+
+impl Served for View {
+    fn find(&self, group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+        wk_cluster::kind_in(self, group, version, plural)
+    }
+
+    fn has(&self, group: &str, version: Option<&str>) -> bool {
+        let is = |kind: &&Kind| kind.group == group && version.is_none_or(|version| kind.version == version);
+        kinds().iter().any(|kind| is(kind)) || wk_cluster::kinds_in(self).iter().any(|kind| is(kind))
+    }
+}
+
 /// Reads the path of a URL, still percent-encoded.
-pub(crate) fn route(path: &str) -> Route {
+pub(crate) fn route(path: &str, served: &impl Served) -> Route {
     if let Some(rest) = path.strip_prefix("/v2/") {
         return Route::Modules(rest.to_owned());
     }
     let (path, below) = split_proxy(path);
-    match within(path) {
+    match within(path, served) {
         Route::Resource(target) => Route::Resource(Target { below: below.to_owned(), ..target }),
         other => other,
     }
@@ -94,7 +114,7 @@ fn split_proxy(path: &str) -> (&str, &str) {
 }
 
 /// Reads a path without what follows a `/proxy`.
-fn within(path: &str) -> Route {
+fn within(path: &str, served: &impl Served) -> Route {
     let Some(segments) = segments(path) else { return Route::Nowhere };
     let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     match segments.as_slice() {
@@ -108,9 +128,9 @@ fn within(path: &str) -> Route {
         ["openapi", "v3"] => Route::OpenApi(Place::Index),
         ["openapi", "v3", "api", version] => openapi("", version),
         ["openapi", "v3", "apis", group, version] if !group.is_empty() => openapi(group, version),
-        ["apis", group] if is_served(group, None) => Route::Discovery(Document::Group((*group).to_owned())),
-        ["api", version, rest @ ..] => in_version("", version, rest),
-        ["apis", group, version, rest @ ..] if !group.is_empty() => in_version(group, version, rest),
+        ["apis", group] if served.has(group, None) => Route::Discovery(Document::Group((*group).to_owned())),
+        ["api", version, rest @ ..] => in_version(served, "", version, rest),
+        ["apis", group, version, rest @ ..] if !group.is_empty() => in_version(served, group, version, rest),
         _ => Route::Nowhere,
     }
 }
@@ -136,16 +156,12 @@ fn openapi(group: &str, version: &str) -> Route {
     Route::OpenApi(Place::Version { group: group.to_owned(), version: version.to_owned() })
 }
 
-fn is_served(group: &str, version: Option<&str>) -> bool {
-    kinds().iter().any(|kind| kind.group == group && version.is_none_or(|version| kind.version == version))
-}
-
-fn in_version(group: &str, version: &str, rest: &[&str]) -> Route {
-    if !is_served(group, Some(version)) || (group.is_empty() && version != "v1") {
+fn in_version(served: &impl Served, group: &str, version: &str, rest: &[&str]) -> Route {
+    if !served.has(group, Some(version)) || (group.is_empty() && version != "v1") {
         return Route::Nowhere;
     }
     let found = |plural: &str, namespace: Option<&str>, name: Option<&str>, subresource: Option<&str>| {
-        let Some(kind) = Kind::find(group, version, plural) else { return Route::NoSuchResource };
+        let Some(kind) = served.find(group, version, plural) else { return Route::NoSuchResource };
         let fits = match kind.scope {
             Scope::Cluster => namespace.is_none(),
             // Over all namespaces there are only lists.
@@ -177,6 +193,22 @@ fn in_version(group: &str, version: &str, rest: &[&str]) -> Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct BuiltIn;
+
+    impl Served for BuiltIn {
+        fn find(&self, group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+            Kind::find(group, version, plural)
+        }
+
+        fn has(&self, group: &str, version: Option<&str>) -> bool {
+            kinds().iter().any(|kind| kind.group == group && version.is_none_or(|version| kind.version == version))
+        }
+    }
+
+    fn route(path: &str) -> Route {
+        super::route(path, &BuiltIn)
+    }
 
     fn target(path: &str) -> Target {
         match route(path) {

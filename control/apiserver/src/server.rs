@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use wk_api::Status;
 use wk_base::body::Body;
 use wk_base::id;
-use wk_cluster::Cluster;
+use wk_cluster::{Cluster, Freshness};
 use wk_image::Blobs;
 use wk_mesh::{Handler, Peer};
 
@@ -75,14 +75,17 @@ impl ApiServer {
             Ok(user) => user,
             Err(status) => return respond(Err(status), json),
         };
-        let route = route(parts.uri.path());
+        let route = route(parts.uri.path(), &self.cluster.store().view());
         self.pages.forget_old(Instant::now());
         let _room = match self.flight.admit(&route, &parts.method) {
             Ok(room) => room,
             Err(status) => return respond(Err(status), json),
         };
         let deadline = if matches!(route, Route::Modules(_)) { UPLOAD_DEADLINE } else { REQUEST_DEADLINE };
-        let answer = self.at(route, &user, parts, query, body, json);
+        let answer = async {
+            let route = self.second_look(route, parts).await;
+            self.at(route, &user, parts, query, body, json).await
+        };
         tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| {
             let why = format!(
                 "request did not complete within the allotted timeout of {deadline:?}; a write may have happened: read \
@@ -90,6 +93,19 @@ impl ApiServer {
             );
             respond(Err(Status::timeout(why, 1)), json)
         })
+    }
+
+    /// A kind may have been defined at another peer a moment ago: before a path is said to lead nowhere, the latest
+    /// definitions are asked for.
+    async fn second_look(&self, found: Route, parts: &Parts) -> Route {
+        let path = parts.uri.path();
+        if !matches!(found, Route::Nowhere | Route::NoSuchResource) || !path.starts_with("/apis/") {
+            return found;
+        }
+        match self.cluster.view(Freshness::Linearizable).await {
+            Ok(view) => route(path, &view),
+            Err(_) => found,
+        }
     }
 
     async fn at(
@@ -119,7 +135,7 @@ impl ApiServer {
             Route::Health(probe) => health::answer(&self.cluster, probe).await,
             Route::Version => respond(Ok(Reply::ok(wk_api::discovery::version())), json),
             Route::Discovery(document) => {
-                discovery::answer(&document, &parts.headers, &query).unwrap_or_else(nothing_here)
+                discovery::answer(&self.cluster.kinds(), &document, &parts.headers, &query).unwrap_or_else(nothing_here)
             }
             Route::OpenApi(place) => openapi::answer(self, &place, &parts.headers, &query).await,
             Route::NoSuchResource => respond(Err(Status::no_such_resource()), json),

@@ -1,7 +1,9 @@
 //! The server driven by requests, over a store of one peer. What is tested here is what clients see.
 
+mod customs;
 mod discovery;
 mod encodings;
+mod evictions;
 mod kit;
 mod lists;
 mod modules;

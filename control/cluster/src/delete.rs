@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use wk_api::custom::convert;
 use wk_api::strategy::{self, DeleteOptions, Deletion};
 use wk_api::{Kind, Object, Status};
-use wk_store::{Change, Expect, Op};
+use wk_store::{Change, Expect, Op, Stored, View};
 
 use crate::read::shown;
 use crate::settle::{Decision, Outcome};
-use crate::{Cluster, key, object, services};
+use crate::{Cluster, definitions, key, services};
 
 /// What a deletion led to.
 #[derive(Debug, Clone)]
@@ -37,27 +38,40 @@ impl Cluster {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
-        let decide = |view: &wk_store::View| {
+        let decide = |view: &View| {
+            let kind = definitions::current(view, kind)?;
             let stored = view.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
-            let old = object(&stored);
-            let op = |change| Op { key: stored.key().clone(), expect: Expect::Revision(stored.revision()), change };
-            match strategy::delete(kind, &old, options, self.clock().now())? {
-                Deletion::Remove => {
-                    let mut ops = services::release(view, kind, &old);
-                    ops.push(op(Change::Delete));
-                    Ok(Decision { ops, answer: old, outcome: Outcome::Removed })
-                }
-                Deletion::Mark(marked) => {
-                    let change = self.put(&marked);
-                    Ok(Decision { ops: vec![op(change)], answer: Arc::new(marked), outcome: Outcome::Kept })
-                }
-                Deletion::Nothing => Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept }),
-            }
+            self.decide_delete(view, kind, &stored, definitions::before(kind, &stored), options)
         };
         let cluster = if options.dry_run { self.dry_run() } else { self.clone() };
         match cluster.settle(decide, || Status::modified(kind, name)).await? {
             (object, Outcome::Removed) => Ok(Deleted::Gone(shown(kind, object))),
             (object, Outcome::Kept) => Ok(Deleted::Object(shown(kind, object))),
+        }
+    }
+
+    /// What a delete of `old` does, which is what is `stored` or that with something added.
+    pub(crate) fn decide_delete(
+        &self,
+        view: &View,
+        kind: &Kind,
+        stored: &Stored,
+        old: Arc<Object>,
+        options: &DeleteOptions,
+    ) -> Result<Decision, Status> {
+        let op = |change| Op { key: stored.key().clone(), expect: Expect::Revision(stored.revision()), change };
+        match strategy::delete(kind, &old, options, self.clock().now())? {
+            Deletion::Remove => {
+                let mut ops = services::release(view, kind, &old);
+                ops.extend(definitions::release(view, kind, &old, self.clock().now()));
+                ops.push(op(Change::Delete));
+                Ok(Decision { ops, answer: old, outcome: Outcome::Removed })
+            }
+            Deletion::Mark(marked) => {
+                let change = self.put(&convert::stored(kind, &marked));
+                Ok(Decision { ops: vec![op(change)], answer: Arc::new(marked), outcome: Outcome::Kept })
+            }
+            Deletion::Nothing => Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept }),
         }
     }
 }

@@ -12,9 +12,11 @@
 //!
 //! **Assumptions.** The store holds only what `wk_api::encode` made.
 
+mod definitions;
 mod delete;
 mod namespaces;
 mod notes;
+mod pods;
 mod read;
 mod refusal;
 mod services;
@@ -34,6 +36,7 @@ use wk_api::{Kind, Object};
 use wk_base::time::Clock;
 use wk_store::{Key, Revision, Store};
 
+pub use definitions::{kind_in, kinds_in, stored_kind, stored_kinds_in};
 pub use delete::Deleted;
 pub use namespaces::SYSTEM_NAMESPACES;
 pub use notes::{Note, Severity};

@@ -102,7 +102,8 @@ pub(crate) fn most_selective(kind: &Kind, namespace: Option<&str>, labels: &Labe
             _ => Term::Key(&Kind::name_in_store(namespace, name)).hash(),
         }));
     }
-    let fields = fields.equalities().filter(|(label, _)| !label.starts_with("metadata."));
+    // Which fields a custom kind has may change: objects written before would not have the tag.
+    let fields = fields.equalities().filter(|(label, _)| kind.custom.is_none() && !label.starts_with("metadata."));
     let fields = fields.map(|(label, value)| (!COARSE.contains(&label), Term::Field(label, value), value.len()));
     let labels = labels.equalities().map(|(key, value)| (true, Term::Label(key, value), value.len()));
     // Ids and whole names are longer than what many objects share.

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use wk_api::custom::convert;
 use wk_api::strategy::{self, Facts};
-use wk_api::{Kind, Object, Status, kinds};
+use wk_api::{FieldError, FieldReason, Kind, Object, Status, kinds};
 use wk_base::id;
 use wk_store::{Change, Expect, Key, Op, Stored, View, WriteError};
 
 use crate::read::shown;
 use crate::settle::{Decision, Outcome};
 use crate::vault::{self, SEALED_LEVEL, sealed_with};
-use crate::{Cluster, key, namespaces, object, refusal, services};
+use crate::{Cluster, definitions, key, namespaces, object, refusal, services};
 
 /// Characters after `generateName`, as Kubernetes adds.
 const SUFFIX_LENGTH: usize = 5;
@@ -26,6 +27,8 @@ pub enum Subresource {
     None,
     /// `/status`: only the status changes.
     Status,
+    /// One that writes a part of the object, by its name: `ephemeralcontainers`.
+    Part(&'static str),
     /// `/scale`: an `autoscaling/v1` Scale that stands for the number of replicas.
     Scale,
 }
@@ -38,6 +41,8 @@ impl Cluster {
     pub async fn create(&self, kind: &Kind, namespace: Option<&str>, body: Value) -> Result<Arc<Object>, Status> {
         let names = if text(&body, "name").is_empty() { NAMES_MAX } else { 1 };
         let decide = |view: &View| {
+            let kind = definitions::current(view, kind)?;
+            let definition = definitions::admit_create(view, kind)?;
             let admission = match namespace {
                 Some(namespace) => Some(namespaces::admit_create(view, kind, namespace, text(&body, "name"))?),
                 None => None,
@@ -50,7 +55,7 @@ impl Cluster {
                 let key = key(kind, namespace, object.name());
                 if view.get(&key).is_none() {
                     let mut decision = self.decide_create(view, kind, key, object, &facts)?;
-                    decision.ops.extend(admission);
+                    decision.ops.extend(definition.into_iter().chain(admission));
                     return Ok(decision);
                 }
                 taken = Some(Status::already_exists(kind, object.name()));
@@ -99,6 +104,7 @@ impl Cluster {
         mut change: impl FnMut(&Object) -> Result<Value, Status>,
     ) -> Result<Arc<Object>, Status> {
         let decide = |view: &View| {
+            let kind = definitions::current(view, kind)?;
             let stored = view.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
             self.decide_update(view, kind, &stored, subresource, &mut change)
         };
@@ -113,7 +119,7 @@ impl Cluster {
         subresource: Subresource,
         change: &mut impl FnMut(&Object) -> Result<Value, Status>,
     ) -> Result<Decision, Status> {
-        let old = object(stored);
+        let old = definitions::before(kind, stored);
         vault::check_open(kind, &old)?;
         let facts = Facts { now: self.clock().now(), uid: old.uid(), suffix: "" };
         let mut ops = Vec::new();
@@ -124,12 +130,20 @@ impl Cluster {
                 services::keep_allocated(kind, &old, &mut new);
                 let mut new = strategy::update(kind, &old, new, &facts)?;
                 ops = services::allocate(view, kind, Some(&old), &mut new, &facts)?;
+                ops.extend(definitions::accept(view, kind, &mut new, facts.now));
                 new
             }
             Subresource::Status => {
                 let new = change(&kind.shown(&old))?;
                 check_version(kind, &old, &new)?;
-                strategy::update_status(kind, &old, new, &facts)?
+                let mut new = strategy::update_status(kind, &old, new, &facts)?;
+                ops.extend(definitions::accept(view, kind, &mut new, facts.now));
+                new
+            }
+            Subresource::Part(part) => {
+                let new = change(&kind.shown(&old))?;
+                check_version(kind, &old, &new)?;
+                strategy::update_part(kind, part, &old, new)?
             }
             Subresource::Scale => {
                 let scale = change(&Object(strategy::scale_of(kind, &old)?))?;
@@ -141,13 +155,15 @@ impl Cluster {
         let expect = Expect::Revision(stored.revision());
         if strategy::removes(kind, &new) {
             ops = services::release(view, kind, &old);
+            ops.extend(definitions::release(view, kind, &old, facts.now));
             ops.push(Op { key, expect, change: Change::Delete });
             return Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Removed });
         }
-        if new.0 == old.0 {
+        let form = convert::stored(kind, &new);
+        if form.0 == object(stored).0 || kind.custom.is_none() && new.0 == old.0 {
             return Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept });
         }
-        ops.push(Op { key, expect, change: self.put(&new) });
+        ops.push(Op { key, expect, change: self.put(&form) });
         Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Kept })
     }
 
@@ -160,7 +176,8 @@ impl Cluster {
         facts: &Facts<'_>,
     ) -> Result<Decision, Status> {
         let mut ops = services::allocate(view, kind, None, &mut object, facts)?;
-        ops.push(Op { key, expect: Expect::Absent, change: self.put(&object) });
+        ops.extend(definitions::accept(view, kind, &mut object, facts.now));
+        ops.push(Op { key, expect: Expect::Absent, change: self.put(&convert::stored(kind, &object)) });
         Ok(Decision { ops, answer: Arc::new(object), outcome: Outcome::Kept })
     }
 
@@ -202,10 +219,18 @@ pub(crate) fn put(object: &Object) -> Change {
 /// A `resourceVersion` in what is to be written has to be that of what is there; none asks for nothing.
 fn check_version(kind: &Kind, old: &Object, new: &Value) -> Result<(), Status> {
     match text(new, "resourceVersion") {
+        "" | "0" if kind.updates_by_version() => Err(unversioned(kind, old.name())),
         "" | "0" => Ok(()),
         version if version == old.resource_version() => Ok(()),
         _ => Err(Status::modified(kind, old.name())),
     }
+}
+
+/// Kinds for which "the last writer wins" is not offered.
+fn unversioned(kind: &Kind, name: &str) -> Status {
+    let field = "metadata.resourceVersion".to_owned();
+    let message = "Invalid value: 0x0: must be specified for an update".to_owned();
+    Status::invalid(kind, name, vec![FieldError { field, reason: FieldReason::Invalid, message }])
 }
 
 /// A string of the metadata; empty when missing.

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use futures::StreamExt as _;
+use serde_json::json;
 use wk_api::strategy::DeleteOptions;
 use wk_api::{Object, Reason, Status, patch};
 use wk_cluster::Subresource;
 use wk_plan::{Event, Order, Target};
 use wk_store::{MemberChange, MemberId, Store};
 
-use crate::bind;
 use crate::work::Desk;
 
 /// Writes of one shell under way at once. Each waits for the same fsync as those beside it, so that 50 pods cost a few
@@ -63,7 +63,13 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
         }
         Order::Update { target, change } => modify(desk, &target, Subresource::None, &change).await,
         Order::Status { target, change } => modify(desk, &target, Subresource::Status, &change).await,
-        Order::Bind { target, node } => bind::bind(desk, &target, &node).await,
+        Order::Bind { target, node } => {
+            let namespace = target.namespace.as_deref().unwrap_or_default();
+            let relied_on = json!({"uid": target.uid, "resourceVersion": target.resource_version});
+            let binding = json!({"metadata": relied_on, "target": {"kind": "Node", "name": node}});
+            cluster.bind(namespace, &target.name, &binding).await?;
+            Ok(())
+        }
         Order::Delete { target, grace_period_seconds, propagation } => {
             let options = DeleteOptions {
                 grace_period_seconds,
@@ -123,7 +129,7 @@ async fn modify(
 }
 
 /// Whether `target` is what the order relied on.
-pub(crate) fn holds(target: &Target, found: &Object) -> Result<(), Status> {
+fn holds(target: &Target, found: &Object) -> Result<(), Status> {
     let version_holds = target.resource_version.as_ref().is_none_or(|version| version == found.resource_version());
     if target.uid == found.uid() && version_holds { Ok(()) } else { Err(Status::modified(target.kind, &target.name)) }
 }

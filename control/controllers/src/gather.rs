@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use wk_api::{Kind, Object, kinds};
 use wk_base::time::Timestamp;
-use wk_cluster::object;
+use wk_cluster::{kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
-    Children, Plan, deployment, endpointslice, events, garbage, namespaces, podgc, replicaset, scheduler, voters,
+    Children, Plan, definitions, deployment, disruption, endpointslice, events, garbage, namespaces, podgc, replicaset,
+    scheduler, voters,
 };
 use wk_store::View;
 
@@ -25,7 +26,7 @@ pub(crate) fn borrowed(objects: &[Arc<Object>]) -> Vec<&Object> {
 
 /// Objects of every kind that `wanted` asks for.
 fn all_of(view: &View, wanted: impl Fn(&Kind) -> bool) -> Vec<(&'static Kind, Arc<Object>)> {
-    let kinds = kinds().iter().copied().filter(|kind| kind.is_storage() && wanted(kind));
+    let kinds = stored_kinds_in(view).into_iter().filter(|kind| wanted(kind));
     kinds.flat_map(|kind| list(view, kind).into_iter().map(move |object| (kind, object))).collect()
 }
 
@@ -96,6 +97,28 @@ pub(crate) fn endpointslices(desk: &Desk, _now: Timestamp) -> Plan {
     plan
 }
 
+pub(crate) fn disruptions(desk: &Desk, now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let budgets = list(&view, &kinds::PODDISRUPTIONBUDGET);
+    if budgets.is_empty() {
+        return Plan::default();
+    }
+    let pods = list(&view, &kinds::POD);
+    let controllers: Vec<Arc<Object>> =
+        [&kinds::DEPLOYMENT, &kinds::REPLICASET, &kinds::STATEFULSET, &kinds::REPLICATIONCONTROLLER]
+            .into_iter()
+            .flat_map(|kind| list(&view, kind))
+            .collect();
+    let controllers = borrowed(&controllers);
+    let scales = disruption::scales(&controllers);
+    let mut plan = Plan::default();
+    for budget in &budgets {
+        let pods: Vec<&Object> = pods.iter().map(Arc::as_ref).filter(|pod| disruption::covers(budget, pod)).collect();
+        plan.extend(disruption::plan(&disruption::Input { budget, pods: &pods, scales: &scales }, now));
+    }
+    plan
+}
+
 pub(crate) fn schedule(desk: &Desk, now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
     let (pods, nodes) = (list(&view, &kinds::POD), list(&view, &kinds::NODE));
@@ -113,7 +136,7 @@ pub(crate) fn garbage(desk: &Desk, _now: Timestamp) -> Plan {
     // Events have no owners, and the planner takes any that is named as an owner to be there.
     let objects = all_of(&view, |kind| *kind != kinds::EVENT);
     let objects: Vec<_> = objects.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
-    garbage::plan(&garbage::Input { objects: &objects })
+    garbage::plan(&garbage::Input { objects: &objects, kinds: &kinds_in(&view) })
 }
 
 pub(crate) fn namespaces(desk: &Desk, _now: Timestamp) -> Plan {
@@ -121,16 +144,40 @@ pub(crate) fn namespaces(desk: &Desk, _now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     for namespace in list(&view, &kinds::NAMESPACE).iter().filter(|namespace| namespace.is_deleting()) {
         let prefix = format!("{}/", namespace.name());
-        let content: Vec<(&'static Kind, Arc<Object>)> = kinds()
-            .iter()
-            .copied()
-            .filter(|kind| kind.is_storage() && kind.is_namespaced())
+        let content: Vec<(&'static Kind, Arc<Object>)> = stored_kinds_in(&view)
+            .into_iter()
+            .filter(|kind| kind.is_namespaced())
             .flat_map(|kind| view.list(kind.collection(), &prefix).map(move |stored| (kind, object(&stored))))
             .collect();
         let content: Vec<_> = content.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
         plan.extend(namespaces::plan(&namespaces::Input { namespace, content: &content }));
     }
     plan
+}
+
+pub(crate) fn definitions(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let mut plan = Plan::default();
+    for definition in list(&view, &kinds::CRD).iter().filter(|definition| definition.is_deleting()) {
+        let kind = stored_kind(definition);
+        let content = kind.map(|kind| list(&view, kind)).unwrap_or_default();
+        let content: Vec<_> =
+            kind.into_iter().flat_map(|kind| content.iter().map(move |object| (kind, &**object))).collect();
+        let owned = if content.is_empty() { owned_by(&view, definition) } else { 0 };
+        plan.extend(definitions::plan(&definitions::Input { definition, content: &content, owned }));
+    }
+    plan
+}
+
+/// Objects that stay and name an object of `definition` as an owner.
+fn owned_by(view: &View, definition: &Object) -> usize {
+    let (group, word) = (definition.text("/spec/group"), definition.text("/spec/names/kind"));
+    let names = |owner: &serde_json::Value| {
+        let version = owner["apiVersion"].as_str().and_then(|version| version.split_once('/'));
+        owner["kind"] == word && version.is_some_and(|(own, _)| own == group)
+    };
+    let owned = |object: &Object| !object.is_deleting() && object.items("/metadata/ownerReferences").iter().any(names);
+    all_of(view, |kind| *kind != kinds::EVENT).iter().filter(|(_, object)| owned(object)).count()
 }
 
 pub(crate) fn old_events(desk: &Desk, now: Timestamp) -> Plan {

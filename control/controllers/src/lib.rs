@@ -20,7 +20,6 @@
 //! assert!(heartbeats.heard().contains_key("n1"));
 //! ```
 
-mod bind;
 mod electorate;
 mod execute;
 mod gather;
@@ -130,7 +129,7 @@ fn start(
     let hearing = Arc::new(Hearing::default());
     set.spawn(hearing::listen(Arc::clone(&hearing), Arc::clone(clock), Arc::clone(heartbeats)));
     for shell in shells::all(hearing) {
-        let wake = wakes.subscribe(&shell.reads);
+        let wake = wakes.subscribe(&shell.reads, shell.reads_custom);
         let desk = Desk {
             cluster: cluster.clone(),
             clock: Arc::clone(clock),
@@ -140,6 +139,7 @@ fn start(
         };
         set.spawn(work::work(shell, desk, wake));
     }
+    set.spawn(wake::follow_custom(cluster.store().clone(), wakes.custom()));
     for (kind, subscribers) in wakes.into_kinds() {
         set.spawn(wake::follow(cluster.store().clone(), kind, subscribers));
     }

@@ -40,9 +40,23 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
             PROMPT,
             gather::endpointslices,
         ),
+        shell(
+            "disruption",
+            vec![
+                &kinds::PODDISRUPTIONBUDGET,
+                &kinds::POD,
+                &kinds::DEPLOYMENT,
+                &kinds::REPLICASET,
+                &kinds::STATEFULSET,
+                &kinds::REPLICATIONCONTROLLER,
+            ],
+            PROMPT,
+            gather::disruptions,
+        ),
         shell("podgc", vec![&kinds::POD, &kinds::NODE], UNHURRIED, gather::pod_garbage),
-        shell("garbage", reads_all(), UNHURRIED, gather::garbage),
-        shell("namespaces", reads_all(), UNHURRIED, gather::namespaces),
+        Shell { reads_custom: true, ..shell("garbage", reads_all(), UNHURRIED, gather::garbage) },
+        Shell { reads_custom: true, ..shell("namespaces", reads_all(), UNHURRIED, gather::namespaces) },
+        Shell { reads_custom: true, ..shell("definitions", vec![&kinds::CRD], UNHURRIED, gather::definitions) },
         shell("events", Vec::new(), UNHURRIED, gather::old_events),
         Shell { resync: VOTERS_RESYNC, ..shell("voters", Vec::new(), UNHURRIED, gather::voters) },
         Shell { resync: NODES_RESYNC, ..shell("nodes", vec![&kinds::NODE], PROMPT, watch_nodes(hearing)) },
@@ -55,7 +69,7 @@ fn shell(
     rest: Duration,
     pass: impl FnMut(&Desk, Timestamp) -> Plan + Send + 'static,
 ) -> Shell {
-    Shell { name, reads, rest, resync: RESYNC, pass: Box::new(pass) }
+    Shell { name, reads, reads_custom: false, rest, resync: RESYNC, pass: Box::new(pass) }
 }
 
 /// The pass of the nodes' shell. It has a memory, unlike the others: since when it hears.

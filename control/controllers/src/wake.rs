@@ -3,26 +3,38 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::Notify;
-use wk_api::Kind;
+use wk_api::{Kind, kinds};
 use wk_store::{Store, WatchError};
 
 /// Who is woken by which kind.
 #[derive(Default)]
-pub(crate) struct Wakes(BTreeMap<&'static Kind, Vec<Arc<Notify>>>);
+pub(crate) struct Wakes {
+    kinds: BTreeMap<&'static Kind, Vec<Arc<Notify>>>,
+    /// Woken by objects of any custom kind.
+    custom: Vec<Arc<Notify>>,
+}
 
 impl Wakes {
-    /// A wake-up for changes of any of `kinds`. It holds one permit at most: that is the coalescing.
-    pub(crate) fn subscribe(&mut self, kinds: &[&'static Kind]) -> Arc<Notify> {
+    /// A wake-up for changes of any of `kinds`, and of the custom ones too. It holds one permit at most: that is the coalescing.
+    pub(crate) fn subscribe(&mut self, kinds: &[&'static Kind], custom: bool) -> Arc<Notify> {
         let wake = Arc::new(Notify::new());
         for kind in kinds {
-            self.0.entry(kind).or_default().push(Arc::clone(&wake));
+            self.kinds.entry(kind).or_default().push(Arc::clone(&wake));
+        }
+        if custom {
+            self.custom.push(Arc::clone(&wake));
         }
         wake
     }
 
     pub(crate) fn into_kinds(self) -> impl Iterator<Item = (&'static Kind, Vec<Arc<Notify>>)> {
-        self.0.into_iter()
+        self.kinds.into_iter()
+    }
+
+    pub(crate) fn custom(&self) -> Vec<Arc<Notify>> {
+        self.custom.clone()
     }
 }
 
@@ -49,4 +61,45 @@ pub(crate) async fn follow(store: Store, kind: &'static Kind, subscribers: Vec<A
             }
         }
     }
+}
+
+/// As [`follow`], for the objects of every custom kind: which there are is looked up again when a definition changes.
+pub(crate) async fn follow_custom(store: Store, subscribers: Vec<Arc<Notify>>) {
+    let wake = || subscribers.iter().for_each(|subscriber| subscriber.notify_one());
+    loop {
+        let view = store.view();
+        wake();
+        let kinds = wk_cluster::stored_kinds_in(&view);
+        let custom = kinds.iter().filter(|kind| kind.custom.is_some()).map(|kind| kind.collection());
+        let watches = custom.map(|collection| store.watch(collection, view.revision())).collect::<Result<Vec<_>, _>>();
+        let definitions = store.watch(kinds::CRD.collection(), view.revision());
+        let (Ok(watches), Ok(mut definitions)) = (watches, definitions) else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let mut changes = stream::select_all(watches.into_iter().map(|watch| Box::pin(changes(watch))));
+        loop {
+            let ended = tokio::select! {
+                change = changes.next(), if !changes.is_empty() => change.and_then(Result::err),
+                change = definitions.next() => match change {
+                    Ok(_) => break,
+                    Err(error) => Some(error),
+                },
+            };
+            match ended {
+                None => wake(),
+                Some(WatchError::Compacted(_)) => break,
+                Some(WatchError::Stopped) => std::future::pending::<()>().await,
+            }
+        }
+    }
+}
+
+/// That something changed, again and again; ends after an error.
+fn changes(watch: wk_store::Watch) -> impl Stream<Item = Result<(), WatchError>> {
+    stream::unfold(Some(watch), |watch| async move {
+        let mut watch = watch?;
+        let change = watch.next().await.map(|_| ());
+        Some((change.clone(), change.is_ok().then_some(watch)))
+    })
 }

@@ -36,6 +36,8 @@ pub(crate) struct Shell {
     pub(crate) name: &'static str,
     /// Changes of these kinds wake it.
     pub(crate) reads: Vec<&'static Kind>,
+    /// So do changes of objects of custom kinds.
+    pub(crate) reads_custom: bool,
     /// From one look to the next at least.
     pub(crate) rest: Duration,
     /// From one look to the next at most.

@@ -187,6 +187,44 @@ async fn deleting_a_namespace_takes_its_content_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn custom_objects_go_with_their_namespace_their_owner_and_their_definition() {
+    let lab = Lab::start(&["n1"]).await;
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let definition = json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+        },
+    });
+    lab.cluster.create(&kinds::CRD, None, definition).await.expect("create");
+    let widget = lab.cluster.kind("example.com", "v1", "widgets").expect("served at once");
+    lab.cluster.create(&kinds::NAMESPACE, None, json!({"metadata": {"name": "shop"}})).await.expect("create");
+    let named = |name: &str| json!({"metadata": {"name": name}});
+    lab.cluster.create(widget, Some("shop"), named("inside")).await.expect("create");
+    lab.cluster.delete(&kinds::NAMESPACE, None, "shop", &DeleteOptions::default()).await.expect("delete");
+    lab.until("namespace gone", |lab| lab.list(&kinds::NAMESPACE).iter().all(|found| found.name() != "shop")).await;
+    assert!(lab.list(widget).is_empty());
+
+    let owned = |owner: &wk_api::Object, name: &str| {
+        json!({"metadata": {"name": name, "ownerReferences": [{
+            "apiVersion": "example.com/v1", "kind": "Widget", "name": owner.name(), "uid": owner.uid(),
+        }]}})
+    };
+    let (first, second) = (lab.create(widget, named("first")).await, lab.create(widget, named("second")).await);
+    lab.create(&kinds::CONFIGMAP, owned(&first, "of-first")).await;
+    lab.create(&kinds::CONFIGMAP, owned(&second, "of-second")).await;
+    lab.cluster.delete(widget, Some("default"), "first", &DeleteOptions::default()).await.expect("delete");
+    lab.until("collected", |lab| lab.list(&kinds::CONFIGMAP).len() == 1).await;
+
+    lab.cluster.delete(&kinds::CRD, None, "widgets.example.com", &DeleteOptions::default()).await.expect("delete");
+    lab.until("definition gone", |lab| lab.list(&kinds::CRD).is_empty()).await;
+    assert!(lab.list(widget).is_empty() && lab.list(&kinds::CONFIGMAP).is_empty());
+    assert!(lab.cluster.kind("example.com", "v1", "widgets").is_none());
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pod_that_fits_nowhere_says_why_and_runs_when_it_fits() {
     let lab = Lab::start(&["n1"]).await;
     let big = json!({"metadata": {"name": "big"}, "spec": {"containers": [

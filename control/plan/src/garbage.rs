@@ -20,11 +20,14 @@ const ORPHAN: &str = "orphan";
 pub struct Input<'a> {
     /// All objects of all kinds but Event, from one view: an owner that is missing here is gone.
     pub objects: &'a [(&'static Kind, &'a Object)],
+    /// Every kind that is served: of others nobody here would know whether an object is gone.
+    pub kinds: &'a [&'static Kind],
 }
 
 struct Facts<'a> {
     /// Usually one. Two kinds may share a uid where one object was made from another.
     by_uid: BTreeMap<&'a str, Vec<Known<'a>>>,
+    kinds: &'a [&'static Kind],
     /// Uids that some object names as its owner.
     parents: BTreeSet<&'a str>,
 }
@@ -35,13 +38,17 @@ type Known<'a> = (&'static Kind, &'a Object);
 type Held<'a> = (&'static str, &'a str);
 
 impl<'a> Facts<'a> {
-    fn of(objects: &[Known<'a>]) -> Self {
+    fn of(Input { objects, kinds }: &Input<'a>) -> Self {
         let mut by_uid: BTreeMap<&str, Vec<Known<'a>>> = BTreeMap::new();
-        for (kind, object) in objects {
+        for (kind, object) in *objects {
             by_uid.entry(object.uid()).or_default().push((*kind, *object));
         }
         let references = objects.iter().flat_map(|(_, object)| object.items("/metadata/ownerReferences"));
-        Self { by_uid, parents: references.map(|owner| read::text(owner, "uid")).collect() }
+        Self { by_uid, kinds, parents: references.map(|owner| read::text(owner, "uid")).collect() }
+    }
+
+    fn kind(&self, api_version: &str, word: &str) -> Option<&'static Kind> {
+        self.kinds.iter().copied().find(|kind| kind.kind == word && kind.api_version() == api_version)
     }
 
     /// The object that `owner` means. One of another kind with its uid will do: to keep too much is the smaller error.
@@ -68,7 +75,7 @@ enum Owner {
 pub fn plan(input: &Input<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut held: BTreeSet<Held<'_>> = BTreeSet::new();
-    let facts = Facts::of(input.objects);
+    let facts = Facts::of(input);
     for (kind, object) in input.objects {
         let owners = object.items("/metadata/ownerReferences");
         if owners.is_empty() {
@@ -144,8 +151,7 @@ fn standing(owner: &Value, facts: &Facts<'_>) -> Owner {
     match facts.find(owner) {
         Some((_, object)) if object.is_deleting() && has_finalizer(object, FOREGROUND) => Owner::Waiting,
         Some(_) => Owner::Solid,
-        None => match Kind::by_kind(read::text(owner, "apiVersion"), read::text(owner, "kind")) {
-            // Nobody here would know whether it is gone.
+        None => match facts.kind(read::text(owner, "apiVersion"), read::text(owner, "kind")) {
             None => Owner::Solid,
             Some(kind) if *kind == kinds::EVENT => Owner::Solid,
             Some(_) => Owner::Gone,

@@ -17,7 +17,9 @@
 //! ```
 
 mod conditions;
+pub mod definitions;
 pub mod deployment;
+pub mod disruption;
 pub mod endpointslice;
 pub mod events;
 pub mod garbage;

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use wk_api::{Kind, Object, kinds};
 use wk_base::time::Timestamp;
 use wk_plan::{
-    Children, Plan, deployment, endpointslice, events, garbage, namespaces, nodes, podgc, replicaset, scheduler, voters,
+    Children, Plan, deployment, disruption, endpointslice, events, garbage, namespaces, nodes, podgc, replicaset,
+    scheduler, voters,
 };
 
 /// One golden's input.
@@ -124,11 +125,19 @@ fn plan(planner: &str, world: &World) -> Plan {
             let (pods, orphans) = (children.owned_by(replicaset), children.orphans_beside(replicaset));
             replicaset::plan(&replicaset::Input { replicaset, pods, orphans }, world.now())
         }
+        "disruption" => {
+            let budget = one(&kinds::PODDISRUPTIONBUDGET);
+            let controllers: Vec<&Object> =
+                [&kinds::DEPLOYMENT, &kinds::REPLICASET].into_iter().flat_map(|kind| world.of(kind)).collect();
+            let pods: Vec<&Object> = pods.into_iter().filter(|pod| disruption::covers(budget, pod)).collect();
+            let scales = disruption::scales(&controllers);
+            disruption::plan(&disruption::Input { budget, pods: &pods, scales: &scales }, world.now())
+        }
         "endpointslice" => {
             let (service, slices) = (one(&kinds::SERVICE), world.of(&kinds::ENDPOINTSLICE));
             endpointslice::plan(&endpointslice::Input { service, pods: &pods, slices: &slices })
         }
-        "garbage" => garbage::plan(&garbage::Input { objects: &world.all() }),
+        "garbage" => garbage::plan(&garbage::Input { objects: &world.all(), kinds: kinds() }),
         "namespaces" => {
             let content: Vec<_> = world.all().into_iter().filter(|(kind, _)| kind.is_namespaced()).collect();
             namespaces::plan(&namespaces::Input { namespace: one(&kinds::NAMESPACE), content: &content })
@@ -188,6 +197,11 @@ fn deployment_plans_read_as_their_goldens() {
 #[test]
 fn replicaset_plans_read_as_their_goldens() {
     check("replicaset");
+}
+
+#[test]
+fn disruption_plans_read_as_their_goldens() {
+    check("disruption");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::field::Errors;
 use crate::json;
 use crate::kind::Kind;
+use crate::kinds::CONFIGMAP;
 use crate::schema::schema_of;
 use crate::status::Status;
 
@@ -42,7 +43,7 @@ impl FieldValidation {
 
 /// Problems told to the client at most: a body of unknown fields must not become an answer many times its size.
 /// The number is that of `sigs.k8s.io/json`.
-const PROBLEMS_MAX: usize = 100;
+pub(crate) const PROBLEMS_MAX: usize = 100;
 
 /// How much of a path a problem shows: keys are as long as the client likes.
 const PATH_BYTES_MAX: usize = 1024;
@@ -119,7 +120,7 @@ fn clean(
     validation: FieldValidation,
     refused: impl Fn(&str) -> Status,
 ) -> Result<(Value, Vec<String>), Status> {
-    let (mut value, mut problems) = walk::Walk::new(schema_of(kind)).root(value).map_err(|why| refused(&why))?;
+    let (mut value, mut problems) = pruned(kind, value).map_err(|why| refused(&why))?;
     problems.extend(others);
     problems.truncate(PROBLEMS_MAX);
     json::set(&mut value, "apiVersion", kind.api_version());
@@ -137,6 +138,22 @@ fn clean(
         FieldValidation::Strict if problems.is_empty() => Ok((value, problems)),
         FieldValidation::Strict => Err(refused(&format!("strict decoding error: {}", problems.join(", ")))),
     }
+}
+
+/// The value without what its schema does not know, and what that was; or the first type error.
+fn pruned(kind: &Kind, value: Value) -> Result<(Value, Vec<String>), String> {
+    let Some(custom) = kind.custom else { return walk::Walk::new(schema_of(kind)).root(value) };
+    // The metadata is that of any object, the rest is as the definition says.
+    let Value::Object(mut members) = value else { return Err("the object is no JSON object".to_owned()) };
+    let metadata = members.remove("metadata").filter(|metadata| !metadata.is_null());
+    let (metadata, mut problems) = match metadata {
+        Some(metadata) => pruned(&CONFIGMAP, serde_json::json!({ "metadata": metadata }))?,
+        None => (Value::Null, Vec::new()),
+    };
+    let mut value = Value::Object(members);
+    problems.extend(custom.clean(&mut value).iter().map(|path| format!("unknown field {:?}", shown_path(path))));
+    json::copy(&mut value, &metadata, "metadata");
+    Ok((value, problems))
 }
 
 /// What the body says it is must be what the path says; saying nothing is fine.

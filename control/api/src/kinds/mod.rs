@@ -6,6 +6,7 @@ pub mod certificatesigningrequests;
 pub mod componentstatuses;
 mod configmaps;
 mod controllerrevisions;
+mod crds;
 mod cronjobs;
 mod csidrivers;
 mod csinodes;
@@ -49,6 +50,7 @@ mod workload;
 pub use bindings::BINDING;
 pub use configmaps::CONFIGMAP;
 pub use controllerrevisions::CONTROLLERREVISION;
+pub use crds::{CRD, CRD_FINALIZER};
 pub use cronjobs::CRONJOB;
 pub use daemonsets::DAEMONSET;
 pub mod storageclasses;
@@ -116,6 +118,7 @@ static ALL: &[&Kind] = &[
     &CONFIGMAP,
     &SECRET,
     &IPADDRESS,
+    &CRD,
     &STATEFULSET,
     &DAEMONSET,
     &CONTROLLERREVISION,

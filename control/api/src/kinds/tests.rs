@@ -58,6 +58,15 @@ fn sound(kind: &Kind) -> Value {
     let name = if kind.kind == "IPAddress" { "10.96.0.1" } else { "web" };
     let mut value = json!({"metadata": {"name": name}, "spec": spec});
     match kind.kind {
+        "CustomResourceDefinition" => {
+            value["metadata"]["name"] = json!("gizmos.example.com");
+            value["spec"] = json!({
+                "group": "example.com", "scope": "Cluster", "names": {"plural": "gizmos", "kind": "Gizmo"},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
+                }],
+            });
+        }
         "RoleBinding" | "ClusterRoleBinding" => value["roleRef"] = json!({"kind": "ClusterRole", "name": "view"}),
         "EndpointSlice" => value["addressType"] = json!("IPv4"),
         "PodTemplate" => value["template"] = template,

@@ -226,6 +226,13 @@ fn rewrite(schema: &mut Value, dialect: Dialect) {
                 return;
             }
             for (key, value) in members {
+                // A property may have any name.
+                if key == "properties"
+                    && let Value::Object(properties) = value
+                {
+                    properties.values_mut().for_each(|property| rewrite(property, dialect));
+                    continue;
+                }
                 // What is below are values, and not schemas.
                 if !matches!(key.as_str(), "default" | "enum" | "required") {
                     rewrite(value, dialect);

@@ -2,6 +2,7 @@
 //!
 //! Grammar and texts: `k8s.io/apimachinery/pkg/fields`.
 
+use crate::custom::Selectable;
 use crate::kind::{FieldLabel, Kind};
 use crate::object::Object;
 use crate::status::Status;
@@ -19,9 +20,25 @@ pub struct Fields(Vec<Term>);
 #[derive(Clone)]
 struct Term {
     label: &'static str,
-    read: fn(&Object) -> String,
+    read: Read,
     equal: bool,
     value: String,
+}
+
+/// How the value of a field is read.
+#[derive(Clone, Copy)]
+enum Read {
+    Rule(fn(&Object) -> String),
+    Custom(&'static Selectable),
+}
+
+impl Read {
+    fn of(self, object: &Object) -> String {
+        match self {
+            Self::Rule(read) => read(object),
+            Self::Custom(field) => field.of(object),
+        }
+    }
 }
 
 impl Fields {
@@ -40,8 +57,8 @@ impl Fields {
             let value = unescape(value).ok_or_else(|| {
                 Status::bad_request(format!("invalid field selector: invalid escape sequence: {value}"))
             })?;
-            let field = find(kind, label).ok_or_else(|| unknown(kind, label))?;
-            terms.push(Term { label: field.label, read: field.read, equal, value });
+            let (label, read) = find(kind, label).ok_or_else(|| unknown(kind, label))?;
+            terms.push(Term { label, read, equal, value });
         }
         Ok(Self(terms))
     }
@@ -53,7 +70,7 @@ impl Fields {
 
     /// Whether `object` is selected.
     pub fn matches(&self, object: &Object) -> bool {
-        self.0.iter().all(|term| ((term.read)(object) == term.value) == term.equal)
+        self.0.iter().all(|term| (term.read.of(object) == term.value) == term.equal)
     }
 
     /// The fields that must have one value: label and value.
@@ -67,14 +84,15 @@ impl Fields {
     }
 }
 
-fn find(kind: &Kind, label: &str) -> Option<FieldLabel> {
-    let own = kind.rules.fields.iter().find(|field| field.label == label);
-    match own {
-        Some(field) => Some(FieldLabel { label: field.label, read: field.read }),
-        None if label == NAME.label => Some(NAME),
-        None if label == NAMESPACE.label => Some(NAMESPACE),
-        None => None,
+fn find(kind: &Kind, label: &str) -> Option<(&'static str, Read)> {
+    if let Some(field) = kind.rules.fields.iter().find(|field| field.label == label) {
+        return Some((field.label, Read::Rule(field.read)));
     }
+    if let Some(field) = kind.custom.and_then(|custom| custom.fields.iter().find(|field| field.label == label)) {
+        return Some((field.label, Read::Custom(field)));
+    }
+    let every = [NAME, NAMESPACE].into_iter().find(|field| field.label == label)?;
+    Some((every.label, Read::Rule(every.read)))
 }
 
 fn unknown(kind: &Kind, label: &str) -> Status {

@@ -4,7 +4,9 @@
 //! Not here: preconditions on `resourceVersion` of updates and everything that looks at other objects
 //! (does the namespace exist, which cluster IP is free): those are the cluster crate's.
 
+mod bind;
 mod delete;
+mod evict;
 mod metadata;
 mod scale;
 mod update;
@@ -19,7 +21,9 @@ use crate::object::{Object, time_text};
 use crate::status::Status;
 use crate::validate;
 
+pub use bind::bind;
 pub use delete::{DeleteOptions, Deletion, Propagation, delete, removes};
+pub use evict::{Eviction, covers, evict};
 pub use scale::{scale_of, with_scale};
 pub use update::{update, update_part, update_status};
 
@@ -56,11 +60,15 @@ pub fn create(kind: &Kind, namespace: Option<&str>, body: Value, facts: &Facts<'
     if kind.rules.generation != Generation::Never {
         json::set(metadata, "generation", 1);
     }
-    (kind.rules.default)(value);
+    kind.fill(value);
     (kind.rules.prepare_create)(value);
+    if kind.custom.is_some() && kind.has_status {
+        json::remove(value, "status");
+    }
     let mut errors = Errors::new();
     validate::meta::object(kind, value, &mut errors);
-    (kind.rules.validate)(value, &mut errors);
+    kind.check(value, None, &mut errors);
+    (kind.rules.validate_create)(value, &mut errors);
     if errors.is_empty() { Ok(object) } else { Err(Status::invalid(kind, object.name(), errors)) }
 }
 

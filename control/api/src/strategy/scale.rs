@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::custom::ScalePaths;
 use crate::field::Errors;
 use crate::json;
 use crate::kind::Kind;
@@ -18,6 +19,9 @@ pub fn scale_of(kind: &Kind, object: &Object) -> Result<Value, Status> {
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         json::copy(&mut metadata, object.metadata(), key);
     }
+    if let Some(paths) = kind.custom.and_then(|custom| custom.scale.as_ref()) {
+        return custom_scale(paths, &object.0, &metadata);
+    }
     let given = object.at("/spec/selector").unwrap_or(&Value::Null);
     // A ReplicationController's selector is a plain map of labels.
     let is_map = *kind == crate::kinds::REPLICATIONCONTROLLER;
@@ -28,6 +32,21 @@ pub fn scale_of(kind: &Kind, object: &Object) -> Result<Value, Status> {
         "metadata": metadata,
         "spec": {"replicas": object.int("/spec/replicas").unwrap_or(1)},
         "status": {"replicas": object.int("/status/replicas").unwrap_or_default(), "selector": selector.to_string()},
+    }))
+}
+
+fn custom_scale(paths: &ScalePaths, object: &Value, metadata: &Value) -> Result<Value, Status> {
+    let Some(replicas) = paths.replicas(object) else {
+        let path = paths.spec.join(".");
+        return Err(Status::internal(format!("the spec replicas field \".{path}\" does not exist")));
+    };
+    let mut status = json!({"replicas": paths.running(object)});
+    if let Some(selector) = paths.selector(object) {
+        json::set(&mut status, "selector", selector);
+    }
+    Ok(json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": replicas}, "status": status,
     }))
 }
 
@@ -68,7 +87,10 @@ pub fn with_scale(kind: &Kind, object: &Object, scale: &Value) -> Result<Value, 
         return Err(Status::invalid_named("autoscaling", "Scale", object.name(), &errors.into_vec()));
     }
     let mut value = object.0.clone();
-    json::set(json::object_at(&mut value, "spec"), "replicas", replicas);
+    match kind.custom.and_then(|custom| custom.scale.as_ref()) {
+        Some(paths) => paths.put(&mut value, replicas.into()),
+        None => json::set(json::object_at(&mut value, "spec"), "replicas", replicas),
+    }
     let version = json::text(scale, &["metadata", "resourceVersion"]);
     if !version.is_empty() {
         json::set(json::object_at(&mut value, "metadata"), "resourceVersion", version);

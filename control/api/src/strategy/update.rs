@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Facts, metadata};
+use crate::custom::Custom;
 use crate::field::Errors;
 use crate::json;
 use crate::kind::{Generation, Kind};
@@ -24,16 +25,15 @@ pub fn update(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) -> Resu
     if kind.has_status {
         json::copy(value, &old.0, "status");
     }
-    (kind.rules.default)(value);
+    kind.fill(value);
     (kind.rules.prepare_update)(value, &old.0);
-    if moves(kind.rules.generation, value, &old.0) {
+    if moves(kind, value, &old.0) {
         json::set(json::object_at(value, "metadata"), "generation", old.generation() + 1);
     }
     let mut errors = Errors::new();
     validate::meta::object(kind, value, &mut errors);
     validate::meta::update(value, &old.0, &mut errors);
-    (kind.rules.validate)(value, &mut errors);
-    (kind.rules.validate_update)(value, &old.0, &mut errors);
+    kind.check(value, Some(&old.0), &mut errors);
     if errors.is_empty() { Ok(object) } else { Err(Status::invalid(kind, old.name(), errors)) }
 }
 
@@ -46,6 +46,12 @@ pub fn update_status(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) 
     let new = Object::new(kind.to_storage(new));
     let kind = kind.storage();
     metadata::same_object(kind, old, &new)?;
+    if let Some(custom) = kind.custom {
+        let object = Object(Custom::with_status(&old.0, &new.0));
+        let mut errors = Errors::new();
+        custom.validate_status(&object.0, &old.0, &mut errors);
+        return if errors.is_empty() { Ok(object) } else { Err(Status::invalid(kind, old.name(), errors)) };
+    }
     let mut object = old.clone();
     json::copy(&mut object.0, &new.0, "status");
     // The class is decided once, at creation; a node agent need not know it.
@@ -75,7 +81,7 @@ pub fn update_part(kind: &Kind, part: &str, old: &Object, new: Value) -> Result<
     let mut object = old.clone();
     (part.take)(&mut object.0, &new.0);
     (kind.rules.default)(&mut object.0);
-    if moves(kind.rules.generation, &object.0, &old.0) {
+    if moves(kind, &object.0, &old.0) {
         json::set(json::object_at(&mut object.0, "metadata"), "generation", old.generation() + 1);
     }
     let mut errors = Errors::new();
@@ -84,9 +90,9 @@ pub fn update_part(kind: &Kind, part: &str, old: &Object, new: Value) -> Result<
     if errors.is_empty() { Ok(object) } else { Err(Status::invalid(kind, old.name(), errors)) }
 }
 
-fn moves(generation: Generation, new: &Value, old: &Value) -> bool {
+fn moves(kind: &Kind, new: &Value, old: &Value) -> bool {
     let differs = |path: &[&str]| !json::same(json::dig(new, path), json::dig(old, path));
-    match generation {
+    match kind.rules.generation {
         Generation::Never => false,
         Generation::Spec => differs(&["spec"]),
         Generation::SpecAndAnnotations => differs(&["spec"]) || differs(&["metadata", "annotations"]),

@@ -126,7 +126,11 @@ fn row(kind: &Kind, object: &Object, now: Timestamp, include: Include) -> Value 
         }),
         Include::Object => object.0.clone(),
     };
-    json!({"cells": (kind.rules.cells)(object, now), "object": object_shown})
+    let cells = match kind.custom {
+        Some(custom) => custom.cells(kind.rules.columns, object, now),
+        None => (kind.rules.cells)(object, now),
+    };
+    json!({"cells": cells, "object": object_shown})
 }
 
 fn definition(column: &Column) -> Value {

@@ -42,7 +42,8 @@ pub(crate) fn object(kind: &Kind, value: &Value, errors: &mut Errors) {
         let field = format!("metadata.finalizers[{index}]");
         let finalizer = finalizer.as_str().unwrap_or_default();
         super::text(errors, &field, finalizer, names::qualified_name);
-        if !finalizer.contains('/') && !PLAIN_FINALIZERS.contains(&finalizer) {
+        // Of custom kinds Kubernetes only warns.
+        if kind.custom.is_none() && !finalizer.contains('/') && !PLAIN_FINALIZERS.contains(&finalizer) {
             errors.invalid_str(field, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
         }
     }

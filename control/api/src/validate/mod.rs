@@ -11,6 +11,7 @@ pub(crate) mod pod;
 pub(crate) mod probe;
 pub(crate) mod resources;
 pub(crate) mod share;
+pub(crate) mod webhook;
 
 use std::net::IpAddr;
 

@@ -106,6 +106,10 @@ impl Answer {
         self.json()
     }
 
+    pub(super) fn not_found(&self) {
+        assert_eq!(self.code, StatusCode::NOT_FOUND, "{}", self.text);
+    }
+
     pub(super) fn reason(&self) -> (u16, String) {
         (self.code.as_u16(), self.json()["reason"].as_str().unwrap_or_default().to_owned())
     }

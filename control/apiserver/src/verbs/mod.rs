@@ -1,9 +1,11 @@
 //! The verbs: one file each. This one tells them apart, asks whether the caller may, and reads the body.
 
 mod asked;
+mod binding;
 mod computed;
 mod create;
 mod delete;
+mod eviction;
 mod get;
 mod list;
 mod log;
@@ -132,7 +134,10 @@ impl Face {
             None => Some(Self::Stored(Subresource::None)),
             Some("status") if target.kind.has_status => Some(Self::Stored(Subresource::Status)),
             Some("scale") if target.kind.has_scale => Some(Self::Stored(Subresource::Scale)),
-            Some(name) => target.kind.subresources.iter().find(|sub| sub.name == name).map(Self::Special),
+            Some(name) => match target.kind.part(name) {
+                Some(part) => Some(Self::Stored(Subresource::Part(part))),
+                None => target.kind.subresources.iter().find(|sub| sub.name == name).map(Self::Special),
+            },
         }
     }
 }
@@ -140,7 +145,12 @@ impl Face {
 /// Answers a request for objects.
 pub(crate) async fn answer(server: &ApiServer, user: &User, call: Call, body: Body, json: Encoding) -> Response<Body> {
     let mut encoding = json;
-    let result = decide(server, user, &call, body, &mut encoding).await;
+    let mut result = decide(server, user, &call, body, &mut encoding).await;
+    if let Ok(reply) = &mut result
+        && let Some(warning) = call.kind().custom.and_then(|custom| custom.deprecation())
+    {
+        reply.warnings.insert(0, warning.to_owned());
+    }
     respond(result, encoding)
 }
 
@@ -180,7 +190,7 @@ async fn decide(
     let offered: &[Shape] = match subresource {
         // A Scale has no columns of its own.
         Subresource::Scale => &[Shape::Full],
-        Subresource::None | Subresource::Status => &[Shape::Full, Shape::Table, Shape::Metadata],
+        Subresource::None | Subresource::Status | Subresource::Part(_) => &[Shape::Full, Shape::Table, Shape::Metadata],
     };
     let format = negotiate::format(&call.headers, &call.query, offered)?;
     *encoding = format.encoding;
@@ -220,6 +230,6 @@ fn written(
     let show = call.show(format, server.cluster.clock().now())?;
     Ok(Content::Value(match subresource {
         Subresource::Scale => wk_api::strategy::scale_of(call.kind(), object)?,
-        Subresource::None | Subresource::Status => show.one(call.kind(), object),
+        Subresource::None | Subresource::Status | Subresource::Part(_) => show.one(call.kind(), object),
     }))
 }

@@ -7,7 +7,7 @@ use wk_base::body::Body;
 use crate::access::User;
 use crate::respond::Reply;
 use crate::server::ApiServer;
-use crate::verbs::{Call, log, proxy};
+use crate::verbs::{Call, binding, eviction, log, proxy};
 
 /// Answers a request for `sub`, which the kind has and whose verbs were checked.
 pub(super) async fn answer(
@@ -18,6 +18,8 @@ pub(super) async fn answer(
     body: Body,
 ) -> Result<Reply, Status> {
     match (call.kind().plural, sub.name) {
+        ("pods", "binding") => binding::create(server, call, body).await,
+        ("pods", "eviction") => eviction::create(server, call, body).await,
         ("pods", "log") => log::run(server, call).await,
         (_, "proxy") => proxy::run(server, call, body).await,
         _ => Err(Status::no_such_resource()),

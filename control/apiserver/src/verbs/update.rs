@@ -25,7 +25,9 @@ pub(super) async fn run(
     let (value, warnings) = match subresource {
         // A Scale is not in the table of kinds: what it may hold is checked where it is applied.
         Subresource::Scale => (body::parse(bytes, body_format)?, Vec::new()),
-        Subresource::None | Subresource::Status => body::object(call.kind(), bytes, body_format, validation)?,
+        Subresource::None | Subresource::Status | Subresource::Part(_) => {
+            body::object(call.kind(), bytes, body_format, validation)?
+        }
     };
     let object = cluster.modify(call.kind(), call.namespace(), call.name(), subresource, |_| Ok(value.clone())).await?;
     let content = written(server, call, format, subresource, &object)?;

@@ -3,13 +3,13 @@
 //! Kubernetes binds a pod at `/binding`. Here an ordinary update may set `spec.nodeName` once.
 
 mod printed;
+mod update;
 
 use k8s_openapi::api::core::v1::Pod;
 use schemars::JsonSchema as _;
 use serde_json::{Value, json};
 
 use crate::defaults;
-use crate::field::Errors;
 use crate::json;
 use crate::kind::{FieldLabel, Generation, Kind, Rules, Subresource};
 use crate::object::Object;
@@ -28,6 +28,8 @@ pub static POD: Kind = Kind {
     has_status: true,
     acts: true,
     subresources: &[
+        Subresource { name: "binding", group: "", version: "", kind: "Binding", verbs: &["create"] },
+        Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: &["create"] },
         Subresource { name: "log", group: "", version: "", kind: "Pod", verbs: &["get"] },
         Subresource::proxy("PodProxyOptions"),
     ],
@@ -45,7 +47,9 @@ pub static POD: Kind = Kind {
             json::set(value, "status", json!({"phase": "Pending", "qosClass": class}));
         },
         validate: |value, errors| validate::pod::spec(errors, json::get(value, "spec"), "spec"),
-        validate_update,
+        validate_create: update::create,
+        validate_update: update::check,
+        parts: &[update::EPHEMERAL_CONTAINERS],
         fields: &FIELDS,
         columns: &printed::COLUMNS,
         cells: printed::cells,
@@ -122,46 +126,5 @@ pub fn qos_class(spec: &Value) -> &'static str {
         "Guaranteed"
     } else {
         "Burstable"
-    }
-}
-
-fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
-    const FORBIDDEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
-        `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
-        tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-    let (new, old) = (json::get(new, "spec"), json::get(old, "spec"));
-    for key in ["containers", "initContainers"] {
-        if json::items(new, &[key]).len() != json::items(old, &[key]).len() {
-            errors.forbidden(format!("spec.{key}"), "pod updates may not add or remove containers");
-            return;
-        }
-    }
-    let tolerations = json::items(new, &["tolerations"]);
-    for (index, toleration) in json::items(old, &["tolerations"]).iter().enumerate() {
-        if !tolerations.iter().any(|kept| json::same(kept, toleration)) {
-            errors.forbidden(
-                format!("spec.tolerations[{index}]"),
-                "existing toleration can not be modified except its tolerationSeconds",
-            );
-        }
-    }
-    // What may change is made the same; the rest must be the same already.
-    let mut rest = new.clone();
-    for key in ["activeDeadlineSeconds", "tolerations"] {
-        json::copy(&mut rest, old, key);
-    }
-    if json::int(old, &["terminationGracePeriodSeconds"]).is_some_and(|seconds| seconds < 0) {
-        json::copy(&mut rest, old, "terminationGracePeriodSeconds");
-    }
-    if json::text(old, &["nodeName"]).is_empty() {
-        json::remove(&mut rest, "nodeName");
-    }
-    for key in ["containers", "initContainers"] {
-        for (container, before) in json::items_mut(&mut rest, key).zip(json::items(old, &[key])) {
-            json::copy(container, before, "image");
-        }
-    }
-    if !json::same(&rest, old) {
-        errors.forbidden("spec", FORBIDDEN);
     }
 }
