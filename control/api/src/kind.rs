@@ -83,6 +83,8 @@ pub struct Kind {
     pub serving: Serving,
     /// Whether a controller, the scheduler or a node does something about it today; others are stored and shown only.
     pub acts: bool,
+    /// Whether what its objects hold is sealed in the store.
+    pub sealed: bool,
     /// Name of the collection in the store; the same for all versions of a kind.
     pub(crate) collection: &'static str,
     /// The version that objects are stored in, if it is another one; [`crate::version`].
@@ -233,6 +235,7 @@ impl Kind {
         subresources: &[],
         serving: Serving::Stored,
         acts: false,
+        sealed: false,
         collection: "",
         storage: None,
         rules: Rules::PLAIN,

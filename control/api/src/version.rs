@@ -22,6 +22,11 @@ impl Kind {
         self.storage.is_none() && self.serving == Serving::Stored
     }
 
+    /// Whether the bytes in the store are what clients are shown. Not those of a kind that is sealed at rest.
+    pub fn serves_stored_bytes(&self) -> bool {
+        self.shows_what_is_stored() && !self.sealed
+    }
+
     /// Whether the stored bytes are what this version shows.
     pub fn shows_what_is_stored(&self) -> bool {
         self.storage.is_none() && self.rules.from_stored.is_none()

@@ -1,58 +1,284 @@
-//! How many requests are answered at once. Past that a request is refused at once with 429, which costs next to nothing,
-//! so that the ones under way keep their deadlines (law L6).
+//! How many requests are worked on at once, and whose turn it is. The idea of Kubernetes' API Priority and Fairness without
+//! its configuration.
 //!
-//! A request counts until the head of its answer: watches and followed logs go on in their body and do not count then.
+//! Requests come in flows: one client, by user, address and program. When there is no seat they wait, each flow in a line
+//! of its own; a seat that becomes free goes to the flows in turn, so that one that floods waits for itself. A line
+//! has a limit, and so has the wait: past them a request is refused with 429, which costs next to nothing (law L6).
+//!
+//! A request has its seat until the head of its answer: watches and followed logs go on in their body and have none then.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::Method;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::oneshot;
 use wk_api::Status;
 
 use crate::route::Route;
 
-/// Reads at once: Kubernetes' `--max-requests-inflight`. A read of the largest list holds some tens of megabytes for
-/// some milliseconds.
-pub(crate) const READS_MAX: usize = 400;
+/// Reads at once for each core: some wait for the leader while others are computed. More would not be answered sooner,
+/// and all of them later.
+const READS_PER_CORE: usize = 8;
 
-/// Writes at once: Kubernetes' `--max-mutating-requests-inflight`. Each may hold a body of 3 MiB and its decoded form,
-/// and all wait for the one log.
+/// Writes at once: each may hold a body of 3 MiB and its decoded form, and all wait for the one log, which takes many as
+/// fast as one. Kubernetes' `--max-mutating-requests-inflight`.
 pub(crate) const WRITES_MAX: usize = 200;
 
 /// Requests for modules at once, apart from the others because an upload may take minutes: each holds a file open.
 pub(crate) const MODULES_MAX: usize = 64;
 
+/// Requests of one flow that wait: Kubernetes' `queueLengthLimit` of its default level.
+const LINE_MAX: usize = 50;
+
+/// Requests that wait, of all flows: each holds its head and a connection.
+const WAITING_MAX: usize = 2000;
+
+/// How long a request waits for a seat: a client that got none until then is told to come again, well before its own
+/// deadline. Kubernetes waits up to a quarter of the request's minute.
+const WAIT_MAX: Duration = Duration::from_secs(15);
+
 /// When to try again: most requests take milliseconds, and a second is the least that `Retry-After` can say.
 const RETRY_SECONDS: u32 = 1;
 
-/// The room for requests.
+/// One client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Flow {
+    /// Who they proved to be.
+    pub(crate) user: String,
+    /// From where, where that is known.
+    pub(crate) address: Option<IpAddr>,
+    /// The program, as it says itself: it tells a person's kubectl from the same person's script.
+    pub(crate) agent: String,
+}
+
+/// The seats for requests.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    pub(crate) reads: Semaphore,
-    pub(crate) writes: Semaphore,
-    pub(crate) modules: Semaphore,
+    pub(crate) reads: Seats,
+    pub(crate) writes: Seats,
+    pub(crate) modules: Seats,
 }
 
 impl Default for Flight {
     fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         Self {
-            reads: Semaphore::new(READS_MAX),
-            writes: Semaphore::new(WRITES_MAX),
-            modules: Semaphore::new(MODULES_MAX),
+            reads: Seats::new(cores * READS_PER_CORE),
+            writes: Seats::new(WRITES_MAX),
+            modules: Seats::new(MODULES_MAX),
         }
     }
 }
 
 impl Flight {
-    /// Room for a request, to be held until the head of its answer; None for one that needs none.
-    pub(crate) fn admit(&self, route: &Route, method: &Method) -> Result<Option<SemaphorePermit<'_>>, Status> {
-        let room = match route {
+    /// A seat for a request, to be held until the head of its answer; None for one that needs none.
+    pub(crate) async fn admit(&self, route: &Route, method: &Method, flow: &Flow) -> Result<Option<Seat>, Status> {
+        let seats = match route {
             // A busy server is alive, and whoever restarts it for being busy makes it worse.
             Route::Health(_) => return Ok(None),
             Route::Modules(_) => &self.modules,
             _ if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) => &self.reads,
             _ => &self.writes,
         };
-        room.try_acquire()
-            .map(Some)
-            .map_err(|_| Status::too_many_requests("Too many requests, please try again later.", RETRY_SECONDS))
+        let busy = || Status::too_many_requests("Too many requests, please try again later.", RETRY_SECONDS);
+        match seats.ask(flow) {
+            Asked::Seat(seat) => Ok(Some(seat)),
+            Asked::Wait(turn) => match tokio::time::timeout(WAIT_MAX, turn).await {
+                Ok(Ok(seat)) => Ok(Some(seat)),
+                // Past its time; or its line was given up, which only the end of the server does.
+                Ok(Err(_)) | Err(_) => Err(busy()),
+            },
+            Asked::Full => Err(busy()),
+        }
+    }
+}
+
+/// A number of seats and the lines before them. Clones are the same seats.
+#[derive(Clone)]
+pub(crate) struct Seats(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    free: usize,
+    waiting: usize,
+    /// Those who wait, by flow; no line is empty.
+    lines: HashMap<Flow, VecDeque<oneshot::Sender<Seat>>>,
+    /// The flows with a line, in the order of their turns.
+    turns: VecDeque<Flow>,
+}
+
+/// Somebody's seat, until it is dropped.
+pub(crate) struct Seat(Option<Seats>);
+
+enum Asked {
+    Seat(Seat),
+    Wait(oneshot::Receiver<Seat>),
+    Full,
+}
+
+impl Seats {
+    pub(crate) fn new(number: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { free: number, ..State::default() })))
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, flow: &Flow) -> Asked {
+        let mut state = self.state();
+        if state.free > 0 {
+            state.free -= 1;
+            return Asked::Seat(Seat(Some(self.clone())));
+        }
+        // Those who went away without waiting for their turn leave room.
+        if let Some(line) = state.lines.get_mut(flow)
+            && line.len() >= LINE_MAX
+        {
+            let before = line.len();
+            line.retain(|waiting| !waiting.is_closed());
+            let gone = before - line.len();
+            state.waiting -= gone;
+        }
+        if state.waiting >= WAITING_MAX || state.lines.get(flow).is_some_and(|line| line.len() >= LINE_MAX) {
+            return Asked::Full;
+        }
+        let (turn, wait) = oneshot::channel();
+        state.waiting += 1;
+        match state.lines.get_mut(flow) {
+            Some(line) => line.push_back(turn),
+            None => {
+                state.lines.insert(flow.clone(), VecDeque::from([turn]));
+                state.turns.push_back(flow.clone());
+            }
+        }
+        Asked::Wait(wait)
+    }
+
+    /// A seat became free: it goes to the flow whose turn it is.
+    fn leave(&self) {
+        loop {
+            let next = self.state().next();
+            let Some(next) = next else { return };
+            // One that went away is not there to take it. Outside of the lock: the seat comes back by being dropped.
+            match next.send(Seat(Some(self.clone()))) {
+                Ok(()) => return,
+                Err(mut seat) => seat.0 = None,
+            }
+        }
+    }
+
+    /// Seats that nobody has.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.state().free
+    }
+
+    /// Takes all seats, for a server that is full.
+    #[cfg(test)]
+    pub(crate) fn take_all(&self) -> Vec<Seat> {
+        let number = std::mem::take(&mut self.state().free);
+        (0..number).map(|_| Seat(Some(self.clone()))).collect()
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.state().waiting
+    }
+}
+
+impl State {
+    /// The one whose turn it is; frees the seat when nobody waits.
+    fn next(&mut self) -> Option<oneshot::Sender<Seat>> {
+        let Some(flow) = self.turns.pop_front() else {
+            self.free += 1;
+            return None;
+        };
+        let line = self.lines.get_mut(&flow).expect("a flow with a turn has a line");
+        let next = line.pop_front().expect("no line is empty");
+        self.waiting -= 1;
+        if line.is_empty() {
+            self.lines.remove(&flow);
+        } else {
+            self.turns.push_back(flow);
+        }
+        Some(next)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(seats) = self.0.take() {
+            seats.leave();
+        }
+    }
+}
+
+impl fmt::Debug for Seats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        write!(f, "Seats({} free, {} waiting in {} lines)", state.free, state.waiting, state.turns.len())
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seat")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(agent: &str) -> Flow {
+        Flow { user: "u".to_owned(), address: None, agent: agent.to_owned() }
+    }
+
+    fn seat(asked: Asked) -> Seat {
+        match asked {
+            Asked::Seat(seat) => seat,
+            Asked::Wait(_) | Asked::Full => panic!("no seat"),
+        }
+    }
+
+    fn wait(asked: Asked) -> oneshot::Receiver<Seat> {
+        match asked {
+            Asked::Wait(turn) => turn,
+            Asked::Seat(_) | Asked::Full => panic!("no line"),
+        }
+    }
+
+    #[test]
+    fn a_flow_that_floods_waits_for_itself_and_another_goes_next() {
+        let seats = Seats::new(1);
+        let first = seat(seats.ask(&flow("flood")));
+        let mut flood: Vec<_> = (0..LINE_MAX).map(|_| wait(seats.ask(&flow("flood")))).collect();
+        assert!(matches!(seats.ask(&flow("flood")), Asked::Full));
+        let mut other = wait(seats.ask(&flow("other")));
+        drop(first);
+        let second = flood[0].try_recv().expect("its line came first");
+        drop(second);
+        drop(other.try_recv().expect("then the other's, whatever the flood has in line"));
+        drop(flood[1].try_recv().expect("and the flood again"));
+    }
+
+    #[test]
+    fn seats_of_those_who_went_away_go_on_and_none_is_lost() {
+        let seats = Seats::new(2);
+        let taken = [seat(seats.ask(&flow("a"))), seat(seats.ask(&flow("a")))];
+        let gone: Vec<_> = (0..LINE_MAX).map(|_| wait(seats.ask(&flow("a")))).collect();
+        drop(gone);
+        let mut here = wait(seats.ask(&flow("a")));
+        assert_eq!(seats.waiting(), 1, "who went away leaves room");
+        let unasked = wait(seats.ask(&flow("b")));
+        drop(taken);
+        assert!(here.try_recv().is_ok());
+        drop((here, unasked));
+        assert_eq!((seats.free(), seats.waiting()), (2, 0));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use http::header::{CACHE_CONTROL, HeaderName};
+use http::header::{CACHE_CONTROL, HeaderName, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio_util::sync::CancellationToken;
@@ -14,10 +14,10 @@ use wk_base::body::Body;
 use wk_base::id;
 use wk_cluster::{Cluster, Freshness};
 use wk_image::Blobs;
-use wk_mesh::{Handler, Peer};
+use wk_mesh::{Handler, Peer, RemoteAddress};
 
 use crate::access::{self, Attributes, User, authorize};
-use crate::flight::Flight;
+use crate::flight::{Flight, Flow};
 use crate::modules;
 use crate::negotiate::{self, Encoding};
 use crate::openapi::{self, Documents};
@@ -77,8 +77,8 @@ impl ApiServer {
         };
         let route = route(parts.uri.path(), &self.cluster.store().view());
         self.pages.forget_old(Instant::now());
-        let _room = match self.flight.admit(&route, &parts.method) {
-            Ok(room) => room,
+        let _seat = match self.flight.admit(&route, &parts.method, &flow(&user, parts)).await {
+            Ok(seat) => seat,
             Err(status) => return respond(Err(status), json),
         };
         let deadline = if matches!(route, Route::Modules(_)) { UPLOAD_DEADLINE } else { REQUEST_DEADLINE };
@@ -142,6 +142,13 @@ impl ApiServer {
             Route::Nowhere | Route::Resource(_) | Route::Modules(_) => nothing_here(),
         }
     }
+}
+
+/// Whose request it is, for their turn.
+fn flow(user: &User, parts: &Parts) -> Flow {
+    let agent = parts.headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
+    let address = parts.extensions.get::<RemoteAddress>().map(|remote| remote.0.ip());
+    Flow { user: user.name.clone(), address, agent: agent.unwrap_or_default() }
 }
 
 /// 405 for a path that is no resource.

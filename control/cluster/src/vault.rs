@@ -90,11 +90,6 @@ impl Vault {
         Self { id: first.id(), cipher: first.cipher() }
     }
 
-    /// Whether objects of `kind` are sealed.
-    pub fn covers(kind: &Kind) -> bool {
-        kind.collection() == kinds::SECRET.collection()
-    }
-
     /// `object` as it is stored; None when it is stored as it is: no Secret, or one that was never opened.
     pub fn seal(&self, object: &Object) -> Option<Object> {
         let is_secret = object.0["kind"] == kinds::SECRET.kind && object.0["apiVersion"] == kinds::SECRET.api_version();
@@ -133,7 +128,7 @@ pub fn sealed_with(object: &Object) -> Option<&str> {
 
 /// 500 for an object that cannot be opened here: showing it without what it holds would be a lie, and writing it a loss.
 pub(crate) fn check_open(kind: &Kind, object: &Object) -> Result<(), Status> {
-    let Some(key) = sealed_with(object).filter(|_| Vault::covers(kind)) else { return Ok(()) };
+    let Some(key) = sealed_with(object).filter(|_| kind.sealed) else { return Ok(()) };
     let (namespace, name) = (object.namespace(), object.name());
     Err(Status::internal(format!(
         "Secret {namespace}/{name} is sealed with key {key}, and this node cannot open it: start the node with that key \

@@ -30,6 +30,7 @@ pub static SECRET: Kind = Kind {
     plural: "secrets",
     singular: "secret",
     acts: true,
+    sealed: true,
     collection: "core/secrets",
     rules: Rules {
         schema: Secret::json_schema,

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use wk_api::Status;
 use wk_base::body::{Body, empty, full};
 use wk_base::time::SystemClock;
-use wk_cluster::Cluster;
+use wk_cluster::{Cluster, SecretsKey, Vault};
 use wk_image::{Blobs, Digest};
 use wk_mesh::{Handler as _, Peer};
 use wk_store::{MemberId, Options, Start, Store, Timing, Transport};
@@ -123,7 +123,10 @@ impl Harness {
         options.limits.history_events = HISTORY;
         options.index = Some(wk_cluster::INDEX);
         let store = Store::open(options, Arc::new(Nobody)).expect("an empty store");
-        let cluster = Cluster::new(store, Arc::new(SystemClock));
+        // As in a cluster of one version: Secrets are sealed.
+        store.speak(wk_store::LEVEL);
+        let vault = Vault::new(&SecretsKey::derived(b"of the tests"), &[]);
+        let cluster = Cluster::new(store, Arc::new(SystemClock)).with_vault(vault);
         cluster.ensure_namespaces().await.expect("the namespaces of a new cluster");
         let replicated = Arc::new(AtomicUsize::new(0));
         let dependencies = Dependencies {

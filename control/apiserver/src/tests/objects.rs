@@ -181,3 +181,30 @@ async fn a_collection_is_deleted_as_far_as_selectors_say() {
     assert_eq!(super::kit::names(&gone), ["a", "c"]);
     assert_eq!(super::kit::names(&api.get(CONFIG_MAPS).await.expect(200)), ["b"]);
 }
+
+#[tokio::test]
+async fn secrets_are_sealed_in_the_store_and_open_to_every_read() {
+    const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+    let api = Harness::start().await;
+    let body = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "annotations": {"a": "b"}},
+        "stringData": {"password": "hunter2"},
+    });
+    let mut watch = api.watch(&format!("{SECRETS}?watch=true&fieldSelector=type=Opaque"), JSON).await;
+    let made = api.post(SECRETS, &body).await.expect(201);
+    let read = api.get(&format!("{SECRETS}/s")).await.expect(200);
+    let mut item = api.get(SECRETS).await.expect(200)["items"][0].clone();
+    (item["kind"], item["apiVersion"]) = (json!("Secret"), json!("v1"));
+    let seen = watch.next().await.expect("an event")["object"].clone();
+    for shown in [&made, &read, &item, &seen] {
+        assert_eq!((&shown["data"]["password"], &shown["sealed"]), (&json!("aHVudGVyMg=="), &serde_json::Value::Null));
+        assert_eq!(shown["metadata"]["annotations"]["a"], "b");
+    }
+    let stored = api.server.cluster.store().view();
+    let stored = stored.list("core/secrets", "").next().expect("it is there");
+    let text = String::from_utf8_lossy(stored.bytes()).into_owned();
+    assert!(text.contains("\"sealed\"") && !text.contains("aHVudGVyMg"), "{text}");
+    let table = api.get_as(SECRETS, TABLE).await.expect(200);
+    assert!(!table.to_string().contains("aHVudGVyMg"), "{table}");
+    assert_eq!(table["rows"][0]["cells"][2], 1, "the number of its entries");
+}

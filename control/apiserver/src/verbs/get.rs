@@ -24,7 +24,7 @@ pub(super) async fn run(
     if subresource == Subresource::Scale {
         return Ok(Reply::ok(wk_api::strategy::scale_of(call.kind(), object)?));
     }
-    if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().shows_what_is_stored() {
+    if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().serves_stored_bytes() {
         return Ok(Reply::new(StatusCode::OK, Content::Json(vec![stored.bytes().clone()])));
     }
     let show = call.show(format, server.cluster.clock().now())?;

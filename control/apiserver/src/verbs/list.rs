@@ -43,7 +43,7 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
     }
     let page = page(server, &selection, &call.query).await?;
     let metadata = page.metadata();
-    if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().shows_what_is_stored() {
+    if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().serves_stored_bytes() {
         let pieces = encode(call, &page.items, &metadata);
         return Ok(Reply::new(StatusCode::OK, Content::Json(pieces)));
     }

@@ -48,7 +48,7 @@ impl Writer {
             ChangeKind::Modified => "MODIFIED",
             ChangeKind::Deleted => "DELETED",
         };
-        if self.shape == Shape::Full && self.kind.shows_what_is_stored() {
+        if self.shape == Shape::Full && self.kind.serves_stored_bytes() {
             self.line(word, stored.bytes());
         } else {
             let value = self.show(&wk_cluster::object_as(self.kind, stored));
