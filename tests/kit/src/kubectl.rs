@@ -28,6 +28,13 @@ impl Kubectl {
         Some(Self { program, kubeconfig: kubeconfig.to_owned(), home: home.to_owned() })
     }
 
+    /// The same program with another kubeconfig.
+    #[must_use]
+    pub fn through(&self, kubeconfig: &Path) -> Self {
+        let home = kubeconfig.parent().unwrap_or(Path::new(".")).to_owned();
+        Self { program: self.program.clone(), kubeconfig: kubeconfig.to_owned(), home }
+    }
+
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.env_remove("KUBECONFIG").env("HOME", &self.home);
