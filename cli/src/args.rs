@@ -6,6 +6,7 @@ mod deploy;
 mod info;
 mod objects;
 mod up;
+mod user;
 
 use std::path::PathBuf;
 
@@ -17,7 +18,8 @@ pub(crate) use cluster::{ClusterArgs, ClusterCommand, MembersArgs, RecoverArgs, 
 pub(crate) use deploy::{DeployArgs, EnvChange, Route, is_dns_label};
 pub(crate) use info::{CompletionArgs, StatusArgs, TokenArgs, TokenFormat, VersionArgs};
 pub(crate) use objects::{ApplyArgs, DeleteArgs, Format, GetArgs, LogsArgs, ScaleArgs, StructuredFormat};
-pub(crate) use up::{MESH_PORT, PeerAddress, UpArgs};
+pub(crate) use up::{AccessArgs, MESH_PORT, PeerAddress, UpArgs};
+pub(crate) use user::{AddArgs, UserArgs, UserCommand};
 
 /// Kubernetes' model without containers and without a master: every machine runs `wk up`.
 #[derive(Debug, Parser)]
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Print the token a further node joins with
     Token(TokenArgs),
+    /// People: make a kubeconfig for one, list them, take their access away
+    User(UserArgs),
     /// Print the kubeconfig in use, with its files embedded
     Kubeconfig,
     /// Print the versions of this program and of the server

@@ -63,9 +63,55 @@ pub(crate) struct UpArgs {
     /// Command that prints such lines, run by `sh -c` at each start: how a key service is asked
     #[arg(long, value_name = "COMMAND", help_heading = "Secrets")]
     pub(crate) secrets_key_command: Option<String>,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+/// Who is let in, and what is put on record. Not remembered: these files and addresses belong to the start.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct AccessArgs {
+    /// Policy of the audit log (audit.k8s.io/v1 Policy, YAML) [default: Metadata of everything]
+    #[arg(long, value_name = "FILE", requires = "audit_log")]
+    pub(crate) audit_policy: Option<PathBuf>,
+    /// File of the audit log of this node; without it nothing is put on record
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Answer callers without a credential as system:anonymous, which may do what roles allow it
+    #[arg(long)]
+    pub(crate) anonymous_auth: bool,
+    /// OpenID Connect provider whose tokens are taken (https://…)
+    #[arg(long, value_name = "URL", requires = "oidc_client_id")]
+    pub(crate) oidc_issuer_url: Option<String>,
+    /// The audience that its tokens must be for
+    #[arg(long, value_name = "ID", requires = "oidc_issuer_url")]
+    pub(crate) oidc_client_id: Option<String>,
+    /// The claim that is the user's name
+    #[arg(long, value_name = "CLAIM", default_value = "sub")]
+    pub(crate) oidc_username_claim: String,
+    /// What comes before it; "-" for nothing [default: the issuer and "#", unless the claim is "email"]
+    #[arg(long, value_name = "TEXT", requires = "oidc_issuer_url")]
+    pub(crate) oidc_username_prefix: Option<String>,
+    /// The claim that is the user's groups
+    #[arg(long, value_name = "CLAIM", requires = "oidc_issuer_url")]
+    pub(crate) oidc_groups_claim: Option<String>,
+    /// What comes before each of them
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) oidc_groups_prefix: String,
+    /// A claim and the value it must have; may be given several times
+    #[arg(long, value_name = "CLAIM=VALUE", requires = "oidc_issuer_url")]
+    pub(crate) oidc_required_claim: Vec<String>,
+    /// Certificates that the provider is verified with, PEM [default: those of this system]
+    #[arg(long, value_name = "FILE", requires = "oidc_issuer_url")]
+    pub(crate) oidc_ca_file: Option<PathBuf>,
 }
 
 impl UpArgs {
+    /// What was said of identities and of the audit log.
+    pub(crate) fn access(&self) -> &AccessArgs {
+        &self.access
+    }
+
     /// The data directory meant: `--data-dir`, else `$WK_HOME`, else `~/.wk`.
     pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
         data_dir(self.data_dir.as_ref())

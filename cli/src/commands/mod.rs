@@ -16,6 +16,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod token;
+mod user;
 mod version;
 
 use crate::args::{Cli, Command};
@@ -45,6 +46,7 @@ pub(crate) async fn run(cli: Cli, ui: &mut Ui) -> anyhow::Result<()> {
         Command::Backup(args) => backup::run(&global, &args, ui).await,
         Command::Restore(args) => restore::run(&args, ui).await,
         Command::Token(args) => token::run(&global, &args, ui).await,
+        Command::User(args) => user::run(&global, &args, ui).await,
         Command::Kubeconfig => kubeconfig::run(&global, ui),
         Command::Version(args) => version::run(&global, &args, ui).await,
         Command::Completion(args) => completion::run(&args, ui),

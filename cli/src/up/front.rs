@@ -14,6 +14,7 @@ use wk_store::{MemberId, Store};
 
 use super::cluster_status::ClusterStatus;
 use super::copies::Copies;
+use super::gate::{Gate, Knock};
 use super::heartbeat::Heart;
 use super::join::Door;
 use super::remove::{self, Ask};
@@ -114,18 +115,11 @@ pub(crate) struct ApiFront {
 #[async_trait]
 impl Handler for ApiFront {
     async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body> {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        if let Some(answer) = self.status.answer(&peer, &method, &uri).await {
+        if let Some(answer) = self.own(&peer, &request).await {
             return answer;
-        }
-        if let Some(answer) = self.metrics.serve(&peer, &method, &uri) {
-            return answer;
-        }
-        if uri.path() == backup::PATH && method == Method::GET {
-            return self.backups.answer(&peer).await;
         }
         let failure = self.status.store.status().borrow().failure.clone();
-        match (failure, uri.path()) {
+        match (failure, request.uri().path()) {
             // What this node knows gets older and nothing can be written: clients had better ask another one.
             (Some(failure), "/readyz") => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, &format!("[-]store failed: {failure}\nreadyz check failed\n"))
@@ -138,6 +132,29 @@ impl Handler for ApiFront {
         }
     }
 }
+
+impl ApiFront {
+    /// Answers what is ours alone; None for everything else.
+    fn own(&self, peer: &Peer, request: &Request<Body>) -> impl Future<Output = Option<Response<Body>>> + Send {
+        let path = request.uri().path();
+        let is_own = path.starts_with(OWN_PREFIX) || path == metrics::PATH;
+        let knock = is_own.then(|| Knock::of(peer, request));
+        async move {
+            let knock = knock?;
+            let gate = Gate::Roles(Arc::clone(&self.server));
+            if let Some(answer) = self.status.answer(&gate, &knock).await {
+                return Some(answer);
+            }
+            if knock.uri.path() == backup::PATH && knock.method == Method::GET {
+                return Some(self.backups.answer(&gate, &knock).await);
+            }
+            self.metrics.serve(&gate, &knock).await
+        }
+    }
+}
+
+/// Where clients ask for what is ours alone of the API.
+const OWN_PREFIX: &str = "/apis/wk.dev/";
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(body::full(text.to_owned()));

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use wk_base::body::{self, Body};
-use wk_mesh::Peer;
 use wk_store::Store;
 
-use super::{cluster_status, forward};
+use super::forward;
+use super::gate::{Gate, Knock};
 
 /// Where it is.
-const PATH: &str = "/metrics";
+pub(crate) const PATH: &str = "/metrics";
 
 /// What `text::encode` writes.
 const CONTENT_TYPE: HeaderValue =
@@ -31,9 +31,12 @@ impl Metrics {
     }
 
     /// Answers who may read them; `None` for everything else that is asked.
-    pub(crate) fn serve(&self, peer: &Peer, method: &Method, uri: &Uri) -> Option<Response<Body>> {
-        (method == Method::GET && uri.path() == PATH).then(|| match cluster_status::may(peer, "get", PATH) {
-            Ok(()) => self.answer(),
+    pub(crate) async fn serve(&self, gate: &Gate, knock: &Knock) -> Option<Response<Body>> {
+        if knock.method != Method::GET || knock.uri.path() != PATH {
+            return None;
+        }
+        Some(match gate.may(knock, "get", PATH).await {
+            Ok(_) => self.answer(),
             Err(status) => forward::json(Err(status)),
         })
     }

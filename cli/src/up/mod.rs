@@ -3,6 +3,7 @@
 //! Typed -> meant ([`settings`]) -> the directory is ours ([`data_dir`]), the ports are ours ([`ports`]) -> who we are
 //! ([`entry`]: first node, newcomer, or one that comes back) -> everything runs ([`node`]).
 
+mod access;
 mod admit;
 mod announce;
 pub(crate) mod backup;
@@ -14,6 +15,7 @@ pub(crate) mod data_dir;
 mod entry;
 mod forward;
 mod front;
+mod gate;
 mod greeting;
 mod heartbeat;
 mod join;
@@ -30,6 +32,7 @@ mod remote_pods;
 mod remove;
 pub(crate) mod secrets_keys;
 pub(crate) mod settings;
+mod signing;
 mod witness;
 
 use std::time::Duration;

@@ -90,7 +90,7 @@ impl Node {
         base.serve_mesh(agent.as_ref(), &heart, &status, ports.mesh)?;
         base.announcer(settings, member).start(&base.tasks);
         heart.start(&base.tasks);
-        base.serve_api(agent.as_ref(), status, ports.api)?;
+        base.serve_api(agent.as_ref(), status, &settings.access, ports.api)?;
 
         if !until_readable(&base.store, base.witness).await {
             remark = Some("no leader yet: pods run from what is known here, writes wait for the other nodes".into());

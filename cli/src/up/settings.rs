@@ -7,6 +7,7 @@ use std::time::Duration;
 use wk_mesh::join::Vote;
 use wk_mesh::{NodeName, Token};
 
+use super::access::Access;
 use super::data_dir::DataDir;
 use super::kept::Kept;
 use super::secrets_keys::KeySource;
@@ -51,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) voter_timeout: Duration,
     /// Where the keys are that seal Secrets, if not in the cluster's authority.
     pub(crate) secrets_keys: Option<KeySource>,
+    /// Who is let in, and what is put on record.
+    pub(crate) access: Access,
 }
 
 /// Whom to join, and the proof of invitation.
@@ -66,6 +69,7 @@ impl Settings {
     /// Resolves what was typed.
     pub(crate) fn resolve(args: UpArgs) -> anyhow::Result<Self> {
         let data_dir = args.data_dir()?;
+        let access = args.access().clone();
         let kept = Kept::read(&data_dir)?;
         let listen = args.listen.or(kept.listen).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         if listen.is_unspecified() {
@@ -110,7 +114,9 @@ impl Settings {
             (None, Some(command)) => Some(KeySource::Command(command)),
             (None, None) => kept.secrets_keys,
         };
+        let access = Access::resolve(&access)?;
         Ok(Self {
+            access,
             name,
             listen,
             data_dir,

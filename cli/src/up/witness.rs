@@ -15,6 +15,7 @@ use wk_store::Store;
 use super::cluster_status::ClusterStatus;
 use super::data_dir::DataDir;
 use super::forward;
+use super::gate::{Gate, Knock};
 use super::members::Members;
 use super::metrics::Metrics;
 
@@ -85,15 +86,15 @@ pub(crate) struct WitnessFront {
 #[async_trait]
 impl Handler for WitnessFront {
     async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body> {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        if let Some(answer) = self.status.answer(&peer, &method, &uri).await {
+        let knock = Knock::of(&peer, &request);
+        if let Some(answer) = self.status.answer(&Gate::Masters, &knock).await {
             return answer;
         }
-        if let Some(answer) = self.metrics.serve(&peer, &method, &uri) {
+        if let Some(answer) = self.metrics.serve(&Gate::Masters, &knock).await {
             return answer;
         }
         let leader = self.status.store.status().borrow().leader;
-        match uri.path() {
+        match request.uri().path() {
             "/livez" | "/healthz" => Response::new(body::full("ok")),
             "/readyz" if leader.is_some() => Response::new(body::full("ok")),
             _ => {

@@ -97,6 +97,11 @@ impl Errors {
         self.0
     }
 
+    /// Ok when nothing was found.
+    pub fn into_result(self) -> Result<(), Vec<FieldError>> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.0) }
+    }
+
     /// Whether further errors are not told: their text need not be made.
     fn is_full(&self) -> bool {
         self.0.len() >= ERRORS_MAX

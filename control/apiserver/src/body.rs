@@ -4,7 +4,6 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 use wk_api::decode::{self, FieldValidation};
 use wk_api::{FieldReason, Kind, Status, protobuf};
 use wk_base::body::{Body, boxed};
@@ -77,9 +76,9 @@ pub(crate) fn validation(query: &Query, options: &str) -> Result<FieldValidation
     })
 }
 
-/// `body`, ended early when `stop` fires.
-pub(crate) fn until(body: Body, stop: CancellationToken) -> Body {
-    let frames = BodyStream::new(body).take_until(stop.cancelled_owned());
+/// `body`, ended early when `stop` ends.
+pub(crate) fn until(body: Body, stop: impl Future<Output = ()> + Send + 'static) -> Body {
+    let frames = BodyStream::new(body).take_until(stop);
     boxed(StreamBody::new(frames))
 }
 

@@ -9,6 +9,7 @@
 //! [`Peer`]: wk_mesh::Peer
 
 mod access;
+mod audit;
 mod body;
 mod compress;
 mod discovery;
@@ -31,7 +32,8 @@ mod verbs;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Attributes, User, authorize};
+pub use access::{Ask, Oidc, Security, User};
+pub use audit::{Audit, Sink, SinkError};
 pub use modules::MODULE_BYTES_MAX;
-pub use seams::{LogOptions, Pods, Replicate};
+pub use seams::{Fetch, LogOptions, Pods, Replicate};
 pub use server::{ApiServer, Dependencies};

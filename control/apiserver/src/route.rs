@@ -17,6 +17,12 @@ pub(crate) enum Route {
     Version,
     /// A discovery document.
     Discovery(Document),
+    /// `/.well-known/openid-configuration`: who signs service accounts' tokens.
+    OpenIdConfiguration,
+    /// `/openid/v1/jwks`: the keys of those.
+    OpenIdKeys,
+    /// `/apis/wk.dev/v1/users`, and one of them: people's certificates.
+    People(Option<String>),
     /// A document below `/openapi`.
     OpenApi(Place),
     /// `/v2/…`, the rest of the path as it came: modules.
@@ -121,6 +127,10 @@ fn within(path: &str, served: &impl Served) -> Route {
         ["healthz" | "livez"] => Route::Health(Probe::Live),
         ["readyz"] => Route::Health(Probe::Ready),
         ["version"] => Route::Version,
+        [".well-known", "openid-configuration"] => Route::OpenIdConfiguration,
+        ["openid", "v1", "jwks"] => Route::OpenIdKeys,
+        ["apis", "wk.dev", "v1", "users"] => Route::People(None),
+        ["apis", "wk.dev", "v1", "users", name] => Route::People(Some((*name).to_owned())),
         ["v2"] => Route::Modules(String::new()),
         ["api"] => Route::Discovery(Document::CoreVersions),
         ["apis"] => Route::Discovery(Document::Groups),

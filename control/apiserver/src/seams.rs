@@ -1,6 +1,7 @@
 //! What the API server needs from the rest of the node; the binary wires it up.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{Request, Response};
 use wk_api::Status;
 use wk_base::body::Body;
@@ -38,6 +39,13 @@ pub trait Pods: Send + Sync + 'static {
 
     /// What a node tells of itself at `path`: `/healthz`, `/metrics`. 404 for anything else.
     async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status>;
+}
+
+/// Documents of other servers, over HTTPS: the keys of an OpenID Connect provider.
+#[async_trait]
+pub trait Fetch: Send + Sync + 'static {
+    /// The document at `url`, within a bounded time and size; why not, for logs.
+    async fn get(&self, url: &str) -> Result<Bytes, String>;
 }
 
 /// Copies of uploaded modules at other peers.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use http::header::{CACHE_CONTROL, HeaderName, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 use wk_api::Status;
 use wk_base::body::Body;
@@ -16,7 +17,8 @@ use wk_cluster::{Cluster, Freshness};
 use wk_image::Blobs;
 use wk_mesh::{Handler, Peer, RemoteAddress};
 
-use crate::access::{self, Attributes, User, authorize};
+use crate::access::{Access, Ask, Caller, Security, User, authn, issuer, people};
+use crate::body;
 use crate::flight::{Flight, Flow};
 use crate::modules;
 use crate::negotiate::{self, Encoding};
@@ -44,6 +46,8 @@ pub struct Dependencies {
     pub blobs: Blobs,
     /// Copies of uploaded modules at other peers.
     pub replicate: Arc<dyn Replicate>,
+    /// Who is let in.
+    pub security: Security,
     /// Ends watches and followed logs when it fires, so that connections can close.
     pub shutdown: CancellationToken,
 }
@@ -54,6 +58,7 @@ pub struct ApiServer {
     pub(crate) pods: Arc<dyn Pods>,
     pub(crate) blobs: Blobs,
     pub(crate) replicate: Arc<dyn Replicate>,
+    pub(crate) access: Access,
     pub(crate) shutdown: CancellationToken,
     pub(crate) pages: Pages,
     pub(crate) flight: Flight,
@@ -63,28 +68,71 @@ pub struct ApiServer {
 impl ApiServer {
     /// A server of `cluster`'s objects. Hand it to `wk_mesh::serve`.
     pub fn new(cluster: Cluster, dependencies: Dependencies) -> Self {
-        let Dependencies { pods, blobs, replicate, shutdown } = dependencies;
+        let Dependencies { pods, blobs, replicate, security, shutdown } = dependencies;
+        let access = Access::new(security);
         let (pages, flight, documents) = (Pages::default(), Flight::default(), Documents::default());
-        Self { cluster, pods, blobs, replicate, shutdown, pages, flight, documents }
+        Self { cluster, pods, blobs, replicate, access, shutdown, pages, flight, documents }
     }
 
-    async fn answer(&self, peer: &Peer, parts: &Parts, body: Body) -> Response<Body> {
+    /// Who sends a request with these headers, if they may do `verb` at `path`, which is no resource of Kubernetes.
+    pub async fn may(&self, peer: &Peer, headers: &HeaderMap, verb: &str, path: &str) -> Result<User, Status> {
+        let Caller { user, .. } = authn::caller(self, peer, headers).await?;
+        self.authorize(&user, &Ask::Path { verb, path }).await?;
+        Ok(user)
+    }
+
+    async fn answer(&self, peer: &Peer, parts: &Parts, body: Body, id: &str) -> Response<Body> {
         let query = Query::parse(parts.uri.query());
         let json = if negotiate::wants_pretty(&parts.headers, &query) { Encoding::PrettyJson } else { Encoding::Json };
-        let user = match access::authenticate(peer, &parts.headers) {
-            Ok(user) => user,
+        let Caller { user, behind, person } = match authn::caller(self, peer, &parts.headers).await {
+            Ok(caller) => caller,
             Err(status) => return respond(Err(status), json),
         };
         let route = route(parts.uri.path(), &self.cluster.store().view());
+        let trail = self.access.security.audit.as_ref().and_then(|audit| {
+            let verb = parts.method.as_str().to_lowercase();
+            let ask = match &route {
+                Route::Resource(target) => verbs::ask(target, &parts.method, &query),
+                _ => Ask::Path { verb: &verb, path: parts.uri.path() },
+            };
+            audit.begin(self.cluster.clock(), id, parts, (&user, behind.as_ref()), &ask)
+        });
+        let body = match &trail {
+            Some(trail) => trail.request(body),
+            None => body,
+        };
+        let mut response = self.admitted(route, &user, parts, query, body, json).await;
+        if let Some(person) = person
+            && response.body().size_hint().exact().is_none()
+        {
+            let revoked = people::revoked(self.cluster.store(), person);
+            response = response.map(|body| body::until(body, revoked));
+        }
+        match trail {
+            Some(trail) => trail.response(response),
+            None => response,
+        }
+    }
+
+    /// Answers somebody who is known, when there is room for it.
+    async fn admitted(
+        &self,
+        route: Route,
+        user: &User,
+        parts: &Parts,
+        query: Query,
+        body: Body,
+        json: Encoding,
+    ) -> Response<Body> {
         self.pages.forget_old(Instant::now());
-        let _seat = match self.flight.admit(&route, &parts.method, &flow(&user, parts)).await {
+        let _seat = match self.flight.admit(&route, &parts.method, &flow(user, parts)).await {
             Ok(seat) => seat,
             Err(status) => return respond(Err(status), json),
         };
         let deadline = if matches!(route, Route::Modules(_)) { UPLOAD_DEADLINE } else { REQUEST_DEADLINE };
         let answer = async {
             let route = self.second_look(route, parts).await;
-            self.at(route, &user, parts, query, body, json).await
+            self.at(route, user, parts, query, body, json).await
         };
         tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| {
             let why = format!(
@@ -120,9 +168,12 @@ impl ApiServer {
         if let Route::Resource(target) = route {
             return verbs::answer(self, user, Call::new(target, parts, query), body, json).await;
         }
-        let verb = access::path_verb(&parts.method);
-        let path = Attributes::Path { verb: &verb, path: parts.uri.path() };
-        if let Err(status) = authorize(user, &path) {
+        if let Route::People(name) = &route {
+            return respond(people::answer(self, user, parts, name.as_deref(), body).await, json);
+        }
+        let verb = parts.method.as_str().to_lowercase();
+        let path = Ask::Path { verb: &verb, path: parts.uri.path() };
+        if let Err(status) = self.authorize(user, &path).await {
             return respond(Err(status), json);
         }
         if let Route::Modules(rest) = route {
@@ -133,13 +184,15 @@ impl ApiServer {
         }
         match route {
             Route::Health(probe) => health::answer(&self.cluster, probe).await,
+            Route::OpenIdConfiguration => issuer::configuration(),
+            Route::OpenIdKeys => issuer::keys(self),
             Route::Version => respond(Ok(Reply::ok(wk_api::discovery::version())), json),
             Route::Discovery(document) => {
                 discovery::answer(&self.cluster.kinds(), &document, &parts.headers, &query).unwrap_or_else(nothing_here)
             }
             Route::OpenApi(place) => openapi::answer(self, &place, &parts.headers, &query).await,
             Route::NoSuchResource => respond(Err(Status::no_such_resource()), json),
-            Route::Nowhere | Route::Resource(_) | Route::Modules(_) => nothing_here(),
+            Route::Nowhere | Route::Resource(_) | Route::Modules(_) | Route::People(_) => nothing_here(),
         }
     }
 }
@@ -168,7 +221,7 @@ impl Handler for ApiServer {
         let began = Instant::now();
         let (parts, body) = request.into_parts();
         let audit = id::uid();
-        let mut response = self.answer(&peer, &parts, body).await;
+        let mut response = self.answer(&peer, &parts, body, &audit).await;
         tracing::debug!(
             %audit, user = %peer, method = %parts.method, uri = %parts.uri,
             code = response.status().as_u16(), took = ?began.elapsed(), "request"

@@ -27,6 +27,7 @@ mod hearing;
 mod heartbeats;
 mod held;
 mod recorder;
+mod roles;
 mod shells;
 mod wake;
 mod work;

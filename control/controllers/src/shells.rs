@@ -9,6 +9,7 @@ use wk_plan::{Plan, nodes};
 
 use crate::gather;
 use crate::hearing::Hearing;
+use crate::roles;
 use crate::work::{Desk, Shell};
 
 /// Between looks of shells on the way from a request to a running pod, and from a ready pod to its traffic: enough to
@@ -57,10 +58,16 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         Shell { reads_custom: true, ..shell("garbage", reads_all(), UNHURRIED, gather::garbage) },
         Shell { reads_custom: true, ..shell("namespaces", reads_all(), UNHURRIED, gather::namespaces) },
         Shell { reads_custom: true, ..shell("definitions", vec![&kinds::CRD], UNHURRIED, gather::definitions) },
+        shell("default-roles", rbac_kinds(), UNHURRIED, roles::complete_defaults()),
+        shell("aggregation", vec![&kinds::CLUSTERROLE], UNHURRIED, roles::aggregate),
         shell("events", Vec::new(), UNHURRIED, gather::old_events),
         Shell { resync: VOTERS_RESYNC, ..shell("voters", Vec::new(), UNHURRIED, gather::voters) },
         Shell { resync: NODES_RESYNC, ..shell("nodes", vec![&kinds::NODE], PROMPT, watch_nodes(hearing)) },
     ]
+}
+
+fn rbac_kinds() -> Vec<&'static Kind> {
+    vec![&kinds::NAMESPACE, &kinds::ROLE, &kinds::CLUSTERROLE, &kinds::ROLEBINDING, &kinds::CLUSTERROLEBINDING]
 }
 
 fn shell(

@@ -17,6 +17,23 @@ pub struct View {
     collections: OrdMap<Arc<str>, Collection>,
 }
 
+/// One collection at some revision. Two are equal when nothing was written to it in between; that they differ does not
+/// mean that their objects do.
+#[derive(Clone)]
+pub struct Part(Collection);
+
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.is_empty() && other.0.is_empty()) || self.0.ptr_eq(&other.0)
+    }
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "part of {} objects", self.0.len())
+    }
+}
+
 impl View {
     pub(crate) fn new(revision: Revision, collections: OrdMap<Arc<str>, Collection>) -> Self {
         Self { revision, collections }
@@ -76,6 +93,11 @@ impl View {
     /// All collections, none of them empty.
     pub(crate) fn collections(&self) -> &OrdMap<Arc<str>, Collection> {
         &self.collections
+    }
+
+    /// The objects of `collection` as something to compare: whoever made something of them asks whether it still holds.
+    pub fn part(&self, collection: &str) -> Part {
+        Part(self.collections.get(collection).cloned().unwrap_or_default())
     }
 
     /// How many objects `collection` has.

@@ -11,6 +11,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::{aead, hkdf};
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -93,6 +95,9 @@ pub enum AuthorityError {
         /// The reason.
         why: &'static str,
     },
+    /// Something could not be sealed.
+    #[error("seal with the cluster authority's key")]
+    Seal,
     /// The signing itself failed.
     #[error("sign a certificate")]
     Sign(#[source] rcgen::Error),
@@ -187,6 +192,17 @@ impl Authority {
         Ok((self.sign(params, key.pair())?, key.to_pem()))
     }
 
+    /// A client certificate of bounded life for a key that its holder made: the request's key and nothing else of it.
+    pub fn issue_client(&self, user: &str, group: &str, valid: Duration, csr: &Csr) -> Result<CertPem, AuthorityError> {
+        if user.starts_with(NODE_USER_PREFIX) || group == NODE_GROUP {
+            return Err(AuthorityError::Refused { name: user.to_owned(), why: "nodes get theirs by joining" });
+        }
+        let public_key = csr.public_key()?;
+        let mut params = base_params(user, group, valid.min(LEAF_VALID))?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params, &public_key)
+    }
+
     /// A server certificate and its key for names or addresses that are not nodes: the ingress' default.
     pub fn issue_server(&self, names: &[&str]) -> Result<(CertPem, KeyPem), AuthorityError> {
         let Some(first) = names.first() else {
@@ -202,6 +218,36 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = NodeKey::generate()?;
         Ok((self.sign(params, key.pair())?, key.to_pem()))
+    }
+
+    /// `plain` so that only holders of the authority's key can read it, and nobody can change it. `purpose` keeps what
+    /// is sealed for one thing from being taken for another.
+    pub fn seal(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+        let mut nonce = [0; aead::NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).map_err(|_| AuthorityError::Seal)?;
+        let mut sealed = plain.to_vec();
+        let key = self.sealing_key(purpose);
+        let of = aead::Nonce::assume_unique_for_key(nonce);
+        key.seal_in_place_append_tag(of, aead::Aad::empty(), &mut sealed).map_err(|_| AuthorityError::Seal)?;
+        Ok([nonce.to_vec(), sealed].concat())
+    }
+
+    /// What was sealed for this purpose by this authority; None for everything else.
+    pub fn unseal(&self, purpose: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_at_checked(aead::NONCE_LEN)?;
+        let nonce = aead::Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut plain = sealed.to_vec();
+        let plain = self.sealing_key(purpose).open_in_place(nonce, aead::Aad::empty(), &mut plain).ok()?;
+        Some(plain.to_vec())
+    }
+
+    /// AES-256-GCM with a key derived from the authority's (HKDF, RFC 5869).
+    fn sealing_key(&self, purpose: &str) -> aead::LessSafeKey {
+        let der = self.key.der();
+        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, self.cluster.as_bytes()).extract(der.secret_der());
+        let purpose = [purpose.as_bytes()];
+        let derived = secret.expand(&purpose, &aead::AES_256_GCM).expect("a key is shorter than HKDF's longest answer");
+        aead::LessSafeKey::new(derived.into())
     }
 
     fn sign(&self, mut params: CertificateParams, key: &impl PublicKeyData) -> Result<CertPem, AuthorityError> {

@@ -27,6 +27,7 @@
 mod authority;
 mod client;
 mod error;
+mod https;
 mod identity;
 pub mod join;
 mod key;
@@ -45,6 +46,7 @@ mod token;
 pub use authority::{Authority, AuthorityError, Fingerprint, FingerprintError};
 pub use client::{Lane, Mesh};
 pub use error::MeshError;
+pub use https::{FetchError, Https};
 pub use identity::{Identity, IdentityError};
 pub use key::{Csr, CsrError, KeyError, NodeKey};
 pub use link::DialError;

@@ -12,6 +12,7 @@ use std::process::Command;
 const FLOORS: &[(&str, u8)] = &[
     ("control/base", 0),
     ("control/api", 1),
+    ("control/access", 2),
     ("control/store", 2),
     ("control/plan", 2),
     ("runtime/engine", 2),

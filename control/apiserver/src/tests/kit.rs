@@ -16,23 +16,23 @@ use wk_base::body::{Body, empty, full};
 use wk_base::time::SystemClock;
 use wk_cluster::{Cluster, SecretsKey, Vault};
 use wk_image::{Blobs, Digest};
-use wk_mesh::{Handler as _, Peer};
+use wk_mesh::{Authority, Handler as _, Peer};
 use wk_store::{MemberId, Options, Start, Store, Timing, Transport};
 
-use crate::{ApiServer, Dependencies, LogOptions, Pods, Replicate};
+use crate::{ApiServer, Dependencies, LogOptions, Pods, Replicate, Security};
 
-pub(super) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
-pub(super) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
-pub(super) const JSON: &str = "application/json";
-pub(super) const MERGE: &str = "application/merge-patch+json";
+pub(crate) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+pub(crate) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const MERGE: &str = "application/merge-patch+json";
 
 /// Events of a collection that the store keeps: few, so that a test can outrun them.
 const HISTORY: usize = 64;
 
 /// Nothing a test waits for takes this long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) struct Harness {
+pub(crate) struct Harness {
     pub server: Arc<ApiServer>,
     pub replicated: Arc<AtomicUsize>,
     _dir: tempfile::TempDir,
@@ -90,33 +90,38 @@ impl Replicate for Counting {
 
 /// What the server answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub code: StatusCode,
     pub headers: HeaderMap,
     pub text: String,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    pub(super) fn expect(self, code: u16) -> Value {
+    pub(crate) fn expect(self, code: u16) -> Value {
         assert_eq!(self.code.as_u16(), code, "{}", self.text);
         self.json()
     }
 
-    pub(super) fn not_found(&self) {
+    pub(crate) fn not_found(&self) {
         assert_eq!(self.code, StatusCode::NOT_FOUND, "{}", self.text);
     }
 
-    pub(super) fn reason(&self) -> (u16, String) {
+    pub(crate) fn reason(&self) -> (u16, String) {
         (self.code.as_u16(), self.json()["reason"].as_str().unwrap_or_default().to_owned())
     }
 }
 
 impl Harness {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same, with an audit log.
+    pub(crate) async fn start_with(audit: Option<crate::Audit>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
         options.timing = Timing { tick: Duration::from_millis(5), ..Timing::default() };
@@ -128,11 +133,14 @@ impl Harness {
         let vault = Vault::new(&SecretsKey::derived(b"of the tests"), &[]);
         let cluster = Cluster::new(store, Arc::new(SystemClock)).with_vault(vault);
         cluster.ensure_namespaces().await.expect("the namespaces of a new cluster");
+        let keys = wk_access::tokens::Keyring::default();
+        keys.set(&[wk_access::tokens::Keyring::generate().expect("a key")]).expect("a key of ours");
         let replicated = Arc::new(AtomicUsize::new(0));
         let dependencies = Dependencies {
             pods: Arc::new(Talkative),
             blobs: Blobs::open(dir.path().join("blobs")).expect("an empty blob store"),
             replicate: Arc::new(Counting(Arc::clone(&replicated))),
+            security: Security { keys, audit, authority: Authority::create("test").ok(), ..Security::default() },
             shutdown: CancellationToken::new(),
         };
         let server = Arc::new(ApiServer::new(cluster, dependencies));
@@ -140,12 +148,12 @@ impl Harness {
     }
 
     /// Sends a request as the administrator and reads the whole answer.
-    pub(super) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
+    pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
         let peer = Peer::User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()] };
         self.send_as(peer, method, path, headers, body).await
     }
 
-    pub(super) async fn send_as(
+    pub(crate) async fn send_as(
         &self,
         peer: Peer,
         method: Method,
@@ -165,7 +173,7 @@ impl Harness {
     }
 
     /// The headers and bytes of an answer that may be no text.
-    pub(super) async fn raw(&self, path: &str, headers: &[(&str, &str)]) -> (HeaderMap, Bytes) {
+    pub(crate) async fn raw(&self, path: &str, headers: &[(&str, &str)]) -> (HeaderMap, Bytes) {
         let peer = Peer::User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()] };
         let mut request = Request::builder().uri(path);
         for (name, value) in headers {
@@ -176,33 +184,47 @@ impl Harness {
         (parts.headers, body.collect().await.expect("a whole body").to_bytes())
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[("accept", JSON)], empty()).await
     }
 
-    pub(super) async fn get_as(&self, path: &str, accept: &str) -> Answer {
+    pub(crate) async fn get_as(&self, path: &str, accept: &str) -> Answer {
         self.send(Method::GET, path, &[("accept", accept)], empty()).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(Method::POST, path, &[("content-type", JSON)], full(body.to_string())).await
     }
 
-    pub(super) async fn put(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
         self.send(Method::PUT, path, &[("content-type", JSON)], full(body.to_string())).await
     }
 
-    pub(super) async fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send(Method::PATCH, path, &[("content-type", MERGE)], full(body.to_string())).await
     }
 
-    pub(super) async fn delete(&self, path: &str, options: &Value) -> Answer {
+    pub(crate) async fn delete(&self, path: &str, options: &Value) -> Answer {
         self.send(Method::DELETE, path, &[("content-type", JSON)], full(options.to_string())).await
     }
 
+    /// Creates the roles and bindings that every cluster begins with.
+    pub(crate) async fn default_roles(&self) {
+        for body in wk_access::defaults::all() {
+            let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
+            let kind = wk_api::Kind::by_kind(text("/apiVersion").expect("a version"), text("/kind").expect("a kind"));
+            let kind = kind.expect("a served kind");
+            self.server.cluster.create(kind, text("/metadata/namespace"), body.clone()).await.expect("a default");
+        }
+    }
+
     /// Opens a watch and reads it event by event.
-    pub(super) async fn watch(&self, path: &str, accept: &str) -> Events {
+    pub(crate) async fn watch(&self, path: &str, accept: &str) -> Events {
         let peer = Peer::User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()] };
+        self.watch_as(peer, path, accept).await
+    }
+
+    pub(crate) async fn watch_as(&self, peer: Peer, path: &str, accept: &str) -> Events {
         let request = Request::builder().uri(path).header("accept", accept).body(empty()).expect("a request");
         let response = self.server.handle(peer, request).await;
         assert_eq!(response.status(), StatusCode::OK);
@@ -210,23 +232,23 @@ impl Harness {
     }
 
     /// Writes an object more often than the store keeps events.
-    pub(super) async fn overflow_history(&self, path: &str) {
+    pub(crate) async fn overflow_history(&self, path: &str) {
         for round in 0..=HISTORY {
             self.patch(path, &json!({ "data": { "round": round.to_string() } })).await.expect(200);
         }
     }
 
     /// Creates config maps with these names, each labelled `index=<its index>`.
-    pub(super) async fn config_maps(&self, names: &[&str]) {
+    pub(crate) async fn config_maps(&self, names: &[&str]) {
         for (index, name) in names.iter().enumerate() {
             self.post(CONFIG_MAPS, &config_map(name, &[("index", &index.to_string())])).await.expect(201);
         }
     }
 }
 
-pub(super) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-pub(super) fn config_map(name: &str, labels: &[(&str, &str)]) -> Value {
+pub(crate) fn config_map(name: &str, labels: &[(&str, &str)]) -> Value {
     let labels: BTreeMap<_, _> = labels.iter().copied().collect();
     json!({
         "apiVersion": "v1", "kind": "ConfigMap",
@@ -235,14 +257,14 @@ pub(super) fn config_map(name: &str, labels: &[(&str, &str)]) -> Value {
 }
 
 /// The events of a watch.
-pub(super) struct Events {
+pub(crate) struct Events {
     body: Body,
     rest: String,
 }
 
 impl Events {
     /// The next event; None when the stream has ended.
-    pub(super) async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some((line, rest)) = self.rest.split_once('\n') {
                 let event = serde_json::from_str(line).expect("a line of JSON");
@@ -256,19 +278,19 @@ impl Events {
     }
 
     /// Type and name of the next event.
-    pub(super) async fn short(&mut self) -> (String, String) {
+    pub(crate) async fn short(&mut self) -> (String, String) {
         let event = self.next().await.expect("an event");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         (text(&event["type"]), text(&event["object"]["metadata"]["name"]))
     }
 }
 
-pub(super) fn pair(a: &str, b: &str) -> (String, String) {
+pub(crate) fn pair(a: &str, b: &str) -> (String, String) {
     (a.to_owned(), b.to_owned())
 }
 
 /// The names of a list's items.
-pub(super) fn names(list: &Value) -> Vec<String> {
+pub(crate) fn names(list: &Value) -> Vec<String> {
     let items = list["items"].as_array().expect("items");
     items.iter().map(|item| item["metadata"]["name"].as_str().expect("a name").to_owned()).collect()
 }

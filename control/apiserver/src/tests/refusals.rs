@@ -177,6 +177,7 @@ async fn nobody_reads_without_an_identity_and_nobody_writes_without_a_right() {
     );
     let node = Peer::Node("n1".parse().expect("a name"));
     assert_eq!(api.send_as(node, Method::GET, "/api/v1/secrets", &[], empty()).await.code, 403);
+    api.default_roles().await;
     assert_eq!(api.send_as(alice, Method::GET, "/version", &[], empty()).await.code, 200);
 }
 

@@ -4,8 +4,9 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use wk_api::strategy::DeleteOptions;
 use wk_api::{Kind, Status, kinds};
-use wk_cluster::Deleted;
+use wk_cluster::{Deleted, Freshness};
 
+use crate::access::{User, guard};
 use crate::body;
 use crate::negotiate::{self, Format};
 use crate::respond::{Content, Reply};
@@ -15,8 +16,18 @@ use crate::verbs::{Call, list};
 
 const OPTIONS: &str = "DeleteOptions";
 
-pub(super) async fn one(server: &ApiServer, call: &Call, format: Format, bytes: &[u8]) -> Result<Reply, Status> {
+pub(super) async fn one(
+    server: &ApiServer,
+    user: &User,
+    call: &Call,
+    format: Format,
+    bytes: &[u8],
+) -> Result<Reply, Status> {
     let options = options(call, bytes)?;
+    if guard::concerns_deletions(user) {
+        let found = server.cluster.get(call.kind(), call.namespace(), call.name(), Freshness::Linearizable).await?;
+        guard::check(server, user, &guard::Write::of(call, Some(&found), None))?;
+    }
     let deleted = server.cluster.delete(call.kind(), call.namespace(), call.name(), &options).await?;
     let value = match &deleted {
         Deleted::Gone(object) if !answers_object(call.kind()) => {
@@ -30,7 +41,13 @@ pub(super) async fn one(server: &ApiServer, call: &Call, format: Format, bytes: 
 }
 
 /// Deletes what the selectors select, one by one, and answers the list of it.
-pub(super) async fn collection(server: &ApiServer, call: &Call, format: Format, bytes: &[u8]) -> Result<Reply, Status> {
+pub(super) async fn collection(
+    server: &ApiServer,
+    user: &User,
+    call: &Call,
+    format: Format,
+    bytes: &[u8],
+) -> Result<Reply, Status> {
     let options = options(call, bytes)?;
     let selection = Selection::parse(&call.target, &call.query)?;
     let view = list::as_fresh_as_asked(server, "").await?;
@@ -40,6 +57,7 @@ pub(super) async fn collection(server: &ApiServer, call: &Call, format: Format, 
             continue;
         }
         let object = wk_cluster::object_as(call.kind(), &stored);
+        guard::check(server, user, &guard::Write::of(call, Some(&object), None))?;
         match server.cluster.delete(call.kind(), call.namespace(), object.name(), &options).await {
             Ok(_) => deleted.push(object),
             // Somebody else was faster.

@@ -25,7 +25,7 @@ pub(super) async fn run(server: &ApiServer, call: &Call) -> Result<Reply, Status
         empty()
     } else {
         let body = server.pods.logs(node, pod.uid(), container, &options).await?;
-        crate::body::until(body, server.shutdown.clone())
+        crate::body::until(body, server.shutdown.clone().cancelled_owned())
     };
     Ok(Reply::new(StatusCode::OK, Content::Stream { media_type: "text/plain", body }))
 }

@@ -24,7 +24,7 @@ use wk_base::body::Body;
 use wk_base::time::Timestamp;
 use wk_cluster::{Cluster, Subresource};
 
-use crate::access::{Attributes, User, authorize};
+use crate::access::{Ask, User};
 use crate::body;
 use crate::negotiate::{self, Encoding, Format, Shape};
 use crate::query::Query;
@@ -90,23 +90,23 @@ impl Call {
 
 impl Verb {
     /// What a method means on a path; None when it means nothing there.
-    fn of(call: &Call) -> Option<Self> {
-        let named = call.target.name.is_some();
+    fn of(target: &Target, method: &Method, query: &Query) -> Option<Self> {
+        let named = target.name.is_some();
         // Over all namespaces there is nowhere to create, and nobody deletes that much at once.
-        let everywhere = call.target.namespace.is_none() && call.kind().scope == wk_api::Scope::Namespaced;
-        match (&call.method, named) {
+        let everywhere = target.namespace.is_none() && target.kind.scope == wk_api::Scope::Namespaced;
+        match (method, named) {
             (&Method::GET, true) => Some(Self::Get),
-            (&Method::GET, false) if call.query.flag("watch") => Some(Self::Watch),
+            (&Method::GET, false) if query.flag("watch") => Some(Self::Watch),
             (&Method::GET, false) => Some(Self::List),
             (&Method::POST, false) if !everywhere => Some(Self::Create),
-            (&Method::POST, true) if call.target.subresource.is_some() => Some(Self::Create),
-            (&Method::HEAD | &Method::OPTIONS, true) if call.target.subresource.as_deref() == Some("proxy") => {
+            (&Method::POST, true) if target.subresource.is_some() => Some(Self::Create),
+            (&Method::HEAD | &Method::OPTIONS, true) if target.subresource.as_deref() == Some("proxy") => {
                 Some(Self::Get)
             }
             (&Method::PUT, true) => Some(Self::Update),
             (&Method::PATCH, true) => Some(Self::Patch),
             (&Method::DELETE, true) => Some(Self::Delete),
-            (&Method::DELETE, false) if !everywhere && call.kind().deletes_collections() => {
+            (&Method::DELETE, false) if !everywhere && target.kind.deletes_collections() => {
                 Some(Self::DeleteCollection)
             }
             _ => None,
@@ -142,6 +142,30 @@ impl Face {
     }
 }
 
+/// What is asked for, for roles and for the record.
+pub(crate) fn ask<'a>(target: &'a Target, method: &Method, query: &'a Query) -> Ask<'a> {
+    let fields = query.text("fieldSelector");
+    let name = match target.name.as_deref().unwrap_or_default() {
+        // Who asks for the one of a collection that has this name asks for that one.
+        "" => fields.strip_prefix("metadata.name=").filter(|name| !name.contains([',', '='])).unwrap_or_default(),
+        name => name,
+    };
+    let namespace = match target.kind {
+        // A namespace is in itself: who holds a role there may read it.
+        kind if *kind == wk_api::kinds::NAMESPACE => target.name.as_deref(),
+        _ => target.namespace.as_deref(),
+    };
+    Ask::Resource(wk_access::Resource {
+        verb: Verb::of(target, method, query).map_or("use", Verb::name),
+        group: target.kind.group,
+        resource: target.kind.plural,
+        subresource: target.subresource.as_deref().unwrap_or_default(),
+        namespace: namespace.unwrap_or_default(),
+        name,
+        fields,
+    })
+}
+
 /// Answers a request for objects.
 pub(crate) async fn answer(server: &ApiServer, user: &User, call: Call, body: Body, json: Encoding) -> Response<Body> {
     let mut encoding = json;
@@ -161,15 +185,8 @@ async fn decide(
     body: Body,
     encoding: &mut Encoding,
 ) -> Result<Reply, Status> {
-    let verb = Verb::of(call);
-    let attributes = Attributes::Resource {
-        verb: verb.map_or("use", Verb::name),
-        kind: call.kind(),
-        namespace: call.namespace(),
-        name: call.name(),
-        subresource: call.target.subresource.as_deref().unwrap_or_default(),
-    };
-    authorize(user, &attributes)?;
+    let verb = Verb::of(&call.target, &call.method, &call.query);
+    server.authorize(user, &ask(&call.target, &call.method, &call.query)).await?;
     let face = Face::of(&call.target).ok_or_else(Status::no_such_resource)?;
     let verb = verb.ok_or_else(|| Status::method_not_allowed(call.kind()))?;
     let subresource = match face {
@@ -201,15 +218,15 @@ async fn decide(
         Verb::Get => get::run(server, call, format, subresource).await,
         Verb::List => list::run(server, call, format).await,
         Verb::Watch => watch::run(server, call, format).await,
-        Verb::Create => create::run(server, call, format, &read(body).await?).await,
-        Verb::Update => update::run(server, call, format, subresource, &read(body).await?).await,
-        Verb::Patch => patch::run(server, call, format, subresource, &read(body).await?).await,
-        Verb::Delete => delete::one(server, call, format, &read(body).await?).await,
-        Verb::DeleteCollection => delete::collection(server, call, format, &read(body).await?).await,
+        Verb::Create => create::run(server, user, call, format, &read(body).await?).await,
+        Verb::Update => update::run(server, user, call, format, subresource, &read(body).await?).await,
+        Verb::Patch => patch::run(server, user, call, format, subresource, &read(body).await?).await,
+        Verb::Delete => delete::one(server, user, call, format, &read(body).await?).await,
+        Verb::DeleteCollection => delete::collection(server, user, call, format, &read(body).await?).await,
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Status> {
+pub(crate) async fn read(body: Body) -> Result<Bytes, Status> {
     body::read(body, body::BODY_BYTES_MAX).await
 }
 

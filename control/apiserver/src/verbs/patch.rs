@@ -12,6 +12,7 @@ use wk_api::schema::{Schema, schema_of};
 use wk_api::{Kind, Object, Status};
 use wk_cluster::Subresource;
 
+use crate::access::{User, guard};
 use crate::body;
 use crate::negotiate::{self, Format};
 use crate::respond::Reply;
@@ -34,6 +35,7 @@ enum How {
 
 pub(super) async fn run(
     server: &ApiServer,
+    user: &User,
     call: &Call,
     format: Format,
     subresource: Subresource,
@@ -51,6 +53,7 @@ pub(super) async fn run(
         let value = change.apply(schema_of(call.kind()), current.0.clone())?;
         let (value, found) = decode::patched(call.kind(), value, change.problems.clone(), validation)?;
         warnings = found;
+        guard::check(server, user, &guard::Write::of(call, Some(current), Some(&value)))?;
         Ok(value)
     };
     let object = cluster.modify(call.kind(), call.namespace(), call.name(), subresource, apply).await?;

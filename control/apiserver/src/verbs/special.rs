@@ -4,7 +4,7 @@ use wk_api::Status;
 use wk_api::kind::Subresource;
 use wk_base::body::Body;
 
-use crate::access::User;
+use crate::access::{User, token_request};
 use crate::respond::Reply;
 use crate::server::ApiServer;
 use crate::verbs::{Call, binding, eviction, log, proxy};
@@ -12,7 +12,7 @@ use crate::verbs::{Call, binding, eviction, log, proxy};
 /// Answers a request for `sub`, which the kind has and whose verbs were checked.
 pub(super) async fn answer(
     server: &ApiServer,
-    _user: &User,
+    user: &User,
     call: &Call,
     sub: &Subresource,
     body: Body,
@@ -21,6 +21,7 @@ pub(super) async fn answer(
         ("pods", "binding") => binding::create(server, call, body).await,
         ("pods", "eviction") => eviction::create(server, call, body).await,
         ("pods", "log") => log::run(server, call).await,
+        ("serviceaccounts", "token") => token_request::answer(server, user, call, body).await,
         (_, "proxy") => proxy::run(server, call, body).await,
         _ => Err(Status::no_such_resource()),
     }

@@ -1,9 +1,10 @@
 //! PUT of an object, its status or its scale.
 
 use http::StatusCode;
-use wk_api::Status;
+use wk_api::{Object, Status};
 use wk_cluster::Subresource;
 
+use crate::access::{User, guard};
 use crate::body;
 use crate::negotiate::{self, Format};
 use crate::respond::Reply;
@@ -14,6 +15,7 @@ const OPTIONS: &str = "UpdateOptions";
 
 pub(super) async fn run(
     server: &ApiServer,
+    user: &User,
     call: &Call,
     format: Format,
     subresource: Subresource,
@@ -29,7 +31,11 @@ pub(super) async fn run(
             body::object(call.kind(), bytes, body_format, validation)?
         }
     };
-    let object = cluster.modify(call.kind(), call.namespace(), call.name(), subresource, |_| Ok(value.clone())).await?;
+    let replace = |old: &Object| {
+        guard::check(server, user, &guard::Write::of(call, Some(old), Some(&value)))?;
+        Ok(value.clone())
+    };
+    let object = cluster.modify(call.kind(), call.namespace(), call.name(), subresource, replace).await?;
     let content = written(server, call, format, subresource, &object)?;
     Ok(Reply { code: StatusCode::OK, content, warnings })
 }

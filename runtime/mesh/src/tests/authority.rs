@@ -144,3 +144,17 @@ fn the_longest_node_name_fits_into_a_certificate() {
     let issued = authority.issue_node(&longest, LOOPBACK, &csr).expect("a certificate");
     assert_eq!(Peer::from_verified(&issued.der().expect("DER")).expect("a peer"), Peer::Node(longest));
 }
+
+#[test]
+fn what_is_sealed_is_read_by_this_authority_for_this_purpose_only() {
+    let (authority, other) = (Authority::create("c1").expect("one"), Authority::create("c1").expect("another"));
+    let sealed = authority.seal("keys", b"secret").expect("sealed");
+    assert!(!sealed.windows(6).any(|bytes| bytes == b"secret"));
+    assert_eq!(authority.unseal("keys", &sealed).as_deref(), Some(&b"secret"[..]));
+    assert_eq!(authority.unseal("others", &sealed), None);
+    assert_eq!(other.unseal("keys", &sealed), None);
+    let mut changed = sealed.clone();
+    *changed.last_mut().expect("a tag") ^= 1;
+    assert_eq!(authority.unseal("keys", &changed), None);
+    assert_eq!(authority.unseal("keys", &[]), None);
+}

@@ -1,0 +1,201 @@
+//! The audit log: one line of JSON (`audit.k8s.io/v1 Event`) for each stage of a request that the policy wants on
+//! record.
+//!
+//! Secrets and tokens never are, whatever the policy says. Which requests count is in `wk_access::audit`; the file is in
+//! [`sink`].
+
+mod sink;
+mod tee;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Response, header};
+use http_body::Body as _;
+use serde_json::{Map, Value, json};
+use wk_access::audit::{self, Level, Policy, Stage, Verdict};
+use wk_access::{Ask, User};
+use wk_base::body::{Body, boxed};
+use wk_base::time::{Clock, Timestamp};
+use wk_mesh::RemoteAddress;
+
+pub use sink::{Sink, SinkError};
+use tee::{Kept, Tee};
+
+use crate::access::reviews;
+use crate::{body, negotiate};
+
+/// What the server keeps of an audit log.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    policy: Arc<Policy>,
+    sink: Sink,
+}
+
+/// One request that is on record.
+pub(crate) struct Trail {
+    audit: Audit,
+    clock: Arc<dyn Clock>,
+    verdict: Verdict,
+    is_secret: bool,
+    /// What all events of the request share.
+    event: Map<String, Value>,
+    request: Kept,
+    format: Option<negotiate::BodyFormat>,
+}
+
+/// Bytes of one body that are put on record: a body of the largest object. Beyond that it is left out and said so.
+const BODY_BYTES_MAX: usize = body::BODY_BYTES_MAX;
+
+impl Audit {
+    /// Records what `policy` says into `sink`.
+    pub fn new(policy: Policy, sink: Sink) -> Self {
+        Self { policy: Arc::new(policy), sink }
+    }
+
+    /// Puts the arrival of a request on record; None when nothing about it is to be.
+    pub(crate) fn begin(
+        &self,
+        clock: &Arc<dyn Clock>,
+        id: &str,
+        parts: &Parts,
+        (user, behind): (&User, Option<&User>),
+        ask: &Ask<'_>,
+    ) -> Option<Trail> {
+        // Rules are about who really asks.
+        let who = behind.unwrap_or(user);
+        let verdict = self.policy.judge(who, ask);
+        if verdict.level == Level::None {
+            return None;
+        }
+        let mut event = Map::new();
+        let mut set = |name: &str, value: Value| event.insert(name.to_owned(), value);
+        set("kind", "Event".into());
+        set("apiVersion", "audit.k8s.io/v1".into());
+        set("level", verdict.level.as_str().into());
+        set("auditID", id.into());
+        set("requestURI", parts.uri.path_and_query().map_or("", |uri| uri.as_str()).into());
+        let verb = match ask {
+            Ask::Resource(ask) => ask.verb,
+            Ask::Path { verb, .. } => verb,
+        };
+        set("verb", verb.into());
+        set("user", reviews::info(who));
+        if behind.is_some() {
+            set("impersonatedUser", reviews::info(user));
+        }
+        if let Some(RemoteAddress(address)) = parts.extensions.get() {
+            set("sourceIPs", json!([address.ip().to_string()]));
+        }
+        if let Some(agent) = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()) {
+            set("userAgent", agent.into());
+        }
+        if let Ask::Resource(ask) = ask {
+            let fields = [
+                ("resource", ask.resource),
+                ("namespace", ask.namespace),
+                ("name", ask.name),
+                ("apiGroup", ask.group),
+                ("subresource", ask.subresource),
+            ];
+            let fields = fields.into_iter().filter(|(_, text)| !text.is_empty());
+            set("objectRef", Value::Object(fields.map(|(name, text)| (name.to_owned(), text.into())).collect()));
+        }
+        set("requestReceivedTimestamp", micro(clock.now()).into());
+        let format = negotiate::body_format(&parts.headers).ok();
+        let trail = Trail {
+            audit: self.clone(),
+            clock: Arc::clone(clock),
+            verdict,
+            is_secret: audit::is_secret(ask),
+            event,
+            request: Kept::default(),
+            format,
+        };
+        trail.record(Stage::RequestReceived, None, None, None);
+        Some(trail)
+    }
+}
+
+impl Trail {
+    /// The body of the request, so that it is on record if that is wanted.
+    pub(crate) fn request(&self, body: Body) -> Body {
+        if self.verdict.level < Level::Request {
+            return body;
+        }
+        boxed(Tee::new(body, self.request.clone(), BODY_BYTES_MAX, None))
+    }
+
+    /// The answer: on record when its body has ended, or the client has left it.
+    pub(crate) fn response(self, response: Response<Body>) -> Response<Body> {
+        let code = response.status().as_u16();
+        let is_whole = response.body().size_hint().exact().is_some();
+        if !is_whole {
+            self.record(Stage::ResponseStarted, Some(code), None, None);
+        }
+        let kept = Kept::default();
+        let limit = if self.verdict.level == Level::RequestResponse { BODY_BYTES_MAX } else { 0 };
+        let (parts, body) = response.into_parts();
+        let ended = {
+            let kept = kept.clone();
+            Box::new(move || {
+                let request = self.request.take().and_then(|bytes| self.read_request(&bytes));
+                let response = kept.take().filter(|_| limit > 0).and_then(|bytes| self.shown(parse_json(&bytes)));
+                self.record(Stage::ResponseComplete, Some(code), request, response);
+            })
+        };
+        Response::from_parts(parts, boxed(Tee::new(body, kept, limit, Some(ended))))
+    }
+
+    fn read_request(&self, bytes: &Bytes) -> Option<Value> {
+        if bytes.is_empty() {
+            return None;
+        }
+        let format = self.format.unwrap_or(negotiate::BodyFormat::Json);
+        self.shown(body::parse(bytes, format).ok().or_else(|| parse_json(bytes)))
+    }
+
+    /// A body as it may be on record.
+    fn shown(&self, body: Option<Value>) -> Option<Value> {
+        let mut body = body?;
+        if self.is_secret {
+            audit::redact(&mut body);
+        }
+        if self.verdict.omit_managed_fields {
+            audit::omit_managed_fields(&mut body);
+        }
+        Some(body)
+    }
+
+    fn record(&self, stage: Stage, code: Option<u16>, request: Option<Value>, response: Option<Value>) {
+        if self.verdict.omit_stages.contains(&stage) {
+            return;
+        }
+        let mut event = self.event.clone();
+        event.insert("stage".to_owned(), stage.as_str().into());
+        event.insert("stageTimestamp".to_owned(), micro(self.clock.now()).into());
+        if let Some(code) = code {
+            event.insert("responseStatus".to_owned(), json!({ "metadata": {}, "code": code }));
+            let decision = if code == 403 { "forbid" } else { "allow" };
+            event.insert("annotations".to_owned(), json!({ "authorization.k8s.io/decision": decision }));
+        }
+        for (name, body) in [("requestObject", request), ("responseObject", response)] {
+            if let Some(body) = body {
+                event.insert(name.to_owned(), body);
+            }
+        }
+        self.audit.sink.write(&Value::Object(event));
+    }
+}
+
+fn parse_json(bytes: &Bytes) -> Option<Value> {
+    serde_json::from_slice(bytes).ok()
+}
+
+/// Times in events have microseconds.
+fn micro(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}

@@ -1,0 +1,90 @@
+//! The log as a file, and requests in it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use serde_json::{Value, json};
+use wk_access::audit::{Level, Policy};
+use wk_base::body::full;
+use wk_mesh::Peer;
+
+use super::{Audit, Sink};
+use crate::tests::kit::{CONFIG_MAPS, Harness, JSON, PATIENCE, config_map};
+
+/// The events in the file, once there are `count`.
+fn events(path: &Path, count: usize) -> Vec<Value> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let whole = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect::<Vec<Value>>();
+        if whole.len() >= count {
+            return whole;
+        }
+        assert!(Instant::now() < until, "{count} events expected: {text}");
+        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test]
+async fn each_stage_of_a_request_is_a_line_and_no_secret_is_in_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("audit.log");
+    let audit = Audit::new(Policy::all(Level::RequestResponse), Sink::open(&path).expect("a file"));
+    let api = Harness::start_with(Some(audit)).await;
+    api.post(CONFIG_MAPS, &config_map("a", &[])).await.expect(201);
+    let secret = json!({ "metadata": { "name": "s" }, "stringData": { "p": "hidden" } });
+    api.post("/api/v1/namespaces/default/secrets", &secret).await.expect(201);
+    api.get("/api/v1/namespaces/default/secrets").await.expect(200);
+    let alice = Peer::User { name: "alice".to_owned(), groups: Vec::new() };
+    let headers = [("content-type", JSON), ("user-agent", "test/1")];
+    let body = config_map("b", &[]).to_string();
+    assert_eq!(api.send_as(alice, Method::POST, CONFIG_MAPS, &headers, full(body)).await.code, 403);
+    let events = events(&path, 8);
+    assert_eq!(events[0]["stage"], "RequestReceived");
+    let done = &events[1];
+    assert_eq!(done["stage"], "ResponseComplete");
+    assert_eq!(done["auditID"], events[0]["auditID"]);
+    assert_eq!(done["verb"], "create");
+    assert_eq!(done["user"]["username"], "admin");
+    assert_eq!(done["objectRef"], json!({ "resource": "configmaps", "namespace": "default" }));
+    assert_eq!(done["responseStatus"]["code"], 201);
+    assert_eq!(done["requestObject"]["metadata"]["name"], "a");
+    assert_eq!(done["responseObject"]["data"]["mode"], "fast");
+    let refused = &events[7];
+    assert_eq!(refused["annotations"]["authorization.k8s.io/decision"], "forbid");
+    assert_eq!((&refused["user"]["username"], &refused["userAgent"]), (&json!("alice"), &json!("test/1")));
+    let text = std::fs::read_to_string(&path).expect("text");
+    assert!(!text.contains("hidden") && !text.contains("aGlkZGVu"), "{text}");
+}
+
+#[tokio::test]
+async fn a_watch_is_on_record_when_it_starts_and_when_it_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("audit.log");
+    let audit = Audit::new(Policy::all(Level::Metadata), Sink::open(&path).expect("a file"));
+    let api = Harness::start_with(Some(audit)).await;
+    let watch = api.watch(&format!("{CONFIG_MAPS}?watch=true"), JSON).await;
+    let stages = |count| {
+        let events = events(&path, count);
+        events.iter().map(|event| event["stage"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(stages(2), ["RequestReceived", "ResponseStarted"]);
+    drop(watch);
+    assert_eq!(stages(3)[2], "ResponseComplete");
+}
+
+#[test]
+fn a_full_file_is_put_aside() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("audit.log");
+    let sink = Sink::with_limit(&path, 100).expect("a file");
+    for number in 0..5 {
+        sink.write(&json!({ "number": number, "text": "x".repeat(60) }));
+    }
+    assert_eq!(events(&path, 1)[0]["number"], 4);
+    let aside = |number: usize| dir.path().join(format!("audit.log.{number}"));
+    assert_eq!(events(&aside(1), 1)[0]["number"], 3);
+    assert_eq!(events(&aside(4), 1)[0]["number"], 0);
+}
