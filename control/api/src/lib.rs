@@ -27,6 +27,7 @@ pub mod field;
 pub(crate) mod json;
 pub mod kind;
 pub mod kinds;
+pub mod managed;
 pub mod names;
 pub mod object;
 pub mod openapi;

@@ -58,8 +58,13 @@ impl Query {
         Ok(asked)
     }
 
-    /// Checks `fieldManager`. It is accepted and not recorded yet.
+    /// Checks `fieldManager`, for a request that records none.
     pub(crate) fn check_field_manager(&self, options: &str) -> Result<(), Status> {
+        self.field_manager(options).map(|_| ())
+    }
+
+    /// The `fieldManager`, checked; None when it is missing.
+    pub(crate) fn field_manager(&self, options: &str) -> Result<Option<&str>, Status> {
         let manager = self.text("fieldManager");
         if manager.len() > FIELD_MANAGER_MAX {
             let message = format!("Too long: may not be more than {FIELD_MANAGER_MAX} bytes");
@@ -69,8 +74,16 @@ impl Query {
             let message = format!("Invalid value: {manager:?}: should only contain printable characters");
             return Err(invalid_option(options, "fieldManager", FieldReason::Invalid, message));
         }
-        Ok(())
+        Ok(Some(manager).filter(|manager| !manager.is_empty()))
     }
+}
+
+/// Who writes when the request does not say: what its `User-Agent` begins with, as in Kubernetes.
+pub(crate) fn default_manager(user_agent: &str) -> String {
+    let mut name: String =
+        user_agent.split('/').next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+    name.truncate(name.floor_char_boundary(FIELD_MANAGER_MAX));
+    name
 }
 
 /// 422 for a parameter: `ListOptions.meta.k8s.io "" is invalid: …`.

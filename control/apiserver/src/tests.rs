@@ -1,5 +1,6 @@
 //! The server driven by requests, over a store of one peer. What is tested here is what clients see.
 
+mod applies;
 mod customs;
 mod discovery;
 mod encodings;

@@ -12,8 +12,10 @@
 //!
 //! **Assumptions.** The store holds only what `wk_api::encode` made.
 
+mod apply;
 mod definitions;
 mod delete;
+mod manager;
 mod namespaces;
 mod notes;
 mod pods;
@@ -36,8 +38,10 @@ use wk_api::{Kind, Object};
 use wk_base::time::Clock;
 use wk_store::{Key, Revision, Store};
 
+pub use apply::ApplyRequest;
 pub use definitions::{kind_in, kinds_in, stored_kind, stored_kinds_in};
 pub use delete::Deleted;
+pub use manager::Manager;
 pub use namespaces::SYSTEM_NAMESPACES;
 pub use notes::{Note, Severity};
 pub use read::{Freshness, List, object, object_as};
@@ -55,6 +59,7 @@ pub struct Cluster {
     clock: Arc<dyn Clock>,
     effect: Effect,
     vault: Option<Arc<Vault>>,
+    manager: Manager,
 }
 
 /// Whether writes happen.
@@ -68,7 +73,8 @@ pub(crate) enum Effect {
 impl Cluster {
     /// The verbs over `store`; `clock` dates what they create and delete.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, effect: Effect::Write, vault: None }
+        let manager = Manager::internal("wk-controllers");
+        Self { store, clock, effect: Effect::Write, vault: None, manager }
     }
 
     /// The same cluster, whose Secrets are sealed by `vault` on their way to the store.
@@ -81,6 +87,12 @@ impl Cluster {
     #[must_use]
     pub fn dry_run(&self) -> Self {
         Self { effect: Effect::DryRun, ..self.clone() }
+    }
+
+    /// The same cluster, whose writes are `manager`'s as far as `metadata.managedFields` says.
+    #[must_use]
+    pub fn as_manager(&self, manager: Manager) -> Self {
+        Self { manager, ..self.clone() }
     }
 
     /// The store below.

@@ -1,14 +1,17 @@
 //! Create, update and modify.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
 use wk_api::custom::convert;
+use wk_api::managed::{self, Target};
 use wk_api::strategy::{self, Facts};
 use wk_api::{FieldError, FieldReason, Kind, Object, Status, kinds};
 use wk_base::id;
 use wk_store::{Change, Expect, Key, Op, Stored, View, WriteError};
 
+use crate::manager::{put_scale_owners, scale_of};
 use crate::read::shown;
 use crate::settle::{Decision, Outcome};
 use crate::vault::{self, SEALED_LEVEL, sealed_with};
@@ -33,6 +36,19 @@ pub enum Subresource {
     Scale,
 }
 
+/// What somebody wants an object to be.
+pub(crate) struct Wanted {
+    pub value: Value,
+    /// Who owns which field from now on, if that is known; recorded from the difference otherwise.
+    pub owners: Option<Value>,
+}
+
+impl From<Value> for Wanted {
+    fn from(value: Value) -> Self {
+        Self { value, owners: None }
+    }
+}
+
 impl Cluster {
     /// Creates an object from a decoded body and answers it as stored.
     ///
@@ -42,20 +58,16 @@ impl Cluster {
         let names = if text(&body, "name").is_empty() { NAMES_MAX } else { 1 };
         let decide = |view: &View| {
             let kind = definitions::current(view, kind)?;
-            let definition = definitions::admit_create(view, kind)?;
-            let admission = match namespace {
-                Some(namespace) => Some(namespaces::admit_create(view, kind, namespace, text(&body, "name"))?),
-                None => None,
-            };
+            let conditions = conditions_of_create(view, kind, namespace, text(&body, "name"))?;
             let mut taken = None;
             for _ in 0..names {
                 let (uid, suffix) = (id::uid(), id::suffix(SUFFIX_LENGTH));
                 let facts = Facts { now: self.clock().now(), uid: &uid, suffix: &suffix };
-                let object = strategy::create(kind, namespace, body.clone(), &facts)?;
+                let object = self.made(kind, namespace, Wanted::from(body.clone()), &facts)?;
                 let key = key(kind, namespace, object.name());
                 if view.get(&key).is_none() {
                     let mut decision = self.decide_create(view, kind, key, object, &facts)?;
-                    decision.ops.extend(definition.into_iter().chain(admission));
+                    decision.ops.extend(conditions);
                     return Ok(decision);
                 }
                 taken = Some(Status::already_exists(kind, object.name()));
@@ -106,51 +118,84 @@ impl Cluster {
         let decide = |view: &View| {
             let kind = definitions::current(view, kind)?;
             let stored = view.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
-            self.decide_update(view, kind, &stored, subresource, &mut change)
+            self.decide_update(view, kind, &stored, subresource, |object| change(object).map(Wanted::from))
         };
         self.settle(decide, || Status::modified(kind, name)).await.map(|(object, _)| shown(kind, object))
     }
 
-    fn decide_update(
+    /// The object that a create makes, with its owners.
+    pub(crate) fn made(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        wanted: Wanted,
+        facts: &Facts<'_>,
+    ) -> Result<Object, Status> {
+        let given = managed::take_given(&wanted.value);
+        let mut object = strategy::create(kind, namespace, wanted.value, facts)?;
+        if let Some(owners) = wanted.owners {
+            managed::put(&mut object, owners);
+        } else if self.manager.tracks_creation() {
+            let target = Target::object(kind.storage());
+            managed::track(&target, None, &mut object, given.as_ref(), self.manager.name(), facts.now);
+        }
+        Ok(object)
+    }
+
+    pub(crate) fn decide_update(
         &self,
         view: &View,
         kind: &Kind,
         stored: &Arc<Stored>,
         subresource: Subresource,
-        change: &mut impl FnMut(&Object) -> Result<Value, Status>,
+        mut change: impl FnMut(&Object) -> Result<Wanted, Status>,
     ) -> Result<Decision, Status> {
         let old = definitions::before(kind, stored);
         vault::check_open(kind, &old)?;
         let facts = Facts { now: self.clock().now(), uid: old.uid(), suffix: "" };
         let mut ops = Vec::new();
-        let new = match subresource {
+        let shown =
+            if subresource == Subresource::Scale { Cow::Owned(scale_of(kind, &old)?) } else { kind.shown(&old) };
+        let Wanted { value: mut wanted, owners } = change(&shown)?;
+        check_version(kind, &old, &wanted)?;
+        let given = managed::take_given(&wanted);
+        let own = |target: Target, old: &Object, new: &mut Object| match &owners {
+            Some(owners) => managed::put(new, owners.clone()),
+            None => managed::track(&target, Some(old), new, given.as_ref(), self.manager.name(), facts.now),
+        };
+        let mut new = match subresource {
             Subresource::None => {
-                let mut new = change(&kind.shown(&old))?;
-                check_version(kind, &old, &new)?;
-                services::keep_allocated(kind, &old, &mut new);
-                let mut new = strategy::update(kind, &old, new, &facts)?;
+                services::keep_allocated(kind, &old, &mut wanted);
+                let mut new = strategy::update(kind, &old, wanted, &facts)?;
+                own(Target::object(kind.storage()), &old, &mut new);
                 ops = services::allocate(view, kind, Some(&old), &mut new, &facts)?;
                 ops.extend(definitions::accept(view, kind, &mut new, facts.now));
                 new
             }
             Subresource::Status => {
-                let new = change(&kind.shown(&old))?;
-                check_version(kind, &old, &new)?;
-                let mut new = strategy::update_status(kind, &old, new, &facts)?;
+                let mut new = strategy::update_status(kind, &old, wanted, &facts)?;
+                own(Target::status(kind.storage()), &old, &mut new);
                 ops.extend(definitions::accept(view, kind, &mut new, facts.now));
                 new
             }
             Subresource::Part(part) => {
-                let new = change(&kind.shown(&old))?;
-                check_version(kind, &old, &new)?;
-                strategy::update_part(kind, part, &old, new)?
+                let mut new = strategy::update_part(kind, part, &old, wanted)?;
+                own(Target::subresource(kind.storage(), part), &old, &mut new);
+                new
             }
             Subresource::Scale => {
-                let scale = change(&Object(strategy::scale_of(kind, &old)?))?;
-                check_version(kind, &old, &scale)?;
-                strategy::update(kind.storage(), &old, strategy::with_scale(kind, &old, &scale)?, &facts)?
+                let replicas = strategy::with_scale(kind, &old, &wanted)?;
+                let mut new = strategy::update(kind.storage(), &old, replicas, &facts)?;
+                let mut scale = Object::new(strategy::scale_of(kind, &new)?);
+                own(Target::scale(), &shown, &mut scale);
+                put_scale_owners(kind, &old, &mut new, &scale);
+                new
             }
         };
+        // Applying what is there already is no change, however late.
+        if owners.is_some() && managed::is_same_but_for_times(&old, &new) {
+            new = Object::clone(&old);
+        }
         let key = stored.key().clone();
         let expect = Expect::Revision(stored.revision());
         if strategy::removes(kind, &new) {
@@ -167,7 +212,7 @@ impl Cluster {
         Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Kept })
     }
 
-    fn decide_create(
+    pub(crate) fn decide_create(
         &self,
         view: &View,
         kind: &Kind,
@@ -236,4 +281,19 @@ fn unversioned(kind: &Kind, name: &str) -> Status {
 /// A string of the metadata; empty when missing.
 fn text<'a>(body: &'a Value, field: &str) -> &'a str {
     body.get("metadata").and_then(|metadata| metadata.get(field)).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Checks that an object may be created; the write holds only while these conditions do.
+pub(crate) fn conditions_of_create(
+    view: &View,
+    kind: &Kind,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Vec<Op>, Status> {
+    let definition = definitions::admit_create(view, kind)?;
+    let namespace = match namespace {
+        Some(namespace) => Some(namespaces::admit_create(view, kind, namespace, name)?),
+        None => None,
+    };
+    Ok(definition.into_iter().chain(namespace).collect())
 }

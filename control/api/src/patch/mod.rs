@@ -1,5 +1,5 @@
 //! Patches: what their types are called, and what they do to an object. JSON patches (RFC 6902) are the API server's,
-//! server-side apply is in `crate::managed`.
+//! server-side apply is in [`crate::managed`].
 
 pub mod strategic;
 

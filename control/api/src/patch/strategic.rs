@@ -302,7 +302,7 @@ fn without_directives(value: Value) -> Option<Value> {
 }
 
 /// A value as Go prints it, cut when it is long.
-fn go_text(value: &Value) -> String {
+pub(crate) fn go_text(value: &Value) -> String {
     const SHOWN_BYTES_MAX: usize = 1024;
     let mut text = String::new();
     write_go(value, &mut text, SHOWN_BYTES_MAX);

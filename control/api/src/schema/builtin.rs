@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::SchemaGenerator;
 use serde_json::Value;
@@ -18,6 +19,7 @@ use crate::openapi::definition_name;
 pub(super) struct Builtin {
     roots: BTreeMap<(&'static str, &'static str, &'static str), Schema>,
     metadata: Schema,
+    scale: Schema,
     empty: Schema,
 }
 
@@ -46,6 +48,7 @@ const NAMED_STRINGS: &[(&str, &str, &str)] = &[
     ("Toleration", "operator", "v1.TolerationOperator"),
 ];
 
+const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 impl Builtin {
@@ -60,6 +63,7 @@ impl Builtin {
             sources.push((definition_name(kind.group, kind.version, kind.kind), schema.to_value()));
         }
         generator.subschema_for::<ObjectMeta>();
+        generator.subschema_for::<Scale>();
         sources.extend(generator.definitions().iter().map(|(name, value)| (name.clone(), value.clone())));
         let mut ids = HashMap::new();
         for (index, (name, _)) in sources.iter().enumerate() {
@@ -72,12 +76,18 @@ impl Builtin {
         Self {
             roots: roots.into_iter().map(|(kind, root)| (kind, schema(root))).collect(),
             metadata: schema(ids[METADATA]),
+            scale: schema(ids[SCALE]),
             empty: Schema::none(),
         }
     }
 
     pub(super) fn root(&self, kind: &Kind) -> &Schema {
         self.roots.get(&(kind.group, kind.version, kind.kind)).unwrap_or(&self.empty)
+    }
+
+    /// The schema of `autoscaling/v1` Scale, which is no kind of its own.
+    pub(super) fn scale(&self) -> &Schema {
+        &self.scale
     }
 
     /// The schema of `ObjectMeta`.
@@ -153,12 +163,8 @@ impl Reader<'_> {
             "Time" => Shape::Time,
             "MicroTime" => Shape::MicroTime,
             "IntOrString" => Shape::IntOrString,
-            "FieldsV1"
-            | "RawExtension"
-            | "JSON"
-            | "JSONSchemaPropsOrArray"
-            | "JSONSchemaPropsOrBool"
-            | "JSONSchemaPropsOrStringArray" => Shape::Any,
+            "FieldsV1" | "RawExtension" => Shape::Deduced,
+            "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => Shape::Any,
             _ => match self.ids.get(name) {
                 Some(id) => {
                     let declared = facts.map_type.or(self.facts(name, "").map_type);

@@ -135,6 +135,11 @@ pub fn schema_of(kind: &Kind) -> &'static Schema {
     kind.rules.custom_schema.unwrap_or_else(|| BUILTIN.root(kind))
 }
 
+/// The schema of `autoscaling/v1` Scale: what `/scale` shows of every kind that has it.
+pub fn scale_schema() -> &'static Schema {
+    BUILTIN.scale()
+}
+
 impl Schema {
     /// The schema of a custom kind from its definition's `openAPIV3Schema`, with the metadata that all objects have.
     pub fn from_crd(schema: &Value) -> Self {
@@ -227,15 +232,9 @@ impl<'a> Node<'a> {
         Some(Self { schema: self.schema, shape })
     }
 
-    /// The value that stands for a missing `key` of a list's item: its default, or Go's zero where the field must be
-    /// there.
+    /// The value that stands for a missing `key` of a list's item.
     pub fn key_default(self, key: &str) -> Option<Value> {
-        let (field, _) = self.field(key)?;
-        if let Some(default) = &field.facts.default {
-            return Some(default.clone());
-        }
-        let of = self.of()?;
-        (!of.name.is_empty() && of.required.contains(key)).then(|| field.shape.zero())
+        self.field(key)?.0.facts.default.clone()
     }
 }
 

@@ -22,12 +22,12 @@ use wk_api::kind::Serving;
 use wk_api::{Kind, Object, Status};
 use wk_base::body::Body;
 use wk_base::time::Timestamp;
-use wk_cluster::{Cluster, Subresource};
+use wk_cluster::{Cluster, Manager, Subresource};
 
 use crate::access::{Ask, User};
 use crate::body;
 use crate::negotiate::{self, Encoding, Format, Shape};
-use crate::query::Query;
+use crate::query::{Query, default_manager};
 use crate::respond::{Content, Reply, respond};
 use crate::route::Target;
 use crate::server::ApiServer;
@@ -230,10 +230,18 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Status> {
     body::read(body, body::BODY_BYTES_MAX).await
 }
 
-/// The cluster to write to: with `dryRun=All`, one where nothing comes of it.
+/// The cluster to write to, as the manager that the request names: with `dryRun=All`, one where nothing comes of it.
 fn writable(server: &ApiServer, call: &Call, options: &str) -> Result<Cluster, Status> {
-    call.query.check_field_manager(options)?;
-    Ok(if call.query.dry_run(options)? { server.cluster.dry_run() } else { server.cluster.clone() })
+    let manager = match call.query.field_manager(options)? {
+        Some(manager) => Manager::client(manager),
+        None => Manager::client(&default_manager(user_agent(&call.headers))),
+    };
+    let cluster = server.cluster.as_manager(manager);
+    Ok(if call.query.dry_run(options)? { cluster.dry_run() } else { cluster })
+}
+
+fn user_agent(headers: &HeaderMap) -> &str {
+    headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// What a write answers: the object, through the face that it was written by.

@@ -1,6 +1,7 @@
-//! PATCH: merge patches (RFC 7386), JSON patches (RFC 6902) and strategic merge patches. What they do to an object is
-//! `wk_api::patch`'s, except for JSON patches.
+//! PATCH: merge patches (RFC 7386), JSON patches (RFC 6902), strategic merge patches and server-side apply. What they do
+//! to an object is `wk_api::patch`'s and `wk_api::managed`'s, except for JSON patches.
 
+mod apply;
 mod json;
 
 use http::StatusCode;
@@ -9,12 +10,13 @@ use serde_json::Value;
 use wk_api::decode;
 use wk_api::patch::{self, PatchType, strategic};
 use wk_api::schema::{Schema, schema_of};
-use wk_api::{Kind, Object, Status};
+use wk_api::{FieldReason, Kind, Object, Status};
 use wk_cluster::Subresource;
 
 use crate::access::{User, guard};
 use crate::body;
 use crate::negotiate::{self, Format};
+use crate::query::invalid_option;
 use crate::respond::Reply;
 use crate::server::ApiServer;
 use crate::verbs::{Call, writable, written};
@@ -42,6 +44,13 @@ pub(super) async fn run(
     bytes: &[u8],
 ) -> Result<Reply, Status> {
     let kind = patch_type(call)?;
+    if kind == PatchType::Apply {
+        return apply::run(server, user, call, format, subresource, bytes).await;
+    }
+    if call.query.get("force").is_some() {
+        let message = "Forbidden: may not be specified for non-apply patch".to_owned();
+        return Err(invalid_option(OPTIONS, "force", FieldReason::Forbidden, message));
+    }
     let cluster = writable(server, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
     let change = read(kind, bytes)?;
@@ -76,6 +85,7 @@ fn served(kind: &Kind) -> Vec<PatchType> {
     if kind.merges_strategically() {
         served.push(PatchType::StrategicMerge);
     }
+    served.push(PatchType::Apply);
     served
 }
 

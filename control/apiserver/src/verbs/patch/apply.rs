@@ -1,0 +1,69 @@
+//! Server-side apply (`application/apply-patch+yaml`).
+
+use http::StatusCode;
+use serde_json::Value;
+use wk_api::decode::FieldValidation;
+use wk_api::{FieldReason, Object, Status, decode};
+use wk_cluster::{ApplyRequest, Subresource};
+
+use super::OPTIONS;
+use crate::access::{Ask, User, guard};
+use crate::body;
+use crate::negotiate::{BodyFormat, Format};
+use crate::query::invalid_option;
+use crate::respond::Reply;
+use crate::server::ApiServer;
+use crate::verbs::{Call, writable, written};
+
+pub(super) async fn run(
+    server: &ApiServer,
+    user: &User,
+    call: &Call,
+    format: Format,
+    subresource: Subresource,
+    bytes: &[u8],
+) -> Result<Reply, Status> {
+    if call.query.field_manager(OPTIONS)?.is_none() {
+        let message = "Required value: is required for apply patch".to_owned();
+        return Err(invalid_option(OPTIONS, "fieldManager", FieldReason::Required, message));
+    }
+    let cluster = writable(server, call, OPTIONS)?;
+    let validation = body::validation(&call.query, OPTIONS)?;
+    let (config, problems) = read(bytes)?;
+    let warnings = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Strict if !problems.is_empty() => {
+            return Err(Status::bad_request(format!("error strict decoding YAML: {}", problems.join(", "))));
+        }
+        _ => problems,
+    };
+    let create = Ask::resource("create", call.kind().group, call.kind().plural);
+    let create = create.within(call.namespace().unwrap_or_default()).named(call.name());
+    let check = |old: Option<&Object>, new: &Value| guard::check(server, user, &guard::Write::of(call, old, Some(new)));
+    let request = ApplyRequest {
+        kind: call.kind(),
+        namespace: call.namespace(),
+        name: call.name(),
+        subresource,
+        config: &config,
+        force: call.query.flag("force"),
+        create: server.authorize(user, &create).await,
+        check: &check,
+    };
+    let (object, created) = cluster.apply(&request).await?;
+    let content = written(server, call, format, subresource, &object)?;
+    let code = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(Reply { code, content, warnings })
+}
+
+/// The configuration, and the strict problems of its text. JSON is YAML.
+fn read(bytes: &[u8]) -> Result<(Value, Vec<String>), Status> {
+    let (value, problems) = match decode::parse(bytes) {
+        Ok(read) => read,
+        Err(_) => (body::parse(bytes, BodyFormat::Yaml)?, Vec::new()),
+    };
+    if value.is_object() {
+        return Ok((value, problems));
+    }
+    Err(Status::bad_request("error decoding YAML: it is no object"))
+}
