@@ -40,6 +40,7 @@ impl Cluster {
     /// Applies a configuration as the cluster's manager; answers the object and whether it was created.
     pub async fn apply(&self, request: &ApplyRequest<'_>) -> Result<(Arc<Object>, bool), Status> {
         let mut created = false;
+        let _turn = self.turn(request.namespace).await;
         let decide = |view: &View| {
             let kind = definitions::current(view, request.kind)?;
             let stored = view.get(&key(kind, request.namespace, request.name));
@@ -66,7 +67,7 @@ impl Cluster {
         let conditions = conditions_of_create(view, kind, namespace, name)?;
         let uid = id::uid();
         let facts = Facts { now: self.clock().now(), uid: &uid, suffix: "" };
-        let object = self.made(kind, namespace, wanted, &facts)?;
+        let object = self.made(view, kind, namespace, wanted, &facts)?;
         let mut decision = self.decide_create(view, kind, key(kind, namespace, object.name()), object, &facts)?;
         decision.ops.extend(conditions);
         Ok(decision)

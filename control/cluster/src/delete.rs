@@ -65,13 +65,20 @@ impl Cluster {
                 let mut ops = services::release(view, kind, &old);
                 ops.extend(definitions::release(view, kind, &old, self.clock().now()));
                 ops.push(op(Change::Delete));
-                Ok(Decision { ops, answer: old, outcome: Outcome::Removed })
+                Ok(Decision { ops, answer: old, outcome: Outcome::Removed, warnings: Vec::new() })
             }
             Deletion::Mark(marked) => {
                 let change = self.put(&convert::stored(kind, &marked));
-                Ok(Decision { ops: vec![op(change)], answer: Arc::new(marked), outcome: Outcome::Kept })
+                Ok(Decision {
+                    ops: vec![op(change)],
+                    answer: Arc::new(marked),
+                    outcome: Outcome::Kept,
+                    warnings: Vec::new(),
+                })
             }
-            Deletion::Nothing => Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept }),
+            Deletion::Nothing => {
+                Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept, warnings: Vec::new() })
+            }
         }
     }
 }

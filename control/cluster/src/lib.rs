@@ -12,6 +12,7 @@
 //!
 //! **Assumptions.** The store holds only what `wk_api::encode` made.
 
+mod admission;
 mod apply;
 mod definitions;
 mod delete;
@@ -24,6 +25,7 @@ mod refusal;
 mod services;
 mod settle;
 mod tags;
+mod turns;
 mod vault;
 mod watch;
 mod write;
@@ -38,6 +40,7 @@ use wk_api::{Kind, Object};
 use wk_base::time::Clock;
 use wk_store::{Key, Revision, Store};
 
+pub use admission::DEFAULT_SERVICE_ACCOUNT;
 pub use apply::ApplyRequest;
 pub use definitions::{kind_in, kinds_in, stored_kind, stored_kinds_in};
 pub use delete::Deleted;
@@ -58,6 +61,8 @@ pub struct Cluster {
     store: Store,
     clock: Arc<dyn Clock>,
     effect: Effect,
+    turns: turns::Turns,
+    warnings: turns::Warnings,
     vault: Option<Arc<Vault>>,
     manager: Manager,
 }
@@ -74,7 +79,15 @@ impl Cluster {
     /// The verbs over `store`; `clock` dates what they create and delete.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
         let manager = Manager::internal("wk-controllers");
-        Self { store, clock, effect: Effect::Write, vault: None, manager }
+        Self {
+            store,
+            clock,
+            effect: Effect::Write,
+            vault: None,
+            turns: turns::Turns::default(),
+            warnings: turns::Warnings::default(),
+            manager,
+        }
     }
 
     /// The same cluster, whose Secrets are sealed by `vault` on their way to the store.

@@ -1,6 +1,7 @@
 //! The life cycle of namespaces, as Kubernetes' admission plugin `NamespaceLifecycle` keeps it: nothing is created in
 //! a namespace that is missing or ending. (Which namespaces do not end is in the table of kinds.)
 
+use wk_api::kinds::priorityclasses::SYSTEM_PRIORITY_CLASSES;
 use wk_api::{Kind, Object, Status, kinds};
 use wk_store::{Change, Expect, Op, View};
 
@@ -28,13 +29,28 @@ fn is_ending(namespace: &Object) -> bool {
 }
 
 impl Cluster {
-    /// Creates the namespaces that every cluster has, where they are missing. Any peer may call it at any time.
+    /// Creates the namespaces and priority classes that every cluster has, where they are missing. Any peer may call it
+    /// at any time.
     pub async fn ensure_namespaces(&self) -> Result<(), Status> {
         for name in SYSTEM_NAMESPACES {
             let namespace = serde_json::json!({
                 "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name },
             });
             match self.create(&kinds::NAMESPACE, None, namespace).await {
+                Err(status) if status.code != 409 => return Err(status),
+                _ => {}
+            }
+        }
+        self.ensure_priority_classes().await
+    }
+
+    async fn ensure_priority_classes(&self) -> Result<(), Status> {
+        for (name, value, description) in SYSTEM_PRIORITY_CLASSES {
+            let class = serde_json::json!({
+                "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name },
+                "value": value, "description": description,
+            });
+            match self.create(&kinds::PRIORITYCLASS, None, class).await {
                 Err(status) if status.code != 409 => return Err(status),
                 _ => {}
             }

@@ -18,7 +18,7 @@ impl Cluster {
             let bound = strategy::bind(&object(&stored), binding, self.clock().now())?;
             let change = self.put(&bound);
             let op = Op { key: stored.key().clone(), expect: Expect::Revision(stored.revision()), change };
-            Ok(Decision { ops: vec![op], answer: Arc::new(bound), outcome: Outcome::Kept })
+            Ok(Decision { ops: vec![op], answer: Arc::new(bound), outcome: Outcome::Kept, warnings: Vec::new() })
         };
         let lost = || Status::modified(&kinds::POD, name);
         self.settle(decide, lost).await.map(|(bound, _)| bound)

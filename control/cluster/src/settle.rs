@@ -19,6 +19,8 @@ pub(crate) struct Decision {
     pub answer: Arc<Object>,
     /// What becomes of the object.
     pub outcome: Outcome,
+    /// What the writer should hear besides.
+    pub warnings: Vec<String>,
 }
 
 /// What becomes of the object that a decision is about.
@@ -41,7 +43,7 @@ impl Cluster {
             let local = attempt == 0;
             let freshness = if local { Freshness::Local } else { Freshness::Linearizable };
             let view = self.view(freshness).await?;
-            let Decision { ops, answer, outcome } = match decide(&view) {
+            let Decision { ops, answer, outcome, warnings } = match decide(&view) {
                 Ok(decision) => decision,
                 // A refusal on old news would be wrong if the news is bad; ask again before saying no.
                 Err(_) if local => continue,
@@ -52,10 +54,14 @@ impl Cluster {
                 if local {
                     continue;
                 }
+                self.warn(warnings);
                 return Ok((answer, outcome));
             }
             match self.store().write(Txn { ops }).await {
-                Ok(revision) => return Ok((stamped(Arc::unwrap_or_clone(answer), revision), outcome)),
+                Ok(revision) => {
+                    self.warn(warnings);
+                    return Ok((stamped(Arc::unwrap_or_clone(answer), revision), outcome));
+                }
                 Err(WriteError::Conflict { .. }) => {}
                 Err(error) => return Err(refusal::from_write(&error)),
             }

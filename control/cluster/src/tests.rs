@@ -23,7 +23,7 @@ impl Transport for Nobody {
     fn send(&self, _to: MemberId, _message: Bytes) {}
 }
 
-async fn cluster() -> (Cluster, tempfile::TempDir) {
+pub(crate) async fn cluster() -> (Cluster, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut options = Options::new(dir.path(), MemberId(1), Start::Bootstrap);
     options.timing = Timing { tick: Duration::from_millis(5), ..Timing::default() };

@@ -15,7 +15,7 @@ use crate::manager::{put_scale_owners, scale_of};
 use crate::read::shown;
 use crate::settle::{Decision, Outcome};
 use crate::vault::{self, SEALED_LEVEL, sealed_with};
-use crate::{Cluster, definitions, key, namespaces, object, refusal, services};
+use crate::{Cluster, admission, definitions, key, namespaces, object, refusal, services};
 
 /// Characters after `generateName`, as Kubernetes adds.
 const SUFFIX_LENGTH: usize = 5;
@@ -56,6 +56,7 @@ impl Cluster {
     /// Service gets its cluster IP in the same write.
     pub async fn create(&self, kind: &Kind, namespace: Option<&str>, body: Value) -> Result<Arc<Object>, Status> {
         let names = if text(&body, "name").is_empty() { NAMES_MAX } else { 1 };
+        let _turn = self.turn(namespace).await;
         let decide = |view: &View| {
             let kind = definitions::current(view, kind)?;
             let conditions = conditions_of_create(view, kind, namespace, text(&body, "name"))?;
@@ -63,7 +64,7 @@ impl Cluster {
             for _ in 0..names {
                 let (uid, suffix) = (id::uid(), id::suffix(SUFFIX_LENGTH));
                 let facts = Facts { now: self.clock().now(), uid: &uid, suffix: &suffix };
-                let object = self.made(kind, namespace, Wanted::from(body.clone()), &facts)?;
+                let object = self.made(view, kind, namespace, Wanted::from(body.clone()), &facts)?;
                 let key = key(kind, namespace, object.name());
                 if view.get(&key).is_none() {
                     let mut decision = self.decide_create(view, kind, key, object, &facts)?;
@@ -126,13 +127,15 @@ impl Cluster {
     /// The object that a create makes, with its owners.
     pub(crate) fn made(
         &self,
+        view: &View,
         kind: &Kind,
         namespace: Option<&str>,
         wanted: Wanted,
         facts: &Facts<'_>,
     ) -> Result<Object, Status> {
         let given = managed::take_given(&wanted.value);
-        let mut object = strategy::create(kind, namespace, wanted.value, facts)?;
+        let complete = |object: &mut Object| admission::complete(view, kind.storage(), object);
+        let mut object = strategy::create_completed(kind, namespace, wanted.value, facts, complete)?;
         if let Some(owners) = wanted.owners {
             managed::put(&mut object, owners);
         } else if self.manager.tracks_creation() {
@@ -153,7 +156,7 @@ impl Cluster {
         let old = definitions::before(kind, stored);
         vault::check_open(kind, &old)?;
         let facts = Facts { now: self.clock().now(), uid: old.uid(), suffix: "" };
-        let mut ops = Vec::new();
+        let (mut ops, mut warnings) = (Vec::new(), Vec::new());
         let shown =
             if subresource == Subresource::Scale { Cow::Owned(scale_of(kind, &old)?) } else { kind.shown(&old) };
         let Wanted { value: mut wanted, owners } = change(&shown)?;
@@ -202,14 +205,19 @@ impl Cluster {
             ops = services::release(view, kind, &old);
             ops.extend(definitions::release(view, kind, &old, facts.now));
             ops.push(Op { key, expect, change: Change::Delete });
-            return Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Removed });
+            return Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Removed, warnings: Vec::new() });
         }
         let form = convert::stored(kind, &new);
         if form.0 == object(stored).0 || kind.custom.is_none() && new.0 == old.0 {
-            return Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept });
+            return Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept, warnings: Vec::new() });
+        }
+        if subresource != Subresource::Status && !new.is_deleting() {
+            let admitted = admission::check(view, kind.storage(), Some(&old), &new, &facts)?;
+            ops.extend(admitted.ops);
+            warnings = admitted.warnings;
         }
         ops.push(Op { key, expect, change: self.put(&form) });
-        Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Kept })
+        Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Kept, warnings })
     }
 
     pub(crate) fn decide_create(
@@ -220,10 +228,11 @@ impl Cluster {
         mut object: Object,
         facts: &Facts<'_>,
     ) -> Result<Decision, Status> {
-        let mut ops = services::allocate(view, kind, None, &mut object, facts)?;
+        let admission::Admitted { mut ops, warnings } = admission::check(view, kind.storage(), None, &object, facts)?;
+        ops.extend(services::allocate(view, kind, None, &mut object, facts)?);
         ops.extend(definitions::accept(view, kind, &mut object, facts.now));
         ops.push(Op { key, expect: Expect::Absent, change: self.put(&convert::stored(kind, &object)) });
-        Ok(Decision { ops, answer: Arc::new(object), outcome: Outcome::Kept })
+        Ok(Decision { ops, answer: Arc::new(object), outcome: Outcome::Kept, warnings })
     }
 
     /// The encoded form of `object` as a change, sealed if it is to be and every member can open it.

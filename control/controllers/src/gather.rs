@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use wk_api::{Kind, Object, kinds};
+use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
 use wk_cluster::{kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
     Children, Plan, definitions, deployment, disruption, endpointslice, events, garbage, namespaces, podgc, replicaset,
-    scheduler, voters,
+    resourcequotas, scheduler, serviceaccounts, voters,
 };
 use wk_store::View;
 
@@ -139,7 +139,7 @@ pub(crate) fn garbage(desk: &Desk, _now: Timestamp) -> Plan {
     garbage::plan(&garbage::Input { objects: &objects, kinds: &kinds_in(&view) })
 }
 
-pub(crate) fn namespaces(desk: &Desk, _now: Timestamp) -> Plan {
+pub(crate) fn namespaces(desk: &Desk, now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
     let mut plan = Plan::default();
     for namespace in list(&view, &kinds::NAMESPACE).iter().filter(|namespace| namespace.is_deleting()) {
@@ -150,7 +150,31 @@ pub(crate) fn namespaces(desk: &Desk, _now: Timestamp) -> Plan {
             .flat_map(|kind| view.list(kind.collection(), &prefix).map(move |stored| (kind, object(&stored))))
             .collect();
         let content: Vec<_> = content.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
-        plan.extend(namespaces::plan(&namespaces::Input { namespace, content: &content }));
+        plan.extend(namespaces::plan(&namespaces::Input { namespace, content: &content }, now));
+    }
+    plan
+}
+
+pub(crate) fn service_accounts(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let (namespaces, accounts) = (list(&view, &kinds::NAMESPACE), list(&view, &kinds::SERVICEACCOUNT));
+    let (namespaces, accounts) = (borrowed(&namespaces), borrowed(&accounts));
+    let name = wk_cluster::DEFAULT_SERVICE_ACCOUNT;
+    serviceaccounts::plan(&serviceaccounts::Input { namespaces: &namespaces, accounts: &accounts, name })
+}
+
+pub(crate) fn resource_quotas(desk: &Desk, now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let mut plan = Plan::default();
+    for quota in list(&view, &kinds::RESOURCEQUOTA) {
+        let (hard, prefix) = (quota::hard(&quota), format!("{}/", quota.namespace()));
+        let content: Vec<(&'static Kind, Arc<Object>)> = stored_kinds_in(&view)
+            .into_iter()
+            .filter(|kind| quota::counts(&hard, kind))
+            .flat_map(|kind| view.list(kind.collection(), &prefix).map(move |stored| (kind, object(&stored))))
+            .collect();
+        let content: Vec<_> = content.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
+        plan.extend(resourcequotas::plan(&resourcequotas::Input { quota: &quota, content: &content }, now));
     }
     plan
 }

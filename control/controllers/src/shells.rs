@@ -30,7 +30,11 @@ const VOTERS_RESYNC: Duration = Duration::from_millis(250);
 
 /// Every shell, for one leadership that hears by `hearing`.
 pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
-    let reads_all = || kinds().iter().copied().filter(|kind| kind.is_storage() && **kind != kinds::EVENT).collect();
+    let reads_all = || -> Vec<&'static Kind> {
+        kinds().iter().copied().filter(|kind| kind.is_storage() && **kind != kinds::EVENT).collect()
+    };
+    // A quota can count objects of any of these.
+    let reads_namespaced = || reads_all().into_iter().filter(|kind| kind.is_namespaced()).collect();
     vec![
         shell("deployment", vec![&kinds::DEPLOYMENT, &kinds::REPLICASET, &kinds::POD], PROMPT, gather::deployments),
         shell("replicaset", vec![&kinds::REPLICASET, &kinds::POD], PROMPT, gather::replicasets),
@@ -58,6 +62,8 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         Shell { reads_custom: true, ..shell("garbage", reads_all(), UNHURRIED, gather::garbage) },
         Shell { reads_custom: true, ..shell("namespaces", reads_all(), UNHURRIED, gather::namespaces) },
         Shell { reads_custom: true, ..shell("definitions", vec![&kinds::CRD], UNHURRIED, gather::definitions) },
+        shell("serviceaccounts", vec![&kinds::NAMESPACE, &kinds::SERVICEACCOUNT], PROMPT, gather::service_accounts),
+        Shell { reads_custom: true, ..shell("resourcequotas", reads_namespaced(), UNHURRIED, gather::resource_quotas) },
         shell("default-roles", rbac_kinds(), UNHURRIED, roles::complete_defaults()),
         shell("aggregation", vec![&kinds::CLUSTERROLE], UNHURRIED, roles::aggregate),
         shell("events", Vec::new(), UNHURRIED, gather::old_events),

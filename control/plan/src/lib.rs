@@ -31,7 +31,9 @@ mod pod;
 pub mod podgc;
 mod read;
 pub mod replicaset;
+pub mod resourcequotas;
 pub mod scheduler;
+pub mod serviceaccounts;
 pub mod voters;
 
 pub use order::{Event, EventType, Order, Plan, Target};

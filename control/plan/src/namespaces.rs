@@ -1,8 +1,13 @@
-//! A terminating namespace: its content goes, then its finalizer, and with that itself.
+//! A terminating namespace: its content goes, then its finalizer, and with that itself. What is left, and what holds it,
+//! stands in its conditions, in Kubernetes' words.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
 use wk_api::{Kind, Object, kinds};
+use wk_base::time::Timestamp;
 
+use crate::conditions::{self, Condition};
 use crate::order::{Order, Plan, Target};
 
 /// The finalizer of `spec.finalizers` that stands for the content.
@@ -17,7 +22,7 @@ pub struct Input<'a> {
 }
 
 /// Empties and finalizes the namespace, if it is terminating.
-pub fn plan(input: &Input<'_>) -> Plan {
+pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let namespace = input.namespace;
     if !namespace.is_deleting() {
@@ -43,5 +48,70 @@ pub fn plan(input: &Input<'_>) -> Plan {
             propagation: None,
         });
     }
+    let mut told = namespace.items("/status/conditions").to_vec();
+    for condition in state(input.content) {
+        conditions::set(&mut told, &condition, None, now);
+    }
+    if told != namespace.items("/status/conditions") {
+        let target = Target::version(&kinds::NAMESPACE, namespace);
+        plan.orders.push(Order::Status { target, change: json!({"status": {"conditions": told}}) });
+    }
     plan
+}
+
+/// What is left, as conditions. The first three are about failures that cannot happen here.
+fn state(content: &[(&'static Kind, &Object)]) -> [Condition; 5] {
+    let mut left: BTreeMap<String, usize> = BTreeMap::new();
+    let mut holding: BTreeMap<&str, usize> = BTreeMap::new();
+    for (kind, object) in content {
+        *left.entry(format!("{}.{}", kind.plural, kind.group)).or_default() += 1;
+        for finalizer in object.items("/metadata/finalizers").iter().filter_map(Value::as_str) {
+            *holding.entry(finalizer).or_default() += 1;
+        }
+    }
+    let left: Vec<String> =
+        left.into_iter().map(|(resource, count)| format!("{resource} has {count} resource instances")).collect();
+    let held: Vec<String> =
+        holding.iter().map(|(finalizer, count)| format!("{finalizer} in {count} resource instances")).collect();
+    let condition = |kind, status, reason, message: String| Condition { kind, status, reason, message };
+    [
+        condition(
+            "NamespaceDeletionDiscoveryFailure",
+            "False",
+            "ResourcesDiscovered",
+            "All resources successfully discovered".to_owned(),
+        ),
+        condition(
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "False",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed".to_owned(),
+        ),
+        condition(
+            "NamespaceDeletionContentFailure",
+            "False",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization".to_owned(),
+        ),
+        condition(
+            "NamespaceContentRemaining",
+            "True",
+            "SomeResourcesRemain",
+            format!("Some resources are remaining: {}", left.join(", ")),
+        ),
+        match held.as_slice() {
+            [] => condition(
+                "NamespaceFinalizersRemaining",
+                "False",
+                "ContentHasNoFinalizers",
+                "All content-preserving finalizers finished".to_owned(),
+            ),
+            held => condition(
+                "NamespaceFinalizersRemaining",
+                "True",
+                "SomeFinalizersRemain",
+                format!("Some content in the namespace has finalizers remaining: {}", held.join(", ")),
+            ),
+        },
+    ]
 }

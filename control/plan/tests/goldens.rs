@@ -14,7 +14,7 @@ use wk_api::{Kind, Object, kinds};
 use wk_base::time::Timestamp;
 use wk_plan::{
     Children, Plan, deployment, disruption, endpointslice, events, garbage, namespaces, nodes, podgc, replicaset,
-    scheduler, voters,
+    resourcequotas, scheduler, serviceaccounts, voters,
 };
 
 /// One golden's input.
@@ -140,7 +140,17 @@ fn plan(planner: &str, world: &World) -> Plan {
         "garbage" => garbage::plan(&garbage::Input { objects: &world.all(), kinds: kinds() }),
         "namespaces" => {
             let content: Vec<_> = world.all().into_iter().filter(|(kind, _)| kind.is_namespaced()).collect();
-            namespaces::plan(&namespaces::Input { namespace: one(&kinds::NAMESPACE), content: &content })
+            namespaces::plan(&namespaces::Input { namespace: one(&kinds::NAMESPACE), content: &content }, world.now())
+        }
+        "resourcequotas" => {
+            let content: Vec<_> = world.all().into_iter().filter(|(kind, _)| kind.is_namespaced()).collect();
+            let quota = one(&kinds::RESOURCEQUOTA);
+            resourcequotas::plan(&resourcequotas::Input { quota, content: &content }, world.now())
+        }
+        "serviceaccounts" => {
+            let (namespaces, accounts) = (world.of(&kinds::NAMESPACE), world.of(&kinds::SERVICEACCOUNT));
+            let input = serviceaccounts::Input { namespaces: &namespaces, accounts: &accounts, name: "default" };
+            serviceaccounts::plan(&input)
         }
         "podgc" => podgc::plan(&podgc::Input { pods: &pods, nodes: &nodes_all }),
         "events" => events::plan(&events::Input { events: &world.of(&kinds::EVENT) }, world.now()),
@@ -222,6 +232,16 @@ fn namespaces_plans_read_as_their_goldens() {
 #[test]
 fn podgc_plans_read_as_their_goldens() {
     check("podgc");
+}
+
+#[test]
+fn resourcequotas_plans_read_as_their_goldens() {
+    check("resourcequotas");
+}
+
+#[test]
+fn serviceaccounts_plans_read_as_their_goldens() {
+    check("serviceaccounts");
 }
 
 #[test]

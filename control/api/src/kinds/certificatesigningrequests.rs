@@ -9,7 +9,7 @@ use wk_base::time::Timestamp;
 
 use crate::field::Errors;
 use crate::json;
-use crate::kind::{FieldLabel, Kind, Rules, Scope, Subresource};
+use crate::kind::{FieldLabel, Kind, Part, Rules, Scope};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, NONE, duration, text};
@@ -53,13 +53,6 @@ pub static CERTIFICATESIGNINGREQUEST: Kind = Kind {
     short_names: &["csr"],
     scope: Scope::Cluster,
     has_status: true,
-    subresources: &[Subresource {
-        name: "approval",
-        group: "",
-        version: "",
-        kind: "CertificateSigningRequest",
-        verbs: &["get", "patch", "update"],
-    }],
     collection: "certificates.k8s.io/certificatesigningrequests",
     rules: Rules {
         schema: CertificateSigningRequest::json_schema,
@@ -73,6 +66,7 @@ pub static CERTIFICATESIGNINGREQUEST: Kind = Kind {
         // The spec never changes.
         prepare_update: |new, old| json::copy(new, old, "spec"),
         validate,
+        parts: &[Part { name: "approval", take: take_approval, validate: approval }],
         fields: &[FieldLabel { label: "spec.signerName", read: |object| object.text("/spec/signerName").to_owned() }],
         columns: &[
             NAME,
@@ -137,23 +131,37 @@ fn signer_name(name: &str) -> Vec<String> {
     problems
 }
 
-/// The conditions of `body` in `old`, which is all that `/approval` writes; a condition that is new gets its times.
-pub fn approved(old: &Object, body: &Value, now: Timestamp) -> Value {
-    let now = crate::object::time_text(now);
-    let before = old.items("/status/conditions");
-    let mut conditions = json::items(body, &["status", "conditions"]).to_vec();
+/// `/approval` writes the conditions and nothing else.
+fn take_approval(old: &mut Value, new: &Value) {
+    let mut conditions = json::items(new, &["status", "conditions"]).to_vec();
     for condition in &mut conditions {
         json::default(condition, "status", "True");
-        let is_same = |other: &&Value| json::get(other, "type") == json::get(condition, "type");
-        let known = before.iter().find(is_same).cloned().unwrap_or_default();
-        let moved = json::get(&known, "status") != json::get(condition, "status");
-        let since = json::text(&known, &["lastTransitionTime"]).to_owned();
-        json::default(condition, "lastUpdateTime", now.as_str());
-        json::default(condition, "lastTransitionTime", if moved || since.is_empty() { now.clone() } else { since });
+        let updated = json::text(condition, &["lastUpdateTime"]).to_owned();
+        if !updated.is_empty() {
+            json::default(condition, "lastTransitionTime", updated);
+        }
     }
-    let mut value = old.0.clone();
-    json::set(json::object_at(&mut value, "status"), "conditions", conditions);
-    value
+    json::set(json::object_at(old, "status"), "conditions", conditions);
+}
+
+/// Who was approved or denied stays so, and nobody is both.
+fn approval(new: &Value, old: &Value, errors: &mut Errors) {
+    let has = |value: &Value, kind: &str| {
+        json::items(value, &["status", "conditions"]).iter().any(|condition| json::text(condition, &["type"]) == kind)
+    };
+    let path = "status.conditions";
+    if has(new, "Approved") && has(new, "Denied") {
+        let shown = json::dig(new, &["status", "conditions"]);
+        errors.invalid(path, shown, "Approved and Denied conditions are mutually exclusive");
+    }
+    for kind in ["Approved", "Denied", "Failed"] {
+        if has(old, kind) && !has(new, kind) {
+            errors.forbidden(path, &format!("updates may not remove a condition of type {kind:?}"));
+        }
+    }
+    for (index, condition) in json::items(new, &["status", "conditions"]).iter().enumerate() {
+        validate::required(errors, condition, "type", &format!("{path}[{index}]"));
+    }
 }
 
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {

@@ -2,7 +2,7 @@
 
 mod admissionpolicies;
 mod bindings;
-pub mod certificatesigningrequests;
+mod certificatesigningrequests;
 pub mod componentstatuses;
 mod configmaps;
 mod controllerrevisions;

@@ -1,14 +1,15 @@
 //! Namespaces: born Active with the finalizer `kubernetes`; deleted means Terminating until that finalizer is gone.
 //!
 //! Kubernetes takes the finalizer away at `/finalize`. Here an ordinary update of a namespace that is Terminating may
-//! shorten `spec.finalizers`; with the last one the namespace goes ([`crate::strategy::removes`]).
+//! shorten `spec.finalizers`, too; with the last one the namespace goes ([`crate::strategy::removes`]).
 
 use k8s_openapi::api::core::v1::Namespace;
 use schemars::JsonSchema as _;
 use serde_json::{Value, json};
 
+use crate::field::Errors;
 use crate::json;
-use crate::kind::{FieldLabel, Kind, Rules, Scope};
+use crate::kind::{FieldLabel, Kind, Part, Rules, Scope};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, text};
@@ -35,6 +36,15 @@ pub static NAMESPACE: Kind = Kind {
         default,
         prepare_create,
         prepare_update,
+        validate: pod_security,
+        parts: &[Part {
+            name: "finalize",
+            take: |old, new| {
+                let finalizers = json::items(new, &["spec", "finalizers"]).to_vec();
+                json::set(json::object_at(old, "spec"), "finalizers", finalizers);
+            },
+            validate: |_, _, _| (),
+        }],
         fields: &[FieldLabel { label: "status.phase", read: |object| object.text("/status/phase").to_owned() }],
         columns: &[NAME, text("Status", "The phase of the namespace."), AGE],
         cells: |object, now| {
@@ -71,6 +81,25 @@ fn prepare_update(new: &mut Value, old: &Value) {
     let shortened = new.get("spec").is_some() && after.iter().all(|name| before.contains(name));
     if !(terminating && shortened) {
         json::copy(new, old, "spec");
+    }
+}
+
+/// Labels of the Pod Security Standards that name no level or version.
+fn pod_security(value: &Value, errors: &mut Errors) {
+    const LEVELS: [&str; 3] = ["privileged", "baseline", "restricted"];
+    for mode in ["enforce", "audit", "warn"] {
+        let label = format!("pod-security.kubernetes.io/{mode}");
+        let level = json::text(value, &["metadata", "labels", &label]);
+        if !level.is_empty() && !LEVELS.contains(&level) {
+            let why = format!("must be one of {}", LEVELS.join(", "));
+            errors.invalid_str(format!("metadata.labels[{label}]"), level, &why);
+        }
+        let label = format!("{label}-version");
+        let version = json::text(value, &["metadata", "labels", &label]);
+        let minor = version.strip_prefix("v1.").and_then(|minor| minor.parse::<u32>().ok());
+        if !version.is_empty() && version != "latest" && minor.is_none() {
+            errors.invalid_str(format!("metadata.labels[{label}]"), version, "must be \"latest\" or \"v1.x\"");
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::kind::{Column, Generation, Kind, Rules, Scope};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, integer};
-use crate::validate::{self, labels, port};
+use crate::validate::{self, labels, webhook};
 
 /// The group of everything that has a say before a write.
 pub(super) const GROUP: &str = "admissionregistration.k8s.io";
@@ -112,61 +112,12 @@ fn validate(value: &Value, errors: &mut Errors) {
         for selector in ["namespaceSelector", "objectSelector"] {
             labels::selector(errors, json::get(hook, selector), &format!("{path}.{selector}"));
         }
-        client(errors, json::get(hook, "clientConfig"), &format!("{path}.clientConfig"));
+        webhook::client(json::get(hook, "clientConfig"), &format!("{path}.clientConfig"), errors);
         review_versions(
             errors,
             json::items(hook, &["admissionReviewVersions"]),
             &format!("{path}.admissionReviewVersions"),
         );
-    }
-}
-
-fn client(errors: &mut Errors, config: &Value, path: &str) {
-    let service = json::get(config, "service");
-    let url = json::text(config, &["url"]);
-    match (service.is_null(), url.is_empty()) {
-        (true, true) | (false, false) => {
-            errors.required(path, "exactly one of url or service is required");
-        }
-        (true, false) => self::url(errors, url, &format!("{path}.url")),
-        (false, true) => {
-            for key in ["name", "namespace"] {
-                validate::required(errors, service, key, &format!("{path}.service"));
-            }
-            let number = json::get(service, "port");
-            if !number.is_null() {
-                port(errors, number, &format!("{path}.service.port"));
-            }
-            let given = json::text(service, &["path"]);
-            if !given.is_empty() && !given.starts_with('/') {
-                errors.invalid_str(format!("{path}.service.path"), given, "must start with a '/'");
-            }
-        }
-    }
-}
-
-/// The address of a webhook: https, a host, and nothing that would be dropped.
-pub(crate) fn url(errors: &mut Errors, text: &str, field: &str) {
-    const FORM: &str = "; desired format: https://host[/path]";
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    if scheme != "https" {
-        let why = format!("'https' is the only allowed URL scheme{FORM}");
-        errors.invalid_str(field, text, &why);
-    }
-    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let host = rest.split('/').next().unwrap_or_default();
-    if host.is_empty() {
-        errors.invalid_str(field, text, &format!("host must be specified{FORM}"));
-    }
-    if host.contains('@') {
-        errors.invalid_str(field, text, "user information is not permitted in the URL");
-    }
-    if !fragment.is_empty() {
-        errors.invalid_str(field, fragment, "fragments are not permitted in the URL");
-    }
-    if !query.is_empty() {
-        errors.invalid_str(field, query, "query parameters are not permitted in the URL");
     }
 }
 

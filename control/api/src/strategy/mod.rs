@@ -40,6 +40,17 @@ pub struct Facts<'a> {
 
 /// The object that a create stores, in the version it is stored in: named, defaulted, validated, with system metadata.
 pub fn create(kind: &Kind, namespace: Option<&str>, body: Value, facts: &Facts<'_>) -> Result<Object, Status> {
+    create_completed(kind, namespace, body, facts, |_| Ok(()))
+}
+
+/// As [`create`]; `complete` may fill in, after the defaults and before validation, what follows from other objects.
+pub fn create_completed(
+    kind: &Kind,
+    namespace: Option<&str>,
+    body: Value,
+    facts: &Facts<'_>,
+    complete: impl FnOnce(&mut Object) -> Result<(), Status>,
+) -> Result<Object, Status> {
     let mut object = Object::new(kind.to_storage(body));
     let kind = kind.storage();
     let value = &mut object.0;
@@ -61,6 +72,8 @@ pub fn create(kind: &Kind, namespace: Option<&str>, body: Value, facts: &Facts<'
         json::set(metadata, "generation", 1);
     }
     kind.fill(value);
+    complete(&mut object)?;
+    let value = &mut object.0;
     (kind.rules.prepare_create)(value);
     if kind.custom.is_some() && kind.has_status {
         json::remove(value, "status");

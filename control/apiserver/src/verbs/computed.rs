@@ -1,13 +1,35 @@
 //! GET of what is made when it is read.
 
-use wk_api::Status;
+use std::sync::Arc;
 
+use serde_json::json;
+use wk_api::Status;
+use wk_api::kinds::componentstatuses::component_status;
+
+use crate::negotiate::{self, Format, Shape};
 use crate::respond::Reply;
 use crate::server::ApiServer;
-use crate::verbs::Call;
+use crate::verbs::{Call, list};
 
 /// One object or a list, as they are now.
-#[expect(clippy::unused_async, reason = "answers will be looked up")]
-pub(super) async fn read(_server: &ApiServer, _call: &Call) -> Result<Reply, Status> {
-    Err(Status::no_such_resource())
+pub(super) async fn read(server: &ApiServer, call: &Call) -> Result<Reply, Status> {
+    let format = negotiate::format(&call.headers, &call.query, &[Shape::Full, Shape::Table, Shape::Metadata])?;
+    match call.kind().plural {
+        "componentstatuses" => components(server, call, format).await,
+        _ => Err(Status::no_such_resource()),
+    }
+}
+
+/// The parts that Kubernetes would name, by what stands for them here: all of them are the process that answers.
+async fn components(server: &ApiServer, call: &Call, format: Format) -> Result<Reply, Status> {
+    let store = server.cluster.store().read().await.map(|_| "ok").map_err(|error| error.to_string());
+    let health = store.as_ref().map(|text| *text).map_err(String::as_str);
+    let found = ["controller-manager", "etcd-0", "scheduler"].map(|name| Arc::new(component_status(name, health)));
+    let now = server.cluster.clock().now();
+    let Some(name) = &call.target.name else {
+        return Ok(Reply::ok(list::of_objects(call, format, now, &found, json!({}))?));
+    };
+    let object = found.iter().find(|object| object.name() == name);
+    let object = object.ok_or_else(|| Status::not_found(call.kind(), name))?;
+    Ok(Reply::ok(call.show(format, now)?.one(call.kind(), object)))
 }

@@ -22,9 +22,10 @@ pub(super) async fn run(
 ) -> Result<Reply, Status> {
     let cluster = writable(server, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
-    let (value, warnings) = body::object(call.kind(), bytes, negotiate::body_format(&call.headers)?, validation)?;
+    let (value, mut warnings) = body::object(call.kind(), bytes, negotiate::body_format(&call.headers)?, validation)?;
     guard::check_latest(server, user, &guard::Write::of(call, None, Some(&value))).await?;
     let object = cluster.create(call.kind(), call.namespace(), value).await?;
     let content = written(server, call, format, Subresource::None, &object)?;
+    warnings.extend(cluster.take_warnings());
     Ok(Reply { code: StatusCode::CREATED, content, warnings })
 }

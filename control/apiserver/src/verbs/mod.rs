@@ -236,7 +236,7 @@ fn writable(server: &ApiServer, call: &Call, options: &str) -> Result<Cluster, S
         Some(manager) => Manager::client(manager),
         None => Manager::client(&default_manager(user_agent(&call.headers))),
     };
-    let cluster = server.cluster.as_manager(manager);
+    let cluster = server.cluster.with_warnings().as_manager(manager);
     Ok(if call.query.dry_run(options)? { cluster.dry_run() } else { cluster })
 }
 

@@ -67,6 +67,7 @@ pub(super) async fn run(
     };
     let object = cluster.modify(call.kind(), call.namespace(), call.name(), subresource, apply).await?;
     let content = written(server, call, format, subresource, &object)?;
+    warnings.extend(cluster.take_warnings());
     Ok(Reply { code: StatusCode::OK, content, warnings })
 }
 

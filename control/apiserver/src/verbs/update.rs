@@ -24,7 +24,7 @@ pub(super) async fn run(
     let cluster = writable(server, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
     let body_format = negotiate::body_format(&call.headers)?;
-    let (value, warnings) = match subresource {
+    let (value, mut warnings) = match subresource {
         // A Scale is not in the table of kinds: what it may hold is checked where it is applied.
         Subresource::Scale => (body::parse(bytes, body_format)?, Vec::new()),
         Subresource::None | Subresource::Status | Subresource::Part(_) => {
@@ -37,5 +37,6 @@ pub(super) async fn run(
     };
     let object = cluster.modify(call.kind(), call.namespace(), call.name(), subresource, replace).await?;
     let content = written(server, call, format, subresource, &object)?;
+    warnings.extend(cluster.take_warnings());
     Ok(Reply { code: StatusCode::OK, content, warnings })
 }

@@ -1,0 +1,71 @@
+//! Admission: what follows for a write from other objects, and what they forbid. Each file is one of Kubernetes'
+//! plug-ins, as a function of a view; what it relies on is written, or refused, in the same transaction.
+//!
+//! Not here: webhooks and policies in CEL (the API server asks those before it decides), and what an object's own text
+//! forbids (`wk-api`).
+
+mod classes;
+mod limits;
+mod pod_security;
+mod priorities;
+mod quotas;
+mod service_accounts;
+#[cfg(test)]
+mod tests;
+
+use wk_api::strategy::Facts;
+use wk_api::{Kind, Object, Status, kinds};
+use wk_store::{Op, View};
+
+pub use service_accounts::DEFAULT_SERVICE_ACCOUNT;
+
+/// What comes with an admitted write.
+#[derive(Debug, Default)]
+pub(crate) struct Admitted {
+    /// Writes of the same transaction.
+    pub ops: Vec<Op>,
+    /// What the writer should hear.
+    pub warnings: Vec<String>,
+}
+
+/// Fills in what a new object left to the cluster. Between defaults and validation.
+pub(crate) fn complete(view: &View, kind: &Kind, new: &mut Object) -> Result<(), Status> {
+    if *kind == kinds::POD {
+        service_accounts::choose(view, new)?;
+        limits::fill_in(view, new);
+        priorities::resolve(view, new)
+    } else if *kind == kinds::PERSISTENTVOLUMECLAIM {
+        classes::storage(view, new);
+        Ok(())
+    } else if *kind == kinds::INGRESS {
+        classes::ingress(view, new);
+        Ok(())
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a valid object may be written; `old` is what it replaces.
+pub(crate) fn check(
+    view: &View,
+    kind: &Kind,
+    old: Option<&Object>,
+    new: &Object,
+    facts: &Facts<'_>,
+) -> Result<Admitted, Status> {
+    limits::check(view, kind, old, new)?;
+    priorities::check(view, kind, new)?;
+    classes::check(view, kind, old, new)?;
+    let warnings = pod_security::check(view, kind, old, new)?;
+    let mut ops = quotas::charge(view, kind, old, new, facts.now)?;
+    if old.is_none() {
+        ops.extend(service_accounts::with_namespace(view, kind, new, facts)?);
+    }
+    Ok(Admitted { ops, warnings })
+}
+
+/// Objects of a kind in the namespace of `of`.
+fn beside(view: &View, kind: &Kind, of: &Object) -> Vec<std::sync::Arc<Object>> {
+    let prefix = crate::read::prefix(Some(of.namespace()));
+    view.list(kind.collection(), &prefix).map(|stored| crate::object(&stored)).collect()
+}
