@@ -270,8 +270,8 @@ impl Base {
                 let (name, mesh) = (self.name.clone(), self.mesh.clone());
                 let traffic = Traffic::new(agent.apps.clone(), mesh.clone());
                 let metrics = Metrics::new(&self.store);
-                let pods =
-                    Arc::new(RemotePods { name, mesh, logs: agent.logs.clone(), traffic, metrics: metrics.clone() });
+                let (logs, streams) = (agent.logs.clone(), agent.streams.clone());
+                let pods = Arc::new(RemotePods { name, mesh, logs, traffic, streams, metrics: metrics.clone() });
                 let dependencies = Dependencies {
                     pods,
                     blobs: self.blobs.clone(),

@@ -92,6 +92,7 @@ impl Runs {
             path if path.starts_with(traffic::MESH_PREFIX) => self.node.apps.serve(request).await,
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,
             path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, request.uri()),
+            path if path.starts_with(remote_pods::STREAMS_PREFIX) => remote_pods::open(&self.node.streams, request),
             path if path.starts_with(remote_pods::NODE_PREFIX) => {
                 remote_pods::tell(&self.metrics, &path[remote_pods::NODE_PREFIX.len()..])
             }

@@ -14,7 +14,9 @@ use wk_ingress::{Endpoint, Upstream as _};
 use wk_mesh::{Mesh, NodeName};
 use wk_node::log_stream::{self, LogQuery};
 use wk_node::logs::Logs;
+use wk_node::streams::Streams;
 use wk_node::traffic::Traffic;
+use wk_streams::relay::Wanted;
 
 use super::metrics::Metrics;
 
@@ -22,6 +24,10 @@ use super::metrics::Metrics;
 pub(crate) const PREFIX: &str = "/logs/";
 /// Where a node says on the mesh what `nodes/proxy` asks of it: `GET /node/healthz`.
 pub(crate) const NODE_PREFIX: &str = "/node";
+/// Where streams are opened on the mesh: `POST /streams/<pod uid>?<Wanted>`.
+pub(crate) const STREAMS_PREFIX: &str = "/streams/";
+/// The longest reason of a node that opens no stream.
+const REFUSAL_BYTES_MAX: usize = 4096;
 /// The node's time to begin its answer.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -35,6 +41,8 @@ pub(crate) struct RemotePods {
     pub(crate) logs: Logs,
     /// The way to pods.
     pub(crate) traffic: Traffic,
+    /// Streams to this node's own pods.
+    pub(crate) streams: Streams,
     /// What this node counts.
     pub(crate) metrics: Metrics,
 }
@@ -82,6 +90,30 @@ impl Pods for RemotePods {
             .map_err(|error| Status::unavailable(format!("error trying to reach service: {}", Chain(&error))))
     }
 
+    async fn open(&self, node: &str, pod: &str, wanted: &Wanted, input: Body) -> Result<Body, Status> {
+        if node == self.name.as_str() {
+            return self.streams.open(pod, wanted.clone(), input).map_err(|error| refused(&error.to_string()));
+        }
+        let unreachable = |why: String| Status::unavailable(format!("node {node} cannot be reached: {why}"));
+        let name: NodeName = node.parse().map_err(|error| unreachable(Chain(&error).to_string()))?;
+        let request = Request::post(format!("{STREAMS_PREFIX}{pod}?{}", wanted.to_query())).body(input);
+        let request = request.map_err(|error| Status::bad_request(error.to_string()))?;
+        let response = self.mesh.request(&name, request, HEAD_DEADLINE).await;
+        let response = response.map_err(|error| unreachable(Chain(&error).to_string()))?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            status => {
+                let why = body::collect(response.into_body(), REFUSAL_BYTES_MAX).await.unwrap_or_default();
+                let why = String::from_utf8_lossy(&why).into_owned();
+                Err(if status == StatusCode::CONFLICT {
+                    refused(&why)
+                } else {
+                    unreachable(format!("{status}: {why}"))
+                })
+            }
+        }
+    }
+
     async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status> {
         if node == self.name.as_str() {
             return Ok(tell(&self.metrics, path));
@@ -89,6 +121,26 @@ impl Pods for RemotePods {
         let answer = self.ask(node, format!("{NODE_PREFIX}{path}")).await;
         answer.map_err(|why| Status::unavailable(format!("error trying to reach service: node {node}: {why}")))
     }
+}
+
+/// The pod cannot be streamed with, for a reason that is not the server's.
+fn refused(why: &str) -> Status {
+    Status::bad_request(why)
+}
+
+/// Opens streams to this node's pods for the others.
+pub(crate) fn open(streams: &Streams, request: Request<Body>) -> Response<Body> {
+    let (parts, input) = request.into_parts();
+    let pod = parts.uri.path().strip_prefix(STREAMS_PREFIX).unwrap_or_default();
+    let wanted = Wanted::parse(parts.uri.query().unwrap_or_default());
+    let (code, body) = match wanted.map(|wanted| streams.open(pod, wanted, input)) {
+        Some(Ok(output)) => return Response::new(output),
+        Some(Err(error)) => (StatusCode::CONFLICT, error.to_string()),
+        None => (StatusCode::BAD_REQUEST, "not a stream that this version knows".to_owned()),
+    };
+    let mut response = Response::new(body::full(body));
+    *response.status_mut() = code;
+    response
 }
 
 /// What this node says of itself: that it lives, and what it counts.

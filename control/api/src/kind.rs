@@ -48,6 +48,11 @@ pub struct Subresource {
 }
 
 impl Subresource {
+    /// One that takes over the connection: a GET for WebSockets, a POST for SPDY.
+    pub(crate) const fn connect(name: &'static str, options: &'static str) -> Self {
+        Self { name, group: "", version: "", kind: options, verbs: &["create", "get"] }
+    }
+
     /// A `/proxy`: what is sent goes on to what is behind the object. Each method is a verb.
     pub(crate) const fn proxy(options: &'static str) -> Self {
         const VERBS: &[&str] = &["create", "delete", "get", "patch", "update"];

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Method;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use wk_api::Status;
 
 use crate::route::Route;
@@ -29,6 +29,13 @@ pub(crate) const WRITES_MAX: usize = 200;
 
 /// Requests for modules at once, apart from the others because an upload may take minutes: each holds a file open.
 pub(crate) const MODULES_MAX: usize = 64;
+
+/// Proxied requests at once, apart from the others because a pod may take its time: each waits for a head.
+const PROXIED_MAX: usize = 256;
+
+/// Connections that were taken over for exec, attach and port-forward, for as long as they last: each holds a few buffers
+/// of 32 KiB, and some more for each SPDY stream in it.
+const STREAMS_MAX: usize = 512;
 
 /// Requests of one flow that wait: Kubernetes' `queueLengthLimit` of its default level.
 const LINE_MAX: usize = 50;
@@ -60,6 +67,8 @@ pub(crate) struct Flight {
     pub(crate) reads: Seats,
     pub(crate) writes: Seats,
     pub(crate) modules: Seats,
+    proxied: Seats,
+    streams: Arc<Semaphore>,
 }
 
 impl Default for Flight {
@@ -69,6 +78,8 @@ impl Default for Flight {
             reads: Seats::new(cores * READS_PER_CORE),
             writes: Seats::new(WRITES_MAX),
             modules: Seats::new(MODULES_MAX),
+            proxied: Seats::new(PROXIED_MAX),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         }
     }
 }
@@ -80,10 +91,10 @@ impl Flight {
             // A busy server is alive, and whoever restarts it for being busy makes it worse.
             Route::Health(_) => return Ok(None),
             Route::Modules(_) => &self.modules,
+            route if route.is_proxy() => &self.proxied,
             _ if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) => &self.reads,
             _ => &self.writes,
         };
-        let busy = || Status::too_many_requests("Too many requests, please try again later.", RETRY_SECONDS);
         match seats.ask(flow) {
             Asked::Seat(seat) => Ok(Some(seat)),
             Asked::Wait(turn) => match tokio::time::timeout(WAIT_MAX, turn).await {
@@ -94,6 +105,15 @@ impl Flight {
             Asked::Full => Err(busy()),
         }
     }
+
+    /// Room for a connection that is taken over, to be held until it ends.
+    pub(crate) fn take_over(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| busy())
+    }
+}
+
+fn busy() -> Status {
+    Status::too_many_requests("Too many requests, please try again later.", RETRY_SECONDS)
 }
 
 /// A number of seats and the lines before them. Clones are the same seats.

@@ -35,6 +35,13 @@ pub(crate) enum Route {
     Nowhere,
 }
 
+impl Route {
+    /// Whether the request goes on to a pod, which answers in its own time.
+    pub(crate) fn is_proxy(&self) -> bool {
+        matches!(self, Self::Resource(target) if target.subresource.as_deref() == Some("proxy"))
+    }
+}
+
 /// Which question about the server's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Probe {

@@ -7,6 +7,7 @@ use wk_api::Status;
 use wk_base::body::Body;
 use wk_base::time::Timestamp;
 use wk_image::Digest;
+use wk_streams::relay::Wanted;
 
 /// Which part of a container's output is wanted (`PodLogOptions`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub trait Pods: Send + Sync + 'static {
     /// Sends an HTTP request to a port of a pod, and answers when the head of its response is there. The URI's path and
     /// query and the `host` header are what the pod sees.
     async fn call(&self, node: &str, pod: &str, port: u16, request: Request<Body>) -> Result<Response<Body>, Status>;
+
+    /// Opens a stream to a pod, here or on another node. What the client sends goes into `input`, what it is sent comes
+    /// back; dropping that ends the stream. A refusal is told in the words of Kubernetes.
+    async fn open(&self, node: &str, pod: &str, wanted: &Wanted, input: Body) -> Result<Body, Status>;
 
     /// What a node tells of itself at `path`: `/healthz`, `/metrics`. 404 for anything else.
     async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status>;

@@ -38,6 +38,9 @@ const REQUEST_DEADLINE: Duration = Duration::from_mins(1);
 /// An upload of the largest module over a connection of 4 Mbit/s.
 const UPLOAD_DEADLINE: Duration = Duration::from_mins(10);
 
+/// The longest that a pod may be given for a request, and a moment: it keeps its own deadline.
+const PROXY_DEADLINE: Duration = Duration::from_secs(3610);
+
 /// What the server needs besides the objects.
 pub struct Dependencies {
     /// Running pods, for their logs.
@@ -129,7 +132,11 @@ impl ApiServer {
             Ok(seat) => seat,
             Err(status) => return respond(Err(status), json),
         };
-        let deadline = if matches!(route, Route::Modules(_)) { UPLOAD_DEADLINE } else { REQUEST_DEADLINE };
+        let deadline = match &route {
+            Route::Modules(_) => UPLOAD_DEADLINE,
+            route if route.is_proxy() => PROXY_DEADLINE,
+            _ => REQUEST_DEADLINE,
+        };
         let answer = async {
             let route = self.second_look(route, parts).await;
             self.at(route, user, parts, query, body, json).await

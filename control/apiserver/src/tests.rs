@@ -16,5 +16,6 @@ mod proxies;
 mod refusals;
 mod security;
 mod services;
+mod streams;
 mod versions;
 mod watches;

@@ -19,9 +19,10 @@ use wasmtime_wasi_http::{
 };
 
 use crate::adapt::{EXIT_FUNCTION, EXIT_INTERFACE};
+use crate::input::GuestInput;
 use crate::limits::Limits;
 use crate::output::GuestOutput;
-use crate::sandbox::{Output, Sandbox, Stream};
+use crate::sandbox::{Input, Output, Sandbox, Stream};
 use crate::ticker::Running;
 
 /// Handles a guest may hold at once: streams, requests, bodies, timers. Each is host memory that the guest's own
@@ -79,12 +80,15 @@ impl Host {
 fn wasi(sandbox: &Sandbox) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     builder
-        .stdout(GuestOutput::new(&sandbox.output, Stream::Out))
-        .stderr(GuestOutput::new(&sandbox.output, Stream::Err))
+        .stdout(GuestOutput::new(sandbox, Stream::Out))
+        .stderr(GuestOutput::new(sandbox, Stream::Err))
         .max_random_size(RANDOM_BYTES_MAX)
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
+    if let Some(source) = sandbox.input.as_ref().and_then(Input::take) {
+        builder.stdin(GuestInput::new(source, sandbox.terminal));
+    }
     builder.build()
 }
 

@@ -33,6 +33,7 @@ mod failure;
 mod host;
 mod http;
 mod imports;
+mod input;
 mod limits;
 mod output;
 mod prepare;
@@ -45,7 +46,9 @@ pub use crate::engine::{Engine, WrongWorld};
 pub use crate::failure::{Exit, Failure};
 pub use crate::http::HttpApp;
 pub use crate::prepare::{PrepareError, Prepared, World};
-pub use crate::sandbox::{Discard, MEMORY_DEFAULT, MemoryBytes, Output, REQUEST_DEADLINE_DEFAULT, Sandbox, Stream};
+pub use crate::sandbox::{
+    Discard, Input, MEMORY_DEFAULT, MemoryBytes, Output, REQUEST_DEADLINE_DEFAULT, Sandbox, Stream,
+};
 
 /// wasmtime's version. `tests/xtask/tests/laws.rs` holds it against `Cargo.lock`.
 pub const VERSION: &str = "48.0.8";

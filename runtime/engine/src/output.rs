@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-use crate::sandbox::{Output, Stream};
+use crate::sandbox::{Output, Sandbox, Stream};
 
 /// The largest piece handed to an [`Output`]: what one write of a guest may make the host allocate.
 const PIECE_BYTES_MAX: usize = 64 << 10;
@@ -20,17 +20,18 @@ const PIECE_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct GuestOutput {
     output: Arc<dyn Output>,
     stream: Stream,
+    terminal: bool,
 }
 
 impl GuestOutput {
-    pub(crate) fn new(output: &Arc<dyn Output>, stream: Stream) -> Self {
-        Self { output: Arc::clone(output), stream }
+    pub(crate) fn new(sandbox: &Sandbox, stream: Stream) -> Self {
+        Self { output: Arc::clone(&sandbox.output), stream, terminal: sandbox.terminal }
     }
 }
 
 impl IsTerminal for GuestOutput {
     fn is_terminal(&self) -> bool {
-        false
+        self.terminal
     }
 }
 

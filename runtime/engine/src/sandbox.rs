@@ -4,8 +4,10 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::io::AsyncRead;
 
 /// An amount of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +59,23 @@ impl Output for Discard {
     fn write(&self, _stream: Stream, _bytes: &[u8]) {}
 }
 
+/// Where a guest's standard input comes from. Clones share it; the first instance takes it.
+#[derive(Clone)]
+pub struct Input(Arc<Mutex<Option<Source>>>);
+
+type Source = Box<dyn AsyncRead + Send + Sync + Unpin>;
+
+impl Input {
+    /// What `source` yields.
+    pub fn new(source: impl AsyncRead + Send + Sync + Unpin + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Some(Box::new(source)))))
+    }
+
+    pub(crate) fn take(&self) -> Option<Source> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// All that a guest gets, and its limits.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -70,6 +89,10 @@ pub struct Sandbox {
     pub request_deadline: Duration,
     /// Standard output and error.
     pub output: Arc<dyn Output>,
+    /// Standard input; at its end from the start without one. For commands: a request brings its own.
+    pub input: Option<Input>,
+    /// Whether the three are a terminal, as far as the guest can tell.
+    pub terminal: bool,
 }
 
 impl Sandbox {
@@ -81,6 +104,8 @@ impl Sandbox {
             memory_max: MEMORY_DEFAULT,
             request_deadline: REQUEST_DEADLINE_DEFAULT,
             output: Arc::new(Discard),
+            input: None,
+            terminal: false,
         }
     }
 }

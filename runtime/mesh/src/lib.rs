@@ -42,6 +42,7 @@ mod serve;
 mod tests;
 mod tls;
 mod token;
+mod upgrade;
 
 pub use authority::{Authority, AuthorityError, Fingerprint, FingerprintError};
 pub use client::{Lane, Mesh};
@@ -57,3 +58,4 @@ pub use pem::{CertPem, KeyPem, PemError};
 pub use serve::{Handler, Limits, RemoteAddress, serve};
 pub use tls::{AcceptError, Alpn, Tls, TlsError, TlsStream};
 pub use token::{Secret, Token, TokenError};
+pub use upgrade::Upgrade;

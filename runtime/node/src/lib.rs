@@ -22,6 +22,7 @@ pub mod run;
 pub mod services;
 pub mod spec;
 pub mod status;
+pub mod streams;
 pub mod traffic;
 pub mod write;
 
@@ -45,6 +46,8 @@ use crate::follow::Followed;
 use crate::logs::Logs;
 use crate::register::Facts;
 use crate::run::Runner;
+use crate::streams::Streams;
+use crate::streams::console::Consoles;
 use crate::traffic::Apps;
 
 /// What a node is given.
@@ -70,6 +73,8 @@ pub struct Node {
     pub apps: Apps,
     /// What containers printed.
     pub logs: Logs,
+    /// exec, attach and port-forward.
+    pub streams: Streams,
     /// The ingress' routes, kept up to date.
     pub routes: Arc<ArcSwap<Routes>>,
 }
@@ -81,16 +86,18 @@ impl Node {
     /// Starts the agent and what follows the cluster's routes, in `tasks`.
     pub fn start(facts: Facts, parts: Parts, tasks: &Tasks) -> Self {
         let apps = Apps::default();
-        let logs = Logs::new(parts.logs_dir);
+        let (logs, consoles) = (Logs::new(parts.logs_dir), Consoles::default());
         let runner = Arc::new(Runner {
             engine: parts.engine,
             blobs: parts.blobs,
             peers: parts.peers,
             logs: logs.clone(),
             apps: apps.clone(),
+            consoles: consoles.clone(),
             clock: Arc::clone(parts.cluster.clock()),
         });
-        let node = Self { apps, logs, routes: Arc::default() };
+        let streams = Streams::new(apps.clone(), consoles);
+        let node = Self { apps, logs, streams, routes: Arc::default() };
 
         let config = Config { node: facts.name.clone(), ip: facts.ip };
         let agent = Agent::new(config, parts.cluster.clone(), runner, tasks.clone());

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wk_base::error::Chain;
 use wk_base::time::Clock;
-use wk_engine::{Engine, Exit, Failure, MemoryBytes, Output, Prepared, Sandbox, Stream, World};
+use wk_engine::{Engine, Exit, Failure, Input, MemoryBytes, Output, Prepared, Sandbox, Stream, World};
 use wk_image::{Blobs, Peers, PullError, Reference};
 
 use crate::agent;
@@ -17,6 +17,7 @@ use crate::container::Event;
 use crate::logs::{self, LogWriter, Logs};
 use crate::pod;
 use crate::spec::ContainerSpec;
+use crate::streams::console::{Console, Consoles};
 use crate::traffic::{App, Apps, FailureSink};
 
 /// What every run needs.
@@ -31,6 +32,8 @@ pub struct Runner {
     pub logs: Logs,
     /// Where HTTP containers register.
     pub apps: Apps,
+    /// Where containers can be attached to.
+    pub consoles: Consoles,
     /// Dates log lines.
     pub clock: Arc<dyn Clock>,
 }
@@ -90,13 +93,17 @@ impl Runner {
                 return report.tell(Event::StartFailed { reason: "CreateContainerError", message }).await;
             }
         };
+        let (console, input) = Console::new(&run.spec);
         let sandbox = Sandbox {
             args: run.spec.args.clone(),
             env: run.spec.env.clone(),
             memory_max: MemoryBytes(run.spec.memory_max),
             request_deadline: run.spec.request_timeout,
-            output: Arc::new(ToLog(Arc::clone(&log))),
+            output: Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console))),
+            input: input.map(Input::new),
+            terminal: run.spec.tty,
         };
+        let _console = self.consoles.insert(&run.pod, &console);
         match prepared.module.world() {
             World::Http => self.serve(&run, &prepared, sandbox, &report).await,
             World::Command => self.command(&run, &prepared, sandbox, &report).await,
@@ -166,8 +173,8 @@ fn describe(failure: &Failure) -> String {
     }
 }
 
-/// The engine's output into a container's log.
-struct ToLog(Arc<LogWriter>);
+/// The engine's output into a container's log, and to whoever watches.
+struct ToLog(Arc<LogWriter>, Arc<Console>);
 
 impl Output for ToLog {
     fn write(&self, stream: Stream, bytes: &[u8]) {
@@ -176,5 +183,6 @@ impl Output for ToLog {
             Stream::Err => logs::Stream::Err,
         };
         self.0.write(stream, bytes);
+        self.1.write(stream, bytes);
     }
 }

@@ -42,7 +42,7 @@ pub struct PodSpec {
 }
 
 /// A container as this node runs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerSpec {
     /// Name in the pod.
     pub name: String,
@@ -58,6 +58,12 @@ pub struct ContainerSpec {
     pub request_timeout: Duration,
     /// TCP ports it serves; the first HTTP container without any serves all of the pod's.
     pub ports: Vec<u16>,
+    /// `stdin`: whether it reads what clients attach.
+    pub stdin: bool,
+    /// `stdinOnce`: whether the first client's end of input is the container's.
+    pub stdin_once: bool,
+    /// `tty`: whether its input and output are a terminal.
+    pub tty: bool,
 }
 
 /// Something in the spec that this node cannot do, by field.
@@ -181,6 +187,9 @@ fn read_container(
         memory_max: memory_max(container, &field)?,
         request_timeout,
         ports: ports.filter_map(|port| u16::try_from(port.container_port).ok()).collect(),
+        stdin: container.stdin == Some(true),
+        stdin_once: container.stdin_once == Some(true),
+        tty: container.tty == Some(true),
     })
 }
 

@@ -188,6 +188,12 @@ impl Apps {
         }
     }
 
+    /// Whether a container of `pod` serves `port`: one that declares it, or one that declares none.
+    pub fn listens(&self, pod: &str, port: u16) -> bool {
+        let serves = |app: &Arc<App>| app.ports.is_empty() || app.ports.contains(&port);
+        self.0.load().get(pod).is_some_and(|apps| apps.iter().any(serves))
+    }
+
     /// Answers a request that came over the mesh, at [`MESH_PREFIX`].
     pub async fn serve(&self, mut request: Request<Body>) -> Response<Body> {
         let Some((pod, port, uri)) = parse_mesh_uri(request.uri(), request.headers().get(HOST)) else {

@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("control/access", 2),
     ("control/store", 2),
     ("control/plan", 2),
+    ("control/streams", 2),
     ("runtime/engine", 2),
     ("runtime/image", 2),
     ("runtime/network", 2),

@@ -18,6 +18,7 @@ use wk_cluster::{Cluster, SecretsKey, Vault};
 use wk_image::{Blobs, Digest};
 use wk_mesh::{Authority, Handler as _, Peer};
 use wk_store::{MemberId, Options, Start, Store, Timing, Transport};
+use wk_streams::relay::Wanted;
 
 use crate::{ApiServer, Dependencies, LogOptions, Pods, Replicate, Security};
 
@@ -71,6 +72,14 @@ impl Pods for Talkative {
             response.headers_mut().insert("location", http::HeaderValue::from_static("/here?a=b"));
         }
         Ok(response)
+    }
+
+    /// Sends back what is sent; on port 81 nobody listens.
+    async fn open(&self, _: &str, _: &str, wanted: &Wanted, input: Body) -> Result<Body, Status> {
+        match wanted {
+            Wanted::Forward { port: 81 } => Err(Status::bad_request("connection refused")),
+            Wanted::Forward { .. } | Wanted::Exec(_) | Wanted::Attach(_) => Ok(input),
+        }
     }
 
     async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status> {

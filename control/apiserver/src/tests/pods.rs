@@ -57,7 +57,7 @@ async fn logs_come_from_the_node_of_the_pod() {
     assert_eq!((nothing.code.as_u16(), nothing.text.as_str()), (200, ""));
     assert_eq!(api.get(&format!("{PODS}/web/log?container=x")).await.reason(), (400, "BadRequest".to_owned()));
     assert_eq!(api.get(&format!("{PODS}/none/log")).await.reason(), (404, "NotFound".to_owned()));
-    assert_eq!(api.get(&format!("{PODS}/web/exec")).await.reason(), (404, "NotFound".to_owned()));
+    assert_eq!(api.get(&format!("{PODS}/web/unknown")).await.reason(), (404, "NotFound".to_owned()));
 }
 
 #[tokio::test]

@@ -31,11 +31,12 @@ pub(super) async fn run(server: &ApiServer, call: &Call) -> Result<Reply, Status
 }
 
 /// The container that is meant, or why it cannot be told.
-fn container<'a>(pod: &'a Object, asked: &str) -> Result<&'a str, Status> {
+pub(super) fn container<'a>(pod: &'a Object, asked: &str) -> Result<&'a str, Status> {
     let names = |pointer: &str| -> Vec<&'a str> {
         pod.items(pointer).iter().filter_map(|container| container.get("name").and_then(Value::as_str)).collect()
     };
     let (main, init) = (names("/spec/containers"), names("/spec/initContainers"));
+    let others = names("/spec/ephemeralContainers");
     let refuse = |message: String| Err(Status::bad_request(message));
     match (asked, main.as_slice()) {
         ("", [only]) if init.is_empty() => Ok(only),
@@ -48,7 +49,7 @@ fn container<'a>(pod: &'a Object, asked: &str) -> Result<&'a str, Status> {
             let message = format!("a container name must be specified for pod {pod}, choose one of: [{main}]{init}");
             refuse(message)
         }
-        (asked, main) => match main.iter().chain(&init).find(|name| **name == asked) {
+        (asked, main) => match main.iter().chain(&init).chain(&others).find(|name| **name == asked) {
             Some(name) => Ok(name),
             None => refuse(format!("container {asked} is not valid for pod {}", pod.name())),
         },

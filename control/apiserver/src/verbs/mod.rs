@@ -3,6 +3,7 @@
 mod asked;
 mod binding;
 mod computed;
+mod connect;
 mod create;
 mod delete;
 mod eviction;
@@ -23,6 +24,7 @@ use wk_api::{Kind, Object, Status};
 use wk_base::body::Body;
 use wk_base::time::Timestamp;
 use wk_cluster::{Cluster, Manager, Subresource};
+use wk_mesh::Upgrade;
 
 use crate::access::{Ask, User};
 use crate::body;
@@ -40,6 +42,8 @@ pub(crate) struct Call {
     pub headers: HeaderMap,
     pub query: Query,
     pub uri: Uri,
+    /// The connection, if the request asks to take it over.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// What is to be done.
@@ -66,7 +70,7 @@ enum Face {
 impl Call {
     pub(crate) fn new(target: Target, parts: &Parts, query: Query) -> Self {
         let (method, headers, uri) = (parts.method.clone(), parts.headers.clone(), parts.uri.clone());
-        Self { target, method, headers, query, uri }
+        Self { target, method, headers, query, uri, upgrade: Upgrade::of(&parts.extensions) }
     }
 
     pub(crate) fn kind(&self) -> &'static Kind {

@@ -7,7 +7,7 @@ use wk_base::body::Body;
 use crate::access::{User, token_request};
 use crate::respond::Reply;
 use crate::server::ApiServer;
-use crate::verbs::{Call, binding, eviction, log, proxy};
+use crate::verbs::{Call, binding, connect, eviction, log, proxy};
 
 /// Answers a request for `sub`, which the kind has and whose verbs were checked.
 pub(super) async fn answer(
@@ -21,6 +21,8 @@ pub(super) async fn answer(
         ("pods", "binding") => binding::create(server, call, body).await,
         ("pods", "eviction") => eviction::create(server, call, body).await,
         ("pods", "log") => log::run(server, call).await,
+        ("pods", "exec" | "attach") => connect::exec::run(server, call).await,
+        ("pods", "portforward") => connect::forward::run(server, call).await,
         ("serviceaccounts", "token") => token_request::answer(server, user, call, body).await,
         (_, "proxy") => proxy::run(server, call, body).await,
         _ => Err(Status::no_such_resource()),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use wk_engine::{Exit, Failure, MemoryBytes, Sandbox, World};
+use wk_engine::{Exit, Failure, Input, MemoryBytes, Sandbox, World};
 
 use crate::kit::{Kit, env, hello, misbehaving_command, sandbox, ticker};
 
@@ -38,6 +38,34 @@ async fn exit_codes_come_through() {
     assert_eq!(run(&["exit", "0"]).await, Exit::Code(0));
     assert_eq!(run(&["exit", "7"]).await, Exit::Code(7));
     assert_eq!(run(&["no such thing"]).await, Exit::Code(64));
+}
+
+/// Copies its input to its output until that ends.
+const CAT: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (loop $again
+    (i32.store (i32.const 0) (i32.const 1024))
+    (i32.store (i32.const 4) (i32.const 32768))
+    (if (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)) (then (return)))
+    (if (i32.eqz (i32.load (i32.const 8))) (then (return)))
+    (i32.store (i32.const 4) (i32.load (i32.const 8)))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (br $again))))"#;
+
+#[tokio::test]
+async fn a_command_reads_the_input_it_was_given_to_its_end() {
+    let kit = Kit::new();
+    let path = kit.dir.path().join("cat.wasm");
+    std::fs::write(&path, wat::parse_str(CAT).expect("is WebAssembly text")).expect("writes");
+    let prepared = kit.prepare(&path).await;
+    for (given, read) in [(None, ""), (Some(&b"some input"[..]), "some input")] {
+        let (mut sandbox, output) = sandbox();
+        sandbox.input = given.map(Input::new);
+        assert_eq!(kit.engine.run(&prepared, sandbox, CancellationToken::new()).await, Exit::Code(0));
+        assert_eq!(output.out(), read);
+    }
 }
 
 #[tokio::test]

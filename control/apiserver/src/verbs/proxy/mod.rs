@@ -7,7 +7,7 @@ mod headers;
 mod target;
 
 use http::header::LOCATION;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use serde_json::json;
 use wk_api::{Status, kinds};
 use wk_base::body::{Body, empty};
@@ -93,9 +93,7 @@ async fn node(server: &ApiServer, call: &Call) -> Result<Reply, Status> {
             Ok(Reply::ok(json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})))
         }
         path => {
-            let mut response = server.pods.node(name, path).await?;
-            let own = HeaderName::from_static("x-content-type-options");
-            response.headers_mut().insert(own, HeaderValue::from_static("nosniff"));
+            let response = server.pods.node(name, path).await?;
             Ok(Reply::new(response.status(), Content::Whole(response)))
         }
     }

@@ -19,6 +19,8 @@ pub(super) struct PodPort {
 
 /// The label by which an EndpointSlice belongs to its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+/// Each request to a service goes to the next endpoint.
+static TURN: AtomicUsize = AtomicUsize::new(0);
 /// What a pod without declared ports is asked at, as in Kubernetes.
 const PORT_DEFAULT: u16 = 80;
 
@@ -54,8 +56,6 @@ pub(super) async fn service(server: &ApiServer, call: &Call) -> Result<PodPort, 
     let slices = server.cluster.list(&kinds::ENDPOINTSLICE, call.namespace(), Freshness::Linearizable).await?.items;
     let of_service = slices.iter().filter(|slice| slice.label(SERVICE_LABEL) == Some(name));
     let ready: Vec<PodPort> = of_service.flat_map(|slice| ready(slice, port)).collect();
-    // Each request goes to the next one.
-    static TURN: AtomicUsize = AtomicUsize::new(0);
     let turn = TURN.fetch_add(1, Ordering::Relaxed) % ready.len().max(1);
     ready
         .into_iter()

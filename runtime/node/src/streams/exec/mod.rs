@@ -1,0 +1,158 @@
+//! Exec: a command beside a container. A wasm pod has no programs but its own, so this node answers a few itself, over
+//! what the container has: its environment and its files.
+//!
+//! Not here: the files' world ([`files`]), archives ([`tar`]).
+
+pub mod files;
+mod small;
+mod tar;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio_util::io::SyncIoBridge;
+use wk_streams::relay::{Channel, Exec, Receiver, Sender};
+
+use crate::streams::console::Console;
+use crate::streams::end;
+use crate::streams::exec::files::Files;
+use crate::streams::terminal::{self, Key, Terminal};
+
+/// Bytes of each of a command's streams that wait for the other side: a pipe's size.
+const PIPE_BYTES: usize = 64 * 1024;
+/// Read from a command at a time.
+const PIECE_BYTES: usize = 32 * 1024;
+/// What a shell ends with when there is no such program.
+const NOT_FOUND: i32 = 127;
+/// What a shell ends with after Ctrl-C.
+const INTERRUPTED: i32 = 130;
+
+/// What a command works with.
+pub(super) struct Process<'a> {
+    pub(super) args: &'a [String],
+    pub(super) env: &'a [(String, String)],
+    pub(super) files: &'a Files,
+    pub(super) stdin: &'a mut dyn Read,
+    pub(super) stdout: &'a mut dyn Write,
+    pub(super) stderr: &'a mut dyn Write,
+}
+
+/// Runs a command and answers its exit code.
+pub(super) fn command(process: &mut Process<'_>) -> io::Result<i32> {
+    let name = process.args.first().map(String::as_str).unwrap_or_default();
+    match name.rsplit('/').next().unwrap_or_default() {
+        "tar" => tar::run(process),
+        "test" | "[" => small::test(process),
+        "ls" => small::ls(process),
+        "cat" => small::cat(process),
+        "env" | "printenv" => small::env(process),
+        _ => {
+            writeln!(
+                process.stderr,
+                "exec: {name:?}: executable file not found: a wasm pod has no shell and no programs; \
+                 what is answered here is cat, env, ls, tar and test"
+            )?;
+            Ok(NOT_FOUND)
+        }
+    }
+}
+
+/// Runs a command for a client until it ends, or the client leaves.
+pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to: &Sender) {
+    let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
+    let (command_out, stdout) = tokio::io::duplex(PIPE_BYTES);
+    let (command_err, stderr) = tokio::io::duplex(PIPE_BYTES);
+    let (env, files, args) = (console.env.clone(), console.files.clone(), wanted.command.clone());
+    let running = tokio::task::spawn_blocking(move || {
+        let mut stdin = SyncIoBridge::new(command_in);
+        let (mut stdout, mut stderr) = (SyncIoBridge::new(command_out), SyncIoBridge::new(command_err));
+        let mut process = Process {
+            args: &args,
+            env: &env,
+            files: &files,
+            stdin: &mut stdin,
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+        };
+        let code = command(&mut process);
+        code.unwrap_or_else(|error| {
+            let _ = writeln!(stderr, "{error}");
+            1
+        })
+    });
+    let tty = wanted.tty;
+    let (out, err) = (
+        wanted.stdout.then_some(Channel::Stdout),
+        match (wanted.stderr, tty) {
+            (_, true) => wanted.stdout.then_some(Channel::Stdout),
+            (true, false) => Some(Channel::Stderr),
+            (false, false) => None,
+        },
+    );
+    // Both to their end first, then how it ended. A client that leaves closes the pipes, which ends the command.
+    let output = async {
+        tokio::join!(copy(stdout, out, tty, to), copy(stderr, err, tty, to));
+        running.await.unwrap_or(1)
+    };
+    let input = async {
+        let leaves = input(&wanted, stdin, &mut from, to).await;
+        if !leaves {
+            // Sizes of the terminal go on; the client's end is seen by what it is sent.
+            while let Ok(Some(_)) = from.next().await {}
+            std::future::pending::<()>().await;
+        }
+    };
+    let code = tokio::select! {
+        code = output => code,
+        () = input => INTERRUPTED,
+        () = to.closed() => return,
+    };
+    end(to, code).await;
+}
+
+/// Passes the client's input on until it ends; true when it was interrupted.
+async fn input(wanted: &Exec, mut stdin: DuplexStream, from: &mut Receiver, to: &Sender) -> bool {
+    if !wanted.stdin {
+        return false;
+    }
+    let mut terminal = wanted.tty.then(Terminal::default);
+    while let Ok(Some(frame)) = from.next().await {
+        if frame.channel != Channel::Stdin {
+            continue;
+        }
+        if frame.data.is_empty() {
+            return false;
+        }
+        let keys = match &mut terminal {
+            Some(terminal) => terminal.keys(&frame.data),
+            None => vec![Key::Line(frame.data.to_vec())],
+        };
+        for key in keys {
+            match key {
+                Key::Echo(shown) => drop(to.send(Channel::Stdout, shown).await),
+                Key::Line(line) if stdin.write_all(&line).await.is_ok() => {}
+                // The command reads no more.
+                Key::Line(_) | Key::End => return false,
+                Key::Interrupt => return true,
+            }
+        }
+    }
+    false
+}
+
+async fn copy(mut from: impl AsyncRead + Unpin, channel: Option<Channel>, tty: bool, to: &Sender) {
+    let mut piece = vec![0; PIECE_BYTES];
+    while let Ok(length) = from.read(&mut piece).await {
+        if length == 0 {
+            return;
+        }
+        let Some(channel) = channel else { continue };
+        let data = if tty { terminal::printed(&piece[..length]) } else { Bytes::copy_from_slice(&piece[..length]) };
+        if to.send(channel, data).await.is_err() {
+            return;
+        }
+    }
+}

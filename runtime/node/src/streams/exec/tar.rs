@@ -1,0 +1,281 @@
+//! `tar`, as `kubectl cp` calls it: an archive of some paths to its output, or one from its input into a directory.
+//!
+//! Files and directories only. Links and devices are named and left out, both ways: a link could lead whoever follows it
+//! later out of the directory.
+
+use std::io::{self, Read, Write as _};
+use std::path::{Component, Path, PathBuf};
+
+use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions};
+use tar::{Archive, Builder, EntryType, Header, PaxExtensions};
+
+use super::Process;
+use super::files::{Files, Place, absolute};
+
+/// What tar ends with when something is missing or left out.
+const FAILED: i32 = 2;
+/// The longest name: Linux' `PATH_MAX`.
+const NAME_BYTES_MAX: u64 = 4096;
+/// Extended headers of one entry: names, times, owners.
+const EXTENDED_BYTES_MAX: u64 = 64 * 1024;
+/// Directories in one another.
+const DEPTH_MAX: usize = 256;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Mode {
+    Create,
+    Extract,
+    List,
+}
+
+#[derive(Debug)]
+struct Options {
+    mode: Mode,
+    directory: PathBuf,
+    keep_times: bool,
+    verbose: bool,
+    paths: Vec<String>,
+}
+
+pub(super) fn run(process: &mut Process<'_>) -> io::Result<i32> {
+    let options = match options(&process.args[1..]) {
+        Ok(options) => options,
+        Err(why) => {
+            writeln!(process.stderr, "tar: {why}")?;
+            return Ok(FAILED);
+        }
+    };
+    let done = match options.mode {
+        Mode::Create => create(process, &options),
+        Mode::Extract | Mode::List => read(process, &options),
+    };
+    match done {
+        Ok(true) => Ok(0),
+        Ok(false) => {
+            writeln!(process.stderr, "tar: Exiting with failure status due to previous errors")?;
+            Ok(FAILED)
+        }
+        Err(error) => {
+            writeln!(process.stderr, "tar: {error}")?;
+            Ok(FAILED)
+        }
+    }
+}
+
+fn options(args: &[String]) -> Result<Options, String> {
+    let mut options = Options {
+        mode: Mode::List,
+        directory: PathBuf::from("/"),
+        keep_times: true,
+        verbose: false,
+        paths: Vec::new(),
+    };
+    let (mut mode, mut args, mut first, mut only_paths) = (None, args.iter(), true, false);
+    while let Some(arg) = args.next() {
+        let letters = match arg.strip_prefix('-') {
+            _ if only_paths => None,
+            Some("-") => {
+                only_paths = true;
+                continue;
+            }
+            // What it says happens anyway: nothing here has owners, and permissions are the directory's.
+            Some("-no-same-permissions" | "-no-same-owner" | "-overwrite") => continue,
+            Some(long) if long.starts_with('-') => return Err(format!("unrecognized option '-{long}'")),
+            Some(letters) if !letters.is_empty() => Some(letters),
+            None if first => Some(arg.as_str()),
+            _ => None,
+        };
+        first = false;
+        let Some(letters) = letters else {
+            options.paths.push(arg.clone());
+            continue;
+        };
+        for letter in letters.chars() {
+            let mut value = || args.next().ok_or_else(|| format!("option requires an argument -- '{letter}'"));
+            match letter {
+                'c' => mode = Some(Mode::Create),
+                'x' => mode = Some(Mode::Extract),
+                't' => mode = Some(Mode::List),
+                'f' if value()? != "-" => return Err("only -f - is answered here: archives come and go by pipe".into()),
+                'f' | 'p' | 'o' | 'h' => {}
+                'C' => options.directory = absolute(&options.directory, Path::new(value()?)),
+                'm' => options.keep_times = false,
+                'v' => options.verbose = true,
+                other => return Err(format!("invalid option -- '{other}'")),
+            }
+        }
+    }
+    options.mode = mode.ok_or("you must specify one of the options -c, -t and -x")?;
+    if options.mode == Mode::Create && options.paths.is_empty() {
+        return Err("cowardly refusing to create an empty archive".into());
+    }
+    Ok(options)
+}
+
+/// Writes an archive; false when something was left out.
+fn create(process: &mut Process<'_>, options: &Options) -> io::Result<bool> {
+    let exists = |path: &String| {
+        let place = process.files.find(&options.directory, Path::new(path))?;
+        if let Place::In(mount, inner) = place { mount.dir.symlink_metadata(inner).map(drop) } else { Ok(()) }
+    };
+    if let [path] = options.paths.as_slice()
+        && let Err(error) = exists(path)
+    {
+        // Not even an empty archive: kubectl would take that for a success.
+        writeln!(process.stderr, "tar: {path}: {error}")?;
+        return Ok(false);
+    }
+    let mut archive = Builder::new(&mut *process.stdout);
+    let mut whole = true;
+    for path in &options.paths {
+        let name: PathBuf = Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect();
+        let added = process.files.find(&options.directory, Path::new(path)).and_then(|place| match place {
+            Place::In(mount, inner) => add(&mut archive, &mount.dir, &inner, &name, &mut *process.stderr, 0),
+            Place::Above(_) => Err(io::Error::other("Cannot archive what is above the pod's volumes")),
+        });
+        match added {
+            Ok(all) => whole &= all,
+            // The reader has gone.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(error),
+            Err(error) => {
+                writeln!(process.stderr, "tar: {path}: {error}")?;
+                whole = false;
+            }
+        }
+    }
+    archive.finish()?;
+    Ok(whole)
+}
+
+fn add(
+    archive: &mut Builder<impl io::Write>,
+    dir: &Dir,
+    path: &Path,
+    name: &Path,
+    stderr: &mut dyn io::Write,
+    depth: usize,
+) -> io::Result<bool> {
+    let metadata = dir.symlink_metadata(path)?;
+    if depth > DEPTH_MAX {
+        return Err(io::Error::other("too many directories in one another"));
+    }
+    if metadata.is_file() {
+        let length = metadata.len();
+        let mut header = header(&metadata, EntryType::Regular, length);
+        // A file that shrinks meanwhile is filled up, one that grows is cut: the archive's length is promised.
+        let contents = dir.open(path)?.chain(io::repeat(0)).take(length);
+        archive.append_data(&mut header, name, contents)?;
+        return Ok(true);
+    }
+    if !metadata.is_dir() {
+        writeln!(stderr, "tar: {}: left out, neither a file nor a directory", name.display())?;
+        return Ok(false);
+    }
+    if name.as_os_str().is_empty() {
+        // The root of everything has no name of its own.
+    } else {
+        archive.append_data(&mut header(&metadata, EntryType::Directory, 0), name, io::empty())?;
+    }
+    let mut names: Vec<_> =
+        dir.read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
+    names.sort_unstable();
+    let mut whole = true;
+    for entry in names {
+        whole &= add(archive, dir, &path.join(&entry), &name.join(&entry), stderr, depth + 1)?;
+    }
+    Ok(whole)
+}
+
+fn header(metadata: &Metadata, kind: EntryType, length: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(length);
+    header.set_mode(metadata.mode() & 0o777);
+    header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or(0));
+    header
+}
+
+/// Reads an archive, into the directory or to list it; false when something was left out.
+fn read(process: &mut Process<'_>, options: &Options) -> io::Result<bool> {
+    let Process { files, stdin, stdout, stderr, .. } = process;
+    let mut archive = Archive::new(&mut **stdin);
+    let (mut whole, mut long_name) = (true, None);
+    // Raw: the crate would read a long name of any length into memory.
+    for entry in archive.entries()?.raw(true) {
+        let mut entry = entry?;
+        match entry.header().entry_type() {
+            EntryType::GNULongName => {
+                let text = bounded(&mut entry, NAME_BYTES_MAX)?;
+                long_name = Some(String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned());
+                continue;
+            }
+            EntryType::XHeader => {
+                let text = bounded(&mut entry, EXTENDED_BYTES_MAX)?;
+                let mut extensions = PaxExtensions::new(&text).filter_map(Result::ok);
+                let path = extensions.find(|extension| extension.key_bytes() == b"path");
+                long_name = path.map(|path| String::from_utf8_lossy(path.value_bytes()).into_owned()).or(long_name);
+                continue;
+            }
+            EntryType::XGlobalHeader | EntryType::GNULongLink => continue,
+            _ => {}
+        }
+        let name = match long_name.take() {
+            Some(name) => name,
+            None => String::from_utf8_lossy(&entry.header().path_bytes()).into_owned(),
+        };
+        if options.verbose || options.mode == Mode::List {
+            writeln!(stdout, "{name}")?;
+        }
+        if options.mode == Mode::Extract
+            && let Err(error) = extract(files, options, &name, &mut entry)
+        {
+            writeln!(stderr, "tar: {name}: {error}")?;
+            whole = false;
+        }
+    }
+    // Whoever sends the archive may pad it: read to its end, so that the pipe does not break.
+    io::copy(&mut &mut **stdin, &mut io::sink())?;
+    Ok(whole)
+}
+
+fn bounded(entry: &mut impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    entry.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "an entry's name is too long"));
+    }
+    Ok(bytes)
+}
+
+fn extract(files: &Files, options: &Options, name: &str, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
+    let name = Path::new(name.trim_start_matches('/'));
+    if name.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(io::Error::other("Member name contains '..'"));
+    }
+    let (mount, path) = match files.find(&options.directory, name)? {
+        Place::In(mount, path) => (mount, path),
+        Place::Above(_) if entry.header().entry_type().is_dir() => return Ok(()),
+        Place::Above(_) => return Err(files.nowhere()),
+    };
+    if mount.read_only {
+        return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "Read-only file system"));
+    }
+    match entry.header().entry_type() {
+        EntryType::Directory => mount.dir.create_dir_all(&path),
+        EntryType::Regular | EntryType::Continuous => {
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                mount.dir.create_dir_all(parent)?;
+            }
+            let mut file = mount.dir.open_with(&path, OpenOptions::new().write(true).create(true).truncate(true))?;
+            io::copy(entry, &mut file)?;
+            if options.keep_times
+                && let Ok(seconds) = entry.header().mtime()
+            {
+                let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds.min(u64::from(u32::MAX)));
+                file.into_std().set_modified(time)?;
+            }
+            Ok(())
+        }
+        _ => Err(io::Error::other("left out, neither a file nor a directory")),
+    }
+}

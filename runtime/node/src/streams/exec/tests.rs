@@ -1,0 +1,159 @@
+//! Commands over a directory of this machine, as `kubectl cp` calls them; and over none.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use tar::EntryType::{Link, Regular, Symlink};
+
+use super::files::{Files, Mount};
+use super::{Process, command};
+
+struct Ran {
+    code: i32,
+    out: Vec<u8>,
+    err: String,
+}
+
+fn run(files: &Files, args: &[&str], input: &[u8]) -> Ran {
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let env = [("A".to_owned(), "1".to_owned())];
+    let (mut stdin, mut out, mut err) = (input, Vec::new(), Vec::new());
+    let mut process = Process { args: &args, env: &env, files, stdin: &mut stdin, stdout: &mut out, stderr: &mut err };
+    let code = command(&mut process).unwrap();
+    Ran { code, out, err: String::from_utf8(err).unwrap() }
+}
+
+fn mounted(dir: &tempfile::TempDir, read_only: bool) -> Files {
+    let dir = Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap();
+    Files::new(vec![Mount { path: PathBuf::from("/data/in"), dir: Arc::new(dir), read_only }])
+}
+
+#[test]
+fn what_is_copied_in_can_be_copied_out_again() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir_all(from.path().join("site/deep")).unwrap();
+    let long = "n".repeat(180);
+    fs::write(from.path().join("site/deep").join(&long), "hello").unwrap();
+    fs::write(from.path().join("site/big"), vec![7; 200_000]).unwrap();
+    let (there, here) = (mounted(&from, true), mounted(&to, false));
+    let packed = run(&there, &["tar", "cf", "-", "/data/in/site"], b"");
+    assert_eq!((packed.code, packed.err.as_str()), (0, ""));
+    let unpacked = run(&here, &["tar", "-xmf", "-", "-C", "/"], &packed.out);
+    assert_eq!((unpacked.code, unpacked.err.as_str()), (0, ""));
+    assert_eq!(fs::read_to_string(to.path().join("site/deep").join(&long)).unwrap(), "hello");
+    assert_eq!(fs::read(to.path().join("site/big")).unwrap().len(), 200_000);
+    let refused = run(&there, &["tar", "-xmf", "-", "-C", "/"], &packed.out);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("Read-only file system"), "{}", refused.err);
+}
+
+#[test]
+fn no_archive_and_no_path_leads_out_of_a_mount() {
+    let outside = tempfile::tempdir().unwrap();
+    let inside = outside.path().join("inside");
+    fs::create_dir(&inside).unwrap();
+    fs::write(outside.path().join("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink("..", inside.join("up")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), inside.join("away")).unwrap();
+    let dir = Dir::open_ambient_dir(&inside, ambient_authority()).unwrap();
+    let files = Files::new(vec![Mount { path: PathBuf::from("/data"), dir: Arc::new(dir), read_only: false }]);
+
+    let entry = |name: &str, kind: tar::EntryType, target: &str| {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(if kind.is_file() { 4 } else { 0 });
+        header.set_mode(0o644);
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+        header.set_cksum();
+        let contents: &[u8] = if kind.is_file() { b"evil" } else { b"" };
+        archive.append(&header, contents).unwrap();
+        archive.into_inner().unwrap()
+    };
+    for (name, kind, target) in [
+        ("../secret", Regular, ""),
+        ("a/../../secret", Regular, ""),
+        ("up/secret", Regular, ""),
+        ("away/secret", Regular, ""),
+        ("link", Symlink, "../secret"),
+        ("link", Link, "../secret"),
+    ] {
+        let ran = run(&files, &["tar", "xf", "-", "-C", "/data"], &entry(name, kind, target));
+        assert_eq!(ran.code, 2, "{name}: {}", ran.err);
+    }
+    assert_eq!(fs::read_to_string(outside.path().join("secret")).unwrap(), "secret");
+    assert!(!inside.join("link").exists());
+    for path in ["/data/../secret", "/data/up/secret", "/data/away/secret", "/secret"] {
+        assert_eq!(run(&files, &["cat", path], b"").code, 1, "{path}");
+        assert_eq!(run(&files, &["test", "-e", path], b"").code, 1, "{path}");
+    }
+    let packed = run(&files, &["tar", "cf", "-", "/data"], b"");
+    assert!(packed.err.contains("data/up: left out") && packed.err.contains("data/away: left out"), "{}", packed.err);
+}
+
+#[test]
+fn names_of_any_length_do_not_fill_the_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(1 << 20);
+    header.set_cksum();
+    archive.append(&header, &vec![b'a'; 1 << 20][..]).unwrap();
+    let ran = run(&mounted(&dir, false), &["tar", "xf", "-", "-C", "/data/in"], &archive.into_inner().unwrap());
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("too long"), "{}", ran.err);
+}
+
+#[test]
+fn a_pod_without_volumes_says_so() {
+    let none = Files::default();
+    let packed = run(&none, &["tar", "cf", "-", "/etc/passwd"], b"");
+    assert_eq!(packed.code, 2);
+    let expected = "tar: /etc/passwd: No such file or directory: this pod has no volumes\n";
+    assert!(packed.err.starts_with(expected), "{}", packed.err);
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(2);
+    archive.append_data(&mut header, "x", &b"hi"[..]).unwrap();
+    let unpacked = run(&none, &["tar", "-xmf", "-", "-C", "/tmp"], &archive.into_inner().unwrap());
+    assert!(
+        unpacked.err.starts_with("tar: x: No such file or directory: this pod has no volumes\n"),
+        "{}",
+        unpacked.err
+    );
+    assert_eq!(unpacked.code, 2);
+    assert_eq!(run(&none, &["test", "-d", "/tmp"], b"").code, 1);
+    assert_eq!(run(&none, &["ls"], b"").out, b"");
+}
+
+#[test]
+fn small_commands_answer_and_others_say_what_works() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.txt"), "text").unwrap();
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    let files = mounted(&dir, false);
+    assert_eq!(run(&files, &["ls", "/"], b"").out, b"data\n");
+    assert_eq!(run(&files, &["ls", "/data/in"], b"").out, b"a.txt\nsub\n");
+    assert_eq!(run(&files, &["cat", "/data/in/a.txt", "-"], b" more").out, b"text more");
+    assert_eq!(run(&files, &["env"], b"").out, b"A=1\n");
+    assert_eq!(run(&files, &["printenv", "A"], b"").out, b"1\n");
+    for (args, code) in [
+        (&["test", "-d", "/data"][..], 0),
+        (&["test", "-d", "/data/in/sub"], 0),
+        (&["test", "-d", "/data/in/a.txt"], 1),
+        (&["[", "-f", "/data/in/a.txt", "]"], 0),
+        (&["test", "-x", "/"], 2),
+        (&["tar", "czf", "-", "/data"], 2),
+        (&["tar"], 2),
+    ] {
+        assert_eq!(run(&files, args, b"").code, code, "{args:?}");
+    }
+    let shell = run(&files, &["/bin/sh", "-c", "ls"], b"");
+    assert_eq!(shell.code, 127);
+    assert!(shell.err.contains("no shell") && shell.err.contains("cat, env, ls, tar and test"), "{}", shell.err);
+}
