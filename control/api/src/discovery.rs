@@ -159,17 +159,31 @@ fn words(entry: &mut Value, kind: &Kind) {
     }
 }
 
-/// `GET /api` as `APIGroupDiscoveryList` of `apidiscovery.k8s.io/v2`.
-pub fn aggregated_core(kinds: &[&'static Kind]) -> Value {
-    aggregated(kinds, &[("", vec!["v1"])])
+/// `GET /api` as `APIGroupDiscoveryList` of a version of `apidiscovery.k8s.io`: `v2` and `v2beta1` have the same fields.
+pub fn aggregated_core(kinds: &[&'static Kind], version: &str) -> Value {
+    aggregated(kinds, &[("", vec!["v1"])], version)
 }
 
-/// `GET /apis` as `APIGroupDiscoveryList` of `apidiscovery.k8s.io/v2`.
-pub fn aggregated_groups(kinds: &[&'static Kind]) -> Value {
-    aggregated(kinds, &groups(kinds))
+/// `GET /apis` as `APIGroupDiscoveryList`.
+pub fn aggregated_groups(kinds: &[&'static Kind], version: &str) -> Value {
+    aggregated(kinds, &groups(kinds), version)
 }
 
-fn aggregated(kinds: &[&'static Kind], groups: &[(&str, Vec<&str>)]) -> Value {
+/// `GET /`: the paths that answer something.
+pub fn paths(kinds: &[&'static Kind]) -> Value {
+    let mut paths: Vec<String> =
+        ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+            .map(str::to_owned)
+            .to_vec();
+    for (group, versions) in groups(kinds) {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+    }
+    paths.sort();
+    json!({"paths": paths})
+}
+
+fn aggregated(kinds: &[&'static Kind], groups: &[(&str, Vec<&str>)], version: &str) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
@@ -187,7 +201,7 @@ fn aggregated(kinds: &[&'static Kind], groups: &[(&str, Vec<&str>)]) -> Value {
         .collect();
     json!({
         "kind": "APIGroupDiscoveryList",
-        "apiVersion": "apidiscovery.k8s.io/v2",
+        "apiVersion": format!("apidiscovery.k8s.io/{version}"),
         "metadata": {},
         "items": items,
     })
@@ -264,7 +278,7 @@ mod tests {
         let versions = versions.flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)));
         let lists: String =
             versions.map(|(group, version)| api_resource_list(kinds(), group, version).unwrap().to_string()).collect();
-        let aggregated = aggregated_core(kinds()).to_string() + &aggregated_groups(kinds()).to_string();
+        let aggregated = aggregated_core(kinds(), "v2").to_string() + &aggregated_groups(kinds(), "v2").to_string();
         for kind in kinds() {
             assert!(lists.contains(&format!("\"name\":\"{}\"", kind.plural)), "{kind}");
             assert!(aggregated.contains(&format!("\"resource\":\"{}\"", kind.plural)), "{kind}");

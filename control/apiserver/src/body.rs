@@ -57,14 +57,32 @@ pub(crate) fn object(
     format: BodyFormat,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
-    if bytes.is_empty() {
-        return Err(Status::bad_request("the request has no body where an object was expected"));
-    }
     match format {
         BodyFormat::Json => decode::bytes(kind, bytes, validation),
-        BodyFormat::Yaml => decode::body(kind, parse(bytes, format)?, validation),
+        BodyFormat::Yaml => {
+            let value = parse(bytes, format)?;
+            let lines = if validation == FieldValidation::Ignore { Vec::new() } else { keys_set_twice(bytes) };
+            decode::yaml(kind, value, lines, validation)
+        }
         BodyFormat::Protobuf => decode::protobuf(kind, bytes).map(|value| (value, Vec::new())),
     }
+}
+
+/// Keys told at most: each is found by reading the text up to it once more.
+const KEYS_MAX: usize = 16;
+
+/// Bytes that may be read for it together.
+const KEYS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The keys that come twice in a map of a YAML text, and the lines they come at, in the words of Kubernetes' decoder.
+pub(crate) fn keys_set_twice(bytes: &[u8]) -> Vec<String> {
+    let passes = KEYS_MAX.min(1 + KEYS_BYTES_MAX / bytes.len().max(1));
+    let nth = |nth| decode::nth_duplicate(serde_yaml::Deserializer::from_slice(bytes), nth, BODY_BYTES_MAX);
+    let told = |(key, error): (String, serde_yaml::Error)| {
+        let line = error.location().map_or(0, |location| location.line());
+        format!("line {line}: key {key:?} already set in map")
+    };
+    (0..passes).map_while(nth).map(told).collect()
 }
 
 /// The `fieldValidation` parameter.
@@ -87,6 +105,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn keys_that_come_twice_are_told_with_their_lines() {
+        let text = b"---\napiVersion: foo\nspec:\n  a: 1\n  b: {x: 1, x: 2}\n  a: 2\nmetadata: {}\nspec: 1\n";
+        let expected = ["line 5: key \"x\"", "line 6: key \"a\"", "line 8: key \"spec\""];
+        assert_eq!(keys_set_twice(text), expected.map(|start| format!("{start} already set in map")));
+        assert!(keys_set_twice(b"a: 1\nb: {a: 1}\n").is_empty());
+    }
 
     #[test]
     fn aliases_are_written_out_up_to_the_limit_of_a_body() {

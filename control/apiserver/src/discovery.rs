@@ -11,7 +11,15 @@ use crate::respond::{Reply, respond};
 use crate::route::Document;
 use crate::tagged::Tagged;
 
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const JSON: &str = "application/json";
+
+/// What clients tell the forms of an answer by.
+fn aggregated_type(version: &str) -> &'static str {
+    match version {
+        "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+    }
+}
 
 /// The document, in the form that was asked for; None when there is none.
 pub(crate) fn answer(
@@ -20,21 +28,28 @@ pub(crate) fn answer(
     headers: &HeaderMap,
     query: &Query,
 ) -> Option<Response<Body>> {
-    let aggregated = negotiate::wants_aggregated_discovery(headers);
-    let tagged = |value: serde_json::Value| Some(Tagged::new(value.to_string(), AGGREGATED).answer(headers));
-    let value = match document {
-        Document::CoreVersions if aggregated => return tagged(discovery::aggregated_core(kinds)),
-        Document::Groups if aggregated => return tagged(discovery::aggregated_groups(kinds)),
-        Document::CoreVersions => discovery::api_versions(),
-        Document::Groups => discovery::api_group_list(kinds),
-        Document::Group(group) => discovery::api_group(kinds, group)?,
-        Document::Resources { group, version } => discovery::api_resource_list(kinds, group, version)?,
+    let (value, media_type) = match (document, negotiate::aggregated_discovery(headers)) {
+        (Document::CoreVersions, Some(version)) => {
+            (discovery::aggregated_core(kinds, version), Some(aggregated_type(version)))
+        }
+        (Document::Groups, Some(version)) => {
+            (discovery::aggregated_groups(kinds, version), Some(aggregated_type(version)))
+        }
+        (Document::CoreVersions, None) => (discovery::api_versions(), None),
+        (Document::Groups, None) => (discovery::api_group_list(kinds), None),
+        (Document::Group(group), _) => (discovery::api_group(kinds, group)?, None),
+        (Document::Resources { group, version }, _) => (discovery::api_resource_list(kinds, group, version)?, None),
     };
-    let encoding = match negotiate::format(headers, query, &[Shape::Full]) {
-        Ok(format) => format.encoding,
-        Err(status) => return Some(respond(Err(status), Encoding::Json)),
-    };
-    let mut response = respond(Ok(Reply::ok(value)), encoding);
-    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    Some(response)
+    if let Some(media_type) = media_type {
+        return Some(Tagged::new(value.to_string(), media_type).answer(headers));
+    }
+    Some(match negotiate::format(headers, query, &[Shape::Full]) {
+        Ok(format) if format.encoding == Encoding::Json => Tagged::new(value.to_string(), JSON).answer(headers),
+        Ok(format) => {
+            let mut response = respond(Ok(Reply::ok(value)), format.encoding);
+            response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+            response
+        }
+        Err(status) => respond(Err(status), Encoding::Json),
+    })
 }

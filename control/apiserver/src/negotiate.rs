@@ -115,19 +115,20 @@ pub(crate) fn media(headers: &HeaderMap, offered: &[&'static str]) -> Option<&'s
     })
 }
 
-/// Whether the client asks for the aggregated form of discovery before any other.
-pub(crate) fn wants_aggregated_discovery(headers: &HeaderMap) -> bool {
+/// In which version the client asks for the aggregated form of discovery before any other; None when it does not.
+pub(crate) fn aggregated_discovery(headers: &HeaderMap) -> Option<&'static str> {
     let first = |clause: &Clause<'_>| {
         if !matches!(clause.media, JSON | "*/*" | "application/*") {
             return None;
         }
         match (clause.get("g"), clause.get("v"), clause.get("as")) {
-            ("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList") => Some(true),
-            ("", "", "") => Some(false),
+            ("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList") => Some(Some("v2")),
+            ("apidiscovery.k8s.io", "v2beta1", "APIGroupDiscoveryList") => Some(Some("v2beta1")),
+            ("", "", "") => Some(None),
             _ => None,
         }
     };
-    clauses(headers).iter().find_map(first).unwrap_or_default()
+    clauses(headers).iter().find_map(first).flatten()
 }
 
 /// People's tools get indented answers, as in Kubernetes.

@@ -34,6 +34,12 @@ pub(crate) enum Place {
 
 const JSON: &str = "application/json";
 
+/// Version 2 as it is answered.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// Version 2 as kubectl asks for it. It is no media type, and kubectl refuses an answer that has it.
+const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
 /// How long clients keep a document whose address holds its hash: as long as Kubernetes says.
 const KEPT_HOURS: u64 = 365 * 24;
 
@@ -156,11 +162,11 @@ fn version_answer(
 }
 
 async fn everything(server: &ApiServer, kinds: Vec<&'static Kind>, headers: &HeaderMap) -> Response<Body> {
-    match negotiate::media(headers, &[JSON]) {
-        Some(_) => {
-            let write: Write = |kinds| openapi::v2(kinds).to_string().into_bytes();
-            server.documents.get("v2+json".to_owned(), kinds, JSON, write).await.answer(headers)
-        }
-        None => respond(Err(Status::not_acceptable(&[JSON])), Encoding::Json),
-    }
+    let offered = [JSON, PROTOBUF, PROTOBUF_ASKED];
+    let (name, media_type, write): (_, _, Write) = match negotiate::media(headers, &offered) {
+        Some(JSON) => ("v2", JSON, |kinds| openapi::v2(kinds).to_string().into_bytes()),
+        Some(_) => ("v2 protobuf", PROTOBUF, openapi::v2_protobuf),
+        None => return respond(Err(Status::not_acceptable(&offered)), Encoding::Json),
+    };
+    server.documents.get(name.to_owned(), kinds, media_type, write).await.answer(headers)
 }

@@ -15,6 +15,8 @@ pub(crate) enum Route {
     Health(Probe),
     /// `/version`.
     Version,
+    /// `/`.
+    Root,
     /// A discovery document.
     Discovery(Document),
     /// `/.well-known/openid-configuration`: who signs service accounts' tokens.
@@ -105,6 +107,9 @@ impl Served for View {
 pub(crate) fn route(path: &str, served: &impl Served) -> Route {
     if let Some(rest) = path.strip_prefix("/v2/") {
         return Route::Modules(rest.to_owned());
+    }
+    if path == "/" {
+        return Route::Root;
     }
     let (path, below) = split_proxy(path);
     match within(path, served) {
@@ -273,8 +278,7 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_told_apart_from_what_does_not_exist() {
-        for path in
-            ["/apis/example.com/v1/things", "/apis/apps/v9/deployments", "/api/v2", "/", "", "/metrics", "/x/../api"]
+        for path in ["/apis/example.com/v1/things", "/apis/apps/v9/deployments", "/api/v2", "", "/metrics", "/x/../api"]
         {
             assert_eq!(route(path), Route::Nowhere, "{path}");
         }

@@ -194,6 +194,7 @@ impl ApiServer {
             Route::OpenIdConfiguration => issuer::configuration(),
             Route::OpenIdKeys => issuer::keys(self),
             Route::Version => respond(Ok(Reply::ok(wk_api::discovery::version())), json),
+            Route::Root => respond(Ok(Reply::ok(wk_api::discovery::paths(&self.cluster.kinds()))), json),
             Route::Discovery(document) => {
                 discovery::answer(&self.cluster.kinds(), &document, &parts.headers, &query).unwrap_or_else(nothing_here)
             }

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::{PROBLEMS_MAX, shown_path};
+use super::{PROBLEMS_MAX, duplicate_field};
 
 struct Notes {
     path: String,
@@ -16,11 +16,22 @@ struct Notes {
     left: usize,
     /// Whether that was not enough.
     spent: bool,
+    /// At which duplicate to stop.
+    stop_at: Option<usize>,
+    /// The key that it stopped at.
+    stopped_at: Option<String>,
 }
 
 impl Notes {
     fn new(limit: usize) -> RefCell<Self> {
-        RefCell::new(Self { path: String::new(), found: Vec::new(), left: limit, spent: false })
+        RefCell::new(Self {
+            path: String::new(),
+            found: Vec::new(),
+            left: limit,
+            spent: false,
+            stop_at: None,
+            stopped_at: None,
+        })
     }
 }
 
@@ -50,6 +61,19 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), serde_json::Er
     let value = Node(&notes).deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok((value, notes.into_inner().found))
+}
+
+/// The key that comes twice in a map for the `nth` time (from zero) and the error of the deserializer there, which may
+/// know where that is; None when there are not so many. `limit` as in [`bounded`].
+pub fn nth_duplicate<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    nth: usize,
+    limit: usize,
+) -> Option<(String, D::Error)> {
+    let notes = Notes::new(limit);
+    notes.borrow_mut().stop_at = Some(nth);
+    let error = Node(&notes).deserialize(deserializer).err()?;
+    notes.into_inner().stopped_at.map(|key| (key, error))
 }
 
 #[derive(Clone, Copy)]
@@ -116,14 +140,14 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some(key) = members.next_key::<String>()? {
+        while let Some(key) = members.next_key_seed(Key(self, &object))? {
             self.charge(key.len() + 1)?;
             let dot = if self.0.borrow().path.is_empty() { "" } else { "." };
             let end = self.enter(&format!("{dot}{key}"));
             if object.contains_key(&key) {
                 let mut notes = self.0.borrow_mut();
                 if notes.found.len() < PROBLEMS_MAX {
-                    let text = format!("duplicate field {:?}", shown_path(&notes.path));
+                    let text = duplicate_field(&notes.path);
                     notes.found.push(text);
                 }
             }
@@ -132,6 +156,38 @@ impl<'de> Visitor<'de> for Node<'_> {
             object.insert(key, value);
         }
         Ok(Value::Object(object))
+    }
+}
+
+/// A key of a map, beside those that were there before it.
+struct Key<'a>(Node<'a>, &'a Map<String, Value>);
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_string(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<String, E> {
+        let mut notes = self.0.0.borrow_mut();
+        match notes.stop_at {
+            Some(0) if self.1.contains_key(key) => {
+                notes.stopped_at = Some(key.to_owned());
+                return Err(E::custom("a key comes twice"));
+            }
+            Some(nth) if self.1.contains_key(key) => notes.stop_at = Some(nth - 1),
+            _ => {}
+        }
+        Ok(key.to_owned())
     }
 }
 

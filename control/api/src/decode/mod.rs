@@ -4,6 +4,7 @@
 //! Wording: `encoding/json` of Go, `sigs.k8s.io/json` (strict errors), `k8s.io/apiserver/pkg/endpoints/handlers`.
 
 mod duplicates;
+mod order;
 mod walk;
 
 use serde_json::Value;
@@ -15,7 +16,7 @@ use crate::kinds::CONFIGMAP;
 use crate::schema::schema_of;
 use crate::status::Status;
 
-pub use duplicates::{BoundedError, bounded};
+pub use duplicates::{BoundedError, bounded, nth_duplicate};
 
 /// What to do with fields the schema does not know (`fieldValidation`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,12 +57,62 @@ pub fn body(kind: &Kind, value: Value, validation: FieldValidation) -> Result<(V
 /// As [`body`], from the bytes of a request; also finds duplicate fields.
 pub fn bytes(kind: &Kind, bytes: &[u8], validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
     let (value, duplicates) = duplicates::parse(bytes).map_err(|error| {
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {error}",
-            kind.kind
-        ))
+        let why = if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() };
+        unrecognized(kind, bytes, &format!("couldn't get version/kind; json parse error: {why}"))
     })?;
-    checked(kind, value, duplicates, validation)
+    check_type(kind, &value)?;
+    clean(kind, value, validation, unfit(kind), |unknown| {
+        if unknown.is_empty() && duplicates.is_empty() { Vec::new() } else { order::in_order(bytes, &unknown) }
+    })
+}
+
+/// As [`body`], of a body in YAML, where `lines` tells the keys that come twice: `line 9: key "a" already set in map`.
+pub fn yaml(
+    kind: &Kind,
+    value: Value,
+    lines: Vec<String>,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Status> {
+    // One problem to who is strict, several to who is warned, as in Kubernetes.
+    let lines = match validation {
+        FieldValidation::Strict if !lines.is_empty() => {
+            vec![format!("yaml: unmarshal errors:\n  {}", lines.join("\n  "))]
+        }
+        _ => lines,
+    };
+    check_type(kind, &value)?;
+    clean(kind, value, validation, unfit(kind), |unknown| [lines, unknown].concat())
+}
+
+/// 400 for a body that does not say what it is.
+pub(crate) fn unrecognized(kind: &Kind, bytes: &[u8], why: &str) -> Status {
+    // What a Secret begins with may be the secret, and refusals end up in logs.
+    let shown = if kind.kind == "Secret" { format!("{} bytes", bytes.len()) } else { summary(bytes) };
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({shown})", kind.kind))
+}
+
+/// Bytes of a body that are shown when nobody can tell what it is, as in Kubernetes.
+const SHOWN_BYTES: usize = 30;
+
+/// The beginning of a body, for people: as text if it may be JSON.
+fn summary(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(SHOWN_BYTES)];
+    let more = if bytes.len() > SHOWN_BYTES { " ..." } else { "" };
+    match start.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(start)),
+        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + more,
+    }
+}
+
+/// As [`bytes()`], of a body in Kubernetes' protobuf encoding. Fields that nobody knows are dropped without a word, as
+/// in Kubernetes: there is no strict form of it.
+pub fn protobuf(kind: &Kind, bytes: &[u8]) -> Result<Value, Status> {
+    if kind.is_custom() {
+        return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]));
+    }
+    let value = crate::protobuf::object(kind, bytes)?;
+    checked(kind, value, Vec::new(), FieldValidation::Ignore).map(|(value, _)| value)
 }
 
 /// As [`body`], for what a patch made of an object: `problems` were found in the patch. Unfit values are 422.
@@ -76,11 +127,12 @@ pub fn patched(
     }
     check_type(kind, &value)?;
     let shown = value.to_string();
-    clean(kind, value, problems, validation, |why| {
+    let unfit = |why: &str| {
         let mut errors = Errors::new();
         errors.invalid_str("patch", &shown, why);
         Status::invalid_named("", "", "", &errors.into_vec())
-    })
+    };
+    clean(kind, value, validation, unfit, |unknown| [unknown, problems].concat())
 }
 
 /// Parses JSON text; answers the value and one text for each duplicate field.
@@ -88,40 +140,35 @@ pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
     duplicates::parse(bytes)
 }
 
-/// As [`bytes()`], of a body in Kubernetes' protobuf encoding. Fields that nobody knows are dropped without a word, as
-/// in Kubernetes: there is no strict form of it.
-pub fn protobuf(kind: &Kind, bytes: &[u8]) -> Result<Value, Status> {
-    if kind.is_custom() {
-        return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]));
-    }
-    let value = crate::protobuf::object(kind, bytes)?;
-    checked(kind, value, Vec::new(), FieldValidation::Ignore).map(|(value, _)| value)
-}
-
 fn checked(
     kind: &Kind,
     value: Value,
-    duplicates: Vec<String>,
+    others: Vec<String>,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     check_type(kind, &value)?;
-    clean(kind, value, duplicates, validation, |why| {
+    clean(kind, value, validation, unfit(kind), |unknown| [unknown, others].concat())
+}
+
+/// 400 for a body that says what it is and is not.
+fn unfit(kind: &Kind) -> impl Fn(&str) -> Status {
+    move |why| {
         Status::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: {why}",
             kind.kind, kind.version, kind.kind
         ))
-    })
+    }
 }
 
 fn clean(
     kind: &Kind,
     value: Value,
-    others: Vec<String>,
     validation: FieldValidation,
     refused: impl Fn(&str) -> Status,
+    problems: impl FnOnce(Vec<String>) -> Vec<String>,
 ) -> Result<(Value, Vec<String>), Status> {
-    let (mut value, mut problems) = pruned(kind, value).map_err(|why| refused(&why))?;
-    problems.extend(others);
+    let (mut value, unknown) = pruned(kind, value).map_err(|why| refused(&why))?;
+    let mut problems = if validation == FieldValidation::Ignore { Vec::new() } else { problems(unknown) };
     problems.truncate(PROBLEMS_MAX);
     json::set(&mut value, "apiVersion", kind.api_version());
     json::set(&mut value, "kind", kind.kind);
@@ -151,7 +198,7 @@ fn pruned(kind: &Kind, value: Value) -> Result<(Value, Vec<String>), String> {
         None => (Value::Null, Vec::new()),
     };
     let mut value = Value::Object(members);
-    problems.extend(custom.clean(&mut value).iter().map(|path| format!("unknown field {:?}", shown_path(path))));
+    problems.extend(custom.clean(&mut value).iter().map(|path| unknown_field(path)));
     json::copy(&mut value, &metadata, "metadata");
     Ok((value, problems))
 }
@@ -179,6 +226,14 @@ fn check_type(kind: &Kind, value: &Value) -> Result<(), Status> {
         )));
     }
     Ok(())
+}
+
+fn unknown_field(path: &str) -> String {
+    format!("unknown field {:?}", shown_path(path))
+}
+
+fn duplicate_field(path: &str) -> String {
+    format!("duplicate field {:?}", shown_path(path))
 }
 
 /// A path as problems show it.

@@ -83,6 +83,50 @@ fn duplicate_fields_are_found_and_the_last_one_counts() {
 }
 
 #[test]
+fn problems_are_told_in_the_order_of_the_text() {
+    let text = br#"{"spec":{"zoo":{"a":1,"a":2},"replicas":1,"replicas":2,"abc":1,"abc":2},"bar":1,
+        "metadata":{"foo":1,"labels":{"x":"1","x":"2"}}}"#;
+    let (_, warnings) = bytes(&DEPLOYMENT, text, FieldValidation::Warn).unwrap();
+    assert_eq!(
+        warnings,
+        [
+            "unknown field \"spec.zoo\"",
+            "duplicate field \"spec.replicas\"",
+            "unknown field \"spec.abc\"",
+            "unknown field \"bar\"",
+            "unknown field \"metadata.foo\"",
+            "duplicate field \"metadata.labels.x\"",
+        ]
+    );
+}
+
+#[test]
+fn keys_that_come_twice_in_yaml_are_one_problem_or_several_warnings() {
+    let lines =
+        || vec!["line 2: key \"a\" already set in map".to_owned(), "line 3: key \"b\" already set in map".to_owned()];
+    let value = json!({"metadata": {"name": "x"}, "foo": 1});
+    let strict = yaml(&CONFIGMAP, value.clone(), lines(), FieldValidation::Strict).unwrap_err();
+    assert_eq!(
+        strict.message,
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:\n  \
+         line 2: key \"a\" already set in map\n  line 3: key \"b\" already set in map, unknown field \"foo\""
+    );
+    assert_eq!(yaml(&CONFIGMAP, value, lines(), FieldValidation::Warn).unwrap().1.len(), 3);
+}
+
+#[test]
+fn bodies_that_say_nothing_are_shown_but_not_those_of_secrets() {
+    let shown = |kind: &Kind, text: &[u8]| bytes(kind, text, FieldValidation::Warn).unwrap_err().message;
+    assert_eq!(
+        shown(&CONFIGMAP, b""),
+        "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: \
+         unexpected end of JSON input (<empty>)"
+    );
+    assert!(shown(&CONFIGMAP, br#"{"a":"#).ends_with(r#"({"a":)"#));
+    assert!(shown(&SECRET, br#"{"data":{"p":"aHVudGVyMg=="}"#).ends_with("(28 bytes)"));
+}
+
+#[test]
 fn nulls_say_nothing_and_amounts_become_canonical() {
     let value = json!({
         "metadata": {"name": "a", "creationTimestamp": null, "labels": {"x": null}},

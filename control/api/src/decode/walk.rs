@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use wk_base::time::Timestamp;
 
-use super::{PROBLEMS_MAX, shown_path};
+use super::{PROBLEMS_MAX, unknown_field};
 use crate::object::{micro_time_text, time_text};
 use crate::quantity::Quantity;
 use crate::schema::{Schema, Shape, Struct};
@@ -67,7 +67,7 @@ impl<'a> Walk<'a> {
 
     fn note_unknown(&mut self) {
         if self.unknown.len() < PROBLEMS_MAX {
-            self.unknown.push(format!("unknown field {:?}", shown_path(&self.path)));
+            self.unknown.push(unknown_field(&self.path));
         }
     }
 

@@ -1,14 +1,16 @@
 //! The OpenAPI documents: what is served, for clients that ask before they send (`kubectl explain`, `apply`, `create`) and
 //! for code generators. Generated from the table of kinds and the schemas that bodies are decoded against.
 //!
-//! Here: [`v3`], one document a group and version; [`v2`], one for all. Not here: HTTP, hashes, caches.
+//! Here: [`v3`], one document a group and version; [`v2`] and [`v2_protobuf`], one for all. Not here: HTTP, hashes, caches.
 //! `schemas` has the types, `operations` the paths, and one file a version writes both down.
 
+mod gnostic;
 mod operations;
 mod schemas;
 mod v2;
 mod v3;
 
+pub use gnostic::encoded as v2_protobuf;
 pub use v2::document as v2;
 pub use v3::document as v3;
 

@@ -146,18 +146,22 @@ fn custom(published: &Value, dialect: Dialect) -> Value {
 
 /// Leaves out what version 2 cannot say.
 fn plainer(schema: &mut Value) {
-    match schema {
-        Value::Object(members) => {
-            for key in ["allOf", "anyOf", "oneOf", "not", "nullable"] {
-                // A property may have such a name: its schema is an object, and these are lists and flags but for "not".
-                if members.get(key).is_some_and(|value| !value.is_object()) {
-                    members.remove(key);
-                }
-            }
-            members.values_mut().for_each(plainer);
+    for key in ["allOf", "anyOf", "oneOf", "not", "nullable"] {
+        json::remove(schema, key);
+    }
+    below(schema, plainer);
+}
+
+/// Does something to each schema right within this one. What else is there are words and values, whatever their names.
+fn below(schema: &mut Value, mut act: impl FnMut(&mut Value)) {
+    let Value::Object(members) = schema else { return };
+    for (key, value) in members {
+        match (key.as_str(), value) {
+            ("properties" | "patternProperties", Value::Object(members)) => members.values_mut().for_each(&mut act),
+            ("allOf" | "anyOf" | "oneOf", Value::Array(items)) => items.iter_mut().for_each(&mut act),
+            ("items" | "additionalProperties" | "not", value) => act(value),
+            _ => {}
         }
-        Value::Array(items) => items.iter_mut().for_each(plainer),
-        _ => {}
     }
 }
 
@@ -220,27 +224,11 @@ fn scalar(name: &str, schema: &Value, dialect: Dialect) -> Option<Value> {
 
 fn rewrite(schema: &mut Value, dialect: Dialect) {
     match schema {
-        Value::Object(members) => {
-            if let Some(Value::String(reference)) = members.get("$ref") {
-                refer(&reference.clone(), members, dialect);
-                return;
-            }
-            for (key, value) in members {
-                // A property may have any name.
-                if key == "properties"
-                    && let Value::Object(properties) = value
-                {
-                    properties.values_mut().for_each(|property| rewrite(property, dialect));
-                    continue;
-                }
-                // What is below are values, and not schemas.
-                if !matches!(key.as_str(), "default" | "enum" | "required") {
-                    rewrite(value, dialect);
-                }
-            }
+        Value::Object(members) if members.contains_key("$ref") => {
+            let reference = members.get("$ref").and_then(Value::as_str).unwrap_or_default().to_owned();
+            refer(&reference, members, dialect);
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| rewrite(item, dialect)),
-        _ => {}
+        _ => below(schema, |schema| rewrite(schema, dialect)),
     }
 }
 

@@ -69,6 +69,15 @@ fn kubectl_finds_what_it_decides_by() {
 }
 
 #[test]
+fn both_forms_of_version_two_name_the_same() {
+    let text = String::from_utf8_lossy(&v2_protobuf(crate::kinds())).into_owned();
+    for name in v2(crate::kinds())["definitions"].as_object().unwrap().keys() {
+        assert!(text.contains(name), "{name}");
+    }
+    assert!(text.contains("x-kubernetes-group-version-kind"));
+}
+
+#[test]
 fn types_are_called_as_in_kubernetes() {
     for (group, version, kind, name) in [
         ("", "v1", "Pod", "io.k8s.api.core.v1.Pod"),

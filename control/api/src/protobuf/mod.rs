@@ -15,6 +15,7 @@ mod tests;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::decode;
 use crate::kind::Kind;
 use crate::status::Status;
 use reader::{Reader, Wire};
@@ -27,9 +28,6 @@ const PREFIX: [u8; 4] = *b"k8s\0";
 
 /// Messages within messages: as deep as JSON bodies may be nested. Only JSON schemas have no bound of their own.
 const DEPTH_MAX: usize = 100;
-
-/// Bytes of a body that are shown when nobody can tell what it is, as in Kubernetes.
-const SHOWN_BYTES: usize = 30;
 
 /// Why a body cannot be read.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -93,13 +91,7 @@ pub fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
 /// As [`decode`], for a body that is to be an object of `kind` and may leave out to say so.
 pub(crate) fn object(kind: &Kind, bytes: &[u8]) -> Result<Value, Status> {
     let read = envelope(bytes).and_then(|envelope| envelope.value(Some(kind)));
-    read.map_err(|error| {
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): {error} ({})",
-            kind.kind,
-            summary(bytes)
-        ))
-    })
+    read.map_err(|error| decode::unrecognized(kind, bytes, &error.to_string()))
 }
 
 /// `runtime.Unknown`: what the rest is.
@@ -149,21 +141,4 @@ impl Envelope<'_> {
         value.insert("kind".to_owned(), kind.into());
         Ok(value.into())
     }
-}
-
-/// The beginning of a body, for people.
-fn summary(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    if bytes.is_empty() {
-        return "<empty>".to_owned();
-    }
-    let mut text = String::new();
-    for byte in bytes.iter().take(SHOWN_BYTES) {
-        write!(text, "{byte:02x}").expect("text has room");
-    }
-    if bytes.len() > SHOWN_BYTES {
-        text.push_str(" ...");
-    }
-    text
 }

@@ -1,8 +1,10 @@
 //! What a client asks before it asks for anything.
 
 use http::Method;
-use wk_base::body::empty;
+use serde_json::{Value, json};
+use wk_base::body::{empty, full};
 
+use super::customs::{DEFINITIONS, WIDGETS, widgets};
 use super::kit::Harness;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
@@ -16,6 +18,13 @@ async fn discovery_comes_in_both_forms() {
     assert_eq!(api.get("/api/v1").await.expect(200)["kind"], "APIResourceList");
     assert_eq!(api.get("/apis/apps/v1").await.expect(200)["groupVersion"], "apps/v1");
     assert_eq!(api.get("/apis/nobody").await.code, 404);
+    let paths = api.get("/").await.expect(200)["paths"].to_string();
+    assert!(paths.contains("\"/apis/apps/v1\"") && paths.contains("\"/openapi/v3\""), "{paths}");
+    let older = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+    assert_eq!(api.get_as("/apis", older).await.expect(200)["apiVersion"], "apidiscovery.k8s.io/v2beta1");
+    let plain = api.get("/apis").await.headers["etag"].to_str().expect("text").to_owned();
+    let headers = [("accept", "application/json"), ("if-none-match", plain.as_str())];
+    assert_eq!(api.send(Method::GET, "/apis", &headers, empty()).await.code.as_u16(), 304);
     assert_eq!(api.get("/version").await.expect(200)["major"], "1");
     for path in ["/api", "/apis"] {
         let answer = api.get_as(path, AGGREGATED).await;
@@ -50,6 +59,41 @@ async fn openapi_documents_are_kept_by_their_hash() {
     assert_eq!(api.get("/openapi/v3/apis/nobody/v1").await.code, 404);
     assert_eq!(api.get_as("/openapi/v3/api/v1", "text/html").await.code, 406);
     assert_eq!(api.get("/openapi/v2").await.expect(200)["swagger"], "2.0");
+    let asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let (headers, _) = api.raw("/openapi/v2", &[("accept", asked)]).await;
+    assert_eq!(headers["content-type"], "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+}
+
+#[tokio::test]
+async fn documents_follow_the_definitions_of_custom_kinds() {
+    let api = Harness::start().await;
+    let address = |index: &Value| index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().map(str::to_owned);
+    assert_eq!(address(&api.get("/openapi/v3").await.expect(200)), None);
+    let mut definition = api.post(DEFINITIONS, &widgets()).await.expect(201);
+    let before = address(&api.get("/openapi/v3").await.expect(200)).expect("a document of the group");
+    let document = api.get(&before).await.expect(200);
+    let spec = &document["components"]["schemas"]["com.example.v1.Widget"]["properties"]["spec"];
+    assert_eq!(spec["properties"]["size"]["enum"], json!(["small", "large"]));
+    let one = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"];
+    let patches = &one["patch"]["requestBody"]["content"];
+    assert!(patches["application/merge-patch+json"].is_object(), "{patches}");
+    assert!(patches["application/strategic-merge-patch+json"].is_null(), "{patches}");
+    let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    schema["properties"]["spec"]["properties"]["colour"] = json!({ "type": "string" });
+    api.put(&format!("{DEFINITIONS}/widgets.example.com"), &definition).await.expect(200);
+    let after = address(&api.get("/openapi/v3").await.expect(200)).expect("a document of the group");
+    assert_ne!(before, after, "another schema is another address");
+    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
+    let refused = api.send(Method::POST, WIDGETS, &protobuf, full("k8s\0")).await;
+    assert_eq!(refused.code.as_u16(), 415, "custom kinds have no messages: {}", refused.text);
+}
+
+#[tokio::test]
+async fn an_answer_to_a_question_is_no_table() {
+    let api = Harness::start().await;
+    let accept = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io"), ("content-type", "application/json")];
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    assert_eq!(api.send(Method::POST, path, &accept, full("{}")).await.code.as_u16(), 406);
 }
 
 #[tokio::test]

@@ -205,7 +205,11 @@ async fn decide(
     }
     match call.kind().serving {
         Serving::Stored => {}
-        Serving::Asked => return asked::create(server, user, call, body).await,
+        Serving::Asked => {
+            // An answer has no columns and nothing to tell apart by its metadata: 406 for who takes nothing else.
+            *encoding = negotiate::format(&call.headers, &call.query, &[Shape::Full])?.encoding;
+            return asked::create(server, user, call, body).await;
+        }
         Serving::Computed => return computed::read(server, call).await,
     }
     let offered: &[Shape] = match subresource {
