@@ -1,10 +1,17 @@
 //! What can be typed: the command line as types, one file a family of commands.
 
+mod access;
 mod backup;
+mod change;
 mod cluster;
+mod create;
 mod deploy;
+mod get;
 mod info;
+mod node;
 mod objects;
+mod shared;
+mod streams;
 mod up;
 mod user;
 
@@ -13,11 +20,24 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) use access::{AuthArgs, AuthCommand, CanIArgs, WhoamiArgs};
 pub(crate) use backup::{BackupArgs, RestoreArgs};
+pub(crate) use change::{
+    AutoscaleArgs, EditArgs, MarkArgs, PatchArgs, PatchType, RolloutArgs, RolloutChangeArgs, RolloutCommand,
+    RolloutHistoryArgs, RolloutStatusArgs, RolloutUndoArgs, ScaleArgs, SetArgs, SetCommand, SetImageArgs,
+};
 pub(crate) use cluster::{ClusterArgs, ClusterCommand, MembersArgs, RecoverArgs, RemoveArgs};
+pub(crate) use create::{
+    BindingArgs, BudgetArgs, CreateArgs, CreateKind, CronJobArgs, DataArgs, IngressArgs, JobArgs, NamedArgs,
+    PriorityClassArgs, QuotaArgs, RoleArgs, RunArgs, SecretKind, ServiceKind, TokenRequestArgs,
+};
 pub(crate) use deploy::{DeployArgs, EnvChange, Route, is_dns_label};
+pub(crate) use get::{ApiResourcesArgs, DescribeArgs, DiffArgs, EventsArgs, ExplainArgs, GetArgs, WaitArgs};
 pub(crate) use info::{CompletionArgs, StatusArgs, TokenArgs, TokenFormat, VersionArgs};
-pub(crate) use objects::{ApplyArgs, DeleteArgs, Format, GetArgs, LogsArgs, ScaleArgs, StructuredFormat};
+pub(crate) use node::{CordonArgs, DrainArgs, TaintArgs, TopArgs, TopCommand, TopNodesArgs, TopPodsArgs};
+pub(crate) use objects::{ApplyArgs, Cascade, DeleteArgs, StructuredFormat};
+pub(crate) use shared::{DryRun, PickArgs, WriteArgs};
+pub(crate) use streams::{AttachArgs, CpArgs, ExecArgs, LogsArgs, Place, PortForwardArgs, PortPair};
 pub(crate) use up::{AccessArgs, MESH_PORT, PeerAddress, UpArgs};
 pub(crate) use user::{AddArgs, UserArgs, UserCommand};
 
@@ -37,6 +57,15 @@ pub(crate) struct GlobalArgs {
     /// Kubeconfig of the cluster to talk to
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub(crate) context: Option<String>,
+    /// Act as this user, if we may
+    #[arg(long = "as", global = true, value_name = "USER", help_heading = "Global options")]
+    pub(crate) act_as: Option<String>,
+    /// With --as: act as a member of this group
+    #[arg(long = "as-group", global = true, value_name = "GROUP", help_heading = "Global options")]
+    pub(crate) act_as_group: Vec<String>,
     /// Namespace to work in [default: the kubeconfig's, else "default"]
     #[arg(short, long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub(crate) namespace: Option<String>,
@@ -51,14 +80,66 @@ pub(crate) enum Command {
     Deploy(DeployArgs),
     /// Show objects
     Get(GetArgs),
+    /// Tell about objects in words, with what belongs to them and what happened
+    Describe(DescribeArgs),
+    /// Make objects that must not be there yet, from files or a few words
+    Create(CreateArgs),
     /// Create or update the objects described in files
     Apply(ApplyArgs),
+    /// Show what `wk apply` would change
+    Diff(DiffArgs),
+    /// Change an object in an editor
+    Edit(EditArgs),
+    /// Set the images of containers
+    Set(SetArgs),
+    /// Change objects by a patch
+    Patch(PatchArgs),
+    /// Set and remove labels
+    Label(MarkArgs),
+    /// Set and remove annotations
+    Annotate(MarkArgs),
     /// Delete objects
     Delete(DeleteArgs),
     /// Change the number of replicas
     Scale(ScaleArgs),
+    /// Let the number of replicas follow their load
+    Autoscale(AutoscaleArgs),
+    /// Watch, hold, repeat or take back the rollout of a workload
+    Rollout(RolloutArgs),
+    /// Wait until objects are made, gone or in a state
+    Wait(WaitArgs),
+    /// Show what happened
+    Events(EventsArgs),
     /// Print what a pod wrote
     Logs(LogsArgs),
+    /// Run a program in a pod
+    Exec(ExecArgs),
+    /// Connect to the program of a pod
+    Attach(AttachArgs),
+    /// Listen here and lead connections to a pod
+    PortForward(PortForwardArgs),
+    /// Copy files to and from pods
+    Cp(CpArgs),
+    /// What the fields of a kind mean
+    Explain(ExplainArgs),
+    /// What we may do, and who we are
+    Auth(AuthArgs),
+    /// Show how much CPU and memory is used
+    Top(TopArgs),
+    /// Let no new pods come to nodes
+    Cordon(CordonArgs),
+    /// Let new pods come to nodes again
+    Uncordon(CordonArgs),
+    /// Empty nodes, as far as disruption budgets allow
+    Drain(DrainArgs),
+    /// Keep pods off nodes unless they tolerate it
+    Taint(TaintArgs),
+    /// Show the kinds the server has
+    ApiResources(ApiResourcesArgs),
+    /// Show the versions of the API the server has
+    ApiVersions,
+    /// Where the API is
+    ClusterInfo,
     /// Nodes, leader, voters and pods at a glance
     Status(StatusArgs),
     /// Members of the cluster: who votes and why; remove one, or recover from the loss of most

@@ -15,8 +15,8 @@ pub(crate) struct Kinds(Vec<Resource>);
 impl Kinds {
     /// Asks the server.
     pub(crate) async fn discover(client: &Client) -> anyhow::Result<Self> {
-        let core = client.get("/api", AGGREGATED).await?;
-        let groups = client.get("/apis", AGGREGATED).await?;
+        // Both at once: a command waits for one answer less.
+        let (core, groups) = tokio::try_join!(client.get("/api", AGGREGATED), client.get("/apis", AGGREGATED))?;
         let mut found = Vec::new();
         for answer in [&core, &groups] {
             if text(answer, "kind") == "APIGroupDiscoveryList" {
@@ -54,11 +54,15 @@ impl Kinds {
     pub(crate) fn find_all(&self, words: &str) -> anyhow::Result<Vec<&Resource>> {
         let mut found: Vec<&Resource> = Vec::new();
         for word in words.split(',').filter(|word| !word.is_empty()) {
-            let category: Vec<&Resource> = self
-                .0
-                .iter()
-                .filter(|resource| resource.listable && resource.categories.iter().any(|category| category == word))
-                .collect();
+            let mut category: Vec<&Resource> = Vec::new();
+            for resource in
+                self.0.iter().filter(|it| it.listable && it.categories.iter().any(|category| category == word))
+            {
+                // Of several versions the first is the one the server prefers.
+                if !category.iter().any(|known| known.group == resource.group && known.plural == resource.plural) {
+                    category.push(resource);
+                }
+            }
             let meant = if category.is_empty() { vec![self.find(word)?] } else { category };
             found.extend(meant);
         }
@@ -75,11 +79,22 @@ impl Kinds {
         self.0.iter().filter(|resource| resource.kind == kind).map(Resource::api_version).collect()
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> &[Resource] {
+        &self.0
+    }
+
     fn unknown(&self, word: &str) -> ExitError {
-        let mut known: Vec<&str> = self.0.iter().map(|resource| resource.plural.as_str()).collect();
-        known.sort_unstable();
-        known.dedup();
-        ExitError::new(Code::NotFound, format!("the server has no kind {word:?}; it has {}", known.join(", ")))
+        let lower = word.to_ascii_lowercase();
+        let names = self
+            .0
+            .iter()
+            .flat_map(|resource| [&resource.plural, &resource.singular].into_iter().chain(&resource.short_names));
+        let hint = match nearest(&lower, names.map(String::as_str)) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => "see `wk api-resources` for those it has".to_owned(),
+        };
+        ExitError::new(Code::NotFound, format!("the server has no kind {word:?}; {hint}"))
     }
 }
 
@@ -112,6 +127,8 @@ fn aggregated(list: &Value) -> Vec<Resource> {
                     categories: texts(resource, "categories"),
                     namespaced: text(resource, "scope") == "Namespaced",
                     listable: texts(resource, "verbs").iter().any(|verb| verb == "list"),
+                    verbs: texts(resource, "verbs"),
+                    subresources: array(resource, "subresources").map(|sub| text(sub, "subresource")).collect(),
                 });
             }
         }
@@ -149,8 +166,25 @@ async fn legacy(client: &Client, group_version: &str) -> anyhow::Result<Vec<Reso
             categories: texts(resource, "categories"),
             namespaced: resource.get("namespaced").and_then(Value::as_bool).unwrap_or(false),
             listable: texts(resource, "verbs").iter().any(|verb| verb == "list"),
+            verbs: texts(resource, "verbs"),
+            subresources: subresources(&list, &text(resource, "name")),
         })
         .collect())
+}
+
+/// The subresources that an `APIResourceList` names beside their resource.
+fn subresources(list: &Value, plural: &str) -> Vec<String> {
+    let names = array(list, "resources").filter_map(|resource| resource.get("name")?.as_str());
+    names.filter_map(|name| name.strip_prefix(plural)?.strip_prefix('/')).map(str::to_owned).collect()
+}
+
+/// The word most like the one given, if any is like it at all.
+pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    /// Below this two words merely share letters.
+    const LIKE_ENOUGH: f64 = 0.75;
+    let scored = known.map(|known| (strsim::jaro_winkler(word, known), known));
+    let best = scored.max_by(|left, right| left.0.total_cmp(&right.0))?;
+    (best.0 >= LIKE_ENOUGH).then_some(best.1)
 }
 
 #[cfg(test)]
@@ -185,9 +219,11 @@ mod tests {
     }
 
     #[test]
-    fn unknown_kind_lists_those_there_are() {
-        let error = kinds().find("pode").cloned().expect_err("unknown");
-        assert_eq!(error.to_string(), "the server has no kind \"pode\"; it has deployments, nodes, pods");
+    fn unknown_kind_suggests_what_was_meant() {
+        let error = kinds().find("gadgets").cloned().expect_err("unknown");
+        assert_eq!(error.to_string(), "the server has no kind \"gadgets\"; see `wk api-resources` for those it has");
+        let error = kinds().find("deploiment").cloned().expect_err("unknown");
+        assert_eq!(error.to_string(), "the server has no kind \"deploiment\"; did you mean \"deployment\"?");
         assert_eq!(crate::exit::code_of(&error), Code::NotFound);
         assert_eq!(kinds().versions_of("Deployment"), ["apps/v1"]);
     }

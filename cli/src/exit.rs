@@ -17,6 +17,10 @@ pub(crate) enum Code {
     Conflict,
     /// What was waited for did not happen in time.
     TimedOut,
+    /// `wk diff`: something would change.
+    Differs,
+    /// `wk exec`: what the program ended with.
+    Program(u8),
     /// `wk up`: another node uses the data directory.
     DataDirInUse,
     /// `wk up`: another program listens on the port.
@@ -39,6 +43,7 @@ const TABLE: &[(Code, u8, &str)] = &[
     (Code::Unreachable, 4, "the cluster cannot be reached"),
     (Code::Conflict, 5, "conflict, or it already exists"),
     (Code::TimedOut, 6, "timed out waiting"),
+    (Code::Differs, 7, "diff: there are differences"),
     (Code::DataDirInUse, 10, "up: the data directory is in use"),
     (Code::PortTaken, 11, "up: a port is taken"),
     (Code::WrongToken, 12, "up: wrong token"),
@@ -50,7 +55,10 @@ const TABLE: &[(Code, u8, &str)] = &[
 impl Code {
     /// The number the process exits with.
     pub(crate) fn number(self) -> u8 {
-        TABLE.iter().find(|row| row.0 == self).map_or(1, |row| row.1)
+        match self {
+            Self::Program(code) => code,
+            known => TABLE.iter().find(|row| row.0 == known).map_or(1, |row| row.1),
+        }
     }
 }
 
@@ -58,7 +66,7 @@ impl Code {
 pub(crate) fn help() -> String {
     let rows: Vec<String> = TABLE.iter().map(|(_, number, meaning)| format!("  {number:>2}  {meaning}")).collect();
     format!(
-        "Exit codes:\n   0  done\n{}\n\nThe cluster is found through --kubeconfig, $KUBECONFIG, \
+        "Exit codes:\n   0  done\n{}\n`wk exec` and `wk attach` end with the code of the program.\n\nThe cluster is found through --kubeconfig, $KUBECONFIG, \
          $WK_HOME/admin.kubeconfig or ~/.wk/admin.kubeconfig, in that order.",
         rows.join("\n")
     )
@@ -79,6 +87,11 @@ impl ExitError {
     /// An error that needs no further cause.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), source: None }
+    }
+
+    /// An end that is no mistake: what there is to say was printed as data.
+    pub(crate) fn quiet(code: Code) -> Self {
+        Self::new(code, "")
     }
 
     /// The same with the cause that the message does not repeat.
@@ -114,6 +127,11 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Code {
     error.chain().find_map(known).unwrap_or(Code::General)
 }
 
+/// Whether the error has nothing to tell but its code.
+pub(crate) fn is_quiet(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<ExitError>().is_some_and(|exit| exit.message.is_empty())
+}
+
 /// Whether the error is only that nobody reads our output any more.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
@@ -130,7 +148,7 @@ mod tests {
     fn exit_codes_are_distinct_and_documented() {
         let mut numbers: Vec<u8> = TABLE.iter().map(|row| row.1).collect();
         numbers.dedup();
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15]);
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15]);
         assert!(help().contains("12  up: wrong token"));
     }
 

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod discovery;
 mod exit;
+mod fields;
 mod kubeconfig;
 mod manifest;
 mod render;

@@ -93,7 +93,7 @@ impl Fake {
 
     /// Options that lead to this server.
     pub(crate) fn global(&self) -> GlobalArgs {
-        GlobalArgs { kubeconfig: Some(self.dir.path().join("kubeconfig")), namespace: None }
+        GlobalArgs { kubeconfig: Some(self.dir.path().join("kubeconfig")), ..GlobalArgs::default() }
     }
 
     /// Runs a command line; its exit code and what it printed to standard output and error.
@@ -203,7 +203,13 @@ fn api(memory: &mut Memory, hook: &Hook, method: &Method, path: &str, whole: &st
             if version.is_some() && version != object.pointer("/metadata/resourceVersion") {
                 return refused(409, "Conflict", "the object has been modified");
             }
-            if *method == Method::PATCH {
+            if *method == Method::PATCH && sent.is_array() {
+                let patch: json_patch::Patch = serde_json::from_value(sent).expect("a JSON patch");
+                match json_patch::patch(&mut object, &patch) {
+                    Ok(()) => store(memory, hook, path, object),
+                    Err(error) => refused(422, "Invalid", &error.to_string()),
+                }
+            } else if *method == Method::PATCH {
                 json_patch::merge(&mut object, &sent);
                 store(memory, hook, path, object)
             } else {
@@ -227,9 +233,20 @@ fn refused(status: u16, reason: &str, message: &str) -> (u16, Value) {
 }
 
 fn is_collection(path: &str) -> bool {
-    ["pods", "nodes", "deployments", "services", "ingresses", "events", "secrets", "configmaps"]
-        .iter()
-        .any(|plural| path.ends_with(&format!("/{plural}")))
+    const PLURALS: [&str; 11] = [
+        "pods",
+        "nodes",
+        "deployments",
+        "services",
+        "ingresses",
+        "events",
+        "secrets",
+        "configmaps",
+        "replicasets",
+        "endpointslices",
+        "namespaces",
+    ];
+    PLURALS.iter().any(|plural| path.ends_with(&format!("/{plural}")))
 }
 
 /// Whether an object's path is in a collection, of one namespace or of all.

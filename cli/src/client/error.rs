@@ -52,6 +52,24 @@ impl Refusal {
         Self { status, reason: text("reason"), message, faults }
     }
 
+    /// What to do about it, where that is always the same.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self.status {
+            StatusCode::FORBIDDEN => {
+                Some("`wk auth whoami` says who you are, `wk auth can-i --list` what you may do".to_owned())
+            }
+            StatusCode::UNAUTHORIZED => Some(
+                "the server does not know you: the kubeconfig's certificate or token may have expired (see --kubeconfig)"
+                    .to_owned(),
+            ),
+            StatusCode::NOT_FOUND => {
+                let name = self.message.strip_prefix("namespaces \"")?.strip_suffix("\" not found")?;
+                Some(format!("`wk create namespace {name}` makes it; `wk get namespaces` lists those there are"))
+            }
+            _ => None,
+        }
+    }
+
     /// The exit code for it.
     pub(crate) fn code(&self) -> Code {
         match self.status.as_u16() {
@@ -126,6 +144,17 @@ mod tests {
         assert_eq!(refusal.message, "ConfigMap \"x\" is invalid");
         assert_eq!(refusal.reason, "Invalid");
         assert_eq!(refusal.faults, [FieldFault { field: "metadata.name".into(), message: "bad".into() }]);
+    }
+
+    #[test]
+    fn some_refusals_say_what_to_do() {
+        let hint = |status: StatusCode, message: &str| {
+            Refusal::read(status, format!("{{\"message\":{message:?}}}").as_bytes()).hint()
+        };
+        assert!(hint(StatusCode::FORBIDDEN, "no").expect("hint").contains("can-i"));
+        let made = hint(StatusCode::NOT_FOUND, "namespaces \"shop\" not found").expect("hint");
+        assert!(made.contains("wk create namespace shop"), "{made}");
+        assert_eq!(hint(StatusCode::NOT_FOUND, "pods \"a\" not found"), None);
     }
 
     #[test]

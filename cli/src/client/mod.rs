@@ -45,6 +45,12 @@ const ANSWER_MAX: usize = 512 << 20;
 /// Largest error answer read: a Status with every field error of one object is far below it.
 const ERROR_MAX: usize = 1 << 20;
 
+/// How many objects a page of a list holds, as with kubectl: large enough to be few, small enough for every server.
+const PAGE: &str = "500";
+
+/// Most pages read of one list: more means that the server repeats itself.
+const PAGES_MAX: usize = 10_000;
+
 /// Asks for a Table, and takes plain objects from servers that have none.
 pub(crate) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
@@ -57,6 +63,8 @@ pub(crate) struct Client {
     inner: kube::Client,
     address: String,
     namespace: String,
+    /// Whether what a busy server refused is sent again.
+    retry_busy: bool,
 }
 
 /// What is sent.
@@ -69,6 +77,21 @@ impl Payload {
     /// A JSON body.
     pub(crate) fn json(value: &Value) -> Self {
         Self { content_type: JSON.to_owned(), bytes: value.to_string().into() }
+    }
+
+    /// A patch whose lists are merged as their kind says.
+    pub(crate) fn strategic_patch(value: &Value) -> Self {
+        Self { content_type: "application/strategic-merge-patch+json".to_owned(), ..Self::json(value) }
+    }
+
+    /// The fields somebody wants, for server-side apply. JSON is YAML.
+    pub(crate) fn apply_patch(value: &Value) -> Self {
+        Self { content_type: "application/apply-patch+yaml".to_owned(), ..Self::json(value) }
+    }
+
+    /// A JSON patch (RFC 6902).
+    pub(crate) fn json_patch(value: &Value) -> Self {
+        Self { content_type: "application/json-patch+json".to_owned(), ..Self::json(value) }
     }
 
     /// A JSON merge patch (RFC 7386).
@@ -86,17 +109,50 @@ impl Client {
     /// Makes a client for the cluster the options and the environment mean. Nothing is sent yet.
     pub(crate) async fn open(global: &GlobalArgs) -> anyhow::Result<Self> {
         let kubeconfig = crate::kubeconfig::load(global)?;
-        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
+        let options = kube::config::KubeConfigOptions { context: global.context.clone(), ..Default::default() };
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
             .await
             .map_err(|error| ExitError::new(Code::Usage, format!("use kubeconfig: {error}")))?;
         config.connect_timeout = Some(CONNECT_DEADLINE);
         // Repetition is decided here, where it is known what may be repeated.
         config.default_retry = false;
+        if global.act_as.is_none() && !global.act_as_group.is_empty() {
+            return Err(crate::exit::usage("--as-group needs --as: a group alone is nobody").into());
+        }
+        if let Some(user) = &global.act_as {
+            config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_groups = Some(global.act_as_group.clone()).filter(|groups| !groups.is_empty());
+        }
         let address = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let inner = kube::Client::try_from(config)
             .map_err(|error| ExitError::new(Code::Usage, format!("connect to {address}: {error}")))?;
-        Ok(Self { inner, address, namespace })
+        Ok(Self { inner, address, namespace, retry_busy: true })
+    }
+
+    /// The same cluster, in another namespace.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..self.clone() }
+    }
+
+    /// The pods of the namespace through kube's own client: it speaks the protocols of streams.
+    pub(crate) fn pods(&self) -> kube::Api<k8s_openapi::api::core::v1::Pod> {
+        kube::Api::namespaced(self.inner.clone(), &self.namespace)
+    }
+
+    /// What an error of kube's own client means in our words.
+    pub(crate) fn explained(&self, path: &str, error: kube::Error) -> anyhow::Error {
+        match error {
+            kube::Error::Api(status) => {
+                let body = serde_json::to_vec(&status).unwrap_or_default();
+                let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                Refusal::read(code, &body).into()
+            }
+            kube::Error::UpgradeConnection(why) => {
+                ExitError::new(Code::General, format!("the server does not hold this connection open: {why}")).into()
+            }
+            other => self.unreachable(path, &other).into(),
+        }
     }
 
     /// The namespace to work in.
@@ -120,9 +176,43 @@ impl Client {
         absent_as_none(self.get(path, JSON).await)
     }
 
+    /// GETs the pages of a list; each as the server sent it.
+    pub(crate) async fn pages(&self, collection: &str, query: Query, accept: &str) -> anyhow::Result<Vec<Value>> {
+        let mut pages: Vec<Value> = Vec::new();
+        let mut next: Option<String> = None;
+        while pages.len() < PAGES_MAX {
+            let query = query.clone().with("limit", PAGE).maybe("continue", next.as_deref());
+            let page = self.get(&query.on(collection), accept).await?;
+            let more = page.pointer("/metadata/continue").and_then(Value::as_str).filter(|more| !more.is_empty());
+            next = more.map(str::to_owned);
+            pages.push(page);
+            if next.is_none() {
+                return Ok(pages);
+            }
+        }
+        anyhow::bail!("the server's list of {collection} has no end")
+    }
+
+    /// GETs all objects of a list.
+    pub(crate) async fn list(&self, collection: &str, query: Query) -> anyhow::Result<Vec<Value>> {
+        let pages = self.pages(collection, query, JSON).await?;
+        let items = pages.into_iter().filter_map(|mut page| match page.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Some(items),
+            _ => None,
+        });
+        Ok(items.flatten().collect())
+    }
+
     /// Sends a body and reads JSON back.
     pub(crate) async fn send(&self, method: Method, path: &str, payload: Payload) -> anyhow::Result<Value> {
         let (_, body) = self.exchange(&method, path, JSON, Some(payload)).await?;
+        decode(&body)
+    }
+
+    /// The same, but a refusal with 429 is an answer: an eviction that a budget forbids is not a server that is busy.
+    pub(crate) async fn send_once(&self, method: Method, path: &str, payload: Payload) -> anyhow::Result<Value> {
+        let patient = Self { retry_busy: false, ..self.clone() };
+        let (_, body) = patient.exchange(&method, path, JSON, Some(payload)).await?;
         decode(&body)
     }
 
@@ -177,7 +267,11 @@ impl Client {
             if response.status().as_u16() < 400 {
                 return Ok(response);
             }
-            if may_repeat(method, response.status()) && tokio::time::Instant::now() < give_up {
+            let busy = response.status() == StatusCode::TOO_MANY_REQUESTS;
+            if may_repeat(method, response.status())
+                && (self.retry_busy || !busy)
+                && tokio::time::Instant::now() < give_up
+            {
                 tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }

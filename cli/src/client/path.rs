@@ -21,6 +21,10 @@ pub(crate) struct Resource {
     pub(crate) namespaced: bool,
     /// Whether it can be listed at all.
     pub(crate) listable: bool,
+    /// What can be done with it, such as `create`.
+    pub(crate) verbs: Vec<String>,
+    /// Such as `scale`.
+    pub(crate) subresources: Vec<String>,
 }
 
 impl Resource {
@@ -36,6 +40,8 @@ impl Resource {
             categories: Vec::new(),
             namespaced: true,
             listable: true,
+            verbs: Vec::new(),
+            subresources: Vec::new(),
         }
     }
 
@@ -113,7 +119,7 @@ pub(crate) fn segment(text: &str) -> String {
 }
 
 /// A query string in the making.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {

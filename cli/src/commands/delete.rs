@@ -5,44 +5,26 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{apply, targets};
-use crate::args::DeleteArgs;
-use crate::client::{Client, Follow, JSON, Payload, Query, Resource, is_not_found};
+use super::pick::{Picked, hinted, pick};
+use crate::args::{Cascade, DeleteArgs, DryRun};
+use crate::client::{Client, Follow, Payload, Query, is_not_found};
 use crate::discovery::Kinds;
 use crate::exit::{Code, ExitError, usage};
-use crate::render::Ui;
-
-/// One object to delete.
-struct Doomed<'a> {
-    resource: &'a Resource,
-    namespace: String,
-    name: String,
-}
+use crate::render::{Output, Ui};
 
 /// Deletes what was named.
 pub(super) async fn run(client: &Client, args: DeleteArgs, ui: &mut Ui) -> anyhow::Result<()> {
-    let documents = if args.files.is_empty() { Vec::new() } else { apply::read_files(&args.files)? };
-    let targets = if args.files.is_empty() { targets::parse(&args.targets)? } else { Vec::new() };
-    let by_name = targets.iter().any(|target| !target.names.is_empty());
-    let wholesale = args.all || args.selector.is_some();
-    if by_name && wholesale {
-        return Err(usage("a name cannot be combined with --all or -l").into());
+    if !matches!(args.output, None | Some(Output::Name)) {
+        return Err(usage("delete prints nothing but names: -o name").into());
     }
-    if args.files.is_empty() && !by_name && !wholesale {
-        return Err(usage("say which: KIND NAME, KIND/NAME, -l LABELS or --all").into());
+    if args.force && args.grace_period.is_some_and(|seconds| seconds > 0) {
+        return Err(usage("--force is for --grace-period 0").into());
     }
     let kinds = Kinds::discover(client).await?;
-    let mut doomed = Vec::new();
-    // What was made last goes first: an application before its namespace.
-    for placed in apply::place(documents, &kinds, client.namespace(), None)?.into_iter().rev() {
-        doomed.push(Doomed { resource: placed.resource, namespace: placed.namespace, name: placed.name });
-    }
-    for target in &targets {
-        for resource in kinds.find_all(&target.kinds)? {
-            let names = if wholesale { list(client, resource, &args).await? } else { target.names.clone() };
-            let namespace = client.namespace();
-            doomed.extend(names.into_iter().map(|name| Doomed { resource, namespace: namespace.to_owned(), name }));
-        }
+    let mut doomed = pick(client, &kinds, &args.pick).await?;
+    if !args.pick.files.is_empty() {
+        // What was made last goes first: an application before its namespace.
+        doomed.reverse();
     }
     if doomed.is_empty() {
         ui.note("No resources found");
@@ -50,32 +32,46 @@ pub(super) async fn run(client: &Client, args: DeleteArgs, ui: &mut Ui) -> anyho
     delete_all(client, &doomed, &args, ui).await
 }
 
-async fn list(client: &Client, resource: &Resource, args: &DeleteArgs) -> anyhow::Result<Vec<String>> {
-    let query = Query::default().maybe("labelSelector", args.selector.as_deref());
-    let answer = client.get(&query.on(&resource.collection(Some(client.namespace()))), JSON).await?;
-    let items = answer.get("items").and_then(Value::as_array).into_iter().flatten();
-    Ok(items.filter_map(|item| item.pointer("/metadata/name")?.as_str()).map(str::to_owned).collect())
-}
-
-async fn delete_all(client: &Client, doomed: &[Doomed<'_>], args: &DeleteArgs, ui: &mut Ui) -> anyhow::Result<()> {
-    let mut options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
-    if let Some(seconds) = args.grace_period {
+async fn delete_all(client: &Client, doomed: &[Picked], args: &DeleteArgs, ui: &mut Ui) -> anyhow::Result<()> {
+    let policy = match args.cascade {
+        Cascade::Background => "Background",
+        Cascade::Foreground => "Foreground",
+        Cascade::Orphan => "Orphan",
+    };
+    let mut options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy});
+    let grace = args.grace_period.or(args.now.then_some(1)).or(args.force.then_some(0));
+    if let Some(seconds) = grace {
         options["gracePeriodSeconds"] = seconds.into();
     }
+    let query = if args.dry_run == DryRun::Server { Query::default().with("dryRun", "All") } else { Query::default() };
+    let tried = match args.dry_run {
+        DryRun::None => "",
+        DryRun::Client => " (dry run)",
+        DryRun::Server => " (server dry run)",
+    };
     let mut missing: Option<anyhow::Error> = None;
     let mut going = Vec::new();
     for object in doomed {
-        let path = object.resource.object(&object.namespace, &object.name);
-        match client.send(Method::DELETE, &path, Payload::json(&options)).await {
+        let answer = if args.dry_run == DryRun::Client {
+            object.get(client).await
+        } else {
+            let sent = client.send(Method::DELETE, &query.clone().on(&object.path()), Payload::json(&options)).await;
+            if args.ignore_not_found { sent } else { hinted(client, object, sent).await }
+        };
+        match answer {
             Ok(answer) => {
-                ui.line(&format!("{} {:?} deleted", object.resource.label(), object.name))?;
+                let word = if args.force { "force deleted" } else { "deleted" };
+                ui.line(&match args.output {
+                    Some(_) => object.qualified(),
+                    None => format!("{} {:?} {word}{tried}", object.resource.label(), object.name),
+                })?;
                 going.push((object, uid(&answer)));
             }
             Err(error) if is_not_found(&error) => missing = missing.or(Some(error)),
             Err(error) => return Err(error),
         }
     }
-    if !args.no_wait {
+    if !args.no_wait && args.wait != Some(false) && args.dry_run == DryRun::None {
         wait(client, &going, args.timeout, ui).await?;
     }
     match missing {
@@ -93,7 +89,7 @@ fn uid(answer: &Value) -> Option<String> {
 /// Waits until exactly the objects deleted are gone; one of the same name made anew is another.
 async fn wait(
     client: &Client,
-    going: &[(&Doomed<'_>, Option<String>)],
+    going: &[(&Picked, Option<String>)],
     timeout: Duration,
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
@@ -104,7 +100,7 @@ async fn wait(
         loop {
             let changed = tokio::time::timeout_at(deadline, follow.changed()).await;
             let changed = changed.map_err(|_| {
-                let what = object.resource.qualified(&object.name);
+                let what = object.qualified();
                 ExitError::new(Code::TimedOut, format!("{what} is still there after {timeout:?}"))
             })?;
             changed?;
@@ -115,7 +111,7 @@ async fn wait(
             if !still {
                 break;
             }
-            ui.progress(&format!("waiting for {} to stop", object.resource.qualified(&object.name)));
+            ui.progress(&format!("waiting for {} to stop", object.qualified()));
         }
     }
     ui.settle();

@@ -1,35 +1,42 @@
 //! `wk logs`: prints what pods wrote, of one pod or of all pods of a deployment.
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use serde_json::Value;
 
+use super::pods;
 use crate::args::LogsArgs;
-use crate::client::{Client, JSON, Lines, Query, Resource};
-use crate::discovery::Kinds;
+use crate::client::{Client, Lines, Query, Resource};
 use crate::exit::{Code, ExitError, usage};
+use crate::fields::name;
 use crate::render::Ui;
 
-/// How many pods are followed at once: each holds a connection open, and nobody reads more at a time.
-const PODS_MAX: usize = 20;
+/// Lines of each pod when many are asked for at once by labels, as with kubectl.
+const TAIL_OF_MANY: i64 = 10;
 
-/// Annotation that names the container meant when none is given.
-const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+/// A log to read.
+struct Source {
+    pod: String,
+    container: String,
+}
 
 /// Prints the logs.
 pub(super) async fn run(client: &Client, args: &LogsArgs, ui: &mut Ui) -> anyhow::Result<()> {
-    let pods = pods(client, &args.target, ui).await?;
-    let several = pods.len() > 1;
+    let sources = sources(client, args, ui).await?;
+    let several = sources.len() > 1;
     let mut streams = Vec::new();
-    for pod in &pods {
-        let name = text(pod, "/metadata/name");
-        let prefix = if several { format!("[{name}] ") } else { String::new() };
-        match client.stream(&path(client, pod, args), "text/plain, */*").await {
+    for source in &sources {
+        let prefix = match (several || args.prefix, args.all_containers) {
+            (true, true) => format!("[{}/{}] ", source.pod, source.container),
+            (true, false) => format!("[{}] ", source.pod),
+            (false, _) => String::new(),
+        };
+        match client.stream(&path(client, source, args), "text/plain, */*").await {
             Ok(lines) => streams.push((prefix, lines)),
             // One pod that has not started yet does not hide what the others say.
-            Err(error) if several && crate::client::refusal(&error).is_some() => ui.note(&format!("{name}: {error:#}")),
-            Err(error) => return Err(error.context(format!("logs of pod {name}"))),
+            Err(error) if several && crate::client::refusal(&error).is_some() => {
+                ui.note(&format!("{}: {error:#}", source.pod))
+            }
+            Err(error) => return Err(error.context(format!("logs of pod {}", source.pod))),
         }
     }
     if args.follow {
@@ -49,6 +56,46 @@ pub(super) async fn run(client: &Client, args: &LogsArgs, ui: &mut Ui) -> anyhow
     Ok(())
 }
 
+/// The logs meant.
+async fn sources(client: &Client, args: &LogsArgs, ui: &mut Ui) -> anyhow::Result<Vec<Source>> {
+    let mut found = match (&args.target, &args.selector) {
+        (Some(target), _) => pods::meant(client, target).await?.pods,
+        (None, Some(labels)) => pods::labelled(client, labels).await?,
+        (None, None) => return Err(usage("say which: POD, KIND/NAME or -l LABELS").into()),
+    };
+    if found.is_empty() {
+        let message = format!("no pods match {}", args.selector.as_deref().unwrap_or_default());
+        return Err(ExitError::new(Code::NotFound, message).into());
+    }
+    if found.len() > args.max_log_requests {
+        if args.follow && args.selector.is_some() {
+            let message = format!(
+                "{} pods match; at most {} are followed at once: narrow it down, or raise --max-log-requests",
+                found.len(),
+                args.max_log_requests
+            );
+            return Err(usage(message).into());
+        }
+        ui.note(&format!("{} pods match; showing the first {}", found.len(), args.max_log_requests));
+        found.truncate(args.max_log_requests);
+    }
+    let chosen = args.container.as_deref().or(args.second.as_deref());
+    let mut sources = Vec::new();
+    for pod in &found {
+        let known = pods::containers(pod);
+        if let Some(wanted) = chosen.filter(|wanted| !known.contains(wanted)) {
+            let message = format!("pod {} has no container {wanted:?}; it has {}", name(pod), known.join(", "));
+            return Err(ExitError::new(Code::NotFound, message).into());
+        }
+        let wanted =
+            if args.all_containers { known } else { chosen.or_else(|| pods::container(pod)).into_iter().collect() };
+        sources.extend(
+            wanted.into_iter().map(|container| Source { pod: name(pod).to_owned(), container: container.to_owned() }),
+        );
+    }
+    Ok(sources)
+}
+
 /// The lines as a stream, each with the prefix and its end.
 fn prefixed(prefix: String, lines: Lines) -> impl futures::Stream<Item = anyhow::Result<Vec<u8>>> {
     futures::stream::try_unfold((prefix, lines), |(prefix, mut lines)| async move {
@@ -57,74 +104,17 @@ fn prefixed(prefix: String, lines: Lines) -> impl futures::Stream<Item = anyhow:
     })
 }
 
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn path(client: &Client, pod: &Value, args: &LogsArgs) -> String {
-    let preferred = pod.pointer("/metadata/annotations").and_then(|all| all.get(DEFAULT_CONTAINER)?.as_str());
-    let first = pod.pointer("/spec/containers/0/name").and_then(Value::as_str);
-    let container = args.container.as_deref().or(preferred).or(first);
+fn path(client: &Client, source: &Source, args: &LogsArgs) -> String {
     let on = |flag: bool| flag.then_some("true");
+    let tail = args.tail.or(args.selector.is_some().then_some(TAIL_OF_MANY)).filter(|tail| *tail >= 0);
     Query::default()
-        .maybe("container", container)
+        .with("container", &source.container)
         .maybe("follow", on(args.follow))
         .maybe("previous", on(args.previous))
         .maybe("timestamps", on(args.timestamps))
-        .maybe("tailLines", args.tail)
+        .maybe("tailLines", tail)
         .maybe("sinceSeconds", args.since.map(|since| since.as_secs().max(1)))
-        .on(&format!("{}/log", Resource::pods().object(client.namespace(), text(pod, "/metadata/name"))))
-}
-
-/// The pods a target means: one by its name, or those that KIND/NAME selects.
-async fn pods(client: &Client, target: &str, ui: &mut Ui) -> anyhow::Result<Vec<Value>> {
-    let (kind, name) = match target.split_once('/') {
-        None => ("pods", target),
-        Some((kind, name)) if !kind.is_empty() && !name.is_empty() => (kind, name),
-        Some(_) => return Err(usage(format!("{target:?} is neither POD nor KIND/NAME")).into()),
-    };
-    let resource = if kind == "pods" { Resource::pods() } else { Kinds::discover(client).await?.find(kind)?.clone() };
-    let object = client.get(&resource.object(client.namespace(), name), JSON).await?;
-    if resource.plural == "pods" {
-        return Ok(vec![object]);
-    }
-    let labels = selector(&object).ok_or_else(|| usage(format!("{target} selects no pods, so it has no logs")))?;
-    let list =
-        Query::default().with("labelSelector", &labels).on(&Resource::pods().collection(Some(client.namespace())));
-    let mut list = client.get(&list, JSON).await?;
-    let items = list.get_mut("items").map(Value::take).context("the server's list of pods has no items")?;
-    let Value::Array(mut items) = items else { anyhow::bail!("the server's list of pods has no items") };
-    if items.is_empty() {
-        return Err(ExitError::new(Code::NotFound, format!("{target} has no pods")).into());
-    }
-    if items.len() > PODS_MAX {
-        ui.note(&format!("{target} has {} pods; these are the logs of the first {PODS_MAX}", items.len()));
-        items.truncate(PODS_MAX);
-    }
-    Ok(items)
-}
-
-/// The labels a Deployment, ReplicaSet or Service selects pods by.
-fn selector(object: &Value) -> Option<String> {
-    let selector = object.pointer("/spec/selector")?;
-    let labels = selector.get("matchLabels").unwrap_or(selector).as_object()?;
-    let pairs: Option<Vec<String>> =
-        labels.iter().map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
-    pairs.filter(|pairs| !pairs.is_empty()).map(|pairs| pairs.join(","))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn pods_are_selected_as_deployments_and_services_do() {
-        let deployment = json!({"spec": {"selector": {"matchLabels": {"a": "1", "b": "2"}}}});
-        assert_eq!(selector(&deployment).as_deref(), Some("a=1,b=2"));
-        assert_eq!(selector(&json!({"spec": {"selector": {"a": "1"}}})).as_deref(), Some("a=1"));
-        assert_eq!(selector(&json!({"spec": {}})), None);
-        assert_eq!(selector(&json!({"spec": {"selector": {}}})), None);
-    }
+        .maybe("sinceTime", args.since_time.as_deref())
+        .maybe("limitBytes", args.limit_bytes)
+        .on(&format!("{}/log", Resource::pods().object(client.namespace(), &source.pod)))
 }

@@ -1,23 +1,48 @@
 //! What each command does, one file a command.
 
+mod api_resources;
 mod apply;
+mod attach;
+mod auth;
+mod autoscale;
 mod backup;
 mod cluster;
+mod cluster_info;
 mod completion;
+mod copy;
+mod cordon;
+mod create;
 mod delete;
 mod deploy;
+mod describe;
+mod diff;
+mod drain;
+mod edit;
+mod events;
+mod explain;
+mod forward;
 mod get;
 mod kubeconfig;
 mod logs;
+mod mark;
+mod patch;
+mod pick;
+mod pods;
 mod restore;
+mod rollout;
 mod scale;
+mod set;
 mod status;
+mod taint;
 mod targets;
 #[cfg(test)]
 mod tests;
 mod token;
+mod top;
 mod user;
 mod version;
+mod wait;
+mod writing;
 
 use crate::args::{Cli, Command};
 use crate::client::Client;
@@ -36,8 +61,34 @@ pub(crate) async fn run(cli: Cli, ui: &mut Ui) -> anyhow::Result<()> {
         Command::Get(args) => get::run(&Client::open(&global).await?, args, ui).await,
         Command::Apply(args) => {
             let documents = apply::read(&args)?;
-            apply::run(&Client::open(&global).await?, documents, global.namespace.as_deref(), ui).await
+            apply::run(&Client::open(&global).await?, &args, documents, global.namespace.as_deref(), ui).await
         }
+        Command::Describe(args) => describe::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Create(args) => create::run(&Client::open(&global).await?, args, ui).await,
+        Command::Edit(args) => edit::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Set(args) => set::run(&Client::open(&global).await?, args, ui).await,
+        Command::Diff(args) => diff::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Explain(args) => explain::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Exec(args) => attach::exec(&Client::open(&global).await?, &args, ui).await,
+        Command::Attach(args) => attach::attach(&Client::open(&global).await?, &args, ui).await,
+        Command::PortForward(args) => forward::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Cp(args) => copy::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Auth(args) => auth::run(&Client::open(&global).await?, &args, ui).await,
+        Command::ClusterInfo => cluster_info::run(&Client::open(&global).await?, ui).await,
+        Command::Patch(args) => patch::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Label(args) => mark::run(&Client::open(&global).await?, mark::Mark::Label, args, ui).await,
+        Command::Annotate(args) => mark::run(&Client::open(&global).await?, mark::Mark::Annotation, args, ui).await,
+        Command::Autoscale(args) => autoscale::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Rollout(args) => rollout::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Wait(args) => wait::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Events(args) => events::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Top(args) => top::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Cordon(args) => cordon::run(&Client::open(&global).await?, &args, true, ui).await,
+        Command::Uncordon(args) => cordon::run(&Client::open(&global).await?, &args, false, ui).await,
+        Command::Drain(args) => drain::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Taint(args) => taint::run(&Client::open(&global).await?, &args, ui).await,
+        Command::ApiResources(args) => api_resources::run(&Client::open(&global).await?, &args, ui).await,
+        Command::ApiVersions => api_resources::versions(&Client::open(&global).await?, ui).await,
         Command::Delete(args) => delete::run(&Client::open(&global).await?, args, ui).await,
         Command::Scale(args) => scale::run(&Client::open(&global).await?, &args, ui).await,
         Command::Logs(args) => logs::run(&Client::open(&global).await?, &args, ui).await,

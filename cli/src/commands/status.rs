@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::args::{StatusArgs, StructuredFormat};
 use crate::client::{Client, JSON, Resource};
+use crate::fields::text;
 use crate::render::{Tone, Ui, json as json_text, paint, plain, yaml};
 
 /// Where a peer tells who leads, who votes and how far each member is.
@@ -43,10 +44,6 @@ struct Facts<'a> {
 
 fn items(list: &Value) -> &[Value] {
     list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// An id as text, whether it came as a number or as text.

@@ -7,4 +7,4 @@ mod three_way;
 
 pub(crate) use documents::{Document, Input, read};
 pub(crate) use fault::{Fault, report};
-pub(crate) use three_way::{patch, with_annotation};
+pub(crate) use three_way::{LAST_APPLIED, patch, with_annotation};

@@ -1,12 +1,18 @@
 //! Printing: data to standard output, talk to standard error; colour and lines in place only on a terminal.
 
+mod age;
+mod columns;
+pub(crate) mod jsonpath;
+mod output;
 mod structured;
 mod table;
 
 use std::io::{IsTerminal as _, Write};
 
+pub(crate) use age::ago;
+pub(crate) use output::{Output, without_managed_fields};
 pub(crate) use structured::{json, yaml};
-pub(crate) use table::{Printer, ServerTable, View, plain};
+pub(crate) use table::{Printer, ServerTable, View, bare, plain};
 
 /// Where commands print. Tests hand in buffers.
 pub(crate) struct Ui {
@@ -86,6 +92,12 @@ impl Ui {
         writeln!(self.err, "{text}").ok();
     }
 
+    /// Passes on what another program says. That nobody listens is no reason to fail.
+    pub(crate) fn talk(&mut self, bytes: &[u8]) {
+        self.settle();
+        self.err.write_all(bytes).and_then(|()| self.err.flush()).ok();
+    }
+
     /// Shows how far something is: in place on a terminal, otherwise a line when it changed.
     pub(crate) fn progress(&mut self, text: &str) {
         if self.shown == text {
@@ -113,7 +125,13 @@ impl Ui {
 
     /// Prints an error with its causes, once.
     pub(crate) fn error(&mut self, error: &anyhow::Error) {
+        if crate::exit::is_quiet(error) {
+            return self.settle();
+        }
         let label = paint("error:", Tone::Bad, self.colour_err);
         self.note(&format!("{label} {error:#}"));
+        if let Some(hint) = crate::client::refusal(error).and_then(crate::client::Refusal::hint) {
+            self.note(&hint);
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct TableRow {
     pub(crate) namespace: String,
     /// The resourceVersion of the object.
     pub(crate) resource_version: String,
+    /// The object as far as the server sent it: its metadata, or all of it if it was asked to.
+    pub(crate) object: Value,
 }
 
 /// A `meta.k8s.io/v1` Table.
@@ -69,6 +71,7 @@ fn row(object: &Value, cells: Vec<String>) -> TableRow {
         cells,
         namespace: text(object, "/metadata/namespace"),
         resource_version: text(object, "/metadata/resourceVersion"),
+        object: object.clone(),
     }
 }
 
@@ -106,6 +109,34 @@ pub(crate) struct View<'a> {
     pub(crate) namespaces: bool,
     /// Put before names, such as `deployment.apps/`.
     pub(crate) prefix: &'a str,
+    /// Labels shown as columns of their own.
+    pub(crate) label_columns: &'a [String],
+    /// A last column with all labels.
+    pub(crate) labels: bool,
+    /// No heading.
+    pub(crate) headless: bool,
+}
+
+impl View<'_> {
+    fn headings(&self) -> impl Iterator<Item = String> {
+        let own = |key: &String| key.rsplit('/').next().unwrap_or(key).to_uppercase();
+        self.label_columns.iter().map(own).chain(self.labels.then(|| "LABELS".to_owned()))
+    }
+
+    /// The cells for the object's labels.
+    fn cells(&self, object: &Value) -> Vec<String> {
+        let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+        let value = |key: &String| labels.and_then(|labels| labels.get(key)?.as_str()).unwrap_or_default();
+        let all = self.labels.then(|| {
+            let all = labels
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+            let all: Vec<String> = all.collect();
+            if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
+        });
+        self.label_columns.iter().map(|key| printable(value(key))).chain(all.map(|all| printable(&all))).collect()
+    }
 }
 
 /// Prints batches of rows under one heading; columns only ever grow wider.
@@ -125,10 +156,11 @@ impl Printer {
         let shown: Vec<usize> =
             (0..self.columns.len()).filter(|at| view.wide || self.columns[*at].priority == 0).collect();
         let mut lines = Vec::new();
-        if !self.headed {
+        if !self.headed && !view.headless {
             self.headed = true;
             let names = shown.iter().map(|at| self.columns[*at].name.to_uppercase());
-            lines.push(view.namespaces.then(|| "NAMESPACE".to_owned()).into_iter().chain(names).collect());
+            let names = view.namespaces.then(|| "NAMESPACE".to_owned()).into_iter().chain(names);
+            lines.push(names.chain(view.headings()).collect());
         }
         let headings = lines.len();
         for row in &table.rows {
@@ -136,7 +168,8 @@ impl Printer {
                 let cell = row.cells.get(*at).cloned().unwrap_or_default();
                 if *at == 0 { format!("{}{cell}", view.prefix) } else { cell }
             });
-            lines.push(view.namespaces.then(|| row.namespace.clone()).into_iter().chain(cells).collect());
+            let cells = view.namespaces.then(|| row.namespace.clone()).into_iter().chain(cells);
+            lines.push(cells.chain(view.cells(&row.object)).collect());
         }
         align(&lines, &mut self.widths, headings, colour)
     }
@@ -147,6 +180,12 @@ pub(crate) fn plain(heading: &[&str], rows: &[Vec<String>], colour: bool) -> Str
     let mut lines = vec![heading.iter().map(|name| (*name).to_owned()).collect()];
     lines.extend(rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()));
     align(&lines, &mut Vec::new(), 1, colour)
+}
+
+/// Rows without a heading.
+pub(crate) fn bare(rows: &[Vec<String>]) -> String {
+    let lines: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+    align(&lines, &mut Vec::new(), 0, false)
 }
 
 /// Aligns lines of cells; the first `headings` lines are set off by weight.

@@ -4,7 +4,7 @@
 //! print the URLs. Deploying again changes only what the command line speaks of; see `objects`.
 
 mod objects;
-mod rollout;
+pub(super) mod rollout;
 mod upload;
 mod urls;
 mod wait;

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::fields::{list, number, text};
+
 /// How often a pod has restarted when nobody needs to wait for more of the same.
 const RESTARTS_HOPELESS: i64 = 3;
 
 /// How far the Deployment is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(in crate::commands) enum Progress {
     /// All replicas of this revision are ready, and none of an older one is left.
     Ready { replicas: i64 },
     /// Not yet; says what is missing.
@@ -29,20 +31,8 @@ pub(super) struct Trouble {
     pub(super) hopeless: bool,
 }
 
-fn number(value: &Value, pointer: &str) -> i64 {
-    value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
-}
-
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
-}
-
 /// How far the Deployment is with the given generation.
-pub(super) fn progress(deployment: &Value, generation: i64) -> Progress {
+pub(in crate::commands) fn progress(deployment: &Value, generation: i64) -> Progress {
     if number(deployment, "/status/observedGeneration") < generation {
         return Progress::Waiting("waiting for the controller".to_owned());
     }

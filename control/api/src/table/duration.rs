@@ -15,7 +15,7 @@ pub(crate) fn since(then: Option<Timestamp>, now: Timestamp) -> String {
 }
 
 /// A span of whole seconds.
-pub(crate) fn human(seconds: i64) -> String {
+pub fn human(seconds: i64) -> String {
     let two = |big: i64, big_unit: &str, small: i64, small_unit: &str| match small {
         0 => format!("{big}{big_unit}"),
         small => format!("{big}{big_unit}{small}{small_unit}"),

@@ -2,6 +2,8 @@
 
 pub(crate) mod duration;
 
+pub use duration::human;
+
 use serde_json::{Value, json};
 use wk_base::time::Timestamp;
 

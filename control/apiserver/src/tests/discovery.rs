@@ -67,7 +67,8 @@ async fn openapi_documents_are_kept_by_their_hash() {
 #[tokio::test]
 async fn documents_follow_the_definitions_of_custom_kinds() {
     let api = Harness::start().await;
-    let address = |index: &Value| index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().map(str::to_owned);
+    let address =
+        |index: &Value| index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().map(str::to_owned);
     assert_eq!(address(&api.get("/openapi/v3").await.expect(200)), None);
     let mut definition = api.post(DEFINITIONS, &widgets()).await.expect(201);
     let before = address(&api.get("/openapi/v3").await.expect(200)).expect("a document of the group");

@@ -1,10 +1,16 @@
 //! `wk apply -f`: makes the cluster as the files say, and touches nothing they do not speak of.
 
+mod server_side;
+
+use std::path::{Path, PathBuf};
+
 use http::Method;
 use serde_json::Value;
 
-use crate::args::ApplyArgs;
-use crate::client::{Client, Payload, Query, Resource, refusal};
+use super::pick::Picked;
+use super::writing::Writing;
+use crate::args::{ApplyArgs, DryRun};
+use crate::client::{Client, Payload, Resource, refusal};
 use crate::discovery::Kinds;
 use crate::exit::{Code, ExitError, code_of, usage};
 use crate::manifest::{self, Document, Fault, Input};
@@ -31,25 +37,55 @@ pub(super) fn read(args: &ApplyArgs) -> anyhow::Result<Vec<Document>> {
     read_files(&args.files)
 }
 
-/// Reads files of objects; every mistake of every file is told at once.
-pub(super) fn read_files(files: &[std::path::PathBuf]) -> anyhow::Result<Vec<Document>> {
+/// Reads files of objects that have names; every mistake of every file is told at once.
+pub(super) fn read_files(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
+    read_with(files, |document| document.required("/metadata/name").err())
+}
+
+/// Reads files of objects to be created, which may leave the end of their name to the server.
+pub(super) fn read_nameless(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
+    read_with(files, |document| match document.value.pointer("/metadata/generateName") {
+        Some(_) => None,
+        None => document.required("/metadata/name").err(),
+    })
+}
+
+fn read_with(files: &[PathBuf], named: impl Fn(&Document) -> Option<Fault>) -> anyhow::Result<Vec<Document>> {
     let (mut documents, mut faults) = (Vec::new(), Vec::new());
     for file in files {
-        match manifest::read(Input::open(file)?) {
-            Ok(read) => documents.extend(read),
-            Err(found) => faults.extend(found),
+        for file in expanded(file)? {
+            match manifest::read(Input::open(&file)?) {
+                Ok(read) => documents.extend(read),
+                Err(found) => faults.extend(found),
+            }
         }
     }
     for document in &documents {
-        for pointer in ["/apiVersion", "/kind", "/metadata/name"] {
+        for pointer in ["/apiVersion", "/kind"] {
             faults.extend(document.required(pointer).err());
         }
+        faults.extend(named(document));
     }
     refuse(&faults, Code::Usage)?;
     if documents.is_empty() {
         return Err(usage("the files hold no objects").into());
     }
     Ok(documents)
+}
+
+/// The file itself, or the YAML and JSON files of a directory in the order of their names.
+fn expanded(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let holds = |path: &PathBuf| path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(path)?.filter_map(Result::ok).map(|entry| entry.path()).filter(holds).collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(usage(format!("{} holds no .yaml, .yml or .json file", path.display())).into());
+    }
+    Ok(files)
 }
 
 fn refuse(faults: &[Fault], code: Code) -> anyhow::Result<()> {
@@ -104,6 +140,7 @@ pub(super) fn place<'a>(
 /// Creates or updates every object, in the order of the files; a refused one does not keep the others back.
 pub(super) async fn run(
     client: &Client,
+    args: &ApplyArgs,
     documents: Vec<Document>,
     insisted: Option<&str>,
     ui: &mut Ui,
@@ -111,16 +148,26 @@ pub(super) async fn run(
     let kinds = Kinds::discover(client).await?;
     let placed = place(documents, &kinds, client.namespace(), insisted)?;
     let total = placed.len();
+    let writing = Writing { client, args: &args.write };
+    let on_server = args.server_side.unwrap_or(server_side::DEFAULT);
+    if args.force_conflicts && !on_server {
+        return Err(usage("--force-conflicts is for --server-side").into());
+    }
     let (mut faults, mut code) = (Vec::new(), Code::General);
     for object in placed {
-        match apply(client, &object).await {
-            Ok(outcome) => {
+        let applied = if on_server {
+            server_side::apply(&writing, &object, args.force_conflicts).await
+        } else {
+            apply(&writing, &object).await
+        };
+        match applied {
+            Ok((outcome, now)) => {
                 let word = match outcome {
                     Outcome::Created => "created",
                     Outcome::Configured => "configured",
                     Outcome::Unchanged => "unchanged",
                 };
-                ui.line(&format!("{} {word}", object.resource.qualified(&object.name)))?;
+                writing.tell(&object.resource.qualified(&object.name), now, word, ui)?;
             }
             Err(error) => {
                 let Some(refusal) = refusal(&error) else { return Err(error) };
@@ -143,27 +190,39 @@ pub(super) async fn run(
 /// How often an object that appears or vanishes under our hands is looked at again.
 const TRIES: u32 = 5;
 
-async fn apply(client: &Client, object: &Placed<'_>) -> anyhow::Result<Outcome> {
+impl Placed<'_> {
+    fn picked(&self) -> Picked {
+        Picked { resource: self.resource.clone(), namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+}
+
+/// Merges here, from the file as applied last, the file now, and the live object.
+async fn apply(writing: &Writing<'_>, object: &Placed<'_>) -> anyhow::Result<(Outcome, Value)> {
     let wanted = &object.document.value;
     let path = object.resource.object(&object.namespace, &object.name);
-    let query = || Query::default().with("fieldManager", "wk").with("fieldValidation", "Strict");
     let mut tries = 0;
     loop {
         tries += 1;
-        let sent = match client.find(&path).await? {
+        let sent = match writing.client.find(&path).await? {
             None => {
-                let collection = query().on(&object.resource.collection(Some(&object.namespace)));
-                let body = Payload::json(&manifest::with_annotation(wanted));
-                client.send(Method::POST, &collection, body).await.map(|_| Outcome::Created)
+                let annotated = manifest::with_annotation(wanted);
+                let made = writing.create(object.resource, &object.namespace, &annotated).await;
+                made.map(|now| (Outcome::Created, now))
             }
             Some(live) => match manifest::patch(wanted, &live) {
-                None => return Ok(Outcome::Unchanged),
+                None => return Ok((Outcome::Unchanged, live)),
                 Some(patch) => {
-                    let body = Payload::merge_patch(&patch);
-                    let answer = client.send(Method::PATCH, &query().on(&path), body).await;
-                    answer.map(
-                        |now| if version(&now) == version(&live) { Outcome::Unchanged } else { Outcome::Configured },
-                    )
+                    let changed = if writing.args.dry_run == DryRun::Client {
+                        writing.merge(&object.picked(), &live, &patch).await
+                    } else {
+                        let path = writing.query().on(&path);
+                        writing.client.send(Method::PATCH, &path, Payload::merge_patch(&patch)).await
+                    };
+                    let tried = writing.args.dry_run != DryRun::None;
+                    changed.map(|now| {
+                        let same = !tried && version(&now) == version(&live);
+                        (if same { Outcome::Unchanged } else { Outcome::Configured }, now)
+                    })
                 }
             },
         };

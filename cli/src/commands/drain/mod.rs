@@ -1,0 +1,153 @@
+//! `wk drain`: makes a node empty: no new pods, and those there are evicted as disruption budgets allow.
+
+mod choose;
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::cordon;
+use super::pick::Picked;
+use crate::args::{DrainArgs, DryRun};
+use crate::client::{Client, Payload, Query, Resource, is_not_found, refusal};
+use crate::exit::{Code, ExitError};
+use crate::render::Ui;
+use choose::Choice;
+
+/// Pause before an eviction that a budget forbade is tried again, as with kubectl.
+const BUDGET_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at what is still there.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+/// Drains every node meant.
+pub(super) async fn run(client: &Client, args: &DrainArgs, ui: &mut Ui) -> anyhow::Result<()> {
+    let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    for node in cordon::nodes(client, &args.cordon).await? {
+        cordon::set(client, &args.cordon, &node, true, ui).await?;
+        drain(client, args, &node, deadline, ui).await?;
+        let tried = if args.cordon.dry_run == DryRun::None { "" } else { " (dry run)" };
+        ui.line(&format!("{} drained{tried}", node.qualified()))?;
+    }
+    Ok(())
+}
+
+async fn drain(
+    client: &Client,
+    args: &DrainArgs,
+    node: &Picked,
+    deadline: Option<Instant>,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    let query = Query::default()
+        .with("fieldSelector", &format!("spec.nodeName={}", node.name))
+        .maybe("labelSelector", args.pod_selector.as_deref());
+    let pods = client.list(&Resource::pods().collection(None), query).await?;
+    let Choice { evict, left, refused } = choose::choose(&pods, args);
+    if !refused.is_empty() {
+        let uncordon = format!("{} is cordoned; `wk uncordon {}` takes that back", node.name, node.name);
+        let message = format!("cannot drain {}:\n  {}\n{uncordon}", node.name, refused.join("\n  "));
+        return Err(ExitError::new(Code::General, message).into());
+    }
+    for told in left {
+        ui.note(&told);
+    }
+    if args.cordon.dry_run != DryRun::None {
+        for pod in &evict {
+            ui.line(&format!("would evict {}/{}", pod.namespace, pod.name))?;
+        }
+        return Ok(());
+    }
+    let mut going = Vec::new();
+    for pod in evict {
+        ui.note(&format!("evicting pod {}/{}", pod.namespace, pod.name));
+        let uid = pod.uid.clone();
+        go(client, args, &pod, deadline, ui).await?;
+        going.push((pod, uid));
+    }
+    for (pod, uid) in going {
+        gone(client, &pod, &uid, deadline, ui).await?;
+    }
+    ui.settle();
+    Ok(())
+}
+
+/// Asks until the pod may go.
+async fn go(
+    client: &Client,
+    args: &DrainArgs,
+    pod: &choose::Pod,
+    deadline: Option<Instant>,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    let path = Resource::pods().object(&pod.namespace, &pod.name);
+    let mut options = json!({"preconditions": {"uid": pod.uid}});
+    if let Some(seconds) = args.grace_period {
+        options["gracePeriodSeconds"] = seconds.into();
+    }
+    loop {
+        let sent = if args.disable_eviction {
+            options["apiVersion"] = "v1".into();
+            options["kind"] = "DeleteOptions".into();
+            client.send(Method::DELETE, &path, Payload::json(&options)).await
+        } else {
+            let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
+                "metadata": {"name": pod.name, "namespace": pod.namespace}, "deleteOptions": options});
+            client.send_once(Method::POST, &format!("{path}/eviction"), Payload::json(&eviction)).await
+        };
+        match sent {
+            Ok(_) => return Ok(()),
+            // Another one of that name is not the one that was on this node.
+            Err(error) if is_not_found(&error) || is_conflict(&error) => return Ok(()),
+            Err(error) if is_forbidden_now(&error) => {
+                let why = refusal(&error).map(|refusal| refusal.message.clone()).unwrap_or_default();
+                if deadline.is_some_and(|deadline| Instant::now() + BUDGET_PAUSE > deadline) {
+                    let message = format!("pod {}/{} may not go: {why}", pod.namespace, pod.name);
+                    return Err(ExitError::new(Code::TimedOut, message).into());
+                }
+                ui.progress(&format!(
+                    "pod {}/{} may not go yet: {why}; again in {} s",
+                    pod.namespace,
+                    pod.name,
+                    BUDGET_PAUSE.as_secs()
+                ));
+                tokio::time::sleep(BUDGET_PAUSE).await;
+            }
+            Err(error) => return Err(error.context(format!("evict pod {}/{}", pod.namespace, pod.name))),
+        }
+    }
+}
+
+fn is_conflict(error: &anyhow::Error) -> bool {
+    refusal(error).is_some_and(|refusal| refusal.status == StatusCode::CONFLICT)
+}
+
+fn is_forbidden_now(error: &anyhow::Error) -> bool {
+    refusal(error).is_some_and(|refusal| refusal.status == StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// Waits until exactly this pod is gone.
+async fn gone(
+    client: &Client,
+    pod: &choose::Pod,
+    uid: &str,
+    deadline: Option<Instant>,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    let path = Resource::pods().object(&pod.namespace, &pod.name);
+    loop {
+        let now = client.find(&path).await?;
+        let still = now.is_some_and(|now| now.pointer("/metadata/uid").and_then(Value::as_str) == Some(uid));
+        if !still {
+            return Ok(());
+        }
+        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            let message = format!("pod {}/{} has not stopped in time", pod.namespace, pod.name);
+            return Err(ExitError::new(Code::TimedOut, message).into());
+        }
+        ui.progress(&format!("waiting for pod {}/{} to stop", pod.namespace, pod.name));
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
