@@ -18,11 +18,13 @@
 //! assert_eq!(object.0["kind"], "ConfigMap");
 //! ```
 
+pub(crate) mod cel;
 pub mod custom;
 pub mod decode;
 pub(crate) mod defaults;
 pub mod discovery;
 pub mod encode;
+pub mod expression;
 pub mod field;
 pub(crate) mod json;
 pub mod kind;

@@ -9,9 +9,11 @@
 //! [`Peer`]: wk_mesh::Peer
 
 mod access;
+mod admission;
 mod audit;
 mod body;
 mod compress;
+mod conversion;
 mod discovery;
 mod flight;
 mod health;

@@ -18,6 +18,7 @@ use wk_image::Blobs;
 use wk_mesh::{Handler, Peer, RemoteAddress};
 
 use crate::access::{Access, Ask, Caller, Security, User, authn, issuer, people};
+use crate::audit::Trail;
 use crate::body;
 use crate::flight::{Flight, Flow};
 use crate::modules;
@@ -61,7 +62,7 @@ pub struct ApiServer {
     pub(crate) pods: Arc<dyn Pods>,
     pub(crate) blobs: Blobs,
     pub(crate) replicate: Arc<dyn Replicate>,
-    pub(crate) access: Access,
+    pub(crate) access: Arc<Access>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) pages: Pages,
     pub(crate) flight: Flight,
@@ -72,7 +73,7 @@ impl ApiServer {
     /// A server of `cluster`'s objects. Hand it to `wk_mesh::serve`.
     pub fn new(cluster: Cluster, dependencies: Dependencies) -> Self {
         let Dependencies { pods, blobs, replicate, security, shutdown } = dependencies;
-        let access = Access::new(security);
+        let access = Arc::new(Access::new(security));
         let (pages, flight, documents) = (Pages::default(), Flight::default(), Documents::default());
         Self { cluster, pods, blobs, replicate, access, shutdown, pages, flight, documents }
     }
@@ -89,17 +90,19 @@ impl ApiServer {
         let json = if negotiate::wants_pretty(&parts.headers, &query) { Encoding::PrettyJson } else { Encoding::Json };
         let Caller { user, behind, person } = match authn::caller(self, peer, &parts.headers).await {
             Ok(caller) => caller,
-            Err(status) => return respond(Err(status), json),
+            Err(status) => {
+                // Who could not say who they are is on record as nobody.
+                let route = route(parts.uri.path(), &self.cluster.store().view());
+                let trail = self.trail((&User::default(), None), &route, parts, &query, id);
+                let response = respond(Err(status), json);
+                return match trail {
+                    Some(trail) => trail.response(response),
+                    None => response,
+                };
+            }
         };
         let route = route(parts.uri.path(), &self.cluster.store().view());
-        let trail = self.access.security.audit.as_ref().and_then(|audit| {
-            let verb = parts.method.as_str().to_lowercase();
-            let ask = match &route {
-                Route::Resource(target) => verbs::ask(target, &parts.method, &query),
-                _ => Ask::Path { verb: &verb, path: parts.uri.path() },
-            };
-            audit.begin(self.cluster.clock(), id, parts, (&user, behind.as_ref()), &ask)
-        });
+        let trail = self.trail((&user, behind.as_ref()), &route, parts, &query, id);
         let body = match &trail {
             Some(trail) => trail.request(body),
             None => body,
@@ -115,6 +118,24 @@ impl ApiServer {
             Some(trail) => trail.response(response),
             None => response,
         }
+    }
+
+    /// The record of a request, if there is to be one.
+    fn trail(
+        &self,
+        caller: (&User, Option<&User>),
+        route: &Route,
+        parts: &Parts,
+        query: &Query,
+        id: &str,
+    ) -> Option<Trail> {
+        let audit = self.access.security.audit.as_ref()?;
+        let verb = parts.method.as_str().to_lowercase();
+        let ask = match route {
+            Route::Resource(target) => verbs::ask(target, &parts.method, query),
+            _ => Ask::Path { verb: &verb, path: parts.uri.path() },
+        };
+        audit.begin(self.cluster.clock(), id, parts, caller, &ask)
     }
 
     /// Answers somebody who is known, when there is room for it.
@@ -173,7 +194,7 @@ impl ApiServer {
         json: Encoding,
     ) -> Response<Body> {
         if let Route::Resource(target) = route {
-            return verbs::answer(self, user, Call::new(target, parts, query), body, json).await;
+            return verbs::answer(self, user, Call::new(target, parts, query, user), body, json).await;
         }
         if let Route::People(name) = &route {
             return respond(people::answer(self, user, parts, name.as_deref(), body).await, json);

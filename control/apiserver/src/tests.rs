@@ -19,3 +19,4 @@ mod services;
 mod streams;
 mod versions;
 mod watches;
+mod webhooks;

@@ -32,8 +32,6 @@ pub struct ApplyRequest<'a> {
     pub force: bool,
     /// Whether the object may be created, or why not.
     pub create: Result<(), Status>,
-    /// Whether what comes of it may be written over what is there.
-    pub check: &'a (dyn Fn(Option<&Object>, &Value) -> Result<(), Status> + Sync),
 }
 
 impl Cluster {
@@ -89,7 +87,6 @@ impl Cluster {
             // Without nulls, and with values in their canonical form.
             _ => decode::patched(kind, applied.value, Vec::new(), FieldValidation::Ignore)?.0,
         };
-        (request.check)(live, &value)?;
         Ok(Wanted { value, owners: Some(applied.managed_fields) })
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use wk_api::custom::{self, definition};
+use wk_api::custom::{self, convert, definition};
 use wk_api::kind::Serving;
 use wk_api::{Kind, Object, Reason, Status, kinds};
 use wk_base::time::Timestamp;
@@ -64,9 +64,23 @@ pub fn stored_kind(definition: &Object) -> Option<&'static Kind> {
     kinds.iter().copied().find(|kind| kind.custom.is_some_and(|own| own.is_storage()) && !is_built_in(kind))
 }
 
-/// What an object of `kind` was, as a write of it begins from: custom kinds are judged in the version of the request.
-pub(crate) fn before(kind: &Kind, stored: &Stored) -> Arc<Object> {
-    if kind.custom.is_some() { object_as(kind, stored) } else { object(stored) }
+impl Cluster {
+    /// What an object of `kind` was, as a write of it begins from: custom kinds are judged in the version of the request.
+    pub(crate) fn before(&self, kind: &Kind, stored: &Stored) -> Result<Arc<Object>, Status> {
+        if kind.custom.is_none() {
+            return Ok(object(stored));
+        }
+        if let Some(old) = &self.converted {
+            let same = old.resource_version() == stored.revision().to_string();
+            return if same { Ok(Arc::clone(old)) } else { Err(Status::modified(kind, old.name())) };
+        }
+        let raw = object(stored);
+        if convert::webhook(kind, raw.api_version()).is_some() {
+            let why = "a webhook converts it, and only the API server asks webhooks";
+            return Err(Status::internal(format!("{kind} {:?} is not written as it is stored: {why}", raw.name())));
+        }
+        Ok(object_as(kind, stored))
+    }
 }
 
 /// A definition may name a group and plural that are built in: those stay what they are.

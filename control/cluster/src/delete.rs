@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use wk_api::custom::convert;
 use wk_api::strategy::{self, DeleteOptions, Deletion};
 use wk_api::{Kind, Object, Status};
 use wk_store::{Change, Expect, Op, Stored, View};
 
+use crate::guard::Write;
 use crate::read::shown;
 use crate::settle::{Decision, Outcome};
-use crate::{Cluster, definitions, key, services};
+use crate::{Cluster, Subresource, definitions, key, object, services};
 
 /// What a deletion led to.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl Cluster {
         let decide = |view: &View| {
             let kind = definitions::current(view, kind)?;
             let stored = view.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
-            self.decide_delete(view, kind, &stored, definitions::before(kind, &stored), options)
+            self.decide_delete(view, kind, &stored, object(&stored), options)
         };
         let cluster = if options.dry_run { self.dry_run() } else { self.clone() };
         match cluster.settle(decide, || Status::modified(kind, name)).await? {
@@ -59,6 +59,7 @@ impl Cluster {
         old: Arc<Object>,
         options: &DeleteOptions,
     ) -> Result<Decision, Status> {
+        self.guard(&Write { view, kind, subresource: Subresource::None, old: Some(&old), new: None })?;
         let op = |change| Op { key: stored.key().clone(), expect: Expect::Revision(stored.revision()), change };
         match strategy::delete(kind, &old, options, self.clock().now())? {
             Deletion::Remove => {
@@ -68,7 +69,7 @@ impl Cluster {
                 Ok(Decision { ops, answer: old, outcome: Outcome::Removed, warnings: Vec::new() })
             }
             Deletion::Mark(marked) => {
-                let change = self.put(&convert::stored(kind, &marked));
+                let change = self.put(&marked);
                 Ok(Decision {
                     ops: vec![op(change)],
                     answer: Arc::new(marked),

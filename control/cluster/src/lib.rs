@@ -16,6 +16,7 @@ mod admission;
 mod apply;
 mod definitions;
 mod delete;
+mod guard;
 mod manager;
 mod namespaces;
 mod notes;
@@ -44,6 +45,7 @@ pub use admission::DEFAULT_SERVICE_ACCOUNT;
 pub use apply::ApplyRequest;
 pub use definitions::{kind_in, kinds_in, stored_kind, stored_kinds_in};
 pub use delete::Deleted;
+pub use guard::{Guard, Write};
 pub use manager::Manager;
 pub use namespaces::SYSTEM_NAMESPACES;
 pub use notes::{Note, Severity};
@@ -64,6 +66,9 @@ pub struct Cluster {
     turns: turns::Turns,
     warnings: turns::Warnings,
     vault: Option<Arc<Vault>>,
+    guard: Option<Arc<dyn Guard>>,
+    /// What an update begins from, where that is not what is stored.
+    converted: Option<Arc<Object>>,
     manager: Manager,
 }
 
@@ -86,7 +91,9 @@ impl Cluster {
             vault: None,
             turns: turns::Turns::default(),
             warnings: turns::Warnings::default(),
+            converted: None,
             manager,
+            guard: None,
         }
     }
 
@@ -100,6 +107,19 @@ impl Cluster {
     #[must_use]
     pub fn dry_run(&self) -> Self {
         Self { effect: Effect::DryRun, ..self.clone() }
+    }
+
+    /// The same cluster, whose writes are judged by `guard`.
+    #[must_use]
+    pub fn guarded(&self, guard: Arc<dyn Guard>) -> Self {
+        Self { guard: Some(guard), ..self.clone() }
+    }
+
+    /// The same cluster, whose next update begins from `old`: the stored object as a webhook converted it to the version
+    /// that is stored now. It holds only while the object is at the version of `old`.
+    #[must_use]
+    pub fn with_converted(&self, old: Arc<Object>) -> Self {
+        Self { converted: Some(old), ..self.clone() }
     }
 
     /// The same cluster, whose writes are `manager`'s as far as `metadata.managedFields` says.

@@ -11,6 +11,7 @@ use wk_api::{FieldError, FieldReason, Kind, Object, Status, kinds};
 use wk_base::id;
 use wk_store::{Change, Expect, Key, Op, Stored, View, WriteError};
 
+use crate::guard::Write;
 use crate::manager::{put_scale_owners, scale_of};
 use crate::read::shown;
 use crate::settle::{Decision, Outcome};
@@ -153,7 +154,7 @@ impl Cluster {
         subresource: Subresource,
         mut change: impl FnMut(&Object) -> Result<Wanted, Status>,
     ) -> Result<Decision, Status> {
-        let old = definitions::before(kind, stored);
+        let old = self.before(kind, stored)?;
         vault::check_open(kind, &old)?;
         let facts = Facts { now: self.clock().now(), uid: old.uid(), suffix: "" };
         let (mut ops, mut warnings) = (Vec::new(), Vec::new());
@@ -199,6 +200,7 @@ impl Cluster {
         if owners.is_some() && managed::is_same_but_for_times(&old, &new) {
             new = Object::clone(&old);
         }
+        self.guard(&Write { view, kind, subresource, old: Some(&old), new: Some(&new) })?;
         let key = stored.key().clone();
         let expect = Expect::Revision(stored.revision());
         if strategy::removes(kind, &new) {
@@ -230,6 +232,8 @@ impl Cluster {
     ) -> Result<Decision, Status> {
         let admission::Admitted { mut ops, warnings } = admission::check(view, kind.storage(), None, &object, facts)?;
         ops.extend(services::allocate(view, kind, None, &mut object, facts)?);
+        self.guard(&Write { view, kind, subresource: Subresource::None, old: None, new: Some(&object) })?;
+        let mut ops = services::allocate(view, kind, None, &mut object, facts)?;
         ops.extend(definitions::accept(view, kind, &mut object, facts.now));
         ops.push(Op { key, expect: Expect::Absent, change: self.put(&convert::stored(kind, &object)) });
         Ok(Decision { ops, answer: Arc::new(object), outcome: Outcome::Kept, warnings })

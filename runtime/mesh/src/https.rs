@@ -1,4 +1,4 @@
-//! A small HTTPS client for a document of somebody else's: the keys of an OpenID Connect provider.
+//! A small HTTPS client for what is somebody else's: the keys of an OpenID Connect provider, a webhook.
 //!
 //! One request, one connection, no redirects, no proxies. Not for nodes: those are [`crate::Mesh`]'s.
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Uri, header};
+use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -17,7 +17,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use wk_base::body::empty;
+use wk_base::body::{Body, empty, full};
 
 use crate::identity::provider;
 
@@ -55,7 +55,7 @@ pub enum FetchError {
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It answers something else.
     #[error("the server answers {0}")]
-    Status(http::StatusCode),
+    Status(StatusCode),
     /// It took too long.
     #[error("no answer within {0:?}")]
     Deadline(Duration),
@@ -93,7 +93,33 @@ impl Https {
         tokio::time::timeout(deadline, fetch).await.map_err(|_| FetchError::Deadline(deadline))?
     }
 
+    /// POSTs JSON, and answers the status and at most `limit` bytes.
+    pub async fn post(
+        &self,
+        url: &str,
+        json: Bytes,
+        limit: usize,
+        deadline: Duration,
+    ) -> Result<(StatusCode, Bytes), FetchError> {
+        let builder = Request::builder().method(Method::POST).header(header::CONTENT_TYPE, "application/json");
+        let send = self.send(url, builder, full(json), limit);
+        tokio::time::timeout(deadline, send).await.map_err(|_| FetchError::Deadline(deadline))?
+    }
+
     async fn fetch(&self, url: &str, limit: usize) -> Result<Bytes, FetchError> {
+        match self.send(url, Request::builder(), empty(), limit).await? {
+            (status, body) if status.is_success() => Ok(body),
+            (status, _) => Err(FetchError::Status(status)),
+        }
+    }
+
+    async fn send(
+        &self,
+        url: &str,
+        builder: http::request::Builder,
+        body: Body,
+        limit: usize,
+    ) -> Result<(StatusCode, Bytes), FetchError> {
         let wrong = || FetchError::Address(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or_else(wrong)?;
@@ -105,15 +131,13 @@ impl Https {
         let connection = tokio::spawn(connection);
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let authority = uri.authority().map_or(host, |authority| authority.as_str());
-        let request = Request::get(path).header(header::HOST, authority).header(header::ACCEPT, "application/json");
-        let request = request.body(empty()).map_err(|_| wrong())?;
+        let request = builder.uri(path).header(header::HOST, authority).header(header::ACCEPT, "application/json");
+        let request = request.body(body).map_err(|_| wrong())?;
         let answered = async {
             let response = sender.send_request(request).await.map_err(FetchError::Http)?;
-            if !response.status().is_success() {
-                return Err(FetchError::Status(response.status()));
-            }
+            let status = response.status();
             let body = Limited::new(response.into_body(), limit).collect().await.map_err(FetchError::Body)?;
-            Ok(body.to_bytes())
+            Ok((status, body.to_bytes()))
         };
         let answered = answered.await;
         connection.abort();

@@ -32,6 +32,11 @@ pub fn stored(kind: &Kind, object: &Object) -> Object {
     object
 }
 
+/// Whether a webhook converts objects of `kind` that are of other versions.
+pub fn asks_webhook(kind: &Kind) -> bool {
+    kind.custom.is_some_and(|custom| matches!(custom.conversion(), Conversion::Webhook(_)))
+}
+
 /// The webhook that makes an object of `from` one of the version of `kind`; None where none is asked.
 pub fn webhook<'a>(kind: &'a Kind, from: &str) -> Option<&'a Value> {
     match kind.custom?.conversion() {

@@ -15,12 +15,9 @@ mod formats;
 mod path;
 mod rules;
 mod scale;
-mod schema;
+pub(crate) mod schema;
 mod strategy;
 mod structural;
-
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -185,7 +182,7 @@ fn row(essence: Value) -> Kind {
                 _ => Conversion::None,
             },
             deprecation: deprecation(&essence),
-            schema: Schema::read(schema),
+            schema: Schema::of_object(schema),
             cells,
             fields: json::items(&essence, &["version", "selectableFields"])
                 .iter()

@@ -1,30 +1,265 @@
-//! `x-kubernetes-validations`: rules in the Common Expression Language.
+//! `x-kubernetes-validations`: rules in the Common Expression Language, read and checked with the definition, judged with
+//! each write.
+//!
+//! Wording: `k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel`.
 
 use serde_json::Value;
 
-use super::schema::Schema;
-use crate::field::Errors;
+use super::check::key_of;
+use super::schema::{ListType, Schema};
+use crate::cel::{self, Budget, Fault, Program};
+use crate::field::{Errors, FieldReason};
 use crate::json;
+
+/// Rules of one schema at most: each is parsed when the definition is, and evaluated with each write.
+const RULES_MAX: usize = 100;
+
+const REASONS: [&str; 4] = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 
 /// One rule.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    pub(crate) text: String,
+    text: String,
+    program: Result<Program, String>,
+    message: String,
+    message_program: Option<Result<Program, String>>,
+    reason: String,
+    field_path: String,
+    /// Whether `oldSelf` is there also when there is no old value, as an optional.
+    optional_old: bool,
 }
 
 impl Rule {
     /// Reads a rule; None for one that is no rule.
     pub(crate) fn read(value: &Value) -> Option<Self> {
-        let text = json::text(value, &["rule"]);
-        (!text.trim().is_empty()).then(|| Self { text: text.to_owned() })
+        let text = |key: &str| json::text(value, &[key]).trim().to_owned();
+        let (rule, message_rule) = (text("rule"), text("messageExpression"));
+        (!rule.is_empty()).then(|| Self {
+            program: Program::parse(&rule),
+            text: rule,
+            message: text("message"),
+            message_program: (!message_rule.is_empty()).then(|| Program::parse(&message_rule)),
+            reason: text("reason"),
+            field_path: text("fieldPath"),
+            optional_old: json::flag(value, &["optionalOldSelf"]),
+        })
+    }
+
+    /// Whether it compares with what was there.
+    fn is_transition(&self) -> bool {
+        self.program.as_ref().is_ok_and(|program| program.names("oldSelf"))
+    }
+
+    /// How messages about its evaluation call it.
+    fn name(&self) -> &str {
+        if self.message.is_empty() { &self.text } else { &self.message }
     }
 }
 
 /// Checks what a schema says of its rules, besides the expressions.
-pub(crate) fn validate(_schema: &Value, _path: &str, _errors: &mut Errors) {}
+pub(crate) fn validate(schema: &Value, path: &str, errors: &mut Errors) {
+    let rules = json::items(schema, &["x-kubernetes-validations"]);
+    if rules.len() > RULES_MAX {
+        errors.too_many(format!("{path}.x-kubernetes-validations"), rules.len(), RULES_MAX);
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let field = |key: &str| format!("{path}.x-kubernetes-validations[{index}].{key}");
+        let text = |key: &str| json::text(rule, &[key]);
+        if text("rule").trim().is_empty() {
+            errors.required(field("rule"), "rule is not specified");
+        }
+        if !text("message").is_empty() && text("message").trim().is_empty() {
+            errors.invalid_str(field("message"), text("message"), "must be non-empty if specified");
+        } else if text("message").trim().contains('\n') {
+            errors.invalid_str(field("message"), text("message"), "must not contain line breaks");
+        } else if text("message").is_empty() && text("rule").trim().contains('\n') {
+            errors.required(field("message"), "message must be specified if rule contains line breaks");
+        }
+        if !text("messageExpression").is_empty() && text("messageExpression").trim().is_empty() {
+            errors.required(field("messageExpression"), "messageExpression must be non-empty if specified");
+        }
+        if !text("reason").is_empty() && !REASONS.contains(&text("reason")) {
+            errors.not_supported(field("reason"), text("reason"), &REASONS);
+        }
+        let at = text("fieldPath");
+        if !at.is_empty() && super::path::Path::parse(at).ok().is_none_or(|path| path.names().is_none()) {
+            errors.invalid_str(field("fieldPath"), at, "must be a valid path");
+        }
+    }
+}
 
-/// Compiles the rules of a schema and of all below it.
-pub(crate) fn compile(_value: &Value, _schema: &Schema, _path: &str, _errors: &mut Errors) {}
+/// Tells what is wrong with the expressions of a schema and of all below it.
+pub(crate) fn compile(_value: &Value, schema: &Schema, path: &str, errors: &mut Errors) {
+    compile_below(schema, path, None, errors);
+}
 
-/// Checks `value` against all rules.
-pub(crate) fn check(_value: &Value, _old: Option<&Value>, _schema: &Schema, _path: &str, _errors: &mut Errors) {}
+/// `apart` is the list or map above whose members cannot be told from those of the old value.
+fn compile_below(schema: &Schema, path: &str, apart: Option<&str>, errors: &mut Errors) {
+    for (index, rule) in schema.rules.iter().enumerate() {
+        let field = |key: &str| format!("{path}.x-kubernetes-validations[{index}].{key}");
+        let variables = [("self", Some(schema)), ("oldSelf", if rule.optional_old { None } else { Some(schema) })];
+        let judge = |program: &Result<Program, String>| match program {
+            Ok(program) => program.check(&variables).err(),
+            Err(why) => Some(why.clone()),
+        };
+        if let Some(why) = judge(&rule.program) {
+            let why = format!("compilation failed: ERROR: <input>: {why}\n | {}", rule.text);
+            errors.invalid_str(field("rule"), &rule.text, &why);
+        } else if let Some(apart) = apart.filter(|_| rule.is_transition()) {
+            let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {apart}");
+            errors.invalid_str(field("rule"), &rule.text, &why);
+        } else if rule.optional_old && !rule.is_transition() {
+            let why = "may not be set if oldSelf is not used in rule";
+            errors.invalid(field("optionalOldSelf"), &true.into(), why);
+        }
+        if let Some(why) = rule.message_program.as_ref().and_then(judge) {
+            let why = format!("messageExpression compilation failed: ERROR: <input>: {why}");
+            errors.invalid_str(field("messageExpression"), "", &why);
+        }
+    }
+    let here = Some(path).filter(|_| schema.map_atomic);
+    for (name, below) in &schema.properties {
+        compile_below(below, &format!("{path}.properties[{name}]"), apart.or(here), errors);
+    }
+    if let Some(Some(below)) = &schema.additional {
+        compile_below(below, &format!("{path}.additionalProperties"), apart.or(here), errors);
+    }
+    if let Some(below) = &schema.items {
+        let here = Some(path).filter(|_| schema.list_type != Some(ListType::Map));
+        compile_below(below, &format!("{path}.items"), apart.or(here), errors);
+    }
+}
+
+/// Checks `value` against all rules. What did not change is not judged anew.
+pub(crate) fn check(value: &Value, old: Option<&Value>, schema: &Schema, path: &str, errors: &mut Errors) {
+    let mut judging = Judging { budget: Budget::of_write(), errors };
+    // What ended it stands among the errors.
+    let _ended = judging.visit(value, old, schema, path);
+}
+
+/// No further rule is judged.
+struct Ended;
+
+struct Judging<'a> {
+    budget: Budget,
+    errors: &'a mut Errors,
+}
+
+impl Judging<'_> {
+    fn visit(&mut self, value: &Value, old: Option<&Value>, schema: &Schema, path: &str) -> Result<(), Ended> {
+        if old == Some(value) && schema.rules.iter().all(|rule| !rule.is_transition()) && !path.is_empty() {
+            return Ok(());
+        }
+        if value.is_null() {
+            return Ok(());
+        }
+        for rule in &schema.rules {
+            self.judge(rule, value, old, schema, path)?;
+        }
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    if let Some(below) = schema.member(name) {
+                        let at = if path.is_empty() {
+                            name.clone()
+                        } else if schema.properties.contains_key(name) {
+                            format!("{path}.{name}")
+                        } else {
+                            format!("{path}[{name}]")
+                        };
+                        self.visit(member, old.and_then(|old| old.get(name)), below, &at)?;
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let Some(below) = &schema.items else { return Ok(()) };
+                let keyed = schema.list_type == Some(ListType::Map);
+                for (index, item) in items.iter().enumerate() {
+                    let before = keyed.then(|| key_of(item, &schema.list_keys, Some(below))).and_then(|key| {
+                        let old = old?.as_array()?;
+                        old.iter().find(|old| key_of(old, &schema.list_keys, Some(below)) == key)
+                    });
+                    self.visit(item, before, below, &format!("{path}[{index}]"))?;
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+        Ok(())
+    }
+
+    fn judge(
+        &mut self,
+        rule: &Rule,
+        value: &Value,
+        old: Option<&Value>,
+        schema: &Schema,
+        path: &str,
+    ) -> Result<(), Ended> {
+        let transition = rule.is_transition();
+        if transition && !rule.optional_old && old.is_none() || !transition && old == Some(value) {
+            return Ok(());
+        }
+        let Ok(program) = &rule.program else { return Ok(()) };
+        let of = |value| cel::Value::of(value, Some(schema));
+        let mut variables = vec![("self", of(value))];
+        match old {
+            _ if rule.optional_old => {
+                variables.push(("oldSelf", cel::Value::Optional(old.map(|old| std::rc::Rc::new(of(old))))));
+            }
+            Some(old) => variables.push(("oldSelf", of(old))),
+            None => {}
+        }
+        let at = format!("{path}{}", rule.field_path);
+        let at = at.trim_start_matches('.');
+        let at = if at.is_empty() { "<nil>" } else { at };
+        let shown = schema.kind.map_or("", super::schema::Type::as_str);
+        let why = match program.evaluate(&variables, &mut self.budget) {
+            Ok(cel::Value::Bool(true)) => return Ok(()),
+            Ok(_) => None,
+            Err(Fault::WriteSpent) => {
+                let why =
+                    "validation failed due to running out of cost budget, no further validation rules will be run";
+                self.errors.invalid_str(path, shown, why);
+                return Err(Ended);
+            }
+            Err(Fault::CallSpent) => {
+                let why = "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule";
+                self.errors.invalid_str(at, shown, &format!("{why}: {}", rule.name()));
+                return Err(Ended);
+            }
+            Err(Fault::Error(why)) if why.starts_with("no such overload") => Some(format!(
+                "'{why}': call arguments did not match a supported operator, function or macro signature for rule: {}",
+                rule.name()
+            )),
+            Err(Fault::Error(why)) => Some(format!("{why} evaluating rule: {}", rule.name())),
+        };
+        match why {
+            Some(why) => self.errors.invalid_str(at, shown, &why),
+            None => self.refuse(rule, &variables, at, shown),
+        }
+        Ok(())
+    }
+
+    /// Tells that a rule does not hold, in its own words where it has some.
+    fn refuse(&mut self, rule: &Rule, variables: &[cel::Binding<'_>], at: &str, shown: &str) {
+        let said = match &rule.message_program {
+            Some(Ok(program)) => match program.evaluate(variables, &mut self.budget) {
+                Ok(cel::Value::Text(text)) if !text.trim().is_empty() && !text.contains('\n') => {
+                    Some(text.trim().to_owned())
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        let own = Some(rule.message.clone()).filter(|message| !message.is_empty());
+        let detail = said.or(own).unwrap_or_else(|| format!("failed rule: {}", rule.text));
+        match rule.reason.as_str() {
+            "FieldValueRequired" => self.errors.required(at, &detail),
+            "FieldValueForbidden" => self.errors.forbidden(at, &detail),
+            "FieldValueDuplicate" => {
+                self.errors.push(at, FieldReason::Duplicate, format!("Duplicate value: {shown:?}"));
+            }
+            _ => self.errors.invalid_str(at, shown, &detail),
+        }
+    }
+}

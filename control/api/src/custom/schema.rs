@@ -40,6 +40,8 @@ pub(crate) struct Schema {
     pub(crate) int_or_string: bool,
     /// `x-kubernetes-preserve-unknown-fields`.
     pub(crate) preserve: bool,
+    /// Whether it is that of a whole object.
+    pub(crate) root: bool,
     /// `x-kubernetes-embedded-resource`.
     pub(crate) embedded: bool,
     pub(crate) properties: BTreeMap<String, Self>,
@@ -123,7 +125,12 @@ impl Type {
 }
 
 impl Schema {
-    /// Reads `openAPIV3Schema` or a part of it.
+    /// Reads `openAPIV3Schema`.
+    pub(crate) fn of_object(value: &Value) -> Self {
+        Self { root: true, ..Self::read(value) }
+    }
+
+    /// Reads a part of `openAPIV3Schema`.
     pub(crate) fn read(value: &Value) -> Self {
         let list = |key| json::items(value, &[key]).iter().map(Self::read).collect();
         let one = |key: &str| value.get(key).filter(|part| part.is_object()).map(|part| Box::new(Self::read(part)));
@@ -133,6 +140,7 @@ impl Schema {
         let pattern_text = json::text(value, &["pattern"]);
         Self {
             kind: Type::read(json::text(value, &["type"])),
+            root: false,
             nullable: flag("nullable"),
             int_or_string: flag("x-kubernetes-int-or-string"),
             preserve: flag("x-kubernetes-preserve-unknown-fields"),

@@ -54,7 +54,7 @@ pub(crate) fn validate(schema: &Value, path: &str, with_status: bool, errors: &m
     let before = errors.len();
     node(schema, path, Level::Root, errors);
     if errors.len() == before {
-        let read = Schema::read(schema);
+        let read = Schema::of_object(schema);
         defaults(schema, &read, path, errors);
         super::rules::compile(schema, &read, path, errors);
     }

@@ -38,6 +38,12 @@ pub struct Facts<'a> {
     pub suffix: &'a str,
 }
 
+/// A decoded body with what the client left out filled in.
+pub fn filled(kind: &Kind, mut value: Value) -> Value {
+    kind.fill(&mut value);
+    value
+}
+
 /// The object that a create stores, in the version it is stored in: named, defaulted, validated, with system metadata.
 pub fn create(kind: &Kind, namespace: Option<&str>, body: Value, facts: &Facts<'_>) -> Result<Object, Status> {
     create_completed(kind, namespace, body, facts, |_| Ok(()))

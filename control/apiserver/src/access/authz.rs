@@ -8,7 +8,7 @@ use wk_api::{Details, Kind, Reason, Status, kinds};
 use wk_cluster::{Freshness, object};
 use wk_store::{Part, View};
 
-use super::node;
+use super::{Access, node};
 use crate::server::ApiServer;
 
 /// Collections that decisions are made of.
@@ -45,11 +45,6 @@ impl Roles {
 }
 
 impl ApiServer {
-    /// The roles as they are in `view`.
-    pub(crate) fn roles_in(&self, view: &View) -> Arc<Rbac> {
-        self.access.roles.at(view)
-    }
-
     /// Refuses with 403 in Kubernetes' words what `user` may not do.
     pub(crate) async fn authorize(&self, user: &User, ask: &Ask<'_>) -> Result<(), Status> {
         let decision = self.decide(user, ask).await;
@@ -59,14 +54,21 @@ impl ApiServer {
     /// Whether `user` may do this. A yes is of what this peer knows; a no is of the latest, where it can be had.
     pub(crate) async fn decide(&self, user: &User, ask: &Ask<'_>) -> Decision {
         let view = self.cluster.store().view();
-        let decision = self.decide_in(&view, user, ask);
+        let decision = self.access.decide_in(&view, user, ask);
         if decision.allowed {
             return decision;
         }
         match self.cluster.view(Freshness::Linearizable).await {
-            Ok(latest) if latest.revision() > view.revision() => self.decide_in(&latest, user, ask),
+            Ok(latest) if latest.revision() > view.revision() => self.access.decide_in(&latest, user, ask),
             Ok(_) | Err(_) => decision,
         }
+    }
+}
+
+impl Access {
+    /// The roles as they are in `view`.
+    pub(crate) fn roles_in(&self, view: &View) -> Arc<Rbac> {
+        self.roles.at(view)
     }
 
     /// Whether `user` may do this, by the objects in `view`.

@@ -1,105 +1,82 @@
 //! What may be written depends on who writes: nobody grants more than they hold, and a node writes only what is its own.
 //!
-//! Runs on the object as it is about to be written, in the same decision as the write.
+//! Asked in the decision of each write, on the object as it would be stored, whichever verb led there.
+
+use std::sync::Arc;
 
 use serde_json::Value;
 use wk_access::rbac::{GROUP, Rbac, Rule, not_held};
 use wk_access::{Ask, User};
-use wk_api::{Kind, Object, Status, kinds};
-use wk_cluster::Freshness;
-use wk_store::View;
+use wk_api::{Object, Status, kinds};
+use wk_cluster::{Cluster, Guard, Subresource, Write};
 
+use super::Access;
 use super::authz::node_name;
 use crate::server::ApiServer;
-use crate::verbs::Call;
 
 /// Labels that say where pods may run, which a node does not say of itself.
 const RESTRICTED_LABELS: &str = "node-restriction.kubernetes.io/";
 
-/// What is about to happen to one object.
-pub(crate) struct Write<'a> {
-    pub kind: &'static Kind,
-    pub namespace: Option<&'a str>,
-    pub name: &'a str,
-    pub subresource: &'a str,
-    /// What is there; None for a create.
-    pub old: Option<&'a Object>,
-    /// What is to be there; None for a deletion.
-    pub new: Option<&'a Value>,
-}
-
-impl<'a> Write<'a> {
-    /// What `call` is about to do.
-    pub(crate) fn of(call: &'a Call, old: Option<&'a Object>, new: Option<&'a Value>) -> Self {
-        let name = match (call.name(), new) {
-            ("", Some(new)) => new.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default(),
-            (name, _) => name,
-        };
-        let subresource = call.target.subresource.as_deref().unwrap_or_default();
-        Self { kind: call.kind(), namespace: call.namespace(), name, subresource, old, new }
-    }
-}
-
-/// Refuses what `user` may not write, by what this peer knows. For the decisions of an update, which are made again on
-/// newer news before a refusal is heard.
-pub(crate) fn check(server: &ApiServer, user: &User, write: &Write<'_>) -> Result<(), Status> {
-    check_in(&server.cluster.store().view(), server, user, write)
-}
-
-/// The same; a refusal is of the latest news.
-pub(crate) async fn check_latest(server: &ApiServer, user: &User, write: &Write<'_>) -> Result<(), Status> {
-    match check(server, user, write) {
-        Ok(()) => Ok(()),
-        Err(refused) => match server.cluster.view(Freshness::Linearizable).await {
-            Ok(view) => check_in(&view, server, user, write),
-            Err(_) => Err(refused),
-        },
-    }
-}
-
-/// Whether what `user` deletes has to be looked at first.
-pub(crate) fn concerns_deletions(user: &User) -> bool {
-    node_name(user).is_some()
-}
-
-fn check_in(view: &View, server: &ApiServer, user: &User, write: &Write<'_>) -> Result<(), Status> {
+/// The cluster as `user` writes to it.
+pub(crate) fn cluster_of(server: &ApiServer, user: &User) -> Cluster {
     if user.is_master() {
-        return Ok(());
+        return server.cluster.clone();
     }
-    if let Some(node) = node_name(user) {
-        own_things(node, write).map_err(|why| Status::forbidden(write.kind, write.name, &why))?;
+    server.cluster.guarded(Arc::new(Writer { access: Arc::clone(&server.access), user: user.clone() }))
+}
+
+/// Who writes.
+struct Writer {
+    access: Arc<Access>,
+    user: User,
+}
+
+impl Guard for Writer {
+    fn check(&self, write: &Write<'_>) -> Result<(), Status> {
+        if let Some(node) = node_name(&self.user) {
+            own_things(node, write).map_err(|why| Status::forbidden(write.kind, write.name(), &why))?;
+        }
+        match write.new {
+            Some(new) if write.kind.group == GROUP && write.subresource == Subresource::None => self.grants(write, new),
+            Some(_) | None => Ok(()),
+        }
     }
-    let Some(new) = write.new.filter(|_| write.kind.group == GROUP && write.subresource.is_empty()) else {
-        return Ok(());
-    };
-    let held = |namespace: &str| server.roles_in(view).rules_of(user, namespace);
-    let may = |ask: Ask<'_>| server.decide_in(view, user, &ask).allowed;
-    let namespace = write.namespace.unwrap_or_default();
-    let why = match write.kind.kind {
-        "Role" | "ClusterRole" => {
-            if may(Ask::resource("escalate", GROUP, write.kind.plural).within(namespace).named(write.name)) {
-                return Ok(());
+}
+
+impl Writer {
+    /// Whether a role or a binding gives away only what its writer holds.
+    fn grants(&self, write: &Write<'_>, new: &Object) -> Result<(), Status> {
+        let Self { access, user } = self;
+        let (view, namespace) = (write.view, write.namespace());
+        let held = || access.roles_in(view).rules_of(user, namespace);
+        let may = |ask: Ask<'_>| access.decide_in(view, user, &ask).allowed;
+        let new = &new.0;
+        let why = match write.kind.kind {
+            "Role" | "ClusterRole" => {
+                if may(Ask::resource("escalate", GROUP, write.kind.plural).within(namespace).named(write.name())) {
+                    return Ok(());
+                }
+                of_role(user, &held(), write.old, new)
             }
-            of_role(user, &held(namespace), write.old, new)
+            "RoleBinding" | "ClusterRoleBinding" => {
+                let same = |field| write.old.is_some_and(|old| old.0.get(field) == new.get(field));
+                if same("subjects") && same("roleRef") {
+                    return Ok(());
+                }
+                let text = |field: &str| new.pointer(field).and_then(Value::as_str).unwrap_or_default();
+                let (kind, role) = (text("/roleRef/kind"), text("/roleRef/name"));
+                let (plural, home) = if kind == "ClusterRole" { ("clusterroles", "") } else { ("roles", namespace) };
+                if may(Ask::resource("bind", GROUP, plural).within(namespace).named(role)) {
+                    return Ok(());
+                }
+                of_binding(&access.roles_in(view), user, &held(), (home, role))?
+            }
+            _ => None,
+        };
+        match why {
+            Some(why) => Err(Status::forbidden(write.kind, write.name(), &why)),
+            None => Ok(()),
         }
-        "RoleBinding" | "ClusterRoleBinding" => {
-            let same = |field| write.old.is_some_and(|old| old.0.get(field) == new.get(field));
-            if same("subjects") && same("roleRef") {
-                return Ok(());
-            }
-            let text = |field: &str| new.pointer(field).and_then(Value::as_str).unwrap_or_default();
-            let (kind, role) = (text("/roleRef/kind"), text("/roleRef/name"));
-            let (plural, home) = if kind == "ClusterRole" { ("clusterroles", "") } else { ("roles", namespace) };
-            if may(Ask::resource("bind", GROUP, plural).within(namespace).named(role)) {
-                return Ok(());
-            }
-            of_binding(&server.roles_in(view), user, &held(namespace), (home, role))?
-        }
-        _ => None,
-    };
-    match why {
-        Some(why) => Err(Status::forbidden(write.kind, write.name, &why)),
-        None => Ok(()),
     }
 }
 
@@ -130,43 +107,37 @@ fn all() -> Vec<String> {
 /// What a node may not do to objects of kinds that it may write.
 fn own_things(node: &str, write: &Write<'_>) -> Result<(), String> {
     let on_this = |object: Option<&Object>| object.is_some_and(|pod| pod.text("/spec/nodeName") == node);
-    match (write.kind.plural, write.subresource, write.new) {
-        ("nodes", "" | "status", Some(new)) => own_node(node, write, new),
-        ("pods", "", Some(_)) if write.old.is_none() => Err(format!(
+    match (write.kind.plural, write.subresource, write.old, write.new) {
+        ("nodes", _, _, Some(new)) => own_node(node, write, new),
+        ("pods", _, None, Some(_)) => Err(format!(
             "pod does not have \"kubernetes.io/config.mirror\" annotation, node {node:?} can only create mirror pods"
         )),
-        ("pods", "status", _) if !on_this(write.old) => {
+        ("pods", Subresource::Status, old, Some(_)) if !on_this(old) => {
             Err(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"))
         }
-        ("pods", "eviction", _) if !on_this(write.old) => {
-            Err(format!("node {node:?} can only evict pods with spec.nodeName set to itself"))
-        }
-        ("pods", "", None) if !on_this(write.old) => {
+        ("pods", _, old, None) if !on_this(old) => {
             Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself"))
         }
-        ("leases", _, _) if write.name != node => {
+        ("leases", ..) if write.name() != node => {
             Err("can only access node lease with the same name as the requesting node".to_owned())
         }
         _ => Ok(()),
     }
 }
 
-fn own_node(node: &str, write: &Write<'_>, new: &Value) -> Result<(), String> {
-    if write.name != node {
-        return Err(format!("node {node:?} is not allowed to modify node {:?}", write.name));
+fn own_node(node: &str, write: &Write<'_>, new: &Object) -> Result<(), String> {
+    if write.name() != node {
+        return Err(format!("node {node:?} is not allowed to modify node {:?}", write.name()));
     }
     let Some(old) = write.old else { return Ok(()) };
-    if write.subresource.is_empty() && old.0.pointer("/spec/taints") != new.pointer("/spec/taints") {
+    if old.at("/spec/taints") != new.at("/spec/taints") {
         return Err(format!("node {node:?} is not allowed to modify taints"));
     }
-    let restricted = |labels: Option<&Value>| -> Vec<(String, Value)> {
-        let labels = labels.and_then(Value::as_object).into_iter().flatten();
-        labels
-            .filter(|(key, _)| key.contains(RESTRICTED_LABELS))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+    let restricted = |object: &Object| -> Vec<(String, String)> {
+        let labels = object.labels().into_iter().filter(|(key, _)| key.contains(RESTRICTED_LABELS));
+        labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     };
-    if restricted(old.0.pointer("/metadata/labels")) != restricted(new.pointer("/metadata/labels")) {
+    if restricted(old) != restricted(new) {
         return Err(format!("is not allowed to modify labels: {RESTRICTED_LABELS}"));
     }
     Ok(())

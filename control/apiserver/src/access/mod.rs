@@ -9,6 +9,7 @@ mod bootstrap;
 pub(crate) mod guard;
 mod impersonate;
 pub(crate) mod issuer;
+pub(crate) mod legacy_token;
 mod node;
 mod oidc;
 pub(crate) mod people;

@@ -61,23 +61,18 @@ fn by_rules(ask: &Resource<'_>) -> Decision {
 }
 
 fn pods(view: &View, node: &str, ask: &Resource<'_>) -> Decision {
-    match ask.verb {
-        "list" | "watch" if ask.name.is_empty() => {
-            let own = format!("spec.nodeName={node}");
-            let is_own = ask.fields.split(',').any(|term| term.trim() == own);
-            if is_own {
-                Decision::allow("")
-            } else {
-                Decision::deny("can only list/watch pods with spec.nodeName field selector")
-            }
-        }
-        "get" | "list" | "watch" => {
-            let stored = view.get(&key(&kinds::POD, Some(ask.namespace), ask.name));
-            let own = stored.is_some_and(|stored| object(&stored).text("/spec/nodeName") == node);
-            if own && ask.subresource.is_empty() { Decision::allow("") } else { unrelated(node) }
-        }
-        _ => by_rules(ask),
+    if matches!(ask.verb, "list" | "watch") && ask.name.is_empty() {
+        let own = format!("spec.nodeName={node}");
+        let is_own = ask.fields.split(',').any(|term| term.trim() == own);
+        return if is_own {
+            Decision::allow("")
+        } else {
+            Decision::deny("can only list/watch pods with spec.nodeName field selector")
+        };
     }
+    let found = view.get(&key(&kinds::POD, Some(ask.namespace), ask.name));
+    let is_own = || found.is_some_and(|stored| object(&stored).text("/spec/nodeName") == node);
+    if ask.name.is_empty() || is_own() { by_rules(ask) } else { unrelated(node) }
 }
 
 fn nodes(node: &str, ask: &Resource<'_>) -> Decision {

@@ -28,6 +28,8 @@ use crate::body;
 use crate::respond::Reply;
 use crate::server::ApiServer;
 
+/// Where they are.
+const PATH: &str = "/apis/wk.dev/v1/users";
 /// Where the records are. Not a kind: no other API path leads there.
 const COLLECTION: &str = "wk.dev/users";
 /// The organization of such a certificate, before the record's id.
@@ -123,7 +125,9 @@ pub(crate) async fn answer(
     name: Option<&str>,
     bytes: Body,
 ) -> Result<Reply, Status> {
-    let allowed = async |verb: &str| server.authorize(user, &Ask::Path { verb, path: parts.uri.path() }).await;
+    // Not the path as it was written: roles name it in one way.
+    let path = name.map_or_else(|| PATH.to_owned(), |name| format!("{PATH}/{name}"));
+    let allowed = async |verb: &str| server.authorize(user, &Ask::Path { verb, path: &path }).await;
     match (&parts.method, name) {
         (&Method::POST, None) => {
             allowed("create").await?;

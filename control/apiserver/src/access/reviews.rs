@@ -144,7 +144,7 @@ fn rules(server: &ApiServer, user: &User, review: &Object) -> Result<Value, Stat
         return Err(Status::bad_request("no namespace on request"));
     }
     let view = server.cluster.store().view();
-    let held = server.roles_in(&view).rules_of(user, namespace);
+    let held = server.access.roles_in(&view).rules_of(user, namespace);
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
     for rule in held.into_iter().filter(|rule| seen.insert(rule.clone())) {

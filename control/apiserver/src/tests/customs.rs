@@ -342,3 +342,32 @@ async fn a_stricter_schema_lets_be_what_does_not_change() {
     api.patch(&object, &json!({ "spec": { "replicas": 3 } })).await.expect(200);
     assert_eq!(api.post(WIDGETS, &widget("b", &json!({ "size": "large" }))).await.code, 422);
 }
+
+#[tokio::test]
+async fn rules_of_a_definition_are_judged_with_each_write() {
+    let api = Harness::start().await;
+    let mut definition = widgets();
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    let rule = |rule: &str| json!([{ "rule": rule }]);
+    let mut broken = definition.clone();
+    broken.pointer_mut(spec).expect("spec")["x-kubernetes-validations"] = rule("self.nothing > 1");
+    let refused = api.post(DEFINITIONS, &broken).await.expect(422);
+    let message = refused["message"].as_str().expect("text");
+    let field = "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule";
+    assert!(
+        message.contains(field) && message.contains("compilation failed: ERROR: <input>: undefined field 'nothing'"),
+        "{message}"
+    );
+
+    definition.pointer_mut(spec).expect("spec")["x-kubernetes-validations"] = json!([
+        { "rule": "!has(self.parts) || self.parts.all(p, p.count < self.replicas)", "messageExpression": "'at most ' + string(self.replicas)" },
+        { "rule": "self.size == oldSelf.size", "message": "size is immutable", "fieldPath": ".size", "reason": "FieldValueForbidden" },
+    ]);
+    api.post(DEFINITIONS, &definition).await.expect(201);
+    let refused =
+        api.post(WIDGETS, &widget("a", &json!({ "size": "small", "parts": [{ "name": "x" }] }))).await.expect(422);
+    assert_eq!(refused["message"], "Widget.example.com \"a\" is invalid: spec: Invalid value: \"object\": at most 1");
+    api.post(WIDGETS, &widget("a", &json!({ "size": "small" }))).await.expect(201);
+    let refused = api.patch(&format!("{WIDGETS}/a"), &json!({ "spec": { "size": "large" } })).await.expect(422);
+    assert_eq!(refused["message"], "Widget.example.com \"a\" is invalid: spec.size: Forbidden: size is immutable");
+}

@@ -152,6 +152,20 @@ async fn nobody_grants_what_they_do_not_hold() {
     );
     let patch = json!({ "rules": [rule(&["*"], "*", &["*"])] });
     assert_eq!(send(&api, person("alice"), Method::PATCH, &format!("{roles}/r"), &patch).await.code, 403);
+    for (name, kind) in [
+        ("r", "application/apply-patch+yaml"),
+        ("new", "application/apply-patch+yaml"),
+        ("r", "application/strategic-merge-patch+json"),
+    ] {
+        let path = format!("{roles}/{name}?fieldManager=m{}", if kind.contains("apply") { "&force=true" } else { "" });
+        let mut all = patch.clone();
+        all["apiVersion"] = "rbac.authorization.k8s.io/v1".into();
+        all["kind"] = "Role".into();
+        all["metadata"] = json!({ "name": name });
+        let body = full(all.to_string());
+        let refused = api.send_as(person("alice"), Method::PATCH, &path, &[("content-type", kind)], body).await;
+        assert_eq!(refused.code, 403, "{kind}: {}", refused.text);
+    }
     // What is not changed is not granted.
     let label = json!({ "metadata": { "labels": { "a": "b" } } });
     send(&api, person("alice"), Method::PATCH, &format!("{roles}/r"), &label).await.expect(200);
@@ -524,4 +538,46 @@ async fn the_issuer_of_tokens_tells_its_keys() {
     assert!(keys["keys"][0].get("d").is_none());
     let none: Body = empty();
     assert_eq!(api.send_as(person("alice"), Method::GET, "/openid/v1/jwks", &[], none).await.code, 403);
+}
+
+#[tokio::test]
+async fn a_token_secret_is_filled_in_when_it_is_made_and_ends_with_itself() {
+    let api = Harness::start().await;
+    account(&api, "web").await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let body = json!({
+        "metadata": { "name": "t", "annotations": { "kubernetes.io/service-account.name": "web" } },
+        "type": "kubernetes.io/service-account-token",
+    });
+    let made = api.post(secrets, &body).await.expect(201);
+    let data = |field: &str| {
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text(&made["data"][field])).expect("base64");
+        String::from_utf8(bytes).expect("text")
+    };
+    assert_eq!(data("namespace"), "default");
+    assert!(data("ca.crt").starts_with("-----BEGIN CERTIFICATE-----"));
+    assert_eq!(with_token(&api, &data("token"), CONFIG_MAPS).await.code, 403, "known, without a right");
+    api.delete(&format!("{secrets}/t"), &json!({})).await.expect(200);
+    assert_eq!(with_token(&api, &data("token"), CONFIG_MAPS).await.code, 401);
+}
+
+#[tokio::test]
+async fn a_node_evicts_only_pods_of_its_own() {
+    let api = Harness::start().await;
+    account(&api, "default").await;
+    for (name, node) in [("p1", "n1"), ("p2", "n2")] {
+        let pod = json!({
+            "metadata": { "name": name },
+            "spec": { "nodeName": node, "containers": [{ "name": "c", "image": "i" }] },
+        });
+        api.post("/api/v1/namespaces/default/pods", &pod).await.expect(201);
+    }
+    let evict = |pod: &'static str| {
+        let (api, path) = (&api, format!("/api/v1/namespaces/default/pods/{pod}/eviction"));
+        let body = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": pod } });
+        async move { send(api, node("n1"), Method::POST, &path, &body).await.code.as_u16() }
+    };
+    assert_eq!(evict("p1").await, 201);
+    assert_eq!(evict("p2").await, 403);
 }

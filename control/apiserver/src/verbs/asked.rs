@@ -11,7 +11,7 @@ use crate::verbs::{Call, binding};
 /// Answers the question in the body.
 pub(super) async fn create(server: &ApiServer, user: &User, call: &Call, body: Body) -> Result<Reply, Status> {
     match call.kind() {
-        kind if *kind == kinds::BINDING => binding::create(server, call, body).await,
+        kind if *kind == kinds::BINDING => binding::create(server, user, call, body).await,
         kind if ["authentication.k8s.io", "authorization.k8s.io"].contains(&kind.group) => {
             reviews::answer(server, user, call, body).await
         }

@@ -3,6 +3,7 @@
 use wk_api::{Object, Status, kinds};
 use wk_base::body::Body;
 
+use crate::access::User;
 use crate::body;
 use crate::negotiate;
 use crate::respond::Reply;
@@ -11,8 +12,8 @@ use crate::verbs::{Call, read, writable};
 
 const OPTIONS: &str = "CreateOptions";
 
-pub(super) async fn create(server: &ApiServer, call: &Call, body: Body) -> Result<Reply, Status> {
-    let cluster = writable(server, call, OPTIONS)?;
+pub(super) async fn create(server: &ApiServer, user: &User, call: &Call, body: Body) -> Result<Reply, Status> {
+    let cluster = writable(server, user, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
     let bytes = read(body).await?;
     let format = negotiate::body_format(&call.headers)?;

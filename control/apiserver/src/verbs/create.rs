@@ -1,11 +1,12 @@
 //! POST to a collection.
 
 use http::StatusCode;
-use wk_api::Status;
+use wk_api::{Status, kinds};
 use wk_cluster::Subresource;
 
-use crate::access::{User, guard};
+use crate::access::{User, legacy_token};
 use crate::body;
+use crate::conversion;
 use crate::negotiate::{self, Format};
 use crate::respond::Reply;
 use crate::server::ApiServer;
@@ -20,11 +21,15 @@ pub(super) async fn run(
     format: Format,
     bytes: &[u8],
 ) -> Result<Reply, Status> {
-    let cluster = writable(server, call, OPTIONS)?;
+    let cluster = writable(server, user, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
     let (value, mut warnings) = body::object(call.kind(), bytes, negotiate::body_format(&call.headers)?, validation)?;
-    guard::check_latest(server, user, &guard::Write::of(call, None, Some(&value))).await?;
-    let object = cluster.create(call.kind(), call.namespace(), value).await?;
+    let is_token = *call.kind() == kinds::SECRET && legacy_token::is_meant(&value);
+    let (mut object, said) = conversion::create(server, call, &cluster, value).await?;
+    warnings.extend(said);
+    if is_token && !call.query.dry_run(OPTIONS)? {
+        object = legacy_token::fill(server, &cluster, object).await?;
+    }
     let content = written(server, call, format, Subresource::None, &object)?;
     warnings.extend(cluster.take_warnings());
     Ok(Reply { code: StatusCode::CREATED, content, warnings })

@@ -4,9 +4,10 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use wk_api::strategy::DeleteOptions;
 use wk_api::{Kind, Status, kinds};
-use wk_cluster::{Deleted, Freshness};
+use wk_cluster::Deleted;
 
 use crate::access::{User, guard};
+use crate::admission;
 use crate::body;
 use crate::negotiate::{self, Format};
 use crate::respond::{Content, Reply};
@@ -24,11 +25,8 @@ pub(super) async fn one(
     bytes: &[u8],
 ) -> Result<Reply, Status> {
     let options = options(call, bytes)?;
-    if guard::concerns_deletions(user) {
-        let found = server.cluster.get(call.kind(), call.namespace(), call.name(), Freshness::Linearizable).await?;
-        guard::check(server, user, &guard::Write::of(call, Some(&found), None))?;
-    }
-    let deleted = server.cluster.delete(call.kind(), call.namespace(), call.name(), &options).await?;
+    let cluster = guard::cluster_of(server, user);
+    let (deleted, warnings) = admission::delete(server, call, &cluster, call.name(), &options).await?;
     let value = match &deleted {
         Deleted::Gone(object) if !answers_object(call.kind()) => {
             wk_api::status::deleted(call.kind(), object.name(), object.uid())
@@ -37,7 +35,7 @@ pub(super) async fn one(
             call.show(format, server.cluster.clock().now())?.one(call.kind(), object)
         }
     };
-    Ok(Reply::new(StatusCode::OK, Content::Value(value)))
+    Ok(Reply { warnings, ..Reply::new(StatusCode::OK, Content::Value(value)) })
 }
 
 /// Deletes what the selectors select, one by one, and answers the list of it.
@@ -51,14 +49,14 @@ pub(super) async fn collection(
     let options = options(call, bytes)?;
     let selection = Selection::parse(&call.target, &call.query)?;
     let view = list::as_fresh_as_asked(server, "").await?;
+    let cluster = guard::cluster_of(server, user);
     let mut deleted = Vec::new();
     for stored in selection.walk(&view, None) {
         if !selection.admits(&stored) {
             continue;
         }
         let object = wk_cluster::object_as(call.kind(), &stored);
-        guard::check(server, user, &guard::Write::of(call, Some(&object), None))?;
-        match server.cluster.delete(call.kind(), call.namespace(), object.name(), &options).await {
+        match admission::delete(server, call, &cluster, object.name(), &options).await {
             Ok(_) => deleted.push(object),
             // Somebody else was faster.
             Err(status) if status.code == 404 => {}

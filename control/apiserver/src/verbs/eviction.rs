@@ -5,6 +5,7 @@ use wk_api::strategy::DeleteOptions;
 use wk_api::{Object, Status};
 use wk_base::body::Body;
 
+use crate::access::{User, guard};
 use crate::body;
 use crate::negotiate;
 use crate::respond::Reply;
@@ -16,7 +17,7 @@ const OPTIONS: &str = "CreateOptions";
 /// The versions of Eviction that are understood: they are the same.
 const VERSIONS: [&str; 3] = ["policy/v1", "policy/v1beta1", ""];
 
-pub(super) async fn create(server: &ApiServer, call: &Call, body: Body) -> Result<Reply, Status> {
+pub(super) async fn create(server: &ApiServer, user: &User, call: &Call, body: Body) -> Result<Reply, Status> {
     call.query.check_field_manager(OPTIONS)?;
     let bytes = read(body).await?;
     let eviction = Object::new(body::parse(&bytes, negotiate::body_format(&call.headers)?)?);
@@ -35,6 +36,6 @@ pub(super) async fn create(server: &ApiServer, call: &Call, body: Body) -> Resul
     }
     let mut options = DeleteOptions::parse(eviction.at("/deleteOptions").unwrap_or(&Value::Null))?;
     options.dry_run |= call.query.dry_run(OPTIONS)?;
-    server.cluster.evict(namespace, call.name(), &options).await?;
+    guard::cluster_of(server, user).evict(namespace, call.name(), &options).await?;
     Ok(Reply::created_nothing())
 }

@@ -1,9 +1,10 @@
 //! GET of one object.
 
-use wk_api::{Object, Status};
-use wk_cluster::{Subresource, key, object, object_as};
+use wk_api::Status;
+use wk_cluster::{Subresource, key};
 use wk_store::View;
 
+use crate::conversion;
 use crate::negotiate::{Encoding, Format, Shape};
 use crate::respond::{Content, Reply};
 use crate::server::ApiServer;
@@ -20,13 +21,13 @@ pub(super) async fn run(
     let stored = view
         .get(&key(call.kind(), call.namespace(), call.name()))
         .ok_or_else(|| Status::not_found(call.kind(), call.name()))?;
-    let object: &Object = &object(&stored);
     if subresource == Subresource::Scale {
-        return Ok(Reply::ok(wk_api::strategy::scale_of(call.kind(), object)?));
+        let object = conversion::one(server, call.kind(), &stored).await?;
+        return Ok(Reply::ok(wk_api::strategy::scale_of(call.kind(), &object)?));
     }
     if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().serves_stored_bytes() {
         return Ok(Reply::new(StatusCode::OK, Content::Json(vec![stored.bytes().clone()])));
     }
     let show = call.show(format, server.cluster.clock().now())?;
-    Ok(Reply::ok(show.one(call.kind(), &object_as(call.kind(), &stored))))
+    Ok(Reply::ok(show.one(call.kind(), &*conversion::one(server, call.kind(), &stored).await?)))
 }

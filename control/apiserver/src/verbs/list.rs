@@ -8,9 +8,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use wk_api::{FieldReason, Kind, Object, Status, table};
 use wk_base::time::Timestamp;
-use wk_cluster::{Freshness, object_as};
+use wk_cluster::Freshness;
 use wk_store::{Revision, Stored, View};
 
+use crate::conversion;
 use crate::negotiate::{Encoding, Format, Shape};
 use crate::paging::{self, Token};
 use crate::query::{Query, invalid_option};
@@ -47,7 +48,7 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
         let pieces = encode(call, &page.items, &metadata);
         return Ok(Reply::new(StatusCode::OK, Content::Json(pieces)));
     }
-    let objects: Vec<Arc<Object>> = page.items.iter().map(|stored| object_as(call.kind(), stored)).collect();
+    let objects = conversion::shown(server, call.kind(), &page.items).await?;
     let now = server.cluster.clock().now();
     Ok(Reply::ok(of_objects(call, format, now, &objects, metadata)?))
 }

@@ -11,7 +11,7 @@ mod get;
 mod list;
 mod log;
 mod patch;
-mod proxy;
+pub(crate) mod proxy;
 mod special;
 mod update;
 mod watch;
@@ -26,7 +26,7 @@ use wk_base::time::Timestamp;
 use wk_cluster::{Cluster, Manager, Subresource};
 use wk_mesh::Upgrade;
 
-use crate::access::{Ask, User};
+use crate::access::{Ask, User, guard};
 use crate::body;
 use crate::negotiate::{self, Encoding, Format, Shape};
 use crate::query::{Query, default_manager};
@@ -44,6 +44,8 @@ pub(crate) struct Call {
     pub uri: Uri,
     /// The connection, if the request asks to take it over.
     pub upgrade: Option<Upgrade>,
+    /// Who asks.
+    pub user: User,
 }
 
 /// What is to be done.
@@ -68,9 +70,18 @@ enum Face {
 }
 
 impl Call {
-    pub(crate) fn new(target: Target, parts: &Parts, query: Query) -> Self {
+    pub(crate) fn new(target: Target, parts: &Parts, query: Query, user: &User) -> Self {
         let (method, headers, uri) = (parts.method.clone(), parts.headers.clone(), parts.uri.clone());
-        Self { target, method, headers, query, uri, upgrade: Upgrade::of(&parts.extensions) }
+        let upgrade = Upgrade::of(&parts.extensions);
+        Self { target, method, headers, query, uri, upgrade, user: user.clone() }
+    }
+
+    /// The same call, of another version of the kind.
+    pub(crate) fn of(&self, kind: &'static Kind) -> Self {
+        let Self { target, method, headers, query, uri, user, .. } = self;
+        let target = Target { kind, ..target.clone() };
+        let (method, headers, query) = (method.clone(), headers.clone(), query.clone());
+        Self { target, method, headers, query, uri: uri.clone(), upgrade: None, user: user.clone() }
     }
 
     pub(crate) fn kind(&self) -> &'static Kind {
@@ -239,12 +250,12 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Status> {
 }
 
 /// The cluster to write to, as the manager that the request names: with `dryRun=All`, one where nothing comes of it.
-fn writable(server: &ApiServer, call: &Call, options: &str) -> Result<Cluster, Status> {
+fn writable(server: &ApiServer, user: &User, call: &Call, options: &str) -> Result<Cluster, Status> {
     let manager = match call.query.field_manager(options)? {
         Some(manager) => Manager::client(manager),
         None => Manager::client(&default_manager(user_agent(&call.headers))),
     };
-    let cluster = server.cluster.with_warnings().as_manager(manager);
+    let cluster = guard::cluster_of(server, user).with_warnings().as_manager(manager);
     Ok(if call.query.dry_run(options)? { cluster.dry_run() } else { cluster })
 }
 

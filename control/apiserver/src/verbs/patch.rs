@@ -13,8 +13,9 @@ use wk_api::schema::{Schema, schema_of};
 use wk_api::{FieldReason, Kind, Object, Status};
 use wk_cluster::Subresource;
 
-use crate::access::{User, guard};
+use crate::access::User;
 use crate::body;
+use crate::conversion;
 use crate::negotiate::{self, Format};
 use crate::query::invalid_option;
 use crate::respond::Reply;
@@ -51,7 +52,7 @@ pub(super) async fn run(
         let message = "Forbidden: may not be specified for non-apply patch".to_owned();
         return Err(invalid_option(OPTIONS, "force", FieldReason::Forbidden, message));
     }
-    let cluster = writable(server, call, OPTIONS)?;
+    let cluster = writable(server, user, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
     let change = read(kind, bytes)?;
     let mut warnings = Vec::new();
@@ -62,10 +63,10 @@ pub(super) async fn run(
         let value = change.apply(schema_of(call.kind()), current.0.clone())?;
         let (value, found) = decode::patched(call.kind(), value, change.problems.clone(), validation)?;
         warnings = found;
-        guard::check(server, user, &guard::Write::of(call, Some(current), Some(&value)))?;
         Ok(value)
     };
-    let object = cluster.modify(call.kind(), call.namespace(), call.name(), subresource, apply).await?;
+    let (object, said) = conversion::modify(server, call, &cluster, subresource, apply).await?;
+    warnings.extend(said);
     let content = written(server, call, format, subresource, &object)?;
     warnings.extend(cluster.take_warnings());
     Ok(Reply { code: StatusCode::OK, content, warnings })

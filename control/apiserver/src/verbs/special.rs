@@ -5,6 +5,7 @@ use wk_api::kind::Subresource;
 use wk_base::body::Body;
 
 use crate::access::{User, token_request};
+use crate::admission;
 use crate::respond::Reply;
 use crate::server::ApiServer;
 use crate::verbs::{Call, binding, connect, eviction, log, proxy};
@@ -17,9 +18,21 @@ pub(super) async fn answer(
     sub: &Subresource,
     body: Body,
 ) -> Result<Reply, Status> {
+    let options = match (call.kind().plural, sub.name) {
+        ("pods", "exec") => "PodExecOptions",
+        ("pods", "attach") => "PodAttachOptions",
+        ("pods", "portforward") => "PodPortForwardOptions",
+        ("pods", "proxy") => "PodProxyOptions",
+        ("services", "proxy") => "ServiceProxyOptions",
+        ("nodes", "proxy") => "NodeProxyOptions",
+        _ => "",
+    };
+    if !options.is_empty() {
+        admission::connect(server, call, options).await?;
+    }
     match (call.kind().plural, sub.name) {
-        ("pods", "binding") => binding::create(server, call, body).await,
-        ("pods", "eviction") => eviction::create(server, call, body).await,
+        ("pods", "binding") => binding::create(server, user, call, body).await,
+        ("pods", "eviction") => eviction::create(server, user, call, body).await,
         ("pods", "log") => log::run(server, call).await,
         ("pods", "exec" | "attach") => connect::exec::run(server, call).await,
         ("pods", "portforward") => connect::forward::run(server, call).await,

@@ -4,8 +4,9 @@ use http::StatusCode;
 use wk_api::{Object, Status};
 use wk_cluster::Subresource;
 
-use crate::access::{User, guard};
+use crate::access::User;
 use crate::body;
+use crate::conversion;
 use crate::negotiate::{self, Format};
 use crate::respond::Reply;
 use crate::server::ApiServer;
@@ -21,7 +22,7 @@ pub(super) async fn run(
     subresource: Subresource,
     bytes: &[u8],
 ) -> Result<Reply, Status> {
-    let cluster = writable(server, call, OPTIONS)?;
+    let cluster = writable(server, user, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
     let body_format = negotiate::body_format(&call.headers)?;
     let (value, mut warnings) = match subresource {
@@ -31,11 +32,9 @@ pub(super) async fn run(
             body::object(call.kind(), bytes, body_format, validation)?
         }
     };
-    let replace = |old: &Object| {
-        guard::check(server, user, &guard::Write::of(call, Some(old), Some(&value)))?;
-        Ok(value.clone())
-    };
-    let object = cluster.modify(call.kind(), call.namespace(), call.name(), subresource, replace).await?;
+    let replace = |_: &Object| Ok(value.clone());
+    let (object, said) = conversion::modify(server, call, &cluster, subresource, replace).await?;
+    warnings.extend(said);
     let content = written(server, call, format, subresource, &object)?;
     warnings.extend(cluster.take_warnings());
     Ok(Reply { code: StatusCode::OK, content, warnings })

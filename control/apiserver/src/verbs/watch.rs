@@ -22,6 +22,7 @@ use wk_cluster::{Change, ChangeKind, Freshness};
 use wk_store::{Revision, Stored, View};
 
 use self::events::Writer;
+use crate::conversion;
 use crate::negotiate::Format;
 use crate::query::{Query, invalid_option};
 use crate::respond::{Content, Reply};
@@ -53,6 +54,14 @@ struct Start {
 
 pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Result<Reply, Status> {
     let selection = Selection::parse(&call.target, &call.query)?;
+    if !conversion::is_watchable(call.kind()) {
+        let why = "its objects are converted by a webhook, one request at a time: watch them in the version they are stored in";
+        return Err(Status::bad_request(format!(
+            "{} cannot be watched in {}: {why}",
+            call.kind(),
+            call.kind().version
+        )));
+    }
     let writer = Writer::new(call, format, Arc::clone(server.cluster.clock()))?;
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let duration = duration(&call.query)?;

@@ -3,11 +3,11 @@
 use http::StatusCode;
 use serde_json::Value;
 use wk_api::decode::FieldValidation;
-use wk_api::{FieldReason, Object, Status, decode};
+use wk_api::{FieldReason, Status, decode};
 use wk_cluster::{ApplyRequest, Subresource};
 
 use super::OPTIONS;
-use crate::access::{Ask, User, guard};
+use crate::access::{Ask, User};
 use crate::body;
 use crate::negotiate::{BodyFormat, Format};
 use crate::query::invalid_option;
@@ -27,7 +27,7 @@ pub(super) async fn run(
         let message = "Required value: is required for apply patch".to_owned();
         return Err(invalid_option(OPTIONS, "fieldManager", FieldReason::Required, message));
     }
-    let cluster = writable(server, call, OPTIONS)?;
+    let cluster = writable(server, user, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
     let (config, problems) = read(bytes)?;
     let warnings = match validation {
@@ -39,7 +39,6 @@ pub(super) async fn run(
     };
     let create = Ask::resource("create", call.kind().group, call.kind().plural);
     let create = create.within(call.namespace().unwrap_or_default()).named(call.name());
-    let check = |old: Option<&Object>, new: &Value| guard::check(server, user, &guard::Write::of(call, old, Some(new)));
     let request = ApplyRequest {
         kind: call.kind(),
         namespace: call.namespace(),
@@ -48,7 +47,6 @@ pub(super) async fn run(
         config: &config,
         force: call.query.flag("force"),
         create: server.authorize(user, &create).await,
-        check: &check,
     };
     let (object, created) = cluster.apply(&request).await?;
     let content = written(server, call, format, subresource, &object)?;

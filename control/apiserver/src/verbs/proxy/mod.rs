@@ -14,6 +14,7 @@ use wk_base::body::{Body, empty};
 use wk_cluster::Freshness;
 
 use self::target::PodPort;
+pub(crate) use self::target::of_service;
 use crate::respond::{Content, Reply};
 use crate::server::ApiServer;
 use crate::verbs::Call;

@@ -11,7 +11,7 @@ use crate::verbs::Call;
 
 /// A port of a running pod.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct PodPort {
+pub(crate) struct PodPort {
     pub node: String,
     pub uid: String,
     pub port: u16,
@@ -51,16 +51,27 @@ fn first_port(pod: &Object) -> Option<u16> {
 
 pub(super) async fn service(server: &ApiServer, call: &Call) -> Result<PodPort, Status> {
     let (name, port) = split(call, "service")?;
-    let service = server.cluster.get(call.kind(), call.namespace(), name, Freshness::Linearizable).await?;
+    of_service(server, call.namespace(), name, port).await
+}
+
+/// A pod that answers for a service, at one of its ports.
+pub(crate) async fn of_service(
+    server: &ApiServer,
+    namespace: Option<&str>,
+    name: &str,
+    port: &str,
+) -> Result<PodPort, Status> {
+    let service = server.cluster.get(&kinds::SERVICE, namespace, name, Freshness::Linearizable).await?;
+    let asked = if port.is_empty() { name.to_owned() } else { format!("{name}:{port}") };
     let port = port_name(&service, port)?;
-    let slices = server.cluster.list(&kinds::ENDPOINTSLICE, call.namespace(), Freshness::Linearizable).await?.items;
+    let slices = server.cluster.list(&kinds::ENDPOINTSLICE, namespace, Freshness::Linearizable).await?.items;
     let of_service = slices.iter().filter(|slice| slice.label(SERVICE_LABEL) == Some(name));
     let ready: Vec<PodPort> = of_service.flat_map(|slice| ready(slice, port)).collect();
     let turn = TURN.fetch_add(1, Ordering::Relaxed) % ready.len().max(1);
     ready
         .into_iter()
         .nth(turn)
-        .ok_or_else(|| Status::unavailable(format!("no endpoints available for service {:?}", call.name())))
+        .ok_or_else(|| Status::unavailable(format!("no endpoints available for service {asked:?}")))
 }
 
 /// The name of a service's port, which may be asked for by number.

@@ -1,0 +1,196 @@
+//! Who else is asked before a client's write: mutating webhooks, then validating ones and admission policies.
+//!
+//! Here: the order, and what becomes of the object on the way. In `matching` whether somebody is asked about a write, in
+//! `webhooks` and `policies` the asking. Not here: what this server itself decides about a write (`wk-cluster`), and writes
+//! of its own controllers, which nobody else is asked about.
+//!
+//! Who is asked sees the object as it will be stored: the write is tried without effect before. A write that somebody was
+//! asked about holds only if the object has not changed meanwhile.
+
+mod matching;
+mod policies;
+mod webhooks;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use wk_api::decode::{self, FieldValidation};
+use wk_api::strategy::DeleteOptions;
+use wk_api::{Object, Reason, Status, expression::Cost};
+use wk_cluster::{Cluster, Deleted, Freshness, Subresource, object_as};
+use wk_store::View;
+
+use crate::server::ApiServer;
+use crate::verbs::Call;
+
+use webhooks::Hook;
+pub(crate) use webhooks::post;
+
+/// Writes that were decided anew because the object had changed while others were asked.
+const TRIES_MAX: u32 = 5;
+
+/// A write somebody may be asked about.
+pub(crate) struct Asked<'a> {
+    server: &'a ApiServer,
+    call: &'a Call,
+    /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
+    operation: &'static str,
+    dry_run: bool,
+    view: View,
+    mutating: Vec<Hook>,
+    validating: Vec<Hook>,
+    policies: Vec<Arc<Object>>,
+    cost: Cost,
+    /// What the client is told beside the answer.
+    warnings: Vec<String>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(server: &'a ApiServer, call: &'a Call, operation: &'static str, dry_run: bool) -> Self {
+        let view = server.cluster.store().view();
+        let mut asked = Self {
+            server,
+            call,
+            operation,
+            dry_run,
+            view,
+            mutating: Vec::new(),
+            validating: Vec::new(),
+            policies: Vec::new(),
+            cost: Cost::default(),
+            warnings: Vec::new(),
+        };
+        // Who decides about writes is not asked about itself: nobody could mend a mistake.
+        if call.kind().group != "admissionregistration.k8s.io" {
+            asked.mutating = asked.hooks(&wk_api::kinds::MUTATINGWEBHOOKCONFIGURATION);
+            asked.validating = asked.hooks(&wk_api::kinds::VALIDATINGWEBHOOKCONFIGURATION);
+            asked.policies = asked.policies_about_it();
+        }
+        asked
+    }
+
+    fn is_nobody(&self) -> bool {
+        self.mutating.is_empty() && self.validating.is_empty() && self.policies.is_empty()
+    }
+
+    /// Asks those who may only refuse.
+    async fn validate(&mut self, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
+        self.judge(object, old)?;
+        self.ask_validating(object, old).await
+    }
+}
+
+/// Creates an object, with everybody asked. Answers it and the warnings.
+pub(crate) async fn create(
+    server: &ApiServer,
+    call: &Call,
+    cluster: &Cluster,
+    value: Value,
+) -> Result<(Arc<Object>, Vec<String>), Status> {
+    let mut asked = Asked::of(server, call, "CREATE", call.query.dry_run("CreateOptions")?);
+    if asked.is_nobody() {
+        return Ok((cluster.create(call.kind(), call.namespace(), value).await?, Vec::new()));
+    }
+    let mut value = wk_api::strategy::filled(call.kind(), value);
+    if let Some(namespace) = call.namespace() {
+        value["metadata"]["namespace"] = namespace.into();
+    }
+    let value = asked.mutate(value, None).await?;
+    let tried = cluster.dry_run().create(call.kind(), call.namespace(), value.clone()).await?;
+    asked.validate(Some(&tried.0), None).await?;
+    let object = cluster.create(call.kind(), call.namespace(), value).await?;
+    Ok((object, asked.warnings))
+}
+
+/// Changes an object as `change` says, with everybody asked. Answers it and the warnings.
+pub(crate) async fn modify(
+    server: &ApiServer,
+    call: &Call,
+    cluster: &Cluster,
+    subresource: Subresource,
+    mut change: impl FnMut(&Object) -> Result<Value, Status>,
+) -> Result<(Arc<Object>, Vec<String>), Status> {
+    let (kind, namespace, name) = (call.kind(), call.namespace(), call.name());
+    let mut asked = Asked::of(server, call, "UPDATE", call.query.dry_run("UpdateOptions")?);
+    // A Scale is asked about as the object that it stands for changes; only the object's own faces are.
+    if asked.is_nobody() || subresource == Subresource::Scale {
+        return Ok((cluster.modify(kind, namespace, name, subresource, change).await?, Vec::new()));
+    }
+    for _ in 0..TRIES_MAX {
+        asked.warnings.clear();
+        let old = cluster.get(kind, namespace, name, Freshness::Linearizable).await?;
+        let new = asked.mutate(change(&old)?, Some(&old.0)).await?;
+        let unchanged = |current: &Object| {
+            if current.resource_version() == old.resource_version() {
+                Ok(new.clone())
+            } else {
+                Err(Status::modified(kind, name))
+            }
+        };
+        let tried = cluster.dry_run().modify(kind, namespace, name, subresource, unchanged).await;
+        let done = match tried {
+            Ok(tried) => {
+                asked.validate(Some(&tried.0), Some(&old.0)).await?;
+                cluster.modify(kind, namespace, name, subresource, unchanged).await
+            }
+            Err(status) => Err(status),
+        };
+        match done {
+            Ok(object) => return Ok((object, asked.warnings)),
+            // Whoever meant a certain version is told by `change`; here somebody else was faster.
+            Err(status) if status.reason == Reason::Conflict && stale(cluster, call, &old) => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Err(Status::modified(kind, name))
+}
+
+fn stale(cluster: &Cluster, call: &Call, old: &Object) -> bool {
+    let now = cluster.store().view().get(&wk_cluster::key(call.kind(), call.namespace(), call.name()));
+    now.is_none_or(|now| now.revision().to_string() != old.resource_version())
+}
+
+/// Deletes an object, with everybody asked. Answers what came of it and the warnings.
+pub(crate) async fn delete(
+    server: &ApiServer,
+    call: &Call,
+    cluster: &Cluster,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<(Deleted, Vec<String>), Status> {
+    let (kind, namespace) = (call.kind(), call.namespace());
+    let mut asked = Asked::of(server, call, "DELETE", options.dry_run);
+    let mut options = options.clone();
+    if !asked.is_nobody() {
+        let view = server.cluster.view(Freshness::Linearizable).await?;
+        let stored = view.get(&wk_cluster::key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
+        let old = object_as(kind, &stored);
+        asked.mutate(Value::Null, Some(&old.0)).await?;
+        asked.validate(None, Some(&old.0)).await?;
+        // Not another one of the same name.
+        options.uid.get_or_insert_with(|| old.uid().to_owned());
+    }
+    Ok((cluster.delete(kind, namespace, name, &options).await?, asked.warnings))
+}
+
+/// Asks about a connection to `subresource` of an object: `exec`, `proxy`.
+pub(crate) async fn connect(server: &ApiServer, call: &Call, options: &str) -> Result<(), Status> {
+    let mut asked = Asked::of(server, call, "CONNECT", false);
+    if asked.is_nobody() {
+        return Ok(());
+    }
+    let object = json!({ "kind": options, "apiVersion": "v1" });
+    let object = asked.mutate(object, None).await?;
+    asked.validate(Some(&object), None).await
+}
+
+impl Asked<'_> {
+    /// What a webhook made of the object, as if the client had sent it.
+    fn read(&self, value: Value) -> Result<Value, Status> {
+        if self.operation == "CONNECT" {
+            return Ok(value);
+        }
+        let (value, _) = decode::patched(self.call.kind(), value, Vec::new(), FieldValidation::Ignore)?;
+        Ok(value)
+    }
+}

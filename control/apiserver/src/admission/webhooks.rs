@@ -1,0 +1,257 @@
+//! Asking webhooks: an `AdmissionReview` there and back.
+//!
+//! Wording: `k8s.io/apiserver/pkg/admission/plugin/webhook`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Method, Request};
+use serde_json::{Value, json};
+use wk_api::{Kind, Object, Reason, Status};
+use wk_base::body::full;
+use wk_base::error::Chain;
+use wk_cluster::object;
+use wk_mesh::Https;
+
+use super::Asked;
+use super::matching::{items, text};
+use crate::body::{self, BODY_BYTES_MAX};
+use crate::server::ApiServer;
+use crate::verbs::proxy;
+
+/// How long a webhook may take when it says nothing, as in Kubernetes.
+const SECONDS: u64 = 10;
+
+/// Longest warning of a webhook that is passed on, as in Kubernetes.
+const WARNING_CHARS_MAX: usize = 256;
+
+/// One webhook of a configuration.
+#[derive(Clone)]
+pub(super) struct Hook {
+    of: Arc<Object>,
+    index: usize,
+}
+
+impl Hook {
+    fn value(&self) -> &Value {
+        &self.of.items("/webhooks")[self.index]
+    }
+
+    fn name(&self) -> &str {
+        text(self.value(), "name")
+    }
+
+    fn is_ignored_on_failure(&self) -> bool {
+        text(self.value(), "failurePolicy") == "Ignore"
+    }
+}
+
+impl Asked<'_> {
+    /// The webhooks that are about the operation and the resource, in the order of their names.
+    pub(super) fn hooks(&self, kind: &Kind) -> Vec<Hook> {
+        let mut found = Vec::new();
+        for stored in self.view.list(kind.collection(), "") {
+            let of = object(&stored);
+            for (index, hook) in of.items("/webhooks").iter().enumerate() {
+                if self.is_about(items(hook, "rules"), false) {
+                    found.push(Hook { of: Arc::clone(&of), index });
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether this one is asked about this object.
+    fn is_asked(&mut self, hook: &Hook, object: Option<&Value>, old: Option<&Value>) -> Result<bool, Status> {
+        let value = hook.value();
+        if !self.selects(value, object, old) {
+            return Ok(false);
+        }
+        let conditions = items(value, "matchConditions");
+        if conditions.is_empty() {
+            return Ok(true);
+        }
+        let request = self.request(object);
+        let null = Value::Null;
+        let variables =
+            [("object", object.unwrap_or(&null)), ("oldObject", old.unwrap_or(&null)), ("request", &request)];
+        match self.conditions_hold(conditions, &variables) {
+            Ok(holds) => Ok(holds),
+            Err(_) if hook.is_ignored_on_failure() => Ok(false),
+            Err(why) => Err(Status::forbidden(self.call.kind(), self.call.name(), &why)),
+        }
+    }
+
+    /// Lets the mutating webhooks change the object, one after the other; those that want to see what later ones did are
+    /// asked a second time.
+    pub(super) async fn mutate(&mut self, mut object: Value, old: Option<&Value>) -> Result<Value, Status> {
+        let hooks = self.mutating.clone();
+        let mut seen: Vec<Option<Value>> = vec![None; hooks.len()];
+        for again in [false, true] {
+            for (hook, seen) in hooks.iter().zip(&mut seen) {
+                let wanted = text(hook.value(), "reinvocationPolicy") == "IfNeeded";
+                if again && !(wanted && seen.as_ref().is_some_and(|seen| *seen != object)) {
+                    continue;
+                }
+                let shown = Some(&object).filter(|object| !object.is_null());
+                if !self.is_asked(hook, shown, old)? {
+                    continue;
+                }
+                let Some(response) = self.ask(hook, shown, old).await? else { continue };
+                if let Some(patch) = response.get("patch").and_then(Value::as_str).filter(|_| !object.is_null()) {
+                    let mut new = object.clone();
+                    let broken = |why: String| {
+                        Status::internal(format!("failed to apply the patch of webhook {:?}: {why}", hook.name()))
+                    };
+                    let patch = STANDARD.decode(patch).map_err(|error| broken(error.to_string()))?;
+                    let patch: json_patch::Patch =
+                        serde_json::from_slice(&patch).map_err(|error| broken(error.to_string()))?;
+                    json_patch::patch(&mut new, &patch).map_err(|error| broken(error.to_string()))?;
+                    object = self.read(new)?;
+                }
+                *seen = Some(object.clone());
+            }
+        }
+        Ok(object)
+    }
+
+    /// Asks the validating webhooks, all at once; the first that refuses is told.
+    pub(super) async fn ask_validating(&mut self, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
+        let mut hooks = Vec::new();
+        for hook in self.validating.clone() {
+            if self.is_asked(&hook, object, old)? {
+                hooks.push(hook);
+            }
+        }
+        let this = &*self;
+        let answers = futures::future::join_all(hooks.iter().map(|hook| this.call(hook, object, old))).await;
+        for (hook, answer) in hooks.iter().zip(answers) {
+            self.take(hook, answer)?;
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, hook: &Hook, object: Option<&Value>, old: Option<&Value>) -> Result<Option<Value>, Status> {
+        let answer = self.call(hook, object, old).await;
+        self.take(hook, answer)
+    }
+
+    /// What an answer means: None when there is none and that does not matter.
+    fn take(&mut self, hook: &Hook, answer: Result<Value, String>) -> Result<Option<Value>, Status> {
+        let response = match answer {
+            Ok(response) => response,
+            Err(why) if hook.is_ignored_on_failure() => {
+                tracing::warn!("webhook {:?} is not asked: {why}", hook.name());
+                return Ok(None);
+            }
+            Err(why) => return Err(Status::internal(format!("failed calling webhook {:?}: {why}", hook.name()))),
+        };
+        let warnings = items(&response, "warnings").iter().filter_map(Value::as_str);
+        self.warnings.extend(warnings.map(|warning| warning.chars().take(WARNING_CHARS_MAX).collect()));
+        if response.get("allowed") == Some(&Value::Bool(true)) {
+            Ok(Some(response))
+        } else {
+            Err(denied(hook, &response))
+        }
+    }
+
+    /// Sends the review and answers its response.
+    async fn call(&self, hook: &Hook, object: Option<&Value>, old: Option<&Value>) -> Result<Value, String> {
+        let mut request = self.request(object);
+        request["object"] = object.cloned().unwrap_or(Value::Null);
+        request["oldObject"] = old.cloned().unwrap_or(Value::Null);
+        let uid = request["uid"].clone();
+        let review = json!({ "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request });
+        let seconds = hook.value().get("timeoutSeconds").and_then(Value::as_u64).unwrap_or(SECONDS);
+        let config = &hook.value()["clientConfig"];
+        let answer = post(self.server, config, &review, Duration::from_secs(seconds)).await;
+        let answer = answer.map_err(|why| format!("failed to call webhook: {why}"))?;
+        let mut response = answer.get("response").cloned().unwrap_or(Value::Null);
+        if response["uid"] != uid {
+            return Err(format!("expected response.uid={uid}, got {}", response["uid"]));
+        }
+        if response.get("patch").is_some() && text(&response, "patchType") != "JSONPatch" {
+            let got = response["patchType"].take();
+            return Err(format!("webhook returned response.patch but not response.patchType=JSONPatch: {got}"));
+        }
+        Ok(response)
+    }
+}
+
+/// Posts a review to whoever `config` (a `clientConfig`) names; answers what comes back.
+pub(crate) async fn post(
+    server: &ApiServer,
+    config: &Value,
+    review: &Value,
+    deadline: Duration,
+) -> Result<Value, String> {
+    let body = Bytes::from(review.to_string());
+    let (code, answer) = match config.get("url").and_then(Value::as_str) {
+        Some(url) => {
+            let bundle = STANDARD.decode(text(config, "caBundle")).ok().and_then(|pem| String::from_utf8(pem).ok());
+            let bundle = bundle.filter(|bundle| !bundle.is_empty());
+            let answer = async { Https::new(bundle.as_deref())?.post(url, body, BODY_BYTES_MAX, deadline).await }.await;
+            answer.map_err(|error| format!("Post {url:?}: {}", Chain(&error)))?
+        }
+        None => {
+            let asked = of_service(server, &config["service"], body);
+            tokio::time::timeout(deadline, asked).await.map_err(|_| format!("no answer within {deadline:?}"))??
+        }
+    };
+    if !code.is_success() {
+        return Err(format!("an error on the server ({code}) has prevented the request from succeeding"));
+    }
+    serde_json::from_slice(&answer).map_err(|error| format!("the answer is not JSON: {error}"))
+}
+
+/// A webhook that runs in the cluster. Pods speak plain HTTP here; between nodes it goes through the mesh, which proves
+/// who is there, so there is no certificate of the pod's own to check.
+async fn of_service(server: &ApiServer, service: &Value, body: Bytes) -> Result<(http::StatusCode, Bytes), String> {
+    let (name, namespace) = (text(service, "name"), text(service, "namespace"));
+    let port = service.get("port").and_then(Value::as_u64).unwrap_or(443).to_string();
+    let wrong = |status: Status| format!("service {namespace}/{name}: {}", status.message);
+    let there = proxy::of_service(server, Some(namespace), name, &port).await.map_err(wrong)?;
+    let path = if text(service, "path").is_empty() { "/" } else { text(service, "path") };
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header("host", format!("{name}.{namespace}.svc:{port}"))
+        .header("content-type", "application/json")
+        .body(full(body))
+        .map_err(|error| error.to_string())?;
+    let response = server.pods.call(&there.node, &there.uid, there.port, request).await.map_err(wrong)?;
+    let (parts, answer) = response.into_parts();
+    Ok((parts.status, body::read(answer, BODY_BYTES_MAX).await.map_err(wrong)?))
+}
+
+fn denied(hook: &Hook, response: &Value) -> Status {
+    let status = &response["status"];
+    let by = format!("admission webhook {:?} denied the request", hook.name());
+    let message = match (text(status, "message"), text(status, "reason")) {
+        ("", "") => format!("{by} without explanation"),
+        ("", reason) => format!("{by}: {reason}"),
+        (message, _) => format!("{by}: {message}"),
+    };
+    let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400);
+    Status::new(code.unwrap_or(400), reason(text(status, "reason")), message)
+}
+
+/// The reason that a text names.
+pub(super) fn reason(text: &str) -> Reason {
+    let known = [
+        Reason::Unauthorized,
+        Reason::Forbidden,
+        Reason::NotFound,
+        Reason::AlreadyExists,
+        Reason::Conflict,
+        Reason::Invalid,
+        Reason::BadRequest,
+        Reason::TooManyRequests,
+        Reason::RequestEntityTooLarge,
+        Reason::InternalError,
+    ];
+    known.into_iter().find(|reason| reason.as_str() == text).unwrap_or(Reason::Unknown)
+}

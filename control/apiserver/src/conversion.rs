@@ -1,0 +1,175 @@
+//! Objects of custom kinds between versions where a webhook converts them (`spec.conversion.strategy: Webhook`).
+//!
+//! Whoever reads is shown what the webhook makes of the stored object; whoever writes in another version than the stored
+//! one writes what it makes of theirs. Not here: conversion without a webhook, which needs no one (`Kind::shown`).
+//!
+//! Source: `k8s.io/apiextensions-apiserver/pkg/apiserver/conversion`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wk_api::custom::convert;
+use wk_api::{Kind, Object, Reason, Status};
+use wk_cluster::{Cluster, Freshness, Subresource, object, object_as};
+use wk_store::Stored;
+
+use crate::admission::{self, post};
+use crate::server::ApiServer;
+use crate::verbs::Call;
+
+/// How long a conversion may take, as in Kubernetes.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Writes that were decided anew because the object had changed while the webhook was asked.
+const TRIES_MAX: u32 = 5;
+
+/// Stored objects as they read in the version of `kind`.
+pub(crate) async fn shown(server: &ApiServer, kind: &Kind, stored: &[Arc<Stored>]) -> Result<Vec<Arc<Object>>, Status> {
+    if !convert::asks_webhook(kind) {
+        return Ok(stored.iter().map(|stored| object_as(kind, stored)).collect());
+    }
+    let objects: Vec<Arc<Object>> = stored.iter().map(|stored| object(stored)).collect();
+    all(server, kind, objects).await
+}
+
+/// Whether changes of objects can be shown in the version of `kind` as they come: not where a webhook has to be asked.
+pub(crate) fn is_watchable(kind: &Kind) -> bool {
+    !convert::asks_webhook(kind) || kind.custom.is_some_and(|custom| custom.is_storage())
+}
+
+/// One stored object as it reads in the version of `kind`.
+pub(crate) async fn one(server: &ApiServer, kind: &Kind, stored: &Arc<Stored>) -> Result<Arc<Object>, Status> {
+    let mut all = shown(server, kind, std::slice::from_ref(stored)).await?;
+    all.pop().ok_or_else(|| Status::internal("a conversion answered nothing"))
+}
+
+/// Creates an object, in whichever version it comes.
+pub(crate) async fn create(
+    server: &ApiServer,
+    call: &Call,
+    cluster: &Cluster,
+    value: Value,
+) -> Result<(Arc<Object>, Vec<String>), Status> {
+    let kind = call.kind();
+    let Some(storage) = storage(server, kind).filter(|storage| *storage != kind) else {
+        return admission::create(server, call, cluster, value).await;
+    };
+    let value = to(server, storage, value).await?;
+    let (made, warnings) = admission::create(server, &call.of(storage), cluster, value).await?;
+    Ok((back(server, kind, made).await?, warnings))
+}
+
+/// Changes an object as `change` says of it in the version of the call.
+pub(crate) async fn modify(
+    server: &ApiServer,
+    call: &Call,
+    cluster: &Cluster,
+    subresource: Subresource,
+    mut change: impl FnMut(&Object) -> Result<Value, Status>,
+) -> Result<(Arc<Object>, Vec<String>), Status> {
+    let (kind, namespace, name) = (call.kind(), call.namespace(), call.name());
+    let Some(storage) = storage(server, kind) else {
+        return admission::modify(server, call, cluster, subresource, change).await;
+    };
+    for _ in 0..TRIES_MAX {
+        let view = cluster.view(Freshness::Linearizable).await?;
+        let stored = view.get(&wk_cluster::key(kind, namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
+        let old = one(server, storage, &stored).await?;
+        let own = if storage == kind { Arc::clone(&old) } else { one(server, kind, &stored).await? };
+        let new = if subresource == Subresource::Scale {
+            change(&Object(wk_api::strategy::scale_of(kind, &own)?))?
+        } else {
+            to(server, storage, change(&own)?).await?
+        };
+        let replace = |current: &Object| {
+            let same = current.resource_version() == old.resource_version();
+            if same { Ok(new.clone()) } else { Err(Status::modified(kind, name)) }
+        };
+        let written = cluster.with_converted(Arc::clone(&old));
+        match admission::modify(server, &call.of(storage), &written, subresource, replace).await {
+            Ok((made, warnings)) => return Ok((back(server, kind, made).await?, warnings)),
+            Err(status) if status.reason == Reason::Conflict && is_stale(cluster, call, &old) => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Err(Status::modified(kind, name))
+}
+
+fn is_stale(cluster: &Cluster, call: &Call, old: &Object) -> bool {
+    let now = cluster.store().view().get(&wk_cluster::key(call.kind(), call.namespace(), call.name()));
+    now.is_none_or(|now| now.revision().to_string() != old.resource_version())
+}
+
+/// The kind that objects are stored as, where a webhook converts them.
+fn storage(server: &ApiServer, kind: &Kind) -> Option<&'static Kind> {
+    if !convert::asks_webhook(kind) {
+        return None;
+    }
+    let stored = wk_cluster::stored_kinds_in(&server.cluster.store().view());
+    stored.into_iter().find(|own| own.collection() == kind.collection())
+}
+
+async fn to(server: &ApiServer, kind: &Kind, value: Value) -> Result<Value, Status> {
+    let mut all = all(server, kind, vec![Arc::new(Object::new(value))]).await?;
+    let made = all.pop().ok_or_else(|| Status::internal("a conversion answered nothing"))?;
+    Ok(Arc::unwrap_or_clone(made).0)
+}
+
+async fn back(server: &ApiServer, kind: &Kind, made: Arc<Object>) -> Result<Arc<Object>, Status> {
+    let mut all = all(server, kind, vec![made]).await?;
+    all.pop().ok_or_else(|| Status::internal("a conversion answered nothing"))
+}
+
+/// Objects in the version of `kind`: those of others are sent to the webhook, all in one request.
+async fn all(server: &ApiServer, kind: &Kind, mut objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, Status> {
+    let wanted: Vec<usize> =
+        (0..objects.len()).filter(|at| convert::webhook(kind, objects[*at].api_version()).is_some()).collect();
+    if let Some(first) = wanted.first()
+        && let Some(webhook) = convert::webhook(kind, objects[*first].api_version())
+    {
+        let sent: Vec<&Value> = wanted.iter().map(|at| &objects[*at].0).collect();
+        let made = ask(server, kind, webhook, &sent).await.map_err(|why| {
+            Status::internal(format!("conversion webhook for {}, Kind={} failed: {why}", kind.api_version(), kind.kind))
+        })?;
+        for (at, mut value) in wanted.into_iter().zip(made) {
+            // Of the metadata a webhook may change what people write into it.
+            let mut metadata = objects[at].metadata().clone();
+            for key in ["labels", "annotations"] {
+                match value["metadata"].get(key).filter(|own| own.is_object()) {
+                    Some(own) => metadata[key] = own.clone(),
+                    None => drop(metadata.as_object_mut().and_then(|metadata| metadata.remove(key))),
+                }
+            }
+            value["metadata"] = metadata;
+            objects[at] = Arc::new(Object::new(value));
+        }
+    }
+    Ok(objects.iter().map(|object| Arc::new(kind.shown(object).into_owned())).collect())
+}
+
+async fn ask(server: &ApiServer, kind: &Kind, webhook: &Value, objects: &[&Value]) -> Result<Vec<Value>, String> {
+    let uid = wk_base::id::uid();
+    let review = json!({
+        "kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1",
+        "request": { "uid": uid, "desiredAPIVersion": kind.api_version(), "objects": objects },
+    });
+    let mut answer = post(server, &webhook["clientConfig"], &review, DEADLINE).await?;
+    let response = &mut answer["response"];
+    if response["uid"] != uid.as_str() {
+        return Err("the response is to another request".to_owned());
+    }
+    if response["result"]["status"] != "Success" {
+        return Err(response["result"]["message"].as_str().unwrap_or("the response says no reason").to_owned());
+    }
+    let Value::Array(made) = response["convertedObjects"].take() else {
+        return Err("the response has no convertedObjects".to_owned());
+    };
+    if made.len() != objects.len() {
+        return Err(format!("expected {} converted objects, got {}", objects.len(), made.len()));
+    }
+    match made.iter().find(|made| made["apiVersion"] != kind.api_version() || made["kind"] != kind.kind) {
+        Some(other) => Err(format!("expected {}, got {}", kind.api_version(), other["apiVersion"])),
+        None => Ok(made),
+    }
+}
