@@ -272,7 +272,8 @@ fn list(memory: &Memory, path: &str, whole: &str) -> Value {
 fn discovery(path: &str) -> Value {
     let resource = |kind: &str, plural: &str, short: &str, scope: &str| {
         json!({"resource": plural, "singularResource": kind.to_lowercase(), "shortNames": [short], "scope": scope,
-               "verbs": ["get", "list", "watch"], "responseKind": {"kind": kind}})
+               "verbs": ["get", "list", "watch"], "responseKind": {"kind": kind},
+               "subresources": [{"subresource": "eviction"}, {"subresource": "scale"}]})
     };
     let group = |name: &str, resources: Value| json!({"metadata": {"name": name}, "versions": [{"version": "v1", "resources": resources}]});
     let groups = if path == "/api" {

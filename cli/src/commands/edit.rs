@@ -90,7 +90,9 @@ async fn edit(client: &Client, args: &EditArgs, picked: &Picked, as_json: bool, 
                 base = fetch().await?;
                 let mut merged = base.clone();
                 let mut change = change;
-                change["metadata"].as_object_mut().map(|metadata| metadata.remove("resourceVersion"));
+                if let Some(metadata) = change["metadata"].as_object_mut() {
+                    metadata.remove("resourceVersion");
+                }
                 json_patch::merge(&mut merged, &change);
                 shown = if as_json { json_text(&merged)? } else { yaml(&merged)? };
                 "Somebody changed the object meanwhile. This is their version with your changes: save it again if it is right."

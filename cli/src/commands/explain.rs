@@ -64,9 +64,9 @@ pub(super) async fn run(client: &Client, args: &ExplainArgs, ui: &mut Ui) -> any
         ui.line("\nFIELDS:")?;
         let mut out = String::new();
         if args.recursive {
-            document.names(document.element(schema), &mut Vec::new(), &mut out)
+            document.names(document.element(schema), &mut Vec::new(), &mut out);
         } else {
-            document.told(schema, &mut out)
+            document.told(schema, &mut out);
         }
         ui.data(out.as_bytes())?;
     }
@@ -166,8 +166,7 @@ impl Document {
             return name.to_owned();
         }
         match text(resolved, "type") {
-            "" => "Object".to_owned(),
-            "object" => "Object".to_owned(),
+            "" | "object" => "Object".to_owned(),
             plain => plain.to_owned(),
         }
     }

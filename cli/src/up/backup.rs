@@ -172,7 +172,17 @@ async fn give(pieces: &mpsc::Sender<Result<Bytes, BoxError>>, piece: Bytes) -> a
 /// The modules that the objects run, or ran in an earlier revision of theirs.
 fn images(view: &View) -> BTreeSet<Reference> {
     let mut found = BTreeSet::new();
-    for kind in [&kinds::POD, &kinds::REPLICASET, &kinds::DEPLOYMENT] {
+    let with_templates = [
+        &kinds::POD,
+        &kinds::REPLICASET,
+        &kinds::DEPLOYMENT,
+        &kinds::STATEFULSET,
+        &kinds::DAEMONSET,
+        &kinds::JOB,
+        &kinds::CRONJOB,
+        &kinds::REPLICATIONCONTROLLER,
+    ];
+    for kind in with_templates {
         for stored in view.list(kind.collection(), "") {
             if let Ok(object) = serde_json::from_slice(stored.bytes()) {
                 note_images(&object, &mut found);
@@ -184,7 +194,7 @@ fn images(view: &View) -> BTreeSet<Reference> {
 
 /// The pod's specification is at the top of a pod and in the template of the others; containers are in it.
 fn note_images(object: &Value, found: &mut BTreeSet<Reference>) {
-    for spec in ["/spec", "/spec/template/spec"] {
+    for spec in ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"] {
         for list in ["containers", "initContainers"] {
             let containers = object.pointer(&format!("{spec}/{list}")).and_then(Value::as_array);
             let images = containers.into_iter().flatten().filter_map(|container| container.get("image")?.as_str());

@@ -13,7 +13,7 @@ use wk_access::tokens::Keyring;
 use wk_apiserver::{ApiServer, Dependencies};
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, SystemClock};
-use wk_cluster::{Cluster, Vault};
+use wk_cluster::{Cluster, Manager, Vault};
 use wk_controllers::{Electorate, Heartbeats};
 use wk_engine::Engine;
 use wk_image::Blobs;
@@ -148,7 +148,7 @@ impl Base {
     ) -> anyhow::Result<wk_node::Node> {
         let engine = Engine::new(wk_engine::Options::new(data_dir.join("compiled"))).context("start the engine")?;
         let parts = wk_node::Parts {
-            cluster: self.cluster.clone(),
+            cluster: self.cluster.as_manager(Manager::internal("wk-node")),
             engine,
             blobs: self.blobs.clone(),
             peers: Arc::new(self.copies.clone()),

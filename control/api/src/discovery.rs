@@ -56,7 +56,9 @@ fn groups(kinds: &[&'static Kind]) -> Groups {
             versions.push(kind.version);
         }
     }
-    groups.values_mut().for_each(|versions| versions.sort_by_key(|version| Reverse(priority(version))));
+    for versions in groups.values_mut() {
+        versions.sort_by_key(|version| Reverse(priority(version)));
+    }
     groups.into_iter().map(|((_, group), versions)| (group, versions)).collect()
 }
 
@@ -294,6 +296,12 @@ mod tests {
             assert_eq!(verbs.contains(&json!("deletecollection")), expected, "{resource}");
         }
         assert!(lists.contains("\"name\":\"pods/log\"") && lists.contains("\"name\":\"deployments/scale\""));
+        let acted = |group: &str, name: &str| {
+            let list = api_resource_list(kinds(), group, "v1").unwrap();
+            let found = list["resources"].as_array().unwrap().iter().find(|entry| entry["name"] == name).cloned();
+            found.unwrap()[ACTED].clone()
+        };
+        assert_eq!((acted("", "pods"), acted("batch", "jobs")), (json!(true), Value::Null));
         assert!(api_resource_list(kinds(), "apps", "v2").is_none());
         assert_eq!(api_group(kinds(), "apps").unwrap()["preferredVersion"]["groupVersion"], "apps/v1");
         assert!(api_group(kinds(), "").is_none());

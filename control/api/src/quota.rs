@@ -276,11 +276,11 @@ mod tests {
     use super::*;
     use crate::kinds::{CONFIGMAP, PERSISTENTVOLUMECLAIM, POD, SERVICE};
 
-    fn charged(hard: Value, more: Value, kind: &Kind, object: Value) -> String {
+    fn charged(hard: &Value, more: &Value, kind: &Kind, object: &Value) -> String {
         let mut quota = json!({"spec": {"hard": hard}});
         crate::patch::merge(&mut quota, &json!({"spec": more}));
         let now = "2025-01-01T00:00:00Z".parse().unwrap();
-        let usage = charge(&Object::new(quota), kind, &Object::new(object), now);
+        let usage = charge(&Object::new(quota), kind, &Object::new(object.clone()), now);
         usage.iter().map(|(name, amount)| format!("{name}={amount}")).collect::<Vec<_>>().join(",")
     }
 
@@ -315,7 +315,7 @@ mod tests {
                 "fast.storageclass.storage.k8s.io/requests.storage=1Gi,requests.storage=1Gi",
             ),
         ] {
-            assert_eq!(charged(hard, json!({}), kind, object), used, "{kind}");
+            assert_eq!(charged(&hard, &json!({}), kind, &object), used, "{kind}");
         }
     }
 
@@ -336,9 +336,9 @@ mod tests {
             (select("NotIn"), high, false),
             (select("In"), json!({"spec": {}}), false),
         ] {
-            assert_eq!(charged(pods.clone(), more.clone(), &POD, pod), if counted { "pods=1" } else { "" }, "{more}");
+            assert_eq!(charged(&pods, &more, &POD, &pod), if counted { "pods=1" } else { "" }, "{more}");
         }
-        let services = charged(json!({"services": "1"}), json!({"scopes": ["BestEffort"]}), &SERVICE, json!({}));
+        let services = charged(&json!({"services": "1"}), &json!({"scopes": ["BestEffort"]}), &SERVICE, &json!({}));
         assert_eq!(services, "", "a quota with scopes is about pods only");
     }
 

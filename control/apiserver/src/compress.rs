@@ -115,14 +115,12 @@ impl http_body::Body for Compressed {
             return Poll::Ready(Some(Err(error.into())));
         }
         this.left.advance(step);
-        match this.out() {
-            Some(out) => Poll::Ready(Some(Ok(Frame::data(out)))),
-            None => {
-                // Nothing yet: others first.
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
+        if let Some(out) = this.out() {
+            return Poll::Ready(Some(Ok(Frame::data(out))));
         }
+        // Nothing yet: others first.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn size_hint(&self) -> SizeHint {

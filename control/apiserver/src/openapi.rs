@@ -105,7 +105,7 @@ pub(crate) async fn answer(server: &ApiServer, place: &Place, headers: &HeaderMa
             let document = of_version(server, own).await;
             version_answer(server, &document, &path(group, version), headers, query)
         }
-        Place::Everything => everything(server, kinds.to_vec(), headers).await,
+        Place::Everything => everything(server, kinds.clone(), headers).await,
     }
 }
 

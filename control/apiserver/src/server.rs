@@ -29,7 +29,7 @@ use crate::query::Query;
 use crate::respond::{Reply, respond, text};
 use crate::route::{Route, route};
 use crate::seams::{Pods, Replicate};
-use crate::verbs::{self, Call};
+use crate::verbs::{self, Call, Ends};
 use crate::{compress, discovery, health};
 
 /// From the request to the head of its answer, as in Kubernetes (`--request-timeout`). Watches and logs answer their
@@ -108,11 +108,18 @@ impl ApiServer {
             None => body,
         };
         let mut response = self.admitted(route, &user, parts, query, body, json).await;
-        if let Some(person) = person
-            && response.body().size_hint().exact().is_none()
-        {
+        if let Some(person) = person {
             let revoked = people::revoked(self.cluster.store(), person);
-            response = response.map(|body| body::until(body, revoked));
+            if let Some(Ends(end)) = response.extensions().get().cloned() {
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = revoked => end.cancel(),
+                        () = end.cancelled() => {}
+                    }
+                });
+            } else if response.body().size_hint().exact().is_none() {
+                response = response.map(|body| body::until(body, revoked));
+            }
         }
         match trail {
             Some(trail) => trail.response(response),

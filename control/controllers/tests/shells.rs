@@ -259,3 +259,24 @@ async fn peer_that_does_not_lead_leaves_everything_alone() {
     assert!(first.resource_version().parse::<u64>().expect("version") > before.0, "made after it led");
     lab.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evictions_go_on_as_fast_as_pods_are_replaced() {
+    let lab = Lab::start(&["n1", "n2"]).await;
+    lab.create(&kinds::DEPLOYMENT, deployment("web", 2, "web:1")).await;
+    lab.until("available", |lab| is_available(lab, 2)).await;
+    let labels = lab.ready_pods()[0].at("/metadata/labels/app").cloned().expect("the label of the template");
+    let spec = json!({"minAvailable": 1, "selector": {"matchLabels": {"app": labels}}});
+    lab.create(&kinds::PODDISRUPTIONBUDGET, json!({"metadata": {"name": "web"}, "spec": spec})).await;
+    let allowed = |lab: &Lab| lab.list(&kinds::PODDISRUPTIONBUDGET)[0].int("/status/disruptionsAllowed");
+    let names = |lab: &Lab| lab.ready_pods().iter().map(|pod| pod.name().to_owned()).collect::<Vec<_>>();
+    for _ in 0..3 {
+        lab.until("room for an eviction", |lab| names(lab).len() == 2 && allowed(lab) == Some(1)).await;
+        let pods = names(&lab);
+        lab.cluster.evict("default", &pods[0], &DeleteOptions::default()).await.expect("within the budget");
+        let refused = lab.cluster.evict("default", &pods[1], &DeleteOptions::default()).await;
+        // The first may have been replaced already.
+        assert!(refused.is_ok() || refused.is_err_and(|status| status.code == 429));
+    }
+    lab.stop().await;
+}

@@ -78,7 +78,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             set(
                 &mut conditions,
                 budget,
-                Condition { kind: "DisruptionAllowed", status, reason, message: String::new() },
+                &Condition { kind: "DisruptionAllowed", status, reason, message: String::new() },
                 now,
             );
         }
@@ -87,7 +87,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             plan.say(format!("{}: {why}: no eviction", budget.name()));
             status["disruptionsAllowed"] = json!(0);
             let failed = Condition { kind: "DisruptionAllowed", status: "False", reason: "SyncFailed", message: why };
-            set(&mut conditions, budget, failed, now);
+            set(&mut conditions, budget, &failed, now);
         }
     }
     status["conditions"] = conditions.into();
@@ -116,8 +116,8 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     plan
 }
 
-fn set(conditions: &mut Vec<Value>, budget: &Object, condition: Condition, now: Timestamp) {
-    conditions::set(conditions, &condition, None, now);
+fn set(conditions: &mut Vec<Value>, budget: &Object, condition: &Condition, now: Timestamp) {
+    conditions::set(conditions, condition, None, now);
     if let Some(own) = conditions.iter_mut().find(|own| own["type"] == condition.kind) {
         own["observedGeneration"] = budget.generation().into();
     }

@@ -12,6 +12,7 @@ use super::cordon;
 use super::pick::Picked;
 use crate::args::{DrainArgs, DryRun};
 use crate::client::{Client, Payload, Query, Resource, is_not_found, refusal};
+use crate::discovery::Kinds;
 use crate::exit::{Code, ExitError};
 use crate::render::Ui;
 use choose::Choice;
@@ -22,12 +23,32 @@ const BUDGET_PAUSE: Duration = Duration::from_secs(5);
 /// Pause between two looks at what is still there.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
+/// How pods are made to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// As disruption budgets allow.
+    Evict,
+    /// At once.
+    Delete,
+}
+
+/// Servers without evictions have pods deleted, as with kubectl.
+async fn how(client: &Client, args: &DrainArgs) -> anyhow::Result<How> {
+    if args.disable_eviction {
+        return Ok(How::Delete);
+    }
+    let kinds = Kinds::discover(client).await?;
+    let evicts = kinds.find("pods")?.subresources.iter().any(|subresource| subresource == "eviction");
+    Ok(if evicts { How::Evict } else { How::Delete })
+}
+
 /// Drains every node meant.
 pub(super) async fn run(client: &Client, args: &DrainArgs, ui: &mut Ui) -> anyhow::Result<()> {
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    let how = how(client, args).await?;
     for node in cordon::nodes(client, &args.cordon).await? {
         cordon::set(client, &args.cordon, &node, true, ui).await?;
-        drain(client, args, &node, deadline, ui).await?;
+        drain(client, args, &node, how, deadline, ui).await?;
         let tried = if args.cordon.dry_run == DryRun::None { "" } else { " (dry run)" };
         ui.line(&format!("{} drained{tried}", node.qualified()))?;
     }
@@ -38,6 +59,7 @@ async fn drain(
     client: &Client,
     args: &DrainArgs,
     node: &Picked,
+    how: How,
     deadline: Option<Instant>,
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
@@ -64,7 +86,7 @@ async fn drain(
     for pod in evict {
         ui.note(&format!("evicting pod {}/{}", pod.namespace, pod.name));
         let uid = pod.uid.clone();
-        go(client, args, &pod, deadline, ui).await?;
+        go(client, args, &pod, how, deadline, ui).await?;
         going.push((pod, uid));
     }
     for (pod, uid) in going {
@@ -79,6 +101,7 @@ async fn go(
     client: &Client,
     args: &DrainArgs,
     pod: &choose::Pod,
+    how: How,
     deadline: Option<Instant>,
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
@@ -88,7 +111,7 @@ async fn go(
         options["gracePeriodSeconds"] = seconds.into();
     }
     loop {
-        let sent = if args.disable_eviction {
+        let sent = if how == How::Delete {
             options["apiVersion"] = "v1".into();
             options["kind"] = "DeleteOptions".into();
             client.send(Method::DELETE, &path, Payload::json(&options)).await

@@ -32,7 +32,9 @@ pub(super) fn is_deeper(expr: &Expr, limit: usize) -> bool {
 
 fn walk(expr: &Expr, each: &mut dyn FnMut(&Expr)) {
     each(expr);
-    children(expr).into_iter().for_each(|child| walk(child, each));
+    for child in children(expr) {
+        walk(child, each);
+    }
 }
 
 fn children(expr: &Expr) -> Vec<&Expr> {

@@ -206,7 +206,11 @@ impl<'a> Scope<'a, '_> {
             return Ok(if macro_ == Macro::OptFlatMap { found } else { Value::Optional(Some(Rc::new(found))) });
         }
         let pairs: Vec<(Value<'a>, Value<'a>)> = match (over.items(), over.entries()) {
-            (Some(items), _) => items.into_iter().enumerate().map(|(at, item)| (Value::Int(at as i64), item)).collect(),
+            (Some(items), _) => items
+                .into_iter()
+                .enumerate()
+                .map(|(at, item)| (Value::Int(i64::try_from(at).unwrap_or(i64::MAX)), item))
+                .collect(),
             (None, Some(entries)) => entries,
             (None, None) => return error(format!("no such overload: {} is no list or map", over.type_name())),
         };

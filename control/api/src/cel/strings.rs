@@ -143,7 +143,8 @@ pub(super) fn convert<'a>(to: &str, value: &Value<'a>) -> Evaluated<'a> {
 /// A method of a text.
 pub(super) fn of_text<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -> Evaluated<'a> {
     let Some(Value::Text(text)) = args.first() else { return error("no such overload") };
-    let found = |at: Option<usize>| Value::Int(at.map_or(-1, |at| text[..at].chars().count() as i64));
+    let found =
+        |at: Option<usize>| Value::Int(at.map_or(-1, |at| text[..at].chars().count().try_into().unwrap_or(i64::MAX)));
     let letters = || text.chars().collect::<Vec<_>>();
     Ok(match (name, &args[1..]) {
         ("contains", [Value::Text(part)]) => Value::Bool(text.contains(&**part)),
@@ -197,7 +198,7 @@ pub(super) fn of_text<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -
         ("substring", [Value::Int(from), rest @ ..]) => {
             let letters = letters();
             let to = match rest {
-                [] => letters.len() as i64,
+                [] => i64::try_from(letters.len()).unwrap_or(i64::MAX),
                 [Value::Int(to)] => *to,
                 _ => return error("no such overload"),
             };
@@ -263,12 +264,12 @@ pub(super) fn of_list<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -
             let texts: Vec<String> = items.iter().map(shown).collect();
             Value::Text(texts.join(by).into())
         }
-        ("indexOf", [wanted]) => {
-            Value::Int(items.iter().position(|item| item.equals(wanted)).map_or(-1, |at| at as i64))
-        }
-        ("lastIndexOf", [wanted]) => {
-            Value::Int(items.iter().rposition(|item| item.equals(wanted)).map_or(-1, |at| at as i64))
-        }
+        ("indexOf", [wanted]) => Value::Int(
+            items.iter().position(|item| item.equals(wanted)).map_or(-1, |at| i64::try_from(at).unwrap_or(i64::MAX)),
+        ),
+        ("lastIndexOf", [wanted]) => Value::Int(
+            items.iter().rposition(|item| item.equals(wanted)).map_or(-1, |at| i64::try_from(at).unwrap_or(i64::MAX)),
+        ),
         ("isSorted", []) => Value::Bool(items.is_sorted_by(|a, b| a.compare(b).is_some_and(Ordering::is_le))),
         ("sum", []) => {
             let mut items = items.into_iter();

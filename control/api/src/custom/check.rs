@@ -206,7 +206,9 @@ impl Checking<'_> {
         for part in &schema.all_of {
             let found = failures(part, self);
             failed |= !found.is_empty();
-            found.into_iter().for_each(|error| self.errors.push(error.field, error.reason, error.message));
+            for error in found {
+                self.errors.push(error.field, error.reason, error.message);
+            }
         }
         if failed {
             refuse(self, "validate all the schemas (allOf)");
@@ -217,7 +219,9 @@ impl Checking<'_> {
                 refuse(self, "validate at least one schema (anyOf)");
                 // The branch that came closest says why.
                 let best = found.into_iter().min_by_key(Vec::len).unwrap_or_default();
-                best.into_iter().for_each(|error| self.errors.push(error.field, error.reason, error.message));
+                for error in best {
+                    self.errors.push(error.field, error.reason, error.message);
+                }
             }
         }
         if !schema.one_of.is_empty() {
@@ -226,7 +230,9 @@ impl Checking<'_> {
             if valid == 0 {
                 refuse(self, "validate one and only one schema (oneOf). Found none valid");
                 let best = found.into_iter().min_by_key(Vec::len).unwrap_or_default();
-                best.into_iter().for_each(|error| self.errors.push(error.field, error.reason, error.message));
+                for error in best {
+                    self.errors.push(error.field, error.reason, error.message);
+                }
             } else if valid > 1 {
                 let why = format!("validate one and only one schema (oneOf). Found {valid} valid alternatives");
                 refuse(self, &why);

@@ -64,7 +64,8 @@ impl Pruning {
                 }
                 for (index, item) in items.iter_mut().enumerate() {
                     let end = self.path.len();
-                    self.path.push_str(&format!("[{index}]"));
+                    let step = format!("[{index}]");
+                    self.path.push_str(&step);
                     self.visit(item, below, false);
                     self.path.truncate(end);
                 }
@@ -89,7 +90,9 @@ pub(crate) fn drop_nulls(value: &mut Value, schema: &Schema) {
         }
         Value::Array(items) => {
             if let Some(below) = &schema.items {
-                items.iter_mut().for_each(|item| drop_nulls(item, below));
+                for item in items.iter_mut() {
+                    drop_nulls(item, below);
+                }
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -115,7 +118,9 @@ pub(crate) fn default(value: &mut Value, schema: &Schema) {
         }
         Value::Array(items) => {
             if let Some(below) = &schema.items {
-                items.iter_mut().for_each(|item| fill(item, below));
+                for item in items.iter_mut() {
+                    fill(item, below);
+                }
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

@@ -94,6 +94,10 @@ pub(crate) fn unrecognized(kind: &Kind, bytes: &[u8], why: &str) -> Status {
 /// Bytes of a body that are shown when nobody can tell what it is, as in Kubernetes.
 const SHOWN_BYTES: usize = 30;
 
+fn hexadecimal(digit: u8) -> char {
+    char::from_digit(u32::from(digit), 16).unwrap_or('?')
+}
+
 /// The beginning of a body, for people: as text if it may be JSON.
 fn summary(bytes: &[u8]) -> String {
     let start = &bytes[..bytes.len().min(SHOWN_BYTES)];
@@ -101,7 +105,7 @@ fn summary(bytes: &[u8]) -> String {
     match start.first() {
         None => "<empty>".to_owned(),
         Some(b'{') => format!("{}{more}", String::from_utf8_lossy(start)),
-        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + more,
+        Some(_) => start.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hexadecimal).collect::<String>() + more,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         let end = self.0.borrow().path.len();
         for index in 0_usize.. {
-            self.0.borrow_mut().path.push_str(&format!("[{index}]"));
+            write!(self.0.borrow_mut().path, "[{index}]").expect("text has room");
             let item = items.next_element_seed(self)?;
             self.0.borrow_mut().path.truncate(end);
             if item.is_none() {

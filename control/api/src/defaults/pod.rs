@@ -113,8 +113,36 @@ fn volume(volume: &mut Value) {
             }
         }
     }
+    sources(volume);
     if let Some(claim) = volume.pointer_mut("/ephemeral/volumeClaimTemplate/spec") {
         json::default(claim, "volumeMode", "Filesystem");
+    }
+}
+
+/// Sources that only other systems know, with what Kubernetes fills in: nothing here mounts them.
+fn sources(volume: &mut Value) {
+    const TEXTS: [(&str, &str, &str); 9] = [
+        ("iscsi", "iscsiInterface", "default"),
+        ("rbd", "pool", "rbd"),
+        ("rbd", "user", "admin"),
+        ("rbd", "keyring", "/etc/ceph/keyring"),
+        ("azureDisk", "cachingMode", "ReadWrite"),
+        ("azureDisk", "fsType", "ext4"),
+        ("azureDisk", "kind", "Shared"),
+        ("scaleIO", "storageMode", "ThinProvisioned"),
+        ("scaleIO", "fsType", "xfs"),
+    ];
+    for (source, key, text) in TEXTS {
+        if let Some(source) = volume.get_mut(source) {
+            json::default(source, key, text);
+        }
+    }
+    if let Some(disk) = volume.get_mut("azureDisk") {
+        json::default(disk, "readOnly", false);
+    }
+    if let Some(image) = volume.get_mut("image") {
+        let policy = if is_latest(json::text(image, &["reference"])) { "Always" } else { "IfNotPresent" };
+        json::default(image, "pullPolicy", policy);
     }
 }
 

@@ -33,6 +33,11 @@ pub static DEPLOYMENT: Kind = Kind {
         prepare_create: |value| json::set(value, "status", json!({})),
         validate,
         validate_update: |new, old, errors| immutable(errors, new, old, &["spec", "selector"]),
+        validate_status: |new, _, errors| {
+            let parts = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+            let others = ["unavailableReplicas", "observedGeneration"];
+            workload::status(errors, json::get(new, "status"), "replicas", &parts, &others);
+        },
         status_keeps_labels: true,
         columns: &[
             NAME,

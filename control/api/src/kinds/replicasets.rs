@@ -3,14 +3,12 @@
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use schemars::JsonSchema as _;
 use serde_json::{Value, json};
-use wk_base::time::Timestamp;
 
-use super::workload::{self, CONTAINERS, IMAGES, SELECTOR};
+use super::workload;
 use crate::field::Errors;
 use crate::json;
 use crate::kind::{FieldLabel, Generation, Kind, Rules};
-use crate::object::Object;
-use crate::table::{self, AGE, NAME, integer};
+use crate::table;
 use crate::validate::{immutable, labels, not_negative};
 
 /// `ReplicaSet`.
@@ -33,22 +31,20 @@ pub static REPLICASET: Kind = Kind {
         prepare_create: |value| json::set(value, "status", json!({"replicas": 0})),
         validate,
         validate_update: |new, old, errors| immutable(errors, new, old, &["spec", "selector"]),
+        validate_status: |new, _, errors| {
+            let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+            workload::status(errors, json::get(new, "status"), "replicas", &parts, &["observedGeneration"]);
+        },
         status_keeps_labels: true,
         fields: &[FieldLabel {
             label: "status.replicas",
             read: |object| object.int("/status/replicas").unwrap_or_default().to_string(),
         }],
-        columns: &[
-            NAME,
-            integer("Desired", "Pods wanted."),
-            integer("Current", "Pods there are."),
-            integer("Ready", "Pods that are ready."),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            SELECTOR,
-        ],
-        cells,
+        columns: &workload::REPLICAS,
+        cells: |object, now| {
+            let selector = table::selector(object.at("/spec/selector").unwrap_or(&Value::Null));
+            workload::replica_cells(object, now, selector)
+        },
         ..Rules::PLAIN
     },
     ..Kind::PLAIN
@@ -68,19 +64,4 @@ fn validate(value: &Value, errors: &mut Errors) {
     not_negative(errors, spec, "minReadySeconds", "spec");
     labels::workload(errors, spec, "deployment");
     workload::always_restarted(errors, spec, "ReplicaSet");
-}
-
-fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
-    let count = |pointer| object.int(pointer).unwrap_or_default();
-    let [names, images] = workload::container_cells(object, "/spec/template/spec");
-    vec![
-        object.name().into(),
-        count("/spec/replicas").into(),
-        count("/status/replicas").into(),
-        count("/status/readyReplicas").into(),
-        table::age(object, now).into(),
-        names,
-        images,
-        table::selector(object.at("/spec/selector").unwrap_or(&Value::Null)).into(),
-    ]
 }

@@ -5,15 +5,13 @@
 use k8s_openapi::api::core::v1::ReplicationController;
 use schemars::JsonSchema as _;
 use serde_json::{Value, json};
-use wk_base::time::Timestamp;
 
-use super::workload::{self, CONTAINERS, IMAGES, SELECTOR, count};
+use super::workload;
 use crate::field::Errors;
 use crate::json;
 use crate::kind::{FieldLabel, Generation, Kind, Rules};
-use crate::object::Object;
 use crate::selector::Labels;
-use crate::table::{self, AGE, NAME, integer};
+use crate::table;
 use crate::validate::{labels, not_negative};
 
 /// `ReplicationController`.
@@ -39,19 +37,13 @@ pub static REPLICATIONCONTROLLER: Kind = Kind {
         orphans: true,
         fields: &[FieldLabel {
             label: "status.replicas",
-            read: |object| count(object, "/status/replicas").to_string(),
+            read: |object| workload::count(object, "/status/replicas").to_string(),
         }],
-        columns: &[
-            NAME,
-            integer("Desired", "Pods wanted."),
-            integer("Current", "Pods there are."),
-            integer("Ready", "Pods that are ready."),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            SELECTOR,
-        ],
-        cells,
+        columns: &workload::REPLICAS,
+        cells: |object, now| {
+            let selector = table::labels(object.at("/spec/selector").unwrap_or(&Value::Null));
+            workload::replica_cells(object, now, selector)
+        },
         ..Rules::PLAIN
     },
     ..Kind::PLAIN
@@ -87,15 +79,4 @@ fn validate(value: &Value, errors: &mut Errors) {
         labels::template(errors, spec, &Labels::from_map(given));
     }
     workload::always_restarted(errors, spec, "ReplicationController");
-}
-
-fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
-    let mut cells = vec![Value::from(object.name())];
-    for pointer in ["/spec/replicas", "/status/replicas", "/status/readyReplicas"] {
-        cells.push(count(object, pointer).into());
-    }
-    cells.push(table::age(object, now).into());
-    cells.extend(workload::container_cells(object, "/spec/template/spec"));
-    cells.push(table::labels(object.at("/spec/selector").unwrap_or(&Value::Null)).into());
-    cells
 }

@@ -22,6 +22,9 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("kubernetes.io/tls", &["tls.crt", "tls.key"]),
 ];
 
+/// Names the account that a token secret is for.
+const SERVICE_ACCOUNT: &str = "kubernetes.io/service-account.name";
+
 /// `Secret`.
 pub static SECRET: Kind = Kind {
     group: "",
@@ -65,6 +68,12 @@ pub static SECRET: Kind = Kind {
 /// Declared as text and filled with a number, as in Kubernetes.
 const DATA: Column = text("Data", "Number of entries.");
 
+/// Whether an entry, in base64, is JSON.
+fn is_json(entry: &str) -> bool {
+    let bytes = STANDARD.decode(entry).unwrap_or_default();
+    serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok()
+}
+
 fn default(value: &mut Value) {
     json::default(value, "type", "Opaque");
     let plain = json::get(value, "stringData").clone();
@@ -86,6 +95,19 @@ fn validate(value: &Value, errors: &mut Errors) {
         if json::dig(value, &["data", key]).is_null() {
             errors.required(format!("data[{key}]"), "");
         }
+    }
+    for (kind, key) in
+        [("kubernetes.io/dockercfg", ".dockercfg"), ("kubernetes.io/dockerconfigjson", ".dockerconfigjson")]
+    {
+        let text = json::text(value, &["data", key]);
+        if given == kind && !json::dig(value, &["data", key]).is_null() && !is_json(text) {
+            errors.invalid_str(format!("data[{key}]"), "<secret contents redacted>", "invalid character");
+        }
+    }
+    if given == "kubernetes.io/service-account-token"
+        && json::text(value, &["metadata", "annotations", SERVICE_ACCOUNT]).is_empty()
+    {
+        errors.required(format!("metadata.annotations[{SERVICE_ACCOUNT}]"), "");
     }
     let has = |key| !json::dig(value, &["data", key]).is_null();
     if given == "kubernetes.io/basic-auth" && !has("username") && !has("password") {

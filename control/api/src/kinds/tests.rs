@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+mod others;
+mod podspecs;
 mod workloads;
 
 use super::*;

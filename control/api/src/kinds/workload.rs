@@ -1,18 +1,42 @@
 //! What the kinds that make pods from a template have in common: the template's defaults and the cells that show it.
 
 use serde_json::{Value, json};
+use wk_base::time::Timestamp;
 
 use crate::defaults;
 use crate::field::Errors;
 use crate::json;
 use crate::kind::Column;
 use crate::object::Object;
-use crate::table::{self, text, wide};
+use crate::table::{self, AGE, NAME, integer, text, wide};
 use crate::validate::pod;
 
 pub(super) const CONTAINERS: Column = wide(text("Containers", "Names of the containers in the template."));
 pub(super) const IMAGES: Column = wide(text("Images", "Images of the containers in the template."));
 pub(super) const SELECTOR: Column = wide(text("Selector", "Which pods belong to it."));
+
+/// Columns of what keeps a number of pods.
+pub(super) static REPLICAS: [Column; 8] = [
+    NAME,
+    integer("Desired", "Pods wanted."),
+    integer("Current", "Pods there are."),
+    integer("Ready", "Pods that are ready."),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+/// The cells of [`REPLICAS`].
+pub(super) fn replica_cells(object: &Object, now: Timestamp, selector: String) -> Vec<Value> {
+    let numbers = ["/spec/replicas", "/status/replicas", "/status/readyReplicas"].map(|at| count(object, at).into());
+    let mut cells = vec![Value::from(object.name())];
+    cells.extend(numbers);
+    cells.push(table::age(object, now).into());
+    cells.extend(container_cells(object, "/spec/template/spec"));
+    cells.push(selector.into());
+    cells
+}
 
 /// Defaults of the pod template at `value.template`.
 pub(super) fn default_template(value: &mut Value) {

@@ -9,7 +9,7 @@ use wk_base::time::Timestamp;
 use super::conflict::Conflicts;
 use super::entries::{self, Id, Managers, Operation, Owned};
 use super::set::Set;
-use super::{Target, manager_name, record, typed, unowned};
+use super::{Target, UNOWNED, manager_name, record, typed};
 use crate::json;
 use crate::object::{Object, time_text};
 use crate::schema::Node;
@@ -142,7 +142,8 @@ impl Run<'_> {
         let mut managers = self.managers.clone();
         let id = Id::new(manager_name(what.manager), Operation::Apply, "", self.target.subresource);
         let last = managers.remove(&id);
-        let fields = typed::field_set(self.node, what.config).without_trees(&self.target.reset);
+        let mut fields = typed::field_set(self.node, what.config);
+        fields.subtract_trees(&self.target.reset);
         let time = last.as_ref().and_then(|last| last.time.clone());
         managers.insert(id.clone(), Owned { version: self.target.api_version(), fields, time });
         let value = match last {
@@ -150,9 +151,8 @@ impl Run<'_> {
             _ => merged,
         };
         self.settle(&value, &mut managers, &id, force)?;
-        let unowned = unowned();
         if let Some(own) = managers.get_mut(&id) {
-            own.fields.subtract(&unowned);
+            own.fields.subtract(&UNOWNED);
         }
         managers.retain(|_, owned| !owned.fields.is_empty());
         Ok((value, managers))

@@ -14,6 +14,8 @@ mod set;
 mod tests;
 mod typed;
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 use wk_base::time::Timestamp;
 
@@ -39,6 +41,13 @@ const UNOWNED_METADATA: [&str; 9] = [
     "managedFields",
     "resourceVersion",
 ];
+
+/// What no set of an owner ever has.
+static UNOWNED: LazyLock<Set> = LazyLock::new(|| {
+    let metadata = UNOWNED_METADATA.iter().map(|name| Set::of(&["f:metadata", &set::field(name)]));
+    let top = ["f:apiVersion", "f:kind", "f:metadata"].map(|step| Set::of(&[step]));
+    metadata.chain(top).fold(Set::default(), Set::union)
+});
 
 /// What somebody writes: an object or one of its faces.
 #[derive(Debug)]
@@ -160,7 +169,8 @@ fn record(
         owned.fields.subtract(&found.removed);
         !owned.fields.is_empty() && target.knows(&owned.version)
     });
-    let own = changed.difference(&unowned());
+    let mut own = changed;
+    own.subtract(&UNOWNED);
     if !own.is_empty() {
         let version = target.api_version();
         let id = Id::new(manager_name(manager), Operation::Update, &version, target.subresource);
@@ -173,13 +183,6 @@ fn record(
 
 fn manager_name(manager: &str) -> &str {
     if manager.is_empty() { "unknown" } else { manager }
-}
-
-/// What no set of an owner ever has.
-fn unowned() -> Set {
-    let metadata = UNOWNED_METADATA.iter().map(|name| Set::of(&["f:metadata", &set::field(name)]));
-    let top = ["f:apiVersion", "f:kind", "f:metadata"].map(|step| Set::of(&[step]));
-    metadata.chain(top).fold(Set::default(), Set::union)
 }
 
 /// Sets the entries of an object; none when the list is empty.

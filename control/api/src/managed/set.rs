@@ -9,7 +9,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use crate::json;
 use crate::schema::Node;
+
+/// Levels of `fieldsV1`: JSON text is read back up to 127 levels, and these lie five levels deep in an object.
+const LEVELS_MAX: usize = 100;
 
 /// Fields of an object, as a tree of steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,6 +81,9 @@ impl Set {
 
     pub(super) fn intersection(&self, other: &Self) -> Self {
         let mut both = Self::default();
+        if self.0.len() > other.0.len() {
+            return other.intersection(self);
+        }
         for (step, entry) in &self.0 {
             let Some(theirs) = other.0.get(step) else { continue };
             let member = entry.member && theirs.member;
@@ -87,10 +94,26 @@ impl Set {
 
     /// Takes the paths of the other set out of this one.
     pub(super) fn subtract(&mut self, other: &Self) {
-        for (step, theirs) in &other.0 {
-            let Some(entry) = self.0.get_mut(step) else { continue };
+        self.shrink(other, |entry, theirs| {
             entry.member &= !theirs.member;
             entry.below.subtract(&theirs.below);
+        });
+    }
+
+    /// Changes what is in both sets, in as many steps as the smaller one has: an object may have thousands of owners.
+    fn shrink(&mut self, other: &Self, mut change: impl FnMut(&mut Entry, &Entry)) {
+        if self.0.len() <= other.0.len() {
+            self.0.retain(|step, entry| {
+                if let Some(theirs) = other.0.get(step) {
+                    change(entry, theirs);
+                }
+                !entry.is_empty()
+            });
+            return;
+        }
+        for (step, theirs) in &other.0 {
+            let Some(entry) = self.0.get_mut(step) else { continue };
+            change(entry, theirs);
             if entry.is_empty() {
                 self.0.remove(step);
             }
@@ -104,18 +127,15 @@ impl Set {
         rest
     }
 
-    /// The paths of this set that are neither in the other nor below one of its paths.
-    pub(super) fn without_trees(&self, other: &Self) -> Self {
-        let mut rest = Self::default();
-        for (step, entry) in &self.0 {
-            let entry = match other.0.get(step) {
-                None => entry.clone(),
-                Some(theirs) if theirs.member => continue,
-                Some(theirs) => Entry { member: entry.member, below: entry.below.without_trees(&theirs.below) },
-            };
-            rest.put(step.clone(), entry);
-        }
-        rest
+    /// Takes the paths of the other set out of this one, and what is below them.
+    pub(super) fn subtract_trees(&mut self, other: &Self) {
+        self.shrink(other, |entry, theirs| {
+            if theirs.member {
+                *entry = Entry::default();
+            } else {
+                entry.below.subtract_trees(&theirs.below);
+            }
+        });
     }
 
     pub(super) fn has(&self, path: &[&str]) -> bool {
@@ -178,13 +198,17 @@ impl Set {
         Some(set)
     }
 
-    /// Writes `fieldsV1`.
+    /// Writes `fieldsV1`. What lies deeper than an object with its owners may nest is cut.
     pub(super) fn write(&self) -> Value {
+        self.write_below(0)
+    }
+
+    fn write_below(&self, level: usize) -> Value {
         let mut fields = Map::new();
-        for (step, entry) in &self.0 {
-            let mut below = entry.below.write();
-            if entry.member && !entry.below.is_empty() {
-                below[".".to_owned()] = Value::Object(Map::new());
+        for (step, entry) in self.0.iter().filter(|_| level < LEVELS_MAX) {
+            let mut below = entry.below.write_below(level + 1);
+            if entry.member && below.as_object().is_some_and(|below| !below.is_empty()) {
+                json::set(&mut below, ".", Value::Object(Map::new()));
             }
             fields.insert(step.clone(), below);
         }

@@ -307,6 +307,26 @@ fn server_side_apply_goes_on_where_client_side_apply_ended() {
     assert_eq!(serde_json::from_str::<Value>(kept).unwrap(), wanted);
 }
 
+#[test]
+fn owners_of_a_deep_object_can_be_read_back() {
+    let mut deep = json!(1);
+    for _ in 0..110 {
+        deep = json!({"k": deep});
+    }
+    let schema = Schema::from_crd(&json!({"type": "object", "properties": {
+        "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    }}));
+    let target = Target { schema: Box::leak(Box::new(schema)), ..Target::object(&CONFIGMAP) };
+    let mut object = Object::new(json!({"metadata": {"name": "a"}, "spec": deep}));
+    track(&target, None, &mut object, None, "m", now());
+    let text = object.0.to_string();
+    let read: Value = serde_json::from_str(&text).expect("no deeper than JSON is read");
+    assert_eq!(read, object.0);
+    let mut new = object.clone();
+    track(&target, Some(&object), &mut new, None, "m", later());
+    assert_eq!(new, object);
+}
+
 fn config_map(data: &[(&str, &str)]) -> Value {
     let data: std::collections::BTreeMap<_, _> = data.iter().copied().collect();
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data})

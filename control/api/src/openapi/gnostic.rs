@@ -56,7 +56,9 @@ impl Writer {
     }
 
     fn texts(&mut self, field: u32, values: &Value) {
-        json::items(values, &[]).iter().for_each(|value| self.text(field, value));
+        for value in json::items(values, &[]) {
+            self.text(field, value);
+        }
     }
 
     fn flag(&mut self, field: u32, value: &Value) {
@@ -119,7 +121,9 @@ fn path_item(out: &mut Writer, value: &Value) {
         };
         out.message(field, |out| operation(out, value));
     }
-    json::items(value, &["parameters"]).iter().for_each(|value| parameter(out, 9, value));
+    for value in json::items(value, &["parameters"]) {
+        parameter(out, 9, value);
+    }
 }
 
 fn operation(out: &mut Writer, value: &Value) {
@@ -128,7 +132,9 @@ fn operation(out: &mut Writer, value: &Value) {
     out.text(5, json::get(value, "operationId"));
     out.texts(6, json::get(value, "produces"));
     out.texts(7, json::get(value, "consumes"));
-    json::items(value, &["parameters"]).iter().for_each(|value| parameter(out, 8, value));
+    for value in json::items(value, &["parameters"]) {
+        parameter(out, 8, value);
+    }
     out.message(9, |out| {
         for (code, value) in json::members(value, &["responses"]) {
             // Of a response and a reference it is the response, and of a schema and a file the schema.

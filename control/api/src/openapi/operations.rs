@@ -9,7 +9,7 @@ use crate::patch::PatchType;
 
 /// A path and its operations.
 pub(super) struct Path {
-    pub(super) path: String,
+    pub(super) address: String,
     pub(super) parameters: Vec<Parameter>,
     pub(super) operations: Vec<Operation>,
 }
@@ -111,19 +111,19 @@ pub(super) fn of(kind: &'static Kind) -> Vec<Path> {
         let mut everywhere = face.operation("list");
         everywhere.id = format!("list{}{}ForAllNamespaces", group_version(kind), kind.kind);
         paths.push(Path {
-            path: format!("{base}/{}", kind.plural),
+            address: format!("{base}/{}", kind.plural),
             parameters: vec![PRETTY],
             operations: vec![everywhere],
         });
     }
     let operations = verbs(&["create", "deletecollection", "list"]).into_iter().map(|verb| face.operation(verb));
-    paths.push(Path { path: collection.clone(), parameters: around.clone(), operations: operations.collect() });
+    paths.push(Path { address: collection.clone(), parameters: around.clone(), operations: operations.collect() });
     around.insert(0, NAME);
     let one = format!("{collection}/{{name}}");
     let operations: Vec<_> =
         verbs(&["delete", "get", "patch", "update"]).into_iter().map(|verb| face.operation(verb)).collect();
     if !operations.is_empty() {
-        paths.push(Path { path: one.clone(), parameters: around.clone(), operations });
+        paths.push(Path { address: one.clone(), parameters: around.clone(), operations });
     }
     for sub in discovery::subresources(kind) {
         let mut face = Face::of(kind);
@@ -133,7 +133,7 @@ pub(super) fn of(kind: &'static Kind) -> Vec<Path> {
             (face.group, face.version) = (sub.group, sub.version);
         }
         let operations = sub.verbs.iter().map(|verb| face.operation(verb)).collect();
-        paths.push(Path { path: format!("{one}/{}", sub.name), parameters: around.clone(), operations });
+        paths.push(Path { address: format!("{one}/{}", sub.name), parameters: around.clone(), operations });
     }
     paths
 }

@@ -22,7 +22,7 @@ pub fn document(kinds: &[&'static Kind]) -> Value {
             entry.insert(operation.method.to_owned(), written(operation, &definitions));
         }
         entry.insert("parameters".to_owned(), path.parameters.iter().map(parameter).collect());
-        paths.insert(path.path, entry.into());
+        paths.insert(path.address, entry.into());
     }
     json!({
         "swagger": "2.0",

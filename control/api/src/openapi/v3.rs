@@ -22,7 +22,7 @@ pub fn document(kinds: &[&'static Kind]) -> Value {
             entry.insert(operation.method.to_owned(), written(operation, &components));
         }
         entry.insert("parameters".to_owned(), path.parameters.iter().map(parameter).collect());
-        paths.insert(path.path, entry.into());
+        paths.insert(path.address, entry.into());
     }
     json!({
         "openapi": "3.0.0",

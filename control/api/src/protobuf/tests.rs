@@ -105,7 +105,9 @@ fn made(shape: &Shape, field: u32, depth: usize, choices: &mut Choices<'_>) -> (
         }
         Shape::List(of) => {
             let items: Vec<_> = (0..=choice % 3).map(|_| made(of, field, depth + 1, choices)).collect();
-            items.iter().for_each(|(_, bytes)| out.extend_from_slice(bytes));
+            for (_, bytes) in &items {
+                out.extend_from_slice(bytes);
+            }
             items.into_iter().map(|(value, _)| value).collect()
         }
         Shape::Items(of) => {
@@ -141,7 +143,7 @@ fn made(shape: &Shape, field: u32, depth: usize, choices: &mut Choices<'_>) -> (
 fn object(of: &Message, depth: usize, choices: &mut Choices<'_>) -> (Value, Vec<u8>) {
     let (mut value, mut out) = (json!({}), Vec::new());
     for field in of.fields() {
-        if depth > 8 || choices.next() % 4 != 0 {
+        if depth > 8 || !choices.next().is_multiple_of(4) {
             continue;
         }
         let (inner, bytes) = made(&field.shape, field.number, depth, choices);
@@ -212,7 +214,7 @@ fn what_is_no_message_is_refused_in_words() {
     let wrong = decode(&wrapped("v1", "Pod", &[0x08, 1])).unwrap_err();
     assert_eq!(wrong.to_string(), "proto: wrong wireType = 0 for field metadata");
     let mut deep = Vec::new();
-    for _ in 0..DEPTH_MAX + 1 {
+    for _ in 0..=DEPTH_MAX {
         let mut outer = Vec::new();
         bytes(28, &deep, &mut outer);
         deep = outer;

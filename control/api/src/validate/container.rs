@@ -1,21 +1,75 @@
-//! One container of a pod.
+//! The containers of a pod: those that serve, those before them, and those for debugging.
+//!
+//! Source: `k8s.io/kubernetes/pkg/apis/core/validation`: `validateContainers`, `validateInitContainers`,
+//! `validateEphemeralContainers`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{one_of, port, probe, resources, text};
+use super::{env, mounts, one_of, port, probe, resources, security, text};
 use crate::field::Errors;
 use crate::json;
 use crate::names;
 
+/// What only some containers may have.
+const HANDLERS: [&str; 4] = ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"];
+
+/// All containers of a pod's spec; `grace` is the time they have to end.
+pub(super) fn all(errors: &mut Errors, spec: &Value, path: &str, volumes: &BTreeMap<&str, &Value>, grace: i64) {
+    let list = |key| json::items(spec, &[key]);
+    if list("containers").is_empty() {
+        errors.required(format!("{path}.containers"), "");
+    }
+    let mut names = BTreeSet::new();
+    let mut ports = BTreeSet::new();
+    for (index, container) in list("containers").iter().enumerate() {
+        let path = format!("{path}.containers[{index}]");
+        one(errors, container, &path, &mut names, volumes);
+        probe::all(errors, container, &path, grace);
+        host_ports(errors, container, &path, &mut ports);
+        if !json::get(container, "restartPolicy").is_null() {
+            errors.forbidden(format!("{path}.restartPolicy"), "may not be set for non-init containers");
+        }
+    }
+    for (index, container) in list("initContainers").iter().enumerate() {
+        let path = format!("{path}.initContainers[{index}]");
+        one(errors, container, &path, &mut names, volumes);
+        let restart = json::get(container, "restartPolicy");
+        if restart == "Always" {
+            probe::all(errors, container, &path, grace);
+            host_ports(errors, container, &path, &mut ports);
+        } else {
+            // They follow each other, so that their ports do not meet.
+            host_ports(errors, container, &path, &mut BTreeSet::new());
+            for key in HANDLERS.iter().filter(|key| !json::get(container, key).is_null()) {
+                let detail = "may not be set for init containers without restartPolicy=Always";
+                errors.forbidden(format!("{path}.{key}"), detail);
+            }
+            if !restart.is_null() {
+                errors.not_supported(
+                    format!("{path}.restartPolicy"),
+                    restart.as_str().unwrap_or_default(),
+                    &["Always"],
+                );
+            }
+        }
+    }
+    let targets: BTreeSet<String> = names.clone();
+    for (index, container) in list("ephemeralContainers").iter().enumerate() {
+        let path = format!("{path}.ephemeralContainers[{index}]");
+        one(errors, container, &path, &mut names, volumes);
+        ephemeral(errors, container, &path, &targets);
+    }
+}
+
 /// Checks a container; `names` are those of the containers before it, `volumes` those of the pod.
-pub(crate) fn check(
+fn one(
     errors: &mut Errors,
     container: &Value,
     path: &str,
     names: &mut BTreeSet<String>,
-    volumes: &BTreeSet<&str>,
+    volumes: &BTreeMap<&str, &Value>,
 ) {
     let name = json::text(container, &["name"]);
     if name.is_empty() {
@@ -26,20 +80,26 @@ pub(crate) fn check(
             errors.duplicate(format!("{path}.name"), &Value::from(name));
         }
     }
+    image(errors, container, path);
+    ports(errors, json::items(container, &["ports"]), path);
+    env::variables(errors, json::items(container, &["env"]), path);
+    env::sources(errors, json::items(container, &["envFrom"]), path);
+    mounts::check(errors, container, path, volumes);
+    one_of(errors, container, "imagePullPolicy", path, &["Always", "IfNotPresent", "Never"]);
+    one_of(errors, container, "terminationMessagePolicy", path, &["FallbackToLogsOnError", "File"]);
+    resources::requirements(errors, json::get(container, "resources"), &format!("{path}.resources"));
+    resize_policy(errors, json::items(container, &["resizePolicy"]), path);
+    security::container(errors, json::get(container, "securityContext"), &format!("{path}.securityContext"));
+}
+
+/// `image`: there, and without blanks around it.
+pub(crate) fn image(errors: &mut Errors, container: &Value, path: &str) {
     let image = json::text(container, &["image"]);
     if image.is_empty() {
         errors.required(format!("{path}.image"), "");
     } else if image.trim() != image {
         errors.invalid_str(format!("{path}.image"), image, "must not have leading or trailing whitespace");
     }
-    ports(errors, json::items(container, &["ports"]), path);
-    env(errors, json::items(container, &["env"]), path);
-    env_from(errors, json::items(container, &["envFrom"]), path);
-    mounts(errors, json::items(container, &["volumeMounts"]), path, volumes);
-    one_of(errors, container, "imagePullPolicy", path, &["Always", "IfNotPresent", "Never"]);
-    one_of(errors, container, "terminationMessagePolicy", path, &["FallbackToLogsOnError", "File"]);
-    resources::requirements(errors, json::get(container, "resources"), &format!("{path}.resources"));
-    probe::all(errors, container, path);
 }
 
 fn ports(errors: &mut Errors, ports: &[Value], path: &str) {
@@ -66,79 +126,54 @@ fn ports(errors: &mut Errors, ports: &[Value], path: &str) {
     }
 }
 
-fn env(errors: &mut Errors, env: &[Value], path: &str) {
-    const SOURCES: [&str; 4] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef"];
-    for (index, entry) in env.iter().enumerate() {
-        let path = format!("{path}.env[{index}]");
-        let name = json::text(entry, &["name"]);
-        if name.is_empty() {
-            errors.required(format!("{path}.name"), "");
-        } else {
-            text(errors, &format!("{path}.name"), name, names::env_name);
+/// Two containers of one pod cannot have the same port of the host.
+fn host_ports(errors: &mut Errors, container: &Value, path: &str, taken: &mut BTreeSet<String>) {
+    for (index, entry) in json::items(container, &["ports"]).iter().enumerate() {
+        let port = json::int(entry, &["hostPort"]).unwrap_or_default();
+        let text = format!("{}/{}/{port}", json::text(entry, &["protocol"]), json::text(entry, &["hostIP"]));
+        if port != 0 && !taken.insert(text.clone()) {
+            errors.duplicate(format!("{path}.ports[{index}].hostPort"), &text.into());
         }
-        let from = json::get(entry, "valueFrom");
-        if from.is_null() {
-            continue;
+    }
+}
+
+fn resize_policy(errors: &mut Errors, policies: &[Value], path: &str) {
+    let mut seen = BTreeSet::new();
+    for policy in policies {
+        // As in Kubernetes, without the index.
+        let path = format!("{path}.resizePolicy");
+        let resource = json::text(policy, &["resourceName"]);
+        if !["cpu", "memory"].contains(&resource) {
+            errors.not_supported(&path, resource, &["cpu", "memory"]);
         }
-        let field = format!("{path}.valueFrom");
-        let sources: Vec<&&str> = SOURCES.iter().filter(|source| !json::get(from, source).is_null()).collect();
-        let shown = if json::is_empty(from) { Value::from("") } else { from.clone() };
-        if sources.is_empty() {
-            let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
-            errors.invalid(&field, &shown, detail);
-        } else if !json::text(entry, &["value"]).is_empty() {
-            errors.invalid(&field, &Value::from(""), "may not be specified when `value` is not empty");
-        } else if sources.len() > 1 {
-            errors.invalid(&field, &Value::from(""), "may not have more than one field specified at a time");
+        if !seen.insert(resource) {
+            errors.duplicate(&path, &Value::from(resource));
         }
-        for source in ["configMapKeyRef", "secretKeyRef"] {
-            let reference = json::get(from, source);
-            if !reference.is_null() && json::text(reference, &["key"]).is_empty() {
-                errors.required(format!("{field}.{source}.key"), "");
+        let restart = json::text(policy, &["restartPolicy"]);
+        match restart {
+            "" => errors.required(path, ""),
+            "NotRequired" | "RestartContainer" => {}
+            _ => errors.not_supported(path, restart, &["NotRequired", "RestartContainer"]),
+        }
+    }
+}
+
+fn ephemeral(errors: &mut Errors, container: &Value, path: &str, names: &BTreeSet<String>) {
+    const NOT_THERE: &str = "cannot be set for an Ephemeral Container";
+    let target = json::text(container, &["targetContainerName"]);
+    if !target.is_empty() && !names.contains(target) {
+        errors.not_found(format!("{path}.targetContainerName"), target);
+    }
+    for key in HANDLERS.iter().chain(&["ports", "resizePolicy", "restartPolicy", "resources"]) {
+        if !json::is_empty(json::get(container, key)) {
+            errors.forbidden(format!("{path}.{key}"), NOT_THERE);
+        }
+    }
+    for (index, mount) in json::items(container, &["volumeMounts"]).iter().enumerate() {
+        for key in ["subPath", "subPathExpr"] {
+            if !json::text(mount, &[key]).is_empty() {
+                errors.forbidden(format!("{path}.volumeMounts[{index}].{key}"), NOT_THERE);
             }
-        }
-        let reference = json::get(from, "fieldRef");
-        if !reference.is_null() && json::text(reference, &["fieldPath"]).is_empty() {
-            errors.required(format!("{field}.fieldRef.fieldPath"), "");
-        }
-    }
-}
-
-fn env_from(errors: &mut Errors, sources: &[Value], path: &str) {
-    for (index, source) in sources.iter().enumerate() {
-        let path = format!("{path}.envFrom[{index}]");
-        let given: Vec<&str> =
-            ["configMapRef", "secretRef"].into_iter().filter(|key| !json::get(source, key).is_null()).collect();
-        match given.as_slice() {
-            [] => errors.invalid_str(path, "", "must specify one of: `configMapRef` or `secretRef`"),
-            [key] if json::text(source, &[key, "name"]).is_empty() => errors.required(format!("{path}.{key}.name"), ""),
-            [_] => {}
-            _ => errors.invalid_str(path, "", "may not have more than one field specified at a time"),
-        }
-    }
-}
-
-fn mounts(errors: &mut Errors, mounts: &[Value], path: &str, volumes: &BTreeSet<&str>) {
-    let mut paths = BTreeSet::new();
-    for (index, mount) in mounts.iter().enumerate() {
-        let path = format!("{path}.volumeMounts[{index}]");
-        let name = json::text(mount, &["name"]);
-        if name.is_empty() {
-            errors.required(format!("{path}.name"), "");
-        } else if !volumes.contains(name) {
-            errors.not_found(format!("{path}.name"), name);
-        }
-        let target = json::text(mount, &["mountPath"]);
-        if target.is_empty() {
-            errors.required(format!("{path}.mountPath"), "");
-        } else if !paths.insert(target) {
-            errors.invalid_str(format!("{path}.mountPath"), target, "must be unique");
-        }
-        let within = json::text(mount, &["subPath"]);
-        if within.starts_with('/') {
-            errors.invalid_str(format!("{path}.subPath"), within, "must be a relative path");
-        } else if within.split('/').any(|segment| segment == "..") {
-            errors.invalid_str(format!("{path}.subPath"), within, "must not contain '..'");
         }
     }
 }

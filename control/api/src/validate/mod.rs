@@ -3,14 +3,21 @@
 //! Wording: `k8s.io/kubernetes/pkg/apis/core/validation` and `k8s.io/apimachinery/pkg/api/validation`.
 
 pub(crate) mod address;
+pub(crate) mod affinity;
 pub(crate) mod container;
 pub(crate) mod data;
+pub(crate) mod dns;
+pub(crate) mod env;
 pub(crate) mod labels;
 pub(crate) mod meta;
+pub(crate) mod mounts;
+pub(crate) mod placement;
 pub(crate) mod pod;
 pub(crate) mod probe;
 pub(crate) mod resources;
+pub(crate) mod security;
 pub(crate) mod share;
+pub(crate) mod volumes;
 pub(crate) mod webhook;
 
 use std::net::IpAddr;

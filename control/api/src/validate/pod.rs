@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{container, labels, meta, one_of, text};
+use super::{affinity, container, dns, labels, meta, one_of, placement, resources, security, text, volumes};
 use crate::field::Errors;
 use crate::json;
 use crate::names;
@@ -22,20 +22,23 @@ pub(crate) fn template(errors: &mut Errors, template: &Value, path: &str) {
 
 /// A pod's spec.
 pub(crate) fn spec(errors: &mut Errors, spec: &Value, path: &str) {
-    let volumes = volumes(errors, json::items(spec, &["volumes"]), path);
-    let containers = json::items(spec, &["containers"]);
-    if containers.is_empty() {
-        errors.required(format!("{path}.containers"), "");
-    }
-    let mut names = BTreeSet::new();
-    for key in ["containers", "initContainers"] {
-        for (index, entry) in json::items(spec, &[key]).iter().enumerate() {
-            container::check(errors, entry, &format!("{path}.{key}[{index}]"), &mut names, &volumes);
-        }
-    }
+    let volumes = volumes::check(errors, json::items(spec, &["volumes"]), &format!("{path}.volumes"));
+    let grace = json::int(spec, &["terminationGracePeriodSeconds"]).unwrap_or_default();
+    container::all(errors, spec, path, &volumes, grace);
     one_of(errors, spec, "restartPolicy", path, &["Always", "OnFailure", "Never"]);
     one_of(errors, spec, "dnsPolicy", path, &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]);
     labels::map(errors, json::get(spec, "nodeSelector"), &format!("{path}.nodeSelector"));
+    host_network(errors, spec, path);
+    security::pod(errors, spec, path);
+    for (index, secret) in json::items(spec, &["imagePullSecrets"]).iter().enumerate() {
+        if json::text(secret, &["name"]).is_empty() {
+            errors.required(format!("{path}.imagePullSecrets[{index}].name"), "");
+        }
+    }
+    affinity::check(errors, json::get(spec, "affinity"), &format!("{path}.affinity"));
+    dns::config(errors, spec, path);
+    placement::gates(errors, spec, path);
+    placement::spread(errors, json::items(spec, &["topologySpreadConstraints"]), path);
     for (key, check) in [
         ("serviceAccountName", names::dns_subdomain as fn(&str) -> Vec<String>),
         ("nodeName", names::dns_subdomain),
@@ -55,9 +58,48 @@ pub(crate) fn spec(errors: &mut Errors, spec: &Value, path: &str) {
         let detail = format!("must be between 1 and {}, inclusive", i32::MAX);
         errors.invalid(format!("{path}.activeDeadlineSeconds"), &Value::from(seconds), &detail);
     }
-    super::not_negative(errors, spec, "terminationGracePeriodSeconds", path);
-    host_network(errors, spec, path);
-    tolerations(errors, json::items(spec, &["tolerations"]), path);
+    placement::tolerations(errors, json::items(spec, &["tolerations"]), path);
+    dns::host_aliases(errors, json::items(spec, &["hostAliases"]), path);
+    optional(errors, spec, "preemptionPolicy", path, &["PreemptLowerPriority", "Never"]);
+    resources::list(errors, spec, "overhead", path);
+    if !json::get(spec, "os").is_null() {
+        one_of(errors, json::get(spec, "os"), "name", &format!("{path}.os"), &["linux", "windows"]);
+    }
+    resource_claims(errors, json::items(spec, &["resourceClaims"]), path);
+}
+
+/// The string `key`, if it is there, must be one of `supported`.
+fn optional(errors: &mut Errors, spec: &Value, key: &str, path: &str, supported: &[&str]) {
+    if !json::get(spec, key).is_null() {
+        one_of(errors, spec, key, path, supported);
+    }
+}
+
+fn resource_claims(errors: &mut Errors, claims: &[Value], path: &str) {
+    let mut seen = BTreeSet::new();
+    for (index, claim) in claims.iter().enumerate() {
+        let path = format!("{path}.resourceClaims[{index}]");
+        let name = json::text(claim, &["name"]);
+        if name.is_empty() {
+            errors.required(format!("{path}.name"), "");
+        } else if seen.insert(name) {
+            text(errors, &format!("{path}.name"), name, names::dns_label);
+        } else {
+            errors.duplicate(format!("{path}.name"), &Value::from(name));
+        }
+        let given = |key| !json::get(claim, key).is_null();
+        match (given("resourceClaimName"), given("resourceClaimTemplateName")) {
+            (true, true) => {
+                let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                errors.invalid(path, claim, detail);
+            }
+            (false, false) => {
+                let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                errors.invalid(path, claim, detail);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Ports of pods on the host's network are the host's.
@@ -74,74 +116,6 @@ fn host_network(errors: &mut Errors, spec: &Value, path: &str) {
                     "must match `hostPort` when `hostNetwork` is true",
                 );
             }
-        }
-    }
-}
-
-fn volumes<'a>(errors: &mut Errors, volumes: &'a [Value], path: &str) -> BTreeSet<&'a str> {
-    let mut names = BTreeSet::new();
-    for (index, volume) in volumes.iter().enumerate() {
-        let path = format!("{path}.volumes[{index}]");
-        let name = json::text(volume, &["name"]);
-        if name.is_empty() {
-            errors.required(format!("{path}.name"), "");
-        } else {
-            text(errors, &format!("{path}.name"), name, names::dns_label);
-            if !names.insert(name) {
-                errors.duplicate(format!("{path}.name"), &Value::from(name));
-            }
-        }
-        let types: Vec<&String> = json::members(volume, &[]).map(|(key, _)| key).filter(|key| *key != "name").collect();
-        match types.as_slice() {
-            [] => errors.required(&path, "must specify a volume type"),
-            [_] => {}
-            [_, others @ ..] => {
-                for other in others {
-                    errors.forbidden(format!("{path}.{other}"), "may not specify more than 1 volume type");
-                }
-            }
-        }
-        for (key, source) in [("configMap", "name"), ("secret", "secretName"), ("persistentVolumeClaim", "claimName")] {
-            let given = json::get(volume, key);
-            if !given.is_null() && json::text(given, &[source]).is_empty() {
-                errors.required(format!("{path}.{key}.{source}"), "");
-            }
-        }
-    }
-    names
-}
-
-fn tolerations(errors: &mut Errors, tolerations: &[Value], path: &str) {
-    for (index, toleration) in tolerations.iter().enumerate() {
-        let path = format!("{path}.tolerations[{index}]");
-        let key = json::text(toleration, &["key"]);
-        let value = json::text(toleration, &["value"]);
-        let operator = json::text(toleration, &["operator"]);
-        let effect = json::text(toleration, &["effect"]);
-        if !key.is_empty() {
-            text(errors, &format!("{path}.key"), key, names::qualified_name);
-        } else if operator != "Exists" {
-            let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            errors.invalid_str(format!("{path}.operator"), operator, detail);
-        }
-        if !json::get(toleration, "tolerationSeconds").is_null() && effect != "NoExecute" {
-            let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            errors.invalid_str(format!("{path}.effect"), effect, detail);
-        }
-        match operator {
-            "" | "Equal" => text(errors, &format!("{path}.operator"), value, names::label_value),
-            "Exists" if !value.is_empty() => {
-                errors.invalid(
-                    format!("{path}.operator"),
-                    toleration,
-                    "value must be empty when `operator` is 'Exists'",
-                );
-            }
-            "Exists" => {}
-            other => errors.not_supported(format!("{path}.operator"), other, &["Equal", "Exists"]),
-        }
-        if !effect.is_empty() && !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
-            errors.not_supported(format!("{path}.effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::{NOT_NEGATIVE, not_negative, port, port_or_name};
+use super::{not_negative, port, port_or_name};
 use crate::field::Errors;
 use crate::json;
 
-/// All probes and hooks of a container.
-pub(crate) fn all(errors: &mut Errors, container: &Value, path: &str) {
+/// All probes and hooks of a container that has `grace` seconds to end.
+pub(crate) fn all(errors: &mut Errors, container: &Value, path: &str, grace: i64) {
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let given = json::get(container, name);
         if !given.is_null() {
@@ -17,7 +17,13 @@ pub(crate) fn all(errors: &mut Errors, container: &Value, path: &str) {
     for name in ["postStart", "preStop"] {
         let given = json::dig(container, &["lifecycle", name]);
         if !given.is_null() {
-            handler(errors, given, &format!("{path}.lifecycle.{name}"), &["exec", "httpGet", "tcpSocket", "sleep"]);
+            let path = format!("{path}.lifecycle.{name}");
+            handler(errors, given, &path, &["exec", "httpGet", "tcpSocket", "sleep"]);
+            let seconds = json::dig(given, &["sleep", "seconds"]);
+            if seconds.as_i64().is_some_and(|seconds| seconds < 0 || seconds > grace) {
+                let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+                errors.invalid(format!("{path}.sleep.seconds"), seconds, &detail);
+            }
         }
     }
 }
@@ -27,7 +33,11 @@ fn probe(errors: &mut Errors, probe: &Value, path: &str, succeeds_once: bool) {
     for key in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
         not_negative(errors, probe, key, path);
     }
-    if let Some(seconds) = json::int(probe, &["terminationGracePeriodSeconds"])
+    let own_grace = json::int(probe, &["terminationGracePeriodSeconds"]);
+    if let Some(seconds) = own_grace.filter(|_| !succeeds_once) {
+        let field = format!("{path}.terminationGracePeriodSeconds");
+        errors.invalid(field, &Value::from(seconds), "must not be set for readinessProbes");
+    } else if let Some(seconds) = own_grace
         && seconds <= 0
     {
         errors.invalid(
@@ -60,9 +70,6 @@ fn handler(errors: &mut Errors, value: &Value, path: &str, types: &[&str]) {
             "httpGet" => http(errors, action, &path),
             "tcpSocket" => port_or_name(errors, json::get(action, "port"), &format!("{path}.port")),
             "grpc" => port(errors, json::get(action, "port"), &format!("{path}.port")),
-            "sleep" if json::int(action, &["seconds"]).unwrap_or_default() < 0 => {
-                errors.invalid(format!("{path}.seconds"), json::get(action, "seconds"), NOT_NEGATIVE);
-            }
             _ => {}
         }
     }
@@ -78,8 +85,11 @@ fn http(errors: &mut Errors, action: &Value, path: &str) {
     port_or_name(errors, json::get(action, "port"), &format!("{path}.port"));
     super::one_of(errors, action, "scheme", path, &["HTTP", "HTTPS"]);
     for (index, header) in json::items(action, &["httpHeaders"]).iter().enumerate() {
-        if json::text(header, &["name"]).is_empty() {
-            errors.required(format!("{path}.httpHeaders[{index}].name"), "");
+        let name = json::text(header, &["name"]);
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            const DETAIL: &str = "a valid HTTP header must consist of alphanumeric characters or '-' \
+                (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')";
+            errors.invalid_str(format!("{path}.httpHeaders[{index}].name"), name, DETAIL);
         }
     }
 }

@@ -15,12 +15,25 @@ const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 pub(crate) fn requirements(errors: &mut Errors, resources: &Value, path: &str) {
     list(errors, resources, "limits", path);
     list(errors, resources, "requests", path);
+    let asked = || json::members(resources, &["limits"]).chain(json::members(resources, &["requests"]));
+    let has = |wanted: fn(&str) -> bool| asked().any(|(name, _)| wanted(name));
+    if has(|name| name.starts_with("hugepages-")) && !has(|name| ["cpu", "memory"].contains(&name)) {
+        errors.forbidden(path, "HugePages require cpu or memory");
+    }
     for (name, request) in json::members(resources, &["requests"]) {
+        let unlimited = json::dig(resources, &["limits", name]).is_null();
+        if unlimited && (name.contains('/') || name.starts_with("hugepages-")) {
+            errors.required(format!("{path}.limits"), "Limit must be set for non overcommitable resources");
+        }
         let limit = json::dig(resources, &["limits", name]);
         let (Ok(amount), Ok(bound)) = (Quantity::from_value(request), Quantity::from_value(limit)) else {
             continue;
         };
-        if amount > bound {
+        let shared = STANDARD.contains(&name.as_str());
+        if !shared && amount != bound {
+            let detail = format!("must be equal to {name} limit of {bound}");
+            errors.invalid(format!("{path}.requests"), request, &detail);
+        } else if amount > bound {
             let detail = format!("must be less than or equal to {name} limit of {bound}");
             errors.invalid(format!("{path}.requests"), request, &detail);
         }
@@ -40,7 +53,7 @@ pub(crate) fn amount(errors: &mut Errors, name: &str, amount: &Value, field: &st
     }
 }
 
-fn list(errors: &mut Errors, resources: &Value, key: &str, path: &str) {
+pub(super) fn list(errors: &mut Errors, resources: &Value, key: &str, path: &str) {
     for (name, amount) in json::members(resources, &[key]) {
         let field = format!("{path}.{key}[{name}]");
         super::text(errors, &field, name, names::qualified_name);

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use wk_api::decode::{self, FieldValidation};
 use wk_api::strategy::DeleteOptions;
 use wk_api::{Object, Reason, Status, expression::Cost};
-use wk_cluster::{Cluster, Deleted, Freshness, Subresource, object_as};
+use wk_cluster::{ApplyRequest, Cluster, Deleted, Freshness, Subresource, object_as};
 use wk_store::View;
 
 use crate::server::ApiServer;
@@ -148,6 +148,45 @@ pub(crate) async fn modify(
 fn stale(cluster: &Cluster, call: &Call, old: &Object) -> bool {
     let now = cluster.store().view().get(&wk_cluster::key(call.kind(), call.namespace(), call.name()));
     now.is_none_or(|now| now.revision().to_string() != old.resource_version())
+}
+
+/// Applies a configuration, with everybody asked. Answers the object, whether it is new, and the warnings.
+///
+/// What mutating webhooks change is written right after what was applied, and not together with it.
+pub(crate) async fn apply(
+    server: &ApiServer,
+    call: &Call,
+    cluster: &Cluster,
+    request: &ApplyRequest<'_>,
+) -> Result<(Arc<Object>, bool, Vec<String>), Status> {
+    let (kind, namespace, name) = (call.kind(), call.namespace(), call.name());
+    let dry = call.query.dry_run("PatchOptions")?;
+    if ["CREATE", "UPDATE"].iter().all(|operation| Asked::of(server, call, operation, dry).is_nobody()) {
+        let (object, created) = cluster.apply(request).await?;
+        return Ok((object, created, Vec::new()));
+    }
+    let (tried, new) = cluster.dry_run().apply(request).await?;
+    let old = if new { None } else { Some(cluster.get(kind, namespace, name, Freshness::Linearizable).await?) };
+    let old = old.as_ref().map(|old| &old.0);
+    let mut asked = Asked::of(server, call, if new { "CREATE" } else { "UPDATE" }, dry);
+    let mutated = asked.mutate(tried.0.clone(), old).await?;
+    asked.validate(Some(&mutated), old).await?;
+    let (mut object, created) = cluster.apply(request).await?;
+    if mutated != tried.0 && request.subresource != Subresource::Scale && !dry {
+        let applied = Arc::clone(&object);
+        let change = |current: &Object| {
+            if current.resource_version() != applied.resource_version() {
+                return Err(Status::modified(kind, name));
+            }
+            let mut new = mutated.clone();
+            for key in ["resourceVersion", "uid", "creationTimestamp", "managedFields"] {
+                new["metadata"][key] = current.metadata()[key].clone();
+            }
+            Ok(new)
+        };
+        object = cluster.modify(kind, namespace, name, request.subresource, change).await?;
+    }
+    Ok((object, created, asked.warnings))
 }
 
 /// Deletes an object, with everybody asked. Answers what came of it and the warnings.

@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 use wk_base::body::full;
 
+use super::customs::{DEFINITIONS, WIDGETS, widget, widgets};
 use super::kit::{Answer, CONFIG_MAPS, Harness, JSON, config_map};
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -161,4 +162,32 @@ async fn requests_that_cannot_be_applied_are_refused_in_kubernetes_words() {
     let path = format!("{CONFIG_MAPS}/y?fieldManager=m");
     let made = api.send(Method::PATCH, &path, &[("content-type", APPLY)], full(yaml)).await.expect(201);
     assert_eq!(made["data"]["a"], "b");
+}
+
+#[tokio::test]
+async fn custom_resources_merge_by_the_keys_of_their_definition_and_only_by_them() {
+    let api = Harness::start().await;
+    api.post(DEFINITIONS, &widgets()).await.expect(201);
+    let path = format!("{WIDGETS}/w");
+    let parts = |names: &[&str]| -> Value { names.iter().map(|name| json!({ "name": name, "count": 1 })).collect() };
+    let one = widget("w", &json!({ "size": "small", "parts": parts(&["a"]), "free": { "x": { "y": 1 } } }));
+    apply(&api, &path, "fieldManager=m1", &one).await.expect(201);
+    let two = widget("w", &json!({ "parts": parts(&["b"]), "free": { "x": { "z": 2 } } }));
+    let both = apply(&api, &path, "fieldManager=m2", &two).await.expect(200);
+    assert_eq!(both["spec"]["parts"], parts(&["a", "b"]));
+    assert_eq!(both["spec"]["free"], json!({ "x": { "y": 1, "z": 2 } }));
+    let three = widget("w", &json!({ "size": "small", "parts": parts(&["b"]) }));
+    let refused = apply(&api, &path, "fieldManager=m3", &widget("w", &json!({ "size": "large" }))).await;
+    assert_eq!(refused.json()["message"], "Apply failed with 1 conflict: conflict with \"m1\": .spec.size");
+    let less = apply(&api, &path, "fieldManager=m1", &three).await.expect(200);
+    assert_eq!(less["spec"]["parts"], parts(&["b"]));
+    assert_eq!(less["spec"]["free"], json!({ "x": { "z": 2 } }));
+    let unknown = apply(&api, &path, "fieldManager=m1", &widget("w", &json!({ "nope": 1 }))).await;
+    assert_eq!(
+        unknown.json()["message"],
+        "failed to create typed patch object (/w; example.com/v1, Kind=Widget): .spec.nope: field not declared in schema"
+    );
+    let strategic = [("content-type", "application/strategic-merge-patch+json")];
+    let answer = api.send(Method::PATCH, &path, &strategic, full("{}")).await;
+    assert_eq!(answer.reason(), (415, "UnsupportedMediaType".to_owned()));
 }

@@ -68,3 +68,36 @@ async fn long_lists_are_compressed_for_who_asks() {
     assert!(bytes.len() < 10_000, "{}", bytes.len());
     assert!(!api.get(CONFIG_MAPS).await.headers.contains_key("content-encoding"));
 }
+
+#[tokio::test]
+async fn keys_that_come_twice_in_yaml_are_told_with_their_lines() {
+    let api = Harness::start().await;
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  x: \"1\"\n  x: \"2\"\n";
+    let unknown = format!("{text}foo: 1\n");
+    let yaml = [("content-type", "application/yaml")];
+    let strict = format!("{CONFIG_MAPS}?fieldValidation=Strict");
+    let refused = api.send(Method::POST, &strict, &yaml, full(unknown.clone())).await;
+    assert_eq!(
+        refused.expect(400)["message"],
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:\n  \
+         line 7: key \"x\" already set in map, unknown field \"foo\""
+    );
+    let warned = api.send(Method::POST, CONFIG_MAPS, &yaml, full(unknown)).await;
+    let warnings: Vec<_> =
+        warned.headers.get_all("warning").iter().map(|value| value.to_str().expect("text")).collect();
+    assert_eq!(warnings, ["299 - \"line 7: key \\\"x\\\" already set in map\"", "299 - \"unknown field \\\"foo\\\"\""]);
+    assert_eq!(warned.expect(201)["data"], json!({ "x": "2" }));
+    let apply = [("content-type", "application/apply-patch+yaml")];
+    let path = format!("{CONFIG_MAPS}/a?fieldManager=m&fieldValidation=Strict");
+    assert_eq!(
+        api.send(Method::PATCH, &path, &apply, full(text)).await.expect(400)["message"],
+        "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 7: key \"x\" already \
+         set in map"
+    );
+}
+
+#[tokio::test]
+async fn a_watch_is_no_yaml() {
+    let api = Harness::start().await;
+    assert_eq!(api.get_as(&format!("{CONFIG_MAPS}?watch=true"), "application/yaml").await.code.as_u16(), 406);
+}

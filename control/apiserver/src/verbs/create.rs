@@ -1,6 +1,7 @@
 //! POST to a collection.
 
 use http::StatusCode;
+use serde_json::{Value, json};
 use wk_api::{Status, kinds};
 use wk_cluster::Subresource;
 
@@ -23,7 +24,9 @@ pub(super) async fn run(
 ) -> Result<Reply, Status> {
     let cluster = writable(server, user, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
-    let (value, mut warnings) = body::object(call.kind(), bytes, negotiate::body_format(&call.headers)?, validation)?;
+    let (mut value, mut warnings) =
+        body::object(call.kind(), bytes, negotiate::body_format(&call.headers)?, validation)?;
+    requestor(call, user, &mut value);
     let is_token = *call.kind() == kinds::SECRET && legacy_token::is_meant(&value);
     let (mut object, said) = conversion::create(server, call, &cluster, value).await?;
     warnings.extend(said);
@@ -33,4 +36,23 @@ pub(super) async fn run(
     let content = written(server, call, format, Subresource::None, &object)?;
     warnings.extend(cluster.take_warnings());
     Ok(Reply { code: StatusCode::CREATED, content, warnings })
+}
+
+/// Who asks for a certificate is who sends the request, whatever the body says.
+fn requestor(call: &Call, user: &User, value: &mut Value) {
+    if *call.kind() != kinds::CERTIFICATESIGNINGREQUEST || !value["spec"].is_object() {
+        return;
+    }
+    let spec = &mut value["spec"];
+    spec["username"] = user.name.as_str().into();
+    spec["groups"] = user.groups.clone().into();
+    for (key, given, text) in
+        [("uid", !user.uid.is_empty(), json!(user.uid)), ("extra", !user.extra.is_empty(), json!(user.extra))]
+    {
+        match spec.as_object_mut() {
+            Some(spec) if given => drop(spec.insert(key.to_owned(), text)),
+            Some(spec) => drop(spec.remove(key)),
+            None => {}
+        }
+    }
 }

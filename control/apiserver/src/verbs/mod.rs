@@ -26,6 +26,7 @@ use wk_base::time::Timestamp;
 use wk_cluster::{Cluster, Manager, Subresource};
 use wk_mesh::Upgrade;
 
+pub(crate) use self::connect::Ends;
 use crate::access::{Ask, User, guard};
 use crate::body;
 use crate::negotiate::{self, Encoding, Format, Shape};
@@ -230,6 +231,9 @@ async fn decide(
     };
     let format = negotiate::format(&call.headers, &call.query, offered)?;
     *encoding = format.encoding;
+    if verb == Verb::Watch && format.encoding == Encoding::Yaml {
+        return Err(Status::not_acceptable(&["application/json"]));
+    }
     if subresource != Subresource::None && !matches!(verb, Verb::Get | Verb::Update | Verb::Patch) {
         return Err(Status::method_not_allowed(call.kind()));
     }

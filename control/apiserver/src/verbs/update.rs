@@ -1,7 +1,7 @@
 //! PUT of an object, its status or its scale.
 
 use http::StatusCode;
-use wk_api::{Object, Status};
+use wk_api::Status;
 use wk_cluster::Subresource;
 
 use crate::access::User;
@@ -32,8 +32,7 @@ pub(super) async fn run(
             body::object(call.kind(), bytes, body_format, validation)?
         }
     };
-    let replace = |_: &Object| Ok(value.clone());
-    let (object, said) = conversion::modify(server, call, &cluster, subresource, replace).await?;
+    let (object, said) = conversion::modify(server, call, &cluster, subresource, |_| Ok(value.clone())).await?;
     warnings.extend(said);
     let content = written(server, call, format, subresource, &object)?;
     warnings.extend(cluster.take_warnings());

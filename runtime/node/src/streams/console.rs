@@ -4,7 +4,7 @@
 //! then, and is told how much.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::DuplexStream;
@@ -23,7 +23,9 @@ const WATCHERS_MAX: usize = 64;
 
 /// The containers that run on this node, by pod and name. Clones share the table.
 #[derive(Clone, Default)]
-pub struct Consoles(Arc<Mutex<HashMap<(String, String), Arc<Console>>>>);
+pub struct Consoles(Arc<Mutex<Table>>);
+
+type Table = HashMap<(String, String), Arc<Console>>;
 
 impl Consoles {
     /// Adds a container that begins to run, until what is returned is dropped.
@@ -38,7 +40,7 @@ impl Consoles {
         self.table().get(&(pod.to_owned(), container.to_owned())).cloned()
     }
 
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Arc<Console>>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,7 +135,7 @@ impl Console {
         }
     }
 
-    fn watchers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Watcher>>> {
+    fn watchers(&self) -> MutexGuard<'_, Vec<Weak<Watcher>>> {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -197,7 +199,7 @@ impl Watcher {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, Behind> {
+    fn state(&self) -> MutexGuard<'_, Behind> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

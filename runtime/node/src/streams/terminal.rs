@@ -49,16 +49,8 @@ impl Terminal {
                 }
                 END if self.line.is_empty() => keys.push(Key::End),
                 END => keys.push(Key::Line(std::mem::take(&mut self.line))),
-                BACKSPACE | DELETE => {
-                    if self.erase() {
-                        keys.push(Key::Echo(Bytes::from_static(b"\x08 \x08")));
-                    }
-                }
-                KILL => {
-                    while self.erase() {
-                        keys.push(Key::Echo(Bytes::from_static(b"\x08 \x08")));
-                    }
-                }
+                BACKSPACE | DELETE => keys.extend(self.erase()),
+                KILL => keys.extend(std::iter::from_fn(|| self.erase())),
                 byte if self.line.len() < LINE_BYTES_MAX => {
                     self.line.push(byte);
                     keys.push(Key::Echo(Bytes::copy_from_slice(&[byte])));
@@ -70,10 +62,10 @@ impl Terminal {
     }
 
     /// Takes back the last character, which may be several bytes of UTF-8.
-    fn erase(&mut self) -> bool {
+    fn erase(&mut self) -> Option<Key> {
         let was = self.line.len();
         while self.line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
-        self.line.len() < was
+        (self.line.len() < was).then_some(Key::Echo(Bytes::from_static(b"\x08 \x08")))
     }
 }
 

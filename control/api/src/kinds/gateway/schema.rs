@@ -278,7 +278,8 @@ fn shape(kind: &str) -> Value {
     match kind {
         "string" => json!({"type": "string"}),
         "int32" => json!({"type": "integer", "format": "int32"}),
-        "any" => json!({}),
+        // Without members it is anything; without a type kubectl could not explain it.
+        "any" => json!({"type": "object"}),
         _ => match kind.strip_prefix("meta:") {
             Some(name) => reference(META, name),
             None => reference(PREFIX, kind),

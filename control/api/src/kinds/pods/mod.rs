@@ -47,7 +47,14 @@ pub static POD: Kind = Kind {
         },
         prepare_create: |value| {
             let class = qos_class(json::get(value, "spec"));
-            json::set(value, "status", json!({"phase": "Pending", "qosClass": class}));
+            let mut status = json!({"phase": "Pending", "qosClass": class});
+            if !json::items(value, &["spec", "schedulingGates"]).is_empty() {
+                let message = "Scheduling is blocked due to non-empty scheduling gates";
+                status["conditions"] = json!([{
+                    "type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message,
+                }]);
+            }
+            json::set(value, "status", status);
         },
         validate: |value, errors| validate::pod::spec(errors, json::get(value, "spec"), "spec"),
         validate_create: update::create,

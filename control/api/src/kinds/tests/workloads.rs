@@ -16,7 +16,7 @@ fn facts() -> Facts<'static> {
     Facts { now: "2025-01-01T00:00:00Z".parse().unwrap(), uid: "u", suffix: "x" }
 }
 
-fn made(kind: &Kind, change: &Value) -> Object {
+pub(super) fn made(kind: &Kind, change: &Value) -> Object {
     let mut body = sound(kind);
     merge(&mut body, change);
     strategy::create(kind, Some("default"), body, &facts()).unwrap_or_else(|status| panic!("{kind}: {status}"))

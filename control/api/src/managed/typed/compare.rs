@@ -24,12 +24,11 @@ impl Comparison {
     }
 
     /// Only the differences outside of `fields` and what is below them.
-    pub(in crate::managed) fn without(&self, fields: &Set) -> Self {
-        Self {
-            removed: self.removed.without_trees(fields),
-            modified: self.modified.without_trees(fields),
-            added: self.added.without_trees(fields),
-        }
+    pub(in crate::managed) fn without(mut self, fields: &Set) -> Self {
+        self.removed.subtract_trees(fields);
+        self.modified.subtract_trees(fields);
+        self.added.subtract_trees(fields);
+        self
     }
 }
 

@@ -12,6 +12,7 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 use wk_api::{Object, Reason, Status};
 use wk_base::body::empty;
 use wk_mesh::Upgrade;
@@ -101,22 +102,29 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let Taken { upgrade, answer, place } = taken;
-    let shutdown = server.shutdown.clone();
+    let ends = Ends(server.shutdown.child_token());
+    let told = ends.clone();
     tokio::spawn(async move {
-        let _place = place;
+        let (_place, _over) = (place, ends.0.clone().drop_guard());
         let running = async {
             match upgrade.stream().await {
                 Ok(io) => session(Box::new(io)).await,
                 Err(error) => tracing::debug!(%error, "the client went away before its upgrade"),
             }
         };
-        shutdown.run_until_cancelled(running).await;
+        ends.0.run_until_cancelled(running).await;
     });
     let mut response = Response::new(empty());
+    response.extensions_mut().insert(told);
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = answer;
     Reply::new(StatusCode::SWITCHING_PROTOCOLS, Content::Whole(response))
 }
+
+/// Ends a connection that was taken over, and fires when it has ended: an extension of its answer, for whoever learns
+/// that its client may no more.
+#[derive(Debug, Clone)]
+pub(crate) struct Ends(pub CancellationToken);
 
 /// A connection of bytes.
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}

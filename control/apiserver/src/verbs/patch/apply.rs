@@ -8,6 +8,7 @@ use wk_cluster::{ApplyRequest, Subresource};
 
 use super::OPTIONS;
 use crate::access::{Ask, User};
+use crate::admission;
 use crate::body;
 use crate::negotiate::{BodyFormat, Format};
 use crate::query::invalid_option;
@@ -30,10 +31,13 @@ pub(super) async fn run(
     let cluster = writable(server, user, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
     let (config, problems) = read(bytes)?;
-    let warnings = match validation {
+    let mut warnings = match validation {
         FieldValidation::Ignore => Vec::new(),
         FieldValidation::Strict if !problems.is_empty() => {
-            return Err(Status::bad_request(format!("error strict decoding YAML: {}", problems.join(", "))));
+            let why = problems.join("\n  ");
+            return Err(Status::bad_request(format!(
+                "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {why}"
+            )));
         }
         _ => problems,
     };
@@ -48,7 +52,8 @@ pub(super) async fn run(
         force: call.query.flag("force"),
         create: server.authorize(user, &create).await,
     };
-    let (object, created) = cluster.apply(&request).await?;
+    let (object, created, said) = admission::apply(server, call, &cluster, &request).await?;
+    warnings.extend(said);
     let content = written(server, call, format, subresource, &object)?;
     let code = if created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(Reply { code, content, warnings })
@@ -56,12 +61,12 @@ pub(super) async fn run(
 
 /// The configuration, and the strict problems of its text. JSON is YAML.
 fn read(bytes: &[u8]) -> Result<(Value, Vec<String>), Status> {
-    let (value, problems) = match decode::parse(bytes) {
-        Ok(read) => read,
-        Err(_) => (body::parse(bytes, BodyFormat::Yaml)?, Vec::new()),
+    let (value, maybe) = match decode::parse(bytes) {
+        Ok((value, duplicates)) => (value, !duplicates.is_empty()),
+        Err(_) => (body::parse(bytes, BodyFormat::Yaml)?, true),
     };
     if value.is_object() {
-        return Ok((value, problems));
+        return Ok((value, if maybe { body::keys_set_twice(bytes) } else { Vec::new() }));
     }
     Err(Status::bad_request("error decoding YAML: it is no object"))
 }
