@@ -106,7 +106,7 @@ impl Fake {
         cli.global.kubeconfig = self.global().kubeconfig;
         let (out, err) = (Buffer::default(), Buffer::default());
         let mut ui = Ui::for_test(Box::new(out.clone()), Box::new(err.clone()));
-        let code = match crate::commands::run(cli, &mut ui).await {
+        let code = match Box::pin(crate::commands::run(cli, &mut ui)).await {
             Ok(()) => 0,
             Err(error) => {
                 ui.error(&error);

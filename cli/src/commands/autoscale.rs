@@ -56,16 +56,13 @@ fn metric(name: &str, aim: &str) -> Result<Value, ExitError> {
     } else {
         None
     });
-    let target = match percent {
-        Some(percent) => {
-            let percent: u32 =
-                percent.parse().map_err(|_| usage(format!("--{name} {aim:?} is no percentage such as 80%")))?;
-            json!({"type": "Utilization", "averageUtilization": percent})
-        }
-        None => {
-            wk_api::Quantity::parse(aim).map_err(|error| usage(format!("--{name} {aim:?}: {error}")))?;
-            json!({"type": "AverageValue", "averageValue": aim})
-        }
+    let target = if let Some(percent) = percent {
+        let percent: u32 =
+            percent.parse().map_err(|_| usage(format!("--{name} {aim:?} is no percentage such as 80%")))?;
+        json!({"type": "Utilization", "averageUtilization": percent})
+    } else {
+        wk_api::Quantity::parse(aim).map_err(|error| usage(format!("--{name} {aim:?}: {error}")))?;
+        json!({"type": "AverageValue", "averageValue": aim})
     };
     Ok(json!({"type": "Resource", "resource": {"name": name, "target": target}}))
 }

@@ -112,6 +112,6 @@ type Map = serde_json::Map<String, Value>;
 fn masked(value: &Value) -> String {
     use sha2::Digest as _;
     let digest = sha2::Sha256::digest(value.to_string());
-    let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let short = hex::encode(&digest[..4]);
     format!("*** (fingerprint {short})")
 }

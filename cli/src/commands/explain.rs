@@ -33,7 +33,7 @@ pub(super) async fn run(client: &Client, args: &ExplainArgs, ui: &mut Ui) -> any
         let fields_here = document.fields(schema);
         let Some(inner) = fields_here.and_then(|known| known.get(field)) else {
             let known: Vec<&str> = fields_here.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-            let before = [&[resource.singular.clone()], &fields[..at]].concat().join(".");
+            let before = [std::slice::from_ref(&resource.singular), &fields[..at]].concat().join(".");
             let hint = match nearest(field, known.iter().copied()) {
                 Some(near) => format!("did you mean {near:?}?"),
                 None if known.is_empty() => "it has no fields".to_owned(),
@@ -176,7 +176,7 @@ impl Document {
         let required = self.required(schema);
         for (name, field) in self.fields(schema).into_iter().flatten() {
             let mark = if required.contains(&name.as_str()) { " -required-" } else { "" };
-            out.push_str(&format!("  {name}\t<{}>{mark}\n", self.type_of(field)));
+            out.extend(["  ", name, "\t<", &self.type_of(field), ">", mark, "\n"]);
             let own = text(field, "description");
             let description = if own.is_empty() { text(self.resolve(field), "description") } else { own };
             out.push_str(&wrapped(if description.is_empty() { "<no description>" } else { description }, 4));
@@ -193,7 +193,7 @@ impl Document {
         }
         above.push(own);
         for (name, field) in fields {
-            out.push_str(&format!("{}{name}\t<{}>\n", "  ".repeat(above.len()), self.type_of(field)));
+            out.extend([&"  ".repeat(above.len()), name, "\t<", &self.type_of(field), ">\n"]);
             self.names(self.element(field), above, out);
         }
         above.pop();
@@ -231,7 +231,7 @@ fn wrapped(text: &str, indent: usize) -> String {
         let mut line = String::new();
         for word in paragraph.split_whitespace() {
             if !line.is_empty() && indent + line.len() + 1 + word.len() > WIDTH {
-                out.push_str(&format!("{}{line}\n", " ".repeat(indent)));
+                out.extend([" ".repeat(indent).as_str(), &line, "\n"]);
                 line.clear();
             }
             if !line.is_empty() {

@@ -34,7 +34,7 @@ pub(super) async fn run(client: &Client, args: &LogsArgs, ui: &mut Ui) -> anyhow
             Ok(lines) => streams.push((prefix, lines)),
             // One pod that has not started yet does not hide what the others say.
             Err(error) if several && crate::client::refusal(&error).is_some() => {
-                ui.note(&format!("{}: {error:#}", source.pod))
+                ui.note(&format!("{}: {error:#}", source.pod));
             }
             Err(error) => return Err(error.context(format!("logs of pod {}", source.pod))),
         }

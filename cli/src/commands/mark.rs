@@ -106,13 +106,14 @@ fn split(words: &mut Vec<String>) -> Result<Changes, ExitError> {
                 continue;
             }
             Some((key, value)) => (key.to_owned(), Value::from(value)),
-            None => match word.strip_suffix('-') {
-                Some(key) => (key.to_owned(), Value::Null),
-                None => {
+            None => {
+                if let Some(key) = word.strip_suffix('-') {
+                    (key.to_owned(), Value::Null)
+                } else {
                     left.push(word);
                     continue;
                 }
-            },
+            }
         };
         if key.is_empty() {
             return Err(usage(format!("{word:?} is not KEY=VALUE")));

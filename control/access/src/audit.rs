@@ -79,7 +79,7 @@ struct Rule {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Resources {
     group: String,
-    resources: Vec<String>,
+    plurals: Vec<String>,
     names: Vec<String>,
 }
 
@@ -146,7 +146,7 @@ impl Rule {
         let resources = value["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
         let resources = resources.iter().map(|entry| Resources {
             group: entry["group"].as_str().unwrap_or_default().to_owned(),
-            resources: texts(&entry["resources"]),
+            plurals: texts(&entry["resources"]),
             names: texts(&entry["resourceNames"]),
         });
         let omit_managed_fields = value["omitManagedFields"].as_bool().unwrap_or(omit_managed);
@@ -195,7 +195,7 @@ impl Rule {
                                     || word.strip_suffix("/*").is_some_and(|resource| resource == ask.resource)
                             };
                             own.group == ask.group
-                                && (own.resources.is_empty() || own.resources.iter().any(fits))
+                                && (own.plurals.is_empty() || own.plurals.iter().any(fits))
                                 && any(&own.names, ask.name)
                         }))
             }

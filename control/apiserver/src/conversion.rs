@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wk_api::custom::convert;
+use wk_api::custom::{Custom, convert};
 use wk_api::{Kind, Object, Reason, Status};
 use wk_cluster::{Cluster, Freshness, Subresource, object, object_as};
 use wk_store::Stored;
@@ -35,7 +35,7 @@ pub(crate) async fn shown(server: &ApiServer, kind: &Kind, stored: &[Arc<Stored>
 
 /// Whether changes of objects can be shown in the version of `kind` as they come: not where a webhook has to be asked.
 pub(crate) fn is_watchable(kind: &Kind) -> bool {
-    !convert::asks_webhook(kind) || kind.custom.is_some_and(|custom| custom.is_storage())
+    !convert::asks_webhook(kind) || kind.custom.is_some_and(Custom::is_storage)
 }
 
 /// One stored object as it reads in the version of `kind`.

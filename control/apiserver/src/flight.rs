@@ -168,12 +168,11 @@ impl Seats {
         }
         let (turn, wait) = oneshot::channel();
         state.waiting += 1;
-        match state.lines.get_mut(flow) {
-            Some(line) => line.push_back(turn),
-            None => {
-                state.lines.insert(flow.clone(), VecDeque::from([turn]));
-                state.turns.push_back(flow.clone());
-            }
+        if let Some(line) = state.lines.get_mut(flow) {
+            line.push_back(turn);
+        } else {
+            state.lines.insert(flow.clone(), VecDeque::from([turn]));
+            state.turns.push_back(flow.clone());
         }
         Asked::Wait(wait)
     }
@@ -184,10 +183,8 @@ impl Seats {
             let next = self.state().next();
             let Some(next) = next else { return };
             // One that went away is not there to take it. Outside of the lock: the seat comes back by being dropped.
-            match next.send(Seat(Some(self.clone()))) {
-                Ok(()) => return,
-                Err(mut seat) => seat.0 = None,
-            }
+            let Err(mut seat) = next.send(Seat(Some(self.clone()))) else { return };
+            seat.0 = None;
         }
     }
 

@@ -98,8 +98,8 @@ impl Served for View {
     }
 
     fn has(&self, group: &str, version: Option<&str>) -> bool {
-        let is = |kind: &&Kind| kind.group == group && version.is_none_or(|version| kind.version == version);
-        kinds().iter().any(|kind| is(kind)) || wk_cluster::kinds_in(self).iter().any(|kind| is(kind))
+        let is = |kind: &&'static Kind| kind.group == group && version.is_none_or(|version| kind.version == version);
+        kinds().iter().any(is) || wk_cluster::kinds_in(self).iter().any(is)
     }
 }
 

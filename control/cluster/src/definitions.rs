@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use wk_api::custom::{self, convert, definition};
+use wk_api::custom::{self, Custom, convert, definition};
 use wk_api::kind::Serving;
 use wk_api::{Kind, Object, Reason, Status, kinds};
 use wk_base::time::Timestamp;
@@ -37,15 +37,14 @@ impl Cluster {
 
 /// As [`Cluster::kind`], of one view.
 pub fn kind_in(view: &View, group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    Kind::find(group, version, plural).or_else(|| {
-        version_in(view, group, version, plural).filter(|kind| kind.custom.is_some_and(|own| own.is_served()))
-    })
+    Kind::find(group, version, plural)
+        .or_else(|| version_in(view, group, version, plural).filter(|kind| kind.custom.is_some_and(Custom::is_served)))
 }
 
 /// As [`Cluster::kinds`], of one view.
 pub fn kinds_in(view: &View) -> Vec<&'static Kind> {
     let custom = definitions(view).flat_map(|definition| custom::kinds(&definition).to_vec());
-    let custom = custom.filter(|kind| kind.custom.is_some_and(|own| own.is_served()) && !is_built_in(kind));
+    let custom = custom.filter(|kind| kind.custom.is_some_and(Custom::is_served) && !is_built_in(kind));
     kinds().iter().copied().chain(custom).collect()
 }
 
@@ -53,7 +52,7 @@ pub fn kinds_in(view: &View) -> Vec<&'static Kind> {
 pub fn stored_kinds_in(view: &View) -> Vec<&'static Kind> {
     let mut seen = BTreeSet::new();
     let custom = definitions(view).flat_map(|definition| custom::kinds(&definition).to_vec());
-    let custom = custom.filter(|kind| kind.custom.is_some_and(|own| own.is_storage()) && !is_built_in(kind));
+    let custom = custom.filter(|kind| kind.custom.is_some_and(Custom::is_storage) && !is_built_in(kind));
     let built_in = kinds().iter().copied().filter(|kind| kind.is_storage() && kind.serving == Serving::Stored);
     built_in.chain(custom).filter(|kind| seen.insert(kind.collection())).collect()
 }
@@ -61,7 +60,7 @@ pub fn stored_kinds_in(view: &View) -> Vec<&'static Kind> {
 /// The objects that `definition` defines, or the kind they are stored as.
 pub fn stored_kind(definition: &Object) -> Option<&'static Kind> {
     let kinds = custom::kinds(definition);
-    kinds.iter().copied().find(|kind| kind.custom.is_some_and(|own| own.is_storage()) && !is_built_in(kind))
+    kinds.iter().copied().find(|kind| kind.custom.is_some_and(Custom::is_storage) && !is_built_in(kind))
 }
 
 impl Cluster {

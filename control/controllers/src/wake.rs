@@ -100,6 +100,6 @@ fn changes(watch: wk_store::Watch) -> impl Stream<Item = Result<(), WatchError>>
     stream::unfold(Some(watch), |watch| async move {
         let mut watch = watch?;
         let change = watch.next().await.map(|_| ());
-        Some((change.clone(), change.is_ok().then_some(watch)))
+        Some((change, change.is_ok().then_some(watch)))
     })
 }

@@ -162,6 +162,7 @@ async fn damaged_backup_is_refused_and_leaves_nothing() {
     cluster.wk(&["backup", text(&file)]).await.ok();
     let whole = std::fs::read(&file).expect("it was written");
     let node = Node::new("fresh", cluster.net().ip(9), cluster.dir());
+    let key = cluster.nodes[0].data_dir().join("identity/ca.key");
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;
     let cut = whole[..whole.len() - 3].to_vec();
@@ -172,7 +173,7 @@ async fn damaged_backup_is_refused_and_leaves_nothing() {
     ] {
         let file = cluster.dir().join(name);
         std::fs::write(&file, bytes).expect("the temporary directory can be written");
-        let output = restore(&node, text(&file), &[]).await;
+        let output = restore(&node, text(&file), &["--secrets-key", text(&key)]).await;
         assert!(output.failed(1).contains(why) && output.stderr.contains(text(&file)), "{output:?}");
         assert!(!node.data_dir().exists(), "{name} left something");
         let output = cluster.wk(&["restore", "--check", text(&file)]).await;

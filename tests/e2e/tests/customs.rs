@@ -10,7 +10,7 @@ use kube::api::{
     WatchParams,
 };
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use wk_kit::{Cluster, SOON};
 
 const FINALIZER: &str = "example.com/settings";
@@ -118,8 +118,7 @@ async fn a_controller_of_a_custom_kind_keeps_what_it_promises() {
     let scale = Patch::Merge(json!({"spec": {"replicas": 3}}));
     let scaled = widgets.patch_scale("a", &PatchParams::default(), &scale).await.expect("it scales");
     assert_eq!(scaled.spec.and_then(|spec| spec.replicas), Some(3));
-    until("the new status", || async { replicas(widgets.get("a").await.expect("it is there")) == Value::from(3) })
-        .await;
+    until("the new status", || async { replicas(widgets.get("a").await.expect("it is there")) == 3 }).await;
 
     definitions.delete("widgets.example.com", &DeleteParams::default()).await.expect("it goes");
     until("the end of the definition", || async {

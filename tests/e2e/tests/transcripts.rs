@@ -75,8 +75,8 @@ async fn replay(cluster: &Cluster, kubectl: &Kubectl, file: &Path, number: usize
     let namespace = file.file_stem().and_then(|name| name.to_str()).expect("a name of text");
     let node = &cluster.nodes[number % cluster.nodes.len()];
     kubectl.run(&["create", "namespace", namespace]).await.ok();
-    let mut played: String =
-        text.lines().take_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    let remarks: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
+    let mut played = remarks.join("\n") + "\n";
     for command in commands(&text) {
         let line = command.replace("files/", &format!("{}/", files().display())).replace("$NS", namespace);
         let words = words(&line);
@@ -92,7 +92,7 @@ async fn replay(cluster: &Cluster, kubectl: &Kubectl, file: &Path, number: usize
         let said = redact(&format!("{}{}", output.stdout, output.stderr));
         let said = said.replace(&files().display().to_string(), "files");
         let said = if said.is_empty() { said } else { format!("{said}\n") };
-        played.push_str(&format!("\n$ {command}\n{said}{code}"));
+        played = [&played, "\n$ ", command, "\n", &said, &code].concat();
     }
     (text, played)
 }
@@ -125,7 +125,7 @@ async fn sessions_read_as_their_transcripts() {
         if write {
             fs::write(file, &played).expect("write the transcript");
         } else if expected.trim() != played.trim() {
-            wrong.push_str(&format!("{}:\n{}", file.display(), difference(&expected, &played)));
+            wrong = [&wrong, &*file.to_string_lossy(), ":\n", &difference(&expected, &played)].concat();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -136,5 +136,6 @@ fn difference(expected: &str, played: &str) -> String {
     let blocks = |text: &str| text.split("\n$ ").map(|block| block.trim().to_owned()).collect::<Vec<_>>();
     let (expected, played) = (blocks(expected), blocks(played));
     let pairs = expected.iter().zip(&played).filter(|(expected, played)| expected != played);
-    pairs.map(|(expected, played)| format!("--- expected\n$ {expected}\n--- answered\n$ {played}\n\n")).collect()
+    let told = pairs.map(|(expected, played)| format!("--- expected\n$ {expected}\n--- answered\n$ {played}\n"));
+    told.collect::<Vec<_>>().join("\n")
 }

@@ -11,7 +11,8 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// A Role, or a ClusterRole.
 pub(super) fn role(kinds: &Kinds, args: &RoleArgs, of_cluster: bool) -> anyhow::Result<Made> {
-    if !of_cluster && !(args.non_resource_url.is_empty() && args.aggregation_rule.is_empty()) {
+    let is_plain = args.non_resource_url.is_empty() && args.aggregation_rule.is_empty();
+    if !of_cluster && !is_plain {
         return Err(usage("--non-resource-url and --aggregation-rule are for clusterroles").into());
     }
     let mut object = json!({"rules": rules(kinds, args)?});

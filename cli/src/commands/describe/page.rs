@@ -131,7 +131,7 @@ impl Page {
             match part {
                 Part::Text(depth, text) => {
                     for line in text.lines() {
-                        out.push_str(&format!("{}{}\n", " ".repeat(depth * INDENT), clean(line)));
+                        out.extend([" ".repeat(depth * INDENT).as_str(), &clean(line), "\n"]);
                     }
                 }
                 Part::Line(depth, name, value) => {
@@ -143,7 +143,7 @@ impl Page {
                     out.push_str(format!("{indent}{name:<width$}{}", clean(first)).trim_end());
                     out.push('\n');
                     for line in lines {
-                        out.push_str(&format!("{indent}{:width$}{}\n", "", clean(line)));
+                        out.extend([indent.as_str(), &" ".repeat(width), &clean(line), "\n"]);
                     }
                 }
             }

@@ -1,8 +1,10 @@
 //! Reads kubectl's JSONPath.
 //!
+//! ```text
 //! template = { text | "{" words "}" }; words = quoted | "range" path | "end" | path;
 //! path = ["$" | "@"] { "." name | ".." name | "[" member "]" };
 //! member = "*" | index | slice | quoted | name | member "," member | "?(" operand [compare operand] ")".
+//! ```
 
 use serde_json::Value;
 

@@ -165,8 +165,8 @@ fn arithmetic<'a>(operator: &str, left: &Value<'a>, right: &Value<'a>) -> Evalua
 }
 
 /// A function that stands alone.
-pub(super) fn function<'a>(name: &str, args: Vec<Value<'a>>, budget: &mut Budget) -> Evaluated<'a> {
-    match (name, args.as_slice()) {
+pub(super) fn function<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -> Evaluated<'a> {
+    match (name, args) {
         ("size" | "matches" | "min" | "max", _) => method(name, args, budget),
         ("type", [value]) => Ok(Value::Type(value.type_name())),
         ("dyn", [value]) => Ok(value.clone()),
@@ -180,13 +180,13 @@ pub(super) fn function<'a>(name: &str, args: Vec<Value<'a>>, budget: &mut Budget
         ("int" | "uint" | "double" | "string" | "bool" | "bytes" | "duration" | "timestamp", [value]) => {
             strings::convert(name, value)
         }
-        _ => library::function(name, &args),
+        _ => library::function(name, args),
     }
 }
 
 /// A function of its first argument.
-pub(super) fn method<'a>(name: &str, args: Vec<Value<'a>>, budget: &mut Budget) -> Evaluated<'a> {
-    match (name, args.as_slice()) {
+pub(super) fn method<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -> Evaluated<'a> {
+    match (name, args) {
         ("size", [value]) => match value.size() {
             Some(size) => Ok(Value::Int(i64::try_from(size).unwrap_or(i64::MAX))),
             None => error("no such overload"),
@@ -202,10 +202,10 @@ pub(super) fn method<'a>(name: &str, args: Vec<Value<'a>>, budget: &mut Budget) 
         ("or", [first @ Value::Optional(value), other]) => {
             Ok(if value.is_some() { first.clone() } else { other.clone() })
         }
-        (_, [Value::Time(_) | Value::Duration(_), ..]) if name.starts_with("get") => part_of_time(name, &args),
-        (_, [Value::Text(_), ..]) => strings::of_text(name, &args, budget),
-        (_, [first, ..]) if first.items().is_some() => strings::of_list(name, &args, budget),
-        _ => library::method(name, &args),
+        (_, [Value::Time(_) | Value::Duration(_), ..]) if name.starts_with("get") => part_of_time(name, args),
+        (_, [Value::Text(_), ..]) => strings::of_text(name, args, budget),
+        (_, [first, ..]) if first.items().is_some() => strings::of_list(name, args, budget),
+        _ => library::method(name, args),
     }
 }
 

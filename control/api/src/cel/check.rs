@@ -187,8 +187,7 @@ fn member<'a>(of: Known<'a>, field: &str) -> Result<Known<'a>, String> {
         _ if (schema.embedded || schema.root) && matches!(field, "apiVersion" | "kind" | "metadata") => {
             Ok(Known::Anything)
         }
-        (None, Some(Type::Object)) => Err(format!("undefined field '{field}'")),
-        (None, None) => Err(format!("undefined field '{field}'")),
+        (None, Some(Type::Object) | None) => Err(format!("undefined field '{field}'")),
         (None, Some(kind)) => Err(format!("type '{}' does not support field selection", kind.as_str())),
     }
 }

@@ -145,7 +145,7 @@ impl<'a> Scope<'a, '_> {
                         for arg in args {
                             values.push(self.eval(arg)?);
                         }
-                        return calls::function(&format!("{space}.{name}"), values, self.budget);
+                        return calls::function(&format!("{space}.{name}"), &values, self.budget);
                     }
                     values.push(self.eval(target)?);
                 }
@@ -154,8 +154,8 @@ impl<'a> Scope<'a, '_> {
                 }
                 self.budget.take(values.iter().map(Value::weight).sum())?;
                 return match target {
-                    Some(_) => calls::method(name, values, self.budget),
-                    None => calls::function(name, values, self.budget),
+                    Some(_) => calls::method(name, &values, self.budget),
+                    None => calls::function(name, &values, self.budget),
                 };
             }
             Expr::Each { macro_, over, names, when, body } => {
@@ -261,11 +261,10 @@ impl<'a> Found<'a> {
             (Macro::All, Ok(false)) => return Ok(Some(Value::Bool(false))),
             (Macro::Exists, Ok(true)) => return Ok(Some(Value::Bool(true))),
             (Macro::All | Macro::Exists, Err(fault)) => self.fault = Some(fault),
-            (Macro::All | Macro::Exists, Ok(_)) => {}
+            (Macro::All | Macro::Exists, Ok(_)) | (Macro::Filter, Ok(false)) => {}
             (Macro::ExistsOne | Macro::Filter, Err(fault)) => return Err(fault),
             (Macro::ExistsOne, Ok(is)) => self.count += usize::from(is),
             (Macro::Filter, Ok(true)) => self.values.push((key, element)),
-            (Macro::Filter, Ok(false)) => {}
             (Macro::Map | Macro::TransformMap | Macro::OptMap | Macro::OptFlatMap, _) => {
                 self.values.push((key, outcome?));
             }

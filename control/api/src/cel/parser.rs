@@ -295,9 +295,8 @@ impl Parser {
                 }
                 Expr::List(items)
             }
-            Token::Op("[?") => return Err(self.unexpected()),
             Token::Op("{") => self.map()?,
-            Token::End => return Err(self.unexpected()),
+            Token::Op("[?") | Token::End => return Err(self.unexpected()),
             Token::Op(_) => {
                 self.at -= 1;
                 return Err(self.unexpected());

@@ -119,6 +119,7 @@ pub(super) fn convert<'a>(to: &str, value: &Value<'a>) -> Evaluated<'a> {
         ("int", Value::Text(text)) => text.parse().ok().map(Value::Int),
         ("int", Value::Time(at)) => Some(Value::Int(at.as_second())),
         ("uint", Value::Int(number)) => u64::try_from(*number).ok().map(Value::Uint),
+        #[expect(clippy::cast_sign_loss, reason = "it is not negative")]
         ("uint", Value::Double(number)) if (0.0..1.8e19).contains(number) => Some(Value::Uint(*number as u64)),
         ("uint", Value::Text(text)) => text.parse().ok().map(Value::Uint),
         ("double", Value::Int(number)) => Some(Value::Double(*number as f64)),
@@ -238,11 +239,11 @@ fn format(text: &str, values: &[Value<'_>]) -> Result<String, super::Fault> {
             (Some('s'), value) => written.push_str(&shown(value)),
             (Some('d'), Value::Int(number)) => written.push_str(&number.to_string()),
             (Some('d'), Value::Uint(number)) => written.push_str(&number.to_string()),
-            (Some('f'), Value::Double(number)) => written.push_str(&format!("{number:.digits$}")),
-            (Some('x'), Value::Int(number)) => written.push_str(&format!("{number:x}")),
-            (Some('X'), Value::Int(number)) => written.push_str(&format!("{number:X}")),
-            (Some('o'), Value::Int(number)) => written.push_str(&format!("{number:o}")),
-            (Some('b'), Value::Int(number)) => written.push_str(&format!("{number:b}")),
+            (Some('f'), Value::Double(number)) => push(&mut written, format_args!("{number:.digits$}")),
+            (Some('x'), Value::Int(number)) => push(&mut written, format_args!("{number:x}")),
+            (Some('X'), Value::Int(number)) => push(&mut written, format_args!("{number:X}")),
+            (Some('o'), Value::Int(number)) => push(&mut written, format_args!("{number:o}")),
+            (Some('b'), Value::Int(number)) => push(&mut written, format_args!("{number:b}")),
             _ => return error("no such overload: format"),
         }
     }
@@ -317,4 +318,8 @@ pub(super) fn of_list<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -
 
 fn list<'a>(items: impl Iterator<Item = Value<'a>>) -> Value<'a> {
     Value::List(Rc::new(items.collect()))
+}
+
+fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
+    std::fmt::Write::write_fmt(text, what).expect("writing to memory cannot fail");
 }

@@ -48,10 +48,10 @@ impl Pruning {
                         Some(Some(below)) => self.visit(member, Some(below), false),
                         // `additionalProperties: true` says nothing of what is below: it is dropped there.
                         Some(None) if !preserve => self.visit(member, None, false),
-                        Some(None) => {}
-                        None if preserve => {}
-                        None if self.found.len() < crate::decode::PROBLEMS_MAX => self.found.push(self.path.clone()),
-                        None => {}
+                        None if !preserve && self.found.len() < crate::decode::PROBLEMS_MAX => {
+                            self.found.push(self.path.clone());
+                        }
+                        Some(None) | None => {}
                     }
                     self.path.truncate(end);
                     known.is_some() || preserve

@@ -265,10 +265,10 @@ fn conversion(conversion: &Value, errors: &mut Errors) {
     }
     let config = json::get(webhook, "clientConfig");
     let field = format!("{path}.webhookClientConfig");
-    if !config.is_object() {
-        errors.required(&field, "required when strategy is set to Webhook");
-    } else {
+    if config.is_object() {
         crate::validate::webhook::client(config, &field, errors);
+    } else {
+        errors.required(&field, "required when strategy is set to Webhook");
     }
     let versions = json::items(webhook, &["conversionReviewVersions"]);
     let field = format!("{path}.conversionReviewVersions");

@@ -143,6 +143,7 @@ fn essence(definition: &Object, version: &Value) -> Value {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what is made of it lives as long as the process")]
 fn row(essence: Value) -> Kind {
     let text = |path: &[&str]| leak(json::text(&essence, path));
     let words = |key: &str| -> &'static [&'static str] {

@@ -60,10 +60,12 @@ impl Path {
 
     /// The names of a path that is made of nothing else.
     pub(crate) fn names(&self) -> Option<Vec<&str>> {
-        let name = |step| match step {
-            &Step::Member(ref name) => Some(name.as_str()),
-            _ => None,
-        };
+        fn name(step: &Step) -> Option<&str> {
+            match step {
+                Step::Member(name) => Some(name),
+                _ => None,
+            }
+        }
         self.0.iter().map(name).collect()
     }
 
@@ -114,12 +116,11 @@ fn closing(text: &str) -> Option<usize> {
             (Some(_), _) if escaped => escaped = false,
             (Some(_), '\\') => escaped = true,
             (Some(open), letter) if letter == open => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(letter),
             (None, '[') => depth += 1,
             (None, ']') if depth == 0 => return Some(at),
             (None, ']') => depth -= 1,
-            (None, _) => {}
+            (Some(_) | None, _) => {}
         }
     }
     None

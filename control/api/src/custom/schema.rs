@@ -46,6 +46,7 @@ pub(crate) struct Schema {
     pub(crate) embedded: bool,
     pub(crate) properties: BTreeMap<String, Self>,
     /// What members that are not among the properties are; `Some(None)` for anything.
+    #[expect(clippy::option_option, reason = "none, anything, and a schema are three things")]
     pub(crate) additional: Option<Option<Box<Self>>>,
     pub(crate) items: Option<Box<Self>>,
     pub(crate) default: Option<Value>,

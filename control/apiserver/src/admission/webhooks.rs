@@ -189,17 +189,14 @@ pub(crate) async fn post(
     deadline: Duration,
 ) -> Result<Value, String> {
     let body = Bytes::from(review.to_string());
-    let (code, answer) = match config.get("url").and_then(Value::as_str) {
-        Some(url) => {
-            let bundle = STANDARD.decode(text(config, "caBundle")).ok().and_then(|pem| String::from_utf8(pem).ok());
-            let bundle = bundle.filter(|bundle| !bundle.is_empty());
-            let answer = async { Https::new(bundle.as_deref())?.post(url, body, BODY_BYTES_MAX, deadline).await }.await;
-            answer.map_err(|error| format!("Post {url:?}: {}", Chain(&error)))?
-        }
-        None => {
-            let asked = of_service(server, &config["service"], body);
-            tokio::time::timeout(deadline, asked).await.map_err(|_| format!("no answer within {deadline:?}"))??
-        }
+    let (code, answer) = if let Some(url) = config.get("url").and_then(Value::as_str) {
+        let bundle = STANDARD.decode(text(config, "caBundle")).ok().and_then(|pem| String::from_utf8(pem).ok());
+        let bundle = bundle.filter(|bundle| !bundle.is_empty());
+        let answer = async { Https::new(bundle.as_deref())?.post(url, body, BODY_BYTES_MAX, deadline).await }.await;
+        answer.map_err(|error| format!("Post {url:?}: {}", Chain(&error)))?
+    } else {
+        let asked = of_service(server, &config["service"], body);
+        tokio::time::timeout(deadline, asked).await.map_err(|_| format!("no answer within {deadline:?}"))??
     };
     if !code.is_success() {
         return Err(format!("an error on the server ({code}) has prevented the request from succeeding"));

@@ -74,10 +74,8 @@ impl Sink {
         if lost > 0 && !self.offer(&gap(lost)) {
             self.0.lost.fetch_add(lost, Ordering::Relaxed);
         }
-        if !self.offer(event) {
-            if self.0.lost.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!("the audit log's disk is too slow: events are lost, and will be counted in it");
-            }
+        if !self.offer(event) && self.0.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!("the audit log's disk is too slow: events are lost, and will be counted in it");
         }
     }
 

@@ -15,7 +15,7 @@ fn body(name: &str, groups: &[&str]) -> Value {
 }
 
 /// The organization that a certificate names.
-async fn group_of(api: &Harness, name: &str) -> String {
+fn group_of(api: &Harness, name: &str) -> String {
     let key = wk_store::Key::new("wk.dev/users", name);
     let stored = api.server.cluster.store().view().get(&key).expect("a record");
     let record: Value = serde_json::from_slice(stored.bytes()).expect("JSON");
@@ -34,8 +34,7 @@ async fn a_person_is_in_with_the_groups_of_their_record_and_out_when_it_is_gone(
     assert!(made["certificate"].as_str().is_some_and(|pem| pem.starts_with("-----BEGIN CERTIFICATE-----")));
     let again = api.post(USERS, &body("ann@shop.example", &[])).await;
     assert_eq!(again.code, 409);
-    let ann =
-        Peer::User { name: "ann@shop.example".to_owned(), groups: vec![group_of(&api, "ann@shop.example").await] };
+    let ann = Peer::User { name: "ann@shop.example".to_owned(), groups: vec![group_of(&api, "ann@shop.example")] };
     let role = json!({ "metadata": { "name": "r" }, "rules": [
         { "verbs": ["list", "watch"], "apiGroups": [""], "resources": ["configmaps"] },
     ] });
@@ -46,7 +45,7 @@ async fn a_person_is_in_with_the_groups_of_their_record_and_out_when_it_is_gone(
     });
     api.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding).await.expect(201);
     send(&api, &ann, Method::GET, CONFIG_MAPS, &Value::Null).await.expect(200);
-    let forged = Peer::User { name: "bob".to_owned(), groups: vec![group_of(&api, "ann@shop.example").await] };
+    let forged = Peer::User { name: "bob".to_owned(), groups: vec![group_of(&api, "ann@shop.example")] };
     assert_eq!(send(&api, &forged, Method::GET, CONFIG_MAPS, &Value::Null).await.code, 401);
     let list = api.get(USERS).await.expect(200);
     assert_eq!(list["items"][0]["name"], "ann@shop.example");

@@ -38,7 +38,7 @@ fn heads_and_payloads_are_read_and_bounded() {
     assert_eq!(head([0x80, 2, 0, 1, 0, 0, 0, 10]), Err(FrameError::Version(2)));
     assert_eq!(head([0x80, 3, 0, 1, 0, 1, 0, 0]), Err(FrameError::TooLong(0x1_0000)));
     assert_eq!(head([0, 0, 0, 0, 0, 0, 0, 1]), Err(FrameError::NoStream));
-    assert!(CONTROL_BYTES_MAX < 0x1_0000);
+    const { assert!(CONTROL_BYTES_MAX < 0x1_0000) };
 
     let syn = Bytes::from_static(b"\x80\x00\x00\x05\x00\x00\x00\x00\x00\x00block");
     let parsed = Control::parse(1, 1, syn).expect("a stream");
@@ -173,7 +173,7 @@ async fn pings_come_back_and_taken_data_opens_the_window() {
         }
         (taken, stream)
     });
-    client.send(&frame::data(1, false, &[0; 40_000])).await;
+    client.send(&frame::data(1, false, &vec![0; 40_000])).await;
     let (kind, _, payload) = client.next().await;
     let delta = u32::from_be_bytes([payload[4], payload[5], payload[6], payload[7]]);
     assert_eq!((kind, delta), (0x8003_0009, 32 * 1024));
