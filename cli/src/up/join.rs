@@ -27,6 +27,9 @@ const FORWARD_DEADLINE: Duration = Duration::from_secs(8);
 /// Witnesses are spoken of from this level of the store's language on.
 const WITNESS_LEVEL: u32 = 2;
 
+/// Sealed Secrets are understood from this level on.
+const SEALED_LEVEL: u32 = 3;
+
 /// What admitting needs.
 pub(crate) struct Door {
     /// Where tokens and records are.
@@ -84,6 +87,11 @@ impl Door {
         let oldest = members::level(&self.cluster.store().view());
         if request.vote == Vote::Witness && oldest < WITNESS_LEVEL {
             let message = "some nodes of the cluster are of a version that knows no witnesses: upgrade them first";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        }
+        if self.cluster.store().level() >= SEALED_LEVEL && request.level < SEALED_LEVEL {
+            let message =
+                "this cluster seals its Secrets, and the version of wk on this machine cannot open them: upgrade it";
             return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
         }
         let member_id = self.record(request).await?;

@@ -7,9 +7,11 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use crate::decode::{self, FieldValidation};
 use crate::json;
 use crate::kind::{Kind, Serving};
 use crate::object::Object;
+use crate::status::Status;
 
 impl Kind {
     /// The version that objects of this kind are stored in: this one, for most.
@@ -47,9 +49,9 @@ impl Kind {
     }
 
     /// A value of this version, decoded, as it is stored; with the defaults of this version first.
-    pub(crate) fn to_storage(&self, mut value: Value) -> Value {
+    pub(crate) fn to_storage(&self, mut value: Value) -> Result<Value, Status> {
         if self.storage.is_none() {
-            return value;
+            return Ok(value);
         }
         (self.rules.default)(&mut value);
         if let Some(convert) = self.rules.to_stored {
@@ -58,6 +60,10 @@ impl Kind {
         let storage = self.storage();
         json::set(&mut value, "apiVersion", storage.api_version());
         json::set(&mut value, "kind", storage.kind);
-        value
+        // What a conversion read out of annotations has been checked by nobody.
+        if storage.is_custom() {
+            return Ok(value);
+        }
+        decode::body(storage, value, FieldValidation::Ignore).map(|(value, _)| value)
     }
 }

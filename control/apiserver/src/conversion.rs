@@ -155,14 +155,16 @@ async fn ask(server: &ApiServer, kind: &Kind, webhook: &Value, objects: &[&Value
         "request": { "uid": uid, "desiredAPIVersion": kind.api_version(), "objects": objects },
     });
     let mut answer = post(server, &webhook["clientConfig"], &review, DEADLINE).await?;
-    let response = &mut answer["response"];
+    let Some(response) = answer.get_mut("response").filter(|response| response.is_object()) else {
+        return Err("the answer has no response".to_owned());
+    };
     if response["uid"] != uid.as_str() {
         return Err("the response is to another request".to_owned());
     }
     if response["result"]["status"] != "Success" {
         return Err(response["result"]["message"].as_str().unwrap_or("the response says no reason").to_owned());
     }
-    let Value::Array(made) = response["convertedObjects"].take() else {
+    let Some(Value::Array(made)) = response.get_mut("convertedObjects").map(Value::take) else {
         return Err("the response has no convertedObjects".to_owned());
     };
     if made.len() != objects.len() {

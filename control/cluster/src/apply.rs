@@ -32,6 +32,17 @@ pub struct ApplyRequest<'a> {
     pub force: bool,
     /// Whether the object may be created, or why not.
     pub create: Result<(), Status>,
+    /// What others made of the outcome of the same request tried before: this is written, and only over what they saw.
+    pub judged: Option<Judged<'a>>,
+}
+
+/// The outcome of an apply as others want it.
+#[derive(Clone, Copy)]
+pub struct Judged<'a> {
+    /// The object.
+    pub value: &'a Value,
+    /// The version that it replaces; None when there was none.
+    pub over: Option<&'a str>,
 }
 
 impl Cluster {
@@ -86,6 +97,11 @@ impl Cluster {
             Subresource::Scale => applied.value,
             // Without nulls, and with values in their canonical form.
             _ => decode::patched(kind, applied.value, Vec::new(), FieldValidation::Ignore)?.0,
+        };
+        let value = match request.judged {
+            None => value,
+            Some(judged) if judged.over == live.map(Object::resource_version) => judged.value.clone(),
+            Some(_) => return Err(Status::modified(kind, request.name)),
         };
         Ok(Wanted { value, owners: Some(applied.managed_fields) })
     }

@@ -42,7 +42,7 @@ use wk_base::time::Clock;
 use wk_store::{Key, Revision, Store};
 
 pub use admission::DEFAULT_SERVICE_ACCOUNT;
-pub use apply::ApplyRequest;
+pub use apply::{ApplyRequest, Judged};
 pub use definitions::{kind_in, kinds_in, stored_kind, stored_kinds_in};
 pub use delete::Deleted;
 pub use guard::{Guard, Write};

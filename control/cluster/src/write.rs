@@ -209,6 +209,7 @@ impl Cluster {
             ops.push(Op { key, expect, change: Change::Delete });
             return Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Removed, warnings: Vec::new() });
         }
+        check_depth(&new)?;
         let form = convert::stored(kind, &new);
         if form.0 == object(stored).0 || kind.custom.is_none() && new.0 == old.0 {
             return Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept, warnings: Vec::new() });
@@ -233,7 +234,7 @@ impl Cluster {
         let admission::Admitted { mut ops, warnings } = admission::check(view, kind.storage(), None, &object, facts)?;
         ops.extend(services::allocate(view, kind, None, &mut object, facts)?);
         self.guard(&Write { view, kind, subresource: Subresource::None, old: None, new: Some(&object) })?;
-        let mut ops = services::allocate(view, kind, None, &mut object, facts)?;
+        check_depth(&object)?;
         ops.extend(definitions::accept(view, kind, &mut object, facts.now));
         ops.push(Op { key, expect: Expect::Absent, change: self.put(&convert::stored(kind, &object)) });
         Ok(Decision { ops, answer: Arc::new(object), outcome: Outcome::Kept, warnings })
@@ -289,6 +290,24 @@ fn unversioned(kind: &Kind, name: &str) -> Status {
     let field = "metadata.resourceVersion".to_owned();
     let message = "Invalid value: 0x0: must be specified for an update".to_owned();
     Status::invalid(kind, name, vec![FieldError { field, reason: FieldReason::Invalid, message }])
+}
+
+/// Levels of nesting that an object may have. What is stored is read with a limit of 128, and a conversion may add some.
+const DEPTH_MAX: usize = 100;
+
+/// What could be stored and never read again is not stored, whichever way it came.
+fn check_depth(object: &Object) -> Result<(), Status> {
+    fn fits(value: &Value, left: usize) -> bool {
+        match value {
+            Value::Object(members) => left > 0 && members.values().all(|value| fits(value, left - 1)),
+            Value::Array(items) => left > 0 && items.iter().all(|value| fits(value, left - 1)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        }
+    }
+    if fits(&object.0, DEPTH_MAX) {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!("the object is nested deeper than {DEPTH_MAX} levels")))
 }
 
 /// A string of the metadata; empty when missing.

@@ -3,8 +3,20 @@
 use super::rule::{Rule, covers, quoted};
 use crate::user::User;
 
+/// Single permissions (a verb, a resource, a name) that are looked at: each is held against each rule of the giver, on
+/// the thread that answers requests. The largest of Kubernetes' own roles has some hundreds.
+const PIECES_MAX: usize = 10_000;
+
 /// What of `asked` is not in `held`, as Kubernetes words it; None when nothing is missing.
 pub fn not_held(user: &User, held: &[Rule], asked: &[Rule]) -> Option<String> {
+    let pieces = asked.iter().fold(0_usize, |sum, rule| sum.saturating_add(rule.number_of_pieces()));
+    if pieces > PIECES_MAX {
+        return Some(format!(
+            "user {:?} is attempting to grant {pieces} single permissions at once, and {PIECES_MAX} are the most that can \
+             be checked: use fewer rules, or *",
+            user.name
+        ));
+    }
     let missing = missing(held, asked);
     if missing.is_empty() {
         return None;

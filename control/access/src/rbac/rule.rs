@@ -74,6 +74,12 @@ impl Rule {
         }
     }
 
+    /// How many [`Self::pieces`] there are.
+    pub(super) fn number_of_pieces(&self) -> usize {
+        let resources = self.groups.len().saturating_mul(self.resources.len()).saturating_mul(self.names.len().max(1));
+        self.verbs.len().saturating_mul(resources.saturating_add(self.paths.len()))
+    }
+
     /// The rule as one rule for each single thing it names.
     pub(super) fn pieces(&self) -> Vec<Self> {
         let mut pieces = Vec::new();

@@ -78,8 +78,10 @@ pub(super) fn binary<'a>(operator: &str, left: &Value<'a>, right: &Value<'a>, bu
         None => error(format!("no such overload: {} {operator} {}", left.type_name(), right.type_name())),
     };
     match operator {
-        "==" => Ok(Value::Bool(left.equals(right))),
-        "!=" => Ok(Value::Bool(!left.equals(right))),
+        "==" | "!=" => {
+            budget.take(left.steps_to_equal(right))?;
+            Ok(Value::Bool(left.equals(right) == (operator == "==")))
+        }
         "<" => ordered(Ordering::is_lt),
         "<=" => ordered(Ordering::is_le),
         ">" => ordered(Ordering::is_gt),
@@ -179,6 +181,11 @@ pub(super) fn function<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) 
         }
         ("int" | "uint" | "double" | "string" | "bool" | "bytes" | "duration" | "timestamp", [value]) => {
             strings::convert(name, value)
+        }
+        ("sets.contains" | "sets.equivalent" | "sets.intersects", [a, b]) => {
+            let items = |value: &Value<'_>| value.size().unwrap_or_default() as u64;
+            budget.take(items(a).saturating_mul(items(b)).saturating_mul(2))?;
+            library::function(name, args)
         }
         _ => library::function(name, args),
     }

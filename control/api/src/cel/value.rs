@@ -203,13 +203,7 @@ impl<'a> Value<'a> {
                 (a, b) => a.is_none() && b.is_none(),
             },
             (Self::List(_) | Self::JsonList(..), Self::List(_) | Self::JsonList(..)) => {
-                let unordered = [self, other].iter().any(|list| {
-                    let kind = match list {
-                        Self::JsonList(_, schema) => schema.and_then(|schema| schema.list_type),
-                        _ => None,
-                    };
-                    matches!(kind, Some(ListType::Set | ListType::Map))
-                });
+                let unordered = self.is_unordered() || other.is_unordered();
                 let (a, b) = (self.items().unwrap_or_default(), other.items().unwrap_or_default());
                 a.len() == b.len()
                     && if unordered {
@@ -224,6 +218,22 @@ impl<'a> Value<'a> {
                     && entries.iter().all(|(key, value)| other.get(key).is_some_and(|other| value.equals(&other)))
             }
             (a, b) => a.compare(b) == Some(Ordering::Equal),
+        }
+    }
+
+    fn is_unordered(&self) -> bool {
+        let kind = match self {
+            Self::JsonList(_, schema) => schema.and_then(|schema| schema.list_type),
+            _ => None,
+        };
+        matches!(kind, Some(ListType::Set | ListType::Map))
+    }
+
+    /// Steps that [`Self::equals`] takes at most: of lists without an order each item is held against each.
+    pub(crate) fn steps_to_equal(&self, other: &Self) -> u64 {
+        match (self.size(), other.size()) {
+            (Some(a), Some(b)) if self.is_unordered() || other.is_unordered() => (a as u64).saturating_mul(b as u64),
+            _ => self.weight().min(other.weight()),
         }
     }
 

@@ -4,6 +4,8 @@
 //! Wording: `k8s.io/kube-openapi/pkg/validation`, and how `k8s.io/apiextensions-apiserver/pkg/apiserver/validation` turns
 //! it into field errors.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::formats;
@@ -154,12 +156,9 @@ impl Checking<'_> {
         }
         let Some(below) = &schema.items else { return };
         let keyed = schema.list_type == Some(ListType::Map);
+        let old = old.and_then(Value::as_array).filter(|_| keyed).map(|old| by_key(old, schema, below));
         for (index, item) in items.iter().enumerate() {
-            let key = keyed.then(|| key_of(item, &schema.list_keys, Some(below)));
-            let before = key.and_then(|key| {
-                let old = old?.as_array()?;
-                old.iter().find(|old| key_of(old, &schema.list_keys, Some(below)) == key)
-            });
+            let before = old.as_ref().and_then(|old| old.get(&key_text(item, schema, below)).copied());
             self.below(&format!("[{index}]"), |this| this.visit(item, before, below));
         }
     }
@@ -250,6 +249,16 @@ impl Checking<'_> {
 pub(crate) fn key_of(item: &Value, keys: &[String], schema: Option<&Schema>) -> Vec<Value> {
     let default = |key: &String| schema.and_then(|schema| schema.properties.get(key)?.default.clone());
     keys.iter().map(|key| item.get(key).cloned().or_else(|| default(key)).unwrap_or(Value::Null)).collect()
+}
+
+/// The same as one text, to look it up by.
+pub(crate) fn key_text(item: &Value, list: &Schema, below: &Schema) -> String {
+    Value::from(key_of(item, &list.list_keys, Some(below))).to_string()
+}
+
+/// The items of a list that is a map, by their keys; of two with one key the first.
+pub(crate) fn by_key<'a>(items: &'a [Value], list: &Schema, below: &Schema) -> HashMap<String, &'a Value> {
+    items.iter().rev().map(|item| (key_text(item, list, below), item)).collect()
 }
 
 /// Sets have no item twice, and lists that are maps no key.

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::check::key_of;
+use super::check::{by_key, key_text};
 use super::schema::{ListType, Schema};
 use crate::cel::{self, Budget, Fault, Program};
 use crate::field::{Errors, FieldReason};
@@ -174,11 +174,9 @@ impl Judging<'_> {
             Value::Array(items) => {
                 let Some(below) = &schema.items else { return Ok(()) };
                 let keyed = schema.list_type == Some(ListType::Map);
+                let old = old.and_then(Value::as_array).filter(|_| keyed).map(|old| by_key(old, schema, below));
                 for (index, item) in items.iter().enumerate() {
-                    let before = keyed.then(|| key_of(item, &schema.list_keys, Some(below))).and_then(|key| {
-                        let old = old?.as_array()?;
-                        old.iter().find(|old| key_of(old, &schema.list_keys, Some(below)) == key)
-                    });
+                    let before = old.as_ref().and_then(|old| old.get(&key_text(item, schema, below)).copied());
                     self.visit(item, before, below, &format!("{path}[{index}]"))?;
                 }
             }

@@ -130,7 +130,8 @@ pub fn patched(
         return Err(Status::bad_request("the patch leaves no object"));
     }
     check_type(kind, &value)?;
-    let shown = value.to_string();
+    // Who may patch a Secret may not read it by that.
+    let shown = if kind.sealed { "<hidden>".to_owned() } else { value.to_string() };
     let unfit = |why: &str| {
         let mut errors = Errors::new();
         errors.invalid_str("patch", &shown, why);

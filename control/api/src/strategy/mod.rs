@@ -57,7 +57,7 @@ pub fn create_completed(
     facts: &Facts<'_>,
     complete: impl FnOnce(&mut Object) -> Result<(), Status>,
 ) -> Result<Object, Status> {
-    let mut object = Object::new(kind.to_storage(body));
+    let mut object = Object::new(kind.to_storage(body)?);
     let kind = kind.storage();
     let value = &mut object.0;
     json::set(value, "apiVersion", kind.api_version());

@@ -15,7 +15,7 @@ use crate::validate;
 /// the kind says so. Equal to `old` when nothing changed. `old` and the answer are in the version that is stored, `new`
 /// is in that of `kind`.
 pub fn update(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) -> Result<Object, Status> {
-    let mut object = Object::new(kind.to_storage(new));
+    let mut object = Object::new(kind.to_storage(new)?);
     let kind = kind.storage();
     metadata::same_object(kind, old, &object)?;
     let value = &mut object.0;
@@ -43,7 +43,7 @@ pub fn update_status(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) 
     if !kind.has_status {
         return Err(Status::no_such_resource());
     }
-    let new = Object::new(kind.to_storage(new));
+    let new = Object::new(kind.to_storage(new)?);
     let kind = kind.storage();
     metadata::same_object(kind, old, &new)?;
     if let Some(custom) = kind.custom {
@@ -74,7 +74,7 @@ pub fn update_status(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) 
 
 /// The object that a write to the subresource `part` stores: `old` with that part of `new`.
 pub fn update_part(kind: &Kind, part: &str, old: &Object, new: Value) -> Result<Object, Status> {
-    let new = Object::new(kind.to_storage(new));
+    let new = Object::new(kind.to_storage(new)?);
     let kind = kind.storage();
     let part = kind.rules.parts.iter().find(|own| own.name == part).ok_or_else(Status::no_such_resource)?;
     metadata::same_object(kind, old, &new)?;

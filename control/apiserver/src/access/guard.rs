@@ -37,6 +37,7 @@ impl Guard for Writer {
             own_things(node, write).map_err(|why| Status::forbidden(write.kind, write.name(), &why))?;
         }
         match write.new {
+            Some(new) if *write.kind == kinds::CERTIFICATESIGNINGREQUEST => self.approves(write, new),
             Some(new) if write.kind.group == GROUP && write.subresource == Subresource::None => self.grants(write, new),
             Some(_) | None => Ok(()),
         }
@@ -44,6 +45,26 @@ impl Guard for Writer {
 }
 
 impl Writer {
+    /// Approving and signing are permissions on the signer: `signers`, by its name or its domain.
+    fn approves(&self, write: &Write<'_>, request: &Object) -> Result<(), Status> {
+        let verb = match write.subresource {
+            Subresource::Part("approval") => "approve",
+            Subresource::Status => "sign",
+            _ => return Ok(()),
+        };
+        let signer = write.old.unwrap_or(request).text("/spec/signerName");
+        let domain = format!("{}/*", signer.split('/').next().unwrap_or_default());
+        let may = |name: &str| {
+            let ask = Ask::resource(verb, write.kind.group, "signers").named(name);
+            self.access.decide_in(write.view, &self.user, &ask).allowed
+        };
+        if may(signer) || may(&domain) {
+            return Ok(());
+        }
+        let why = format!("user not permitted to {verb} requests with signerName {signer:?}");
+        Err(Status::forbidden(write.kind, write.name(), &why))
+    }
+
     /// Whether a role or a binding gives away only what its writer holds.
     fn grants(&self, write: &Write<'_>, new: &Object) -> Result<(), Status> {
         let Self { access, user } = self;

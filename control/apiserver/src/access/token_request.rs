@@ -13,6 +13,7 @@ use wk_store::View;
 
 use super::authz::node_name;
 use super::service_accounts::kind;
+use crate::admission;
 use crate::respond::{Content, Reply};
 use crate::server::ApiServer;
 use crate::verbs::{Call, read};
@@ -38,6 +39,7 @@ pub(crate) async fn answer(server: &ApiServer, user: &User, call: &Call, bytes: 
     if !request.is_object() {
         return Err(Status::bad_request("the body of a TokenRequest is an object"));
     }
+    let (request, _) = admission::create_below(server, call, request, false).await?;
     let mut request = Object::new(request);
     let namespace = call.namespace().unwrap_or_default();
     let view = server.cluster.view(Freshness::Linearizable).await?;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use wk_api::decode::{self, FieldValidation};
 use wk_api::strategy::DeleteOptions;
 use wk_api::{Object, Reason, Status, expression::Cost};
-use wk_cluster::{ApplyRequest, Cluster, Deleted, Freshness, Subresource, object_as};
+use wk_cluster::{ApplyRequest, Cluster, Deleted, Freshness, Judged, Subresource, object_as};
 use wk_store::View;
 
 use crate::server::ApiServer;
@@ -152,7 +152,7 @@ fn stale(cluster: &Cluster, call: &Call, old: &Object) -> bool {
 
 /// Applies a configuration, with everybody asked. Answers the object, whether it is new, and the warnings.
 ///
-/// What mutating webhooks change is written right after what was applied, and not together with it.
+/// It is tried first; what they make of the outcome is then written, over just the version that they saw.
 pub(crate) async fn apply(
     server: &ApiServer,
     call: &Call,
@@ -161,32 +161,59 @@ pub(crate) async fn apply(
 ) -> Result<(Arc<Object>, bool, Vec<String>), Status> {
     let (kind, namespace, name) = (call.kind(), call.namespace(), call.name());
     let dry = call.query.dry_run("PatchOptions")?;
-    if ["CREATE", "UPDATE"].iter().all(|operation| Asked::of(server, call, operation, dry).is_nobody()) {
+    let nobody = ["CREATE", "UPDATE"].iter().all(|operation| Asked::of(server, call, operation, dry).is_nobody());
+    if nobody || request.subresource == Subresource::Scale {
         let (object, created) = cluster.apply(request).await?;
         return Ok((object, created, Vec::new()));
     }
-    let (tried, new) = cluster.dry_run().apply(request).await?;
-    let old = if new { None } else { Some(cluster.get(kind, namespace, name, Freshness::Linearizable).await?) };
-    let old = old.as_ref().map(|old| &old.0);
-    let mut asked = Asked::of(server, call, if new { "CREATE" } else { "UPDATE" }, dry);
-    let mutated = asked.mutate(tried.0.clone(), old).await?;
-    asked.validate(Some(&mutated), old).await?;
-    let (mut object, created) = cluster.apply(request).await?;
-    if mutated != tried.0 && request.subresource != Subresource::Scale && !dry {
-        let applied = Arc::clone(&object);
-        let change = |current: &Object| {
-            if current.resource_version() != applied.resource_version() {
-                return Err(Status::modified(kind, name));
-            }
-            let mut new = mutated.clone();
-            for key in ["resourceVersion", "uid", "creationTimestamp", "managedFields"] {
-                new["metadata"][key] = current.metadata()[key].clone();
-            }
-            Ok(new)
+    for _ in 0..TRIES_MAX {
+        let old = match cluster.get(kind, namespace, name, Freshness::Linearizable).await {
+            Ok(old) => Some(old),
+            Err(status) if status.code == 404 => None,
+            Err(status) => return Err(status),
         };
-        object = cluster.modify(kind, namespace, name, request.subresource, change).await?;
+        let mut asked = Asked::of(server, call, if old.is_some() { "UPDATE" } else { "CREATE" }, dry);
+        let (tried, _) = cluster.dry_run().apply(request).await?;
+        let seen = old.as_ref().map(|old| &old.0);
+        let mut judged = asked.mutate(tried.0.clone(), seen).await?;
+        asked.validate(Some(&judged), seen).await?;
+        let over = old.as_ref().map(|old| old.resource_version());
+        if over.is_none()
+            && let Some(metadata) = judged["metadata"].as_object_mut()
+        {
+            metadata.retain(|key, _| !["uid", "resourceVersion", "creationTimestamp"].contains(&key.as_str()));
+        }
+        let request = ApplyRequest { judged: Some(Judged { value: &judged, over }), ..request.clone() };
+        match cluster.apply(&request).await {
+            Ok((object, created)) => return Ok((object, created, asked.warnings)),
+            // Somebody else was faster: they are asked about what is there now.
+            Err(status) if status.reason == Reason::Conflict && stale_or_made(cluster, call, over) => {}
+            Err(status) => return Err(status),
+        }
     }
-    Ok((object, created, asked.warnings))
+    Err(Status::modified(kind, name))
+}
+
+/// Whether another version is there than the one that was seen.
+fn stale_or_made(cluster: &Cluster, call: &Call, seen: Option<&str>) -> bool {
+    let now = cluster.store().view().get(&wk_cluster::key(call.kind(), call.namespace(), call.name()));
+    now.map(|now| now.revision().to_string()).as_deref() != seen
+}
+
+/// Asks about a subresource that is created and not kept: an eviction, a binding, a token. Answers what is wanted then.
+pub(crate) async fn create_below(
+    server: &ApiServer,
+    call: &Call,
+    body: Value,
+    dry_run: bool,
+) -> Result<(Value, Vec<String>), Status> {
+    let mut asked = Asked::of(server, call, "CREATE", dry_run);
+    if asked.is_nobody() {
+        return Ok((body, Vec::new()));
+    }
+    let body = asked.mutate(body, None).await?;
+    asked.validate(Some(&body), None).await?;
+    Ok((body, asked.warnings))
 }
 
 /// Deletes an object, with everybody asked. Answers what came of it and the warnings.

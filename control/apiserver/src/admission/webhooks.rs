@@ -56,7 +56,7 @@ impl Asked<'_> {
         for stored in self.view.list(kind.collection(), "") {
             let of = object(&stored);
             for (index, hook) in of.items("/webhooks").iter().enumerate() {
-                if self.is_about(items(hook, "rules"), false) {
+                if self.is_about(items(hook, "rules"), text(hook, "matchPolicy") != "Exact") {
                     found.push(Hook { of: Arc::clone(&of), index });
                 }
             }

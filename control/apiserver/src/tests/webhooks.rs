@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use wk_base::body::{Body, full};
 use wk_mesh::{Alpn, Authority, Handler, Identity, Limits, NodeKey, NodeName, Peer, Tls};
 
 use super::customs::{DEFINITIONS, WIDGETS, widget, widgets};
-use super::kit::{CONFIG_MAPS, Harness, config_map};
+use super::kit::{CONFIG_MAPS, Harness, JSON, config_map};
 use crate::body;
 
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
@@ -136,6 +136,33 @@ async fn webhooks_change_and_refuse_writes() {
     let dry = api.patch(&format!("{path}?dryRun=All"), &json!({ "data": { "mode": "dry" } })).await.expect(200);
     assert_eq!(dry["data"]["mode"], "dry");
     assert_eq!(hook.requests().last().expect("asked")["dryRun"], true);
+}
+
+#[tokio::test]
+async fn what_is_applied_on_the_server_is_changed_and_refused_in_the_same_write() {
+    let api = Harness::start().await;
+    let hook = start(answer).await;
+    api.post(MUTATING, &hook.configuration("change", "/mutate", "configmaps", &json!({}))).await.expect(201);
+    api.post(VALIDATING, &hook.configuration("refuse", "/deny", "configmaps", &json!({}))).await.expect(201);
+    let apply = async |data: Value| {
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
+        let headers = [("content-type", "application/apply-patch+yaml")];
+        let path = format!("{CONFIG_MAPS}/a?fieldManager=me");
+        api.send(Method::PATCH, &path, &headers, full(body.to_string())).await
+    };
+    assert_eq!(apply(json!({"bad": "yes"})).await.code, 400);
+    assert_eq!(api.get(&format!("{CONFIG_MAPS}/a")).await.code, 404, "nothing was written");
+    let mut watch = api.watch(&format!("{CONFIG_MAPS}?watch=true&fieldSelector=metadata.name=a"), JSON).await;
+    let made = apply(json!({"mode": "fast"})).await.expect(201);
+    assert_eq!(made["data"], json!({"mode": "fast", "hook": "was here"}));
+    let changed = apply(json!({"mode": "slow"})).await.expect(200);
+    assert_eq!(changed["data"], json!({"mode": "slow", "hook": "was here"}));
+    assert_eq!(apply(json!({"bad": "yes"})).await.code, 400);
+    for (event, mode) in [("ADDED", "fast"), ("MODIFIED", "slow")] {
+        let seen = watch.next().await.expect("an event");
+        assert_eq!((&seen["type"], &seen["object"]["data"]["mode"]), (&json!(event), &json!(mode)));
+        assert_eq!(seen["object"]["data"]["hook"], "was here", "never seen without it");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use wk_api::{Object, Status, kinds};
 use wk_base::body::Body;
 
 use crate::access::User;
+use crate::admission;
 use crate::body;
 use crate::negotiate;
 use crate::respond::Reply;
@@ -17,7 +18,9 @@ pub(super) async fn create(server: &ApiServer, user: &User, call: &Call, body: B
     let validation = body::validation(&call.query, OPTIONS)?;
     let bytes = read(body).await?;
     let format = negotiate::body_format(&call.headers)?;
-    let (binding, warnings) = body::object(&kinds::BINDING, &bytes, format, validation)?;
+    let (binding, mut warnings) = body::object(&kinds::BINDING, &bytes, format, validation)?;
+    let (binding, said) = admission::create_below(server, call, binding, call.query.dry_run(OPTIONS)?).await?;
+    warnings.extend(said);
     let binding = Object::new(binding);
     let name = if call.name().is_empty() { binding.name() } else { call.name() };
     if binding.name() != name {

@@ -39,7 +39,7 @@ pub(super) async fn run(
 }
 
 /// Who asks for a certificate is who sends the request, whatever the body says.
-fn requestor(call: &Call, user: &User, value: &mut Value) {
+pub(super) fn requestor(call: &Call, user: &User, value: &mut Value) {
     if *call.kind() != kinds::CERTIFICATESIGNINGREQUEST || !value["spec"].is_object() {
         return;
     }

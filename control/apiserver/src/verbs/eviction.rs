@@ -6,6 +6,7 @@ use wk_api::{Object, Status};
 use wk_base::body::Body;
 
 use crate::access::{User, guard};
+use crate::admission;
 use crate::body;
 use crate::negotiate;
 use crate::respond::Reply;
@@ -34,8 +35,11 @@ pub(super) async fn create(server: &ApiServer, user: &User, call: &Call, body: B
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
+    let dry_run = call.query.dry_run(OPTIONS)?;
+    let (eviction, warnings) = admission::create_below(server, call, eviction.0, dry_run).await?;
+    let eviction = Object::new(eviction);
     let mut options = DeleteOptions::parse(eviction.at("/deleteOptions").unwrap_or(&Value::Null))?;
-    options.dry_run |= call.query.dry_run(OPTIONS)?;
+    options.dry_run |= dry_run;
     guard::cluster_of(server, user).evict(namespace, call.name(), &options).await?;
-    Ok(Reply::created_nothing())
+    Ok(Reply { warnings, ..Reply::created_nothing() })
 }

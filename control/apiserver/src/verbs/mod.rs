@@ -160,7 +160,9 @@ impl Face {
 
 /// What is asked for, for roles and for the record.
 pub(crate) fn ask<'a>(target: &'a Target, method: &Method, query: &'a Query) -> Ask<'a> {
-    let fields = query.text("fieldSelector");
+    // A selector selects only where a collection is read or deleted.
+    let selects = matches!(*method, Method::GET | Method::DELETE) && target.name.is_none();
+    let fields = if selects { query.text("fieldSelector") } else { "" };
     let name = match target.name.as_deref().unwrap_or_default() {
         // Who asks for the one of a collection that has this name asks for that one.
         "" => fields.strip_prefix("metadata.name=").filter(|name| !name.contains([',', '='])).unwrap_or_default(),

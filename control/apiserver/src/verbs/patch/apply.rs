@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use serde_json::Value;
+use wk_api::custom::{Custom, convert};
 use wk_api::decode::FieldValidation;
 use wk_api::{FieldReason, Status, decode};
 use wk_cluster::{ApplyRequest, Subresource};
@@ -14,6 +15,7 @@ use crate::negotiate::{BodyFormat, Format};
 use crate::query::invalid_option;
 use crate::respond::Reply;
 use crate::server::ApiServer;
+use crate::verbs::create::requestor;
 use crate::verbs::{Call, writable, written};
 
 pub(super) async fn run(
@@ -28,9 +30,17 @@ pub(super) async fn run(
         let message = "Required value: is required for apply patch".to_owned();
         return Err(invalid_option(OPTIONS, "fieldManager", FieldReason::Required, message));
     }
+    if convert::asks_webhook(call.kind()) && !call.kind().custom.is_some_and(Custom::is_storage) {
+        let (kind, version) = (call.kind().kind, call.kind().version);
+        return Err(Status::bad_request(format!(
+            "a {kind} of version {version} is converted by a webhook and cannot be applied on the server in this version: \
+             apply it in the version that is stored, or without --server-side"
+        )));
+    }
     let cluster = writable(server, user, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
-    let (config, problems) = read(bytes)?;
+    let (mut config, problems) = read(bytes)?;
+    requestor(call, user, &mut config);
     let mut warnings = match validation {
         FieldValidation::Ignore => Vec::new(),
         FieldValidation::Strict if !problems.is_empty() => {
@@ -51,6 +61,7 @@ pub(super) async fn run(
         config: &config,
         force: call.query.flag("force"),
         create: server.authorize(user, &create).await,
+        judged: None,
     };
     let (object, created, said) = admission::apply(server, call, &cluster, &request).await?;
     warnings.extend(said);
