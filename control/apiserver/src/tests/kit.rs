@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use wk_api::{Status, kinds};
+use wk_api::Status;
 use wk_base::body::{Body, empty, full};
 use wk_base::time::SystemClock;
 use wk_cluster::{Cluster, SecretsKey, Vault};
@@ -142,9 +142,6 @@ impl Harness {
         let vault = Vault::new(&SecretsKey::derived(b"of the tests"), &[]);
         let cluster = Cluster::new(store, Arc::new(SystemClock)).with_vault(vault);
         cluster.ensure_namespaces().await.expect("the namespaces of a new cluster");
-        // What the controller of service accounts does in a cluster: pods without one are refused.
-        let account = json!({ "metadata": { "name": "default" } });
-        cluster.create(&kinds::SERVICEACCOUNT, Some("default"), account).await.expect("an account for pods");
         let keys = wk_access::tokens::Keyring::default();
         keys.set(&[wk_access::tokens::Keyring::generate().expect("a key")]).expect("a key of ours");
         let replicated = Arc::new(AtomicUsize::new(0));
