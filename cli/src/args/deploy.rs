@@ -131,7 +131,7 @@ fn quantity(text: &str) -> Result<String, String> {
 
 /// Parses `90`, `90s`, `1500ms`, `2m`, `1h` and sums such as `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration such as 90s, 2m or 1h30m");
+    let wrong = || format!("{text:?} is not a duration such as 90s, 2m, 1h30m or 30d");
     if let Ok(seconds) = text.parse::<u32>() {
         return Ok(Duration::from_secs(seconds.into()));
     }
@@ -147,6 +147,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             "s" => Duration::from_secs(1),
             "m" => Duration::from_mins(1),
             "h" => Duration::from_hours(1),
+            "d" => Duration::from_hours(24),
             _ => return Err(wrong()),
         };
         total = total.checked_add(step.checked_mul(number).ok_or_else(wrong)?).ok_or_else(wrong)?;

@@ -56,6 +56,25 @@ async fn objects_are_made_marked_patched_edited_compared_and_explained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_let_in_for_what_their_role_says_and_out_at_once() {
+    let cluster = Cluster::start(1).await;
+    let kubeconfig = cluster.wk(&["user", "add", "ann", "--role", "edit", "-n", "default"]).await.ok().to_owned();
+    let kubeconfig = cluster.file("ann.kubeconfig", &kubeconfig);
+    let ann = async |line: &str| {
+        let mut command = tokio::process::Command::new(wk_kit::wk());
+        command.arg("--kubeconfig").arg(&kubeconfig).args(line.split(' '));
+        run(command).await
+    };
+    contains(ann("auth whoami").await.ok(), &["ann"]);
+    assert_eq!(ann("create configmap own --from-literal a=b").await.ok(), "configmap/own created\n");
+    contains(&ann("get nodes").await.stderr, &["ann", "cannot list resource \"nodes\""]);
+    contains(cluster.wk(&["user", "list"]).await.ok(), &["ann"]);
+    cluster.wk(&["user", "revoke", "ann"]).await.ok();
+    let out = ann("get cm").await;
+    assert!(out.code != Some(0) && out.stdout.is_empty(), "{out:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn workloads_are_rolled_out_taken_back_scaled_and_moved() {
     let cluster = Cluster::start(1).await;
     let wk = async |line: &str| cluster.wk(&line.split(' ').collect::<Vec<_>>()).await;
