@@ -89,8 +89,9 @@ async fn replay(cluster: &Cluster, kubectl: &Kubectl, file: &Path, number: usize
             other => panic!("{}: neither kubectl nor wk: {other:?}", file.display()),
         };
         let code = output.code.filter(|code| *code != 0).map(|code| format!("[exit {code}]\n")).unwrap_or_default();
-        let said = redact(&format!("{}{}", output.stdout, output.stderr));
-        let said = said.replace(&files().display().to_string(), "files");
+        // Before anything is redacted: where the files are differs too.
+        let said = format!("{}{}", output.stdout, output.stderr).replace(&files().display().to_string(), "files");
+        let said = redact(&said);
         let said = if said.is_empty() { said } else { format!("{said}\n") };
         played = [&played, "\n$ ", command, "\n", &said, &code].concat();
     }
