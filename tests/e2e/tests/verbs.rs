@@ -1,7 +1,8 @@
 //! The verbs of `wk` over the real binary on one node: what each changes, and that kubectl sees the same.
 
+use anyhow::ensure;
 use serde_json::Value;
-use wk_kit::{Cluster, Kubectl, Output, run};
+use wk_kit::{Cluster, Kubectl, Output, SOON, run, until};
 
 const CONFLICT: i32 = 5;
 const DIFFERS: i32 = 7;
@@ -66,6 +67,13 @@ async fn a_person_is_let_in_for_what_their_role_says_and_out_at_once() {
         run(command).await
     };
     contains(ann("auth whoami").await.ok(), &["ann"]);
+    // The default roles are made in the first moments of a cluster.
+    until("the role is there", SOON, async || {
+        let answer = ann("auth can-i create configmaps").await;
+        ensure!(answer.stdout == "yes\n", "{answer:?}");
+        Ok(())
+    })
+    .await;
     assert_eq!(ann("create configmap own --from-literal a=b").await.ok(), "configmap/own created\n");
     contains(&ann("get nodes").await.stderr, &["ann", "cannot list resource \"nodes\""]);
     contains(cluster.wk(&["user", "list"]).await.ok(), &["ann"]);

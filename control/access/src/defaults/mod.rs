@@ -9,18 +9,33 @@ mod table;
 use serde_json::{Map, Value, json};
 use wk_api::Object;
 
-use crate::rbac::{GROUP, Rule, missing};
+use crate::rbac::{GROUP, Rule, aggregated, missing};
 
 /// Set to "false" it keeps an object from being completed again.
 pub const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
 /// The bodies of all of them: ClusterRoles, ClusterRoleBindings, Roles, RoleBindings.
 pub fn all() -> Vec<Value> {
-    let roles = table::CLUSTER_ROLES.iter().map(rows::Role::body);
+    let roles = whole(table::CLUSTER_ROLES.iter().map(|role| Object(role.body())).collect());
     let bindings = table::CLUSTER_BINDINGS.iter().map(rows::Binding::body);
     let local = table::ROLES.iter().map(|(namespace, role)| within(namespace, "Role", role.body()));
     let bound = table::BINDINGS.iter().map(|(namespace, binding)| within(namespace, "RoleBinding", binding.body()));
-    roles.chain(bindings).chain(local).chain(bound).collect()
+    roles.into_iter().map(|role| role.0).chain(bindings).chain(local).chain(bound).collect()
+}
+
+/// The roles with what aggregating ones are made of, so that they allow it from the moment they are there.
+fn whole(mut roles: Vec<Object>) -> Vec<Object> {
+    // `admin` is made of `edit`, which is made of `view`.
+    for _ in 0..3 {
+        let before = roles.clone();
+        let all: Vec<&Object> = before.iter().collect();
+        for role in &mut roles {
+            if let Some(rules) = aggregated(role, &all) {
+                role.0["rules"] = rules.into();
+            }
+        }
+    }
+    roles
 }
 
 fn within(namespace: &str, kind: &str, mut body: Value) -> Value {
