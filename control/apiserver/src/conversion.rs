@@ -89,16 +89,13 @@ pub(crate) async fn modify(
         let written = cluster.with_converted(Arc::clone(&old));
         match admission::modify(server, &call.of(storage), &written, subresource, replace).await {
             Ok((made, warnings)) => return Ok((back(server, kind, made).await?, warnings)),
-            Err(status) if status.reason == Reason::Conflict && is_stale(cluster, call, &old) => {}
+            Err(status)
+                if status.reason == Reason::Conflict
+                    && admission::has_moved(cluster, call, Some(old.resource_version())) => {}
             Err(status) => return Err(status),
         }
     }
     Err(Status::modified(kind, name))
-}
-
-fn is_stale(cluster: &Cluster, call: &Call, old: &Object) -> bool {
-    let now = cluster.store().view().get(&wk_cluster::key(call.kind(), call.namespace(), call.name()));
-    now.is_none_or(|now| now.revision().to_string() != old.resource_version())
 }
 
 /// The kind that objects are stored as, where a webhook converts them.

@@ -138,16 +138,12 @@ pub(crate) async fn modify(
         match done {
             Ok(object) => return Ok((object, asked.warnings)),
             // Whoever meant a certain version is told by `change`; here somebody else was faster.
-            Err(status) if status.reason == Reason::Conflict && stale(cluster, call, &old) => {}
+            Err(status)
+                if status.reason == Reason::Conflict && has_moved(cluster, call, Some(old.resource_version())) => {}
             Err(status) => return Err(status),
         }
     }
     Err(Status::modified(kind, name))
-}
-
-fn stale(cluster: &Cluster, call: &Call, old: &Object) -> bool {
-    let now = cluster.store().view().get(&wk_cluster::key(call.kind(), call.namespace(), call.name()));
-    now.is_none_or(|now| now.revision().to_string() != old.resource_version())
 }
 
 /// Applies a configuration, with everybody asked. Answers the object, whether it is new, and the warnings.
@@ -187,15 +183,15 @@ pub(crate) async fn apply(
         match cluster.apply(&request).await {
             Ok((object, created)) => return Ok((object, created, asked.warnings)),
             // Somebody else was faster: they are asked about what is there now.
-            Err(status) if status.reason == Reason::Conflict && stale_or_made(cluster, call, over) => {}
+            Err(status) if status.reason == Reason::Conflict && has_moved(cluster, call, over) => {}
             Err(status) => return Err(status),
         }
     }
     Err(Status::modified(kind, name))
 }
 
-/// Whether another version is there than the one that was seen.
-fn stale_or_made(cluster: &Cluster, call: &Call, seen: Option<&str>) -> bool {
+/// Whether another version of the object is there than the one that was seen; None: none was there.
+pub(crate) fn has_moved(cluster: &Cluster, call: &Call, seen: Option<&str>) -> bool {
     let now = cluster.store().view().get(&wk_cluster::key(call.kind(), call.namespace(), call.name()));
     now.map(|now| now.revision().to_string()).as_deref() != seen
 }
