@@ -23,6 +23,7 @@ pub static VALIDATINGADMISSIONPOLICY: Kind = Kind {
     categories: &["api-extensions"],
     scope: Scope::Cluster,
     has_status: true,
+    acts: true,
     collection: "admissionregistration.k8s.io/validatingadmissionpolicies",
     rules: Rules {
         schema: ValidatingAdmissionPolicy::json_schema,
@@ -65,6 +66,7 @@ pub static VALIDATINGADMISSIONPOLICYBINDING: Kind = Kind {
     singular: "validatingadmissionpolicybinding",
     categories: &["api-extensions"],
     scope: Scope::Cluster,
+    acts: true,
     collection: "admissionregistration.k8s.io/validatingadmissionpolicybindings",
     rules: Rules {
         schema: ValidatingAdmissionPolicyBinding::json_schema,

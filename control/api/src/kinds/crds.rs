@@ -25,6 +25,7 @@ pub static CRD: Kind = Kind {
     categories: &["api-extensions"],
     scope: Scope::Cluster,
     has_status: true,
+    acts: true,
     collection: "apiextensions.k8s.io/customresourcedefinitions",
     rules: Rules {
         schema: CustomResourceDefinition::json_schema,

@@ -26,6 +26,7 @@ pub static LIMITRANGE: Kind = Kind {
     plural: "limitranges",
     singular: "limitrange",
     short_names: &["limits"],
+    acts: true,
     collection: "core/limitranges",
     rules: Rules {
         schema: LimitRange::json_schema,

@@ -36,6 +36,7 @@ pub static PRIORITYCLASS: Kind = Kind {
     singular: "priorityclass",
     short_names: &["pc"],
     scope: Scope::Cluster,
+    acts: true,
     collection: "scheduling.k8s.io/priorityclasses",
     rules: Rules {
         schema: PriorityClass::json_schema,

@@ -52,6 +52,7 @@ pub static RESOURCEQUOTA: Kind = Kind {
     singular: "resourcequota",
     short_names: &["quota"],
     has_status: true,
+    acts: true,
     collection: "core/resourcequotas",
     rules: Rules {
         schema: ResourceQuota::json_schema,

@@ -21,6 +21,7 @@ pub static ROLEBINDING: Kind = Kind {
     kind: "RoleBinding",
     plural: "rolebindings",
     singular: "rolebinding",
+    acts: true,
     collection: "rbac.authorization.k8s.io/rolebindings",
     rules: Rules {
         schema: RoleBinding::json_schema,
@@ -42,6 +43,7 @@ pub static CLUSTERROLEBINDING: Kind = Kind {
     plural: "clusterrolebindings",
     singular: "clusterrolebinding",
     scope: Scope::Cluster,
+    acts: true,
     collection: "rbac.authorization.k8s.io/clusterrolebindings",
     rules: Rules {
         schema: ClusterRoleBinding::json_schema,

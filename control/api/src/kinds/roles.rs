@@ -23,6 +23,7 @@ pub static ROLE: Kind = Kind {
     kind: "Role",
     plural: "roles",
     singular: "role",
+    acts: true,
     collection: "rbac.authorization.k8s.io/roles",
     rules: Rules {
         schema: Role::json_schema,
@@ -42,6 +43,7 @@ pub static CLUSTERROLE: Kind = Kind {
     plural: "clusterroles",
     singular: "clusterrole",
     scope: Scope::Cluster,
+    acts: true,
     collection: "rbac.authorization.k8s.io/clusterroles",
     rules: Rules {
         schema: ClusterRole::json_schema,

@@ -20,6 +20,7 @@ pub static SERVICEACCOUNT: Kind = Kind {
         kind: "TokenRequest",
         verbs: &["create"],
     }],
+    acts: true,
     collection: "core/serviceaccounts",
     rules: Rules {
         schema: ServiceAccount::json_schema,

@@ -29,6 +29,7 @@ pub static MUTATINGWEBHOOKCONFIGURATION: Kind = Kind {
     singular: "mutatingwebhookconfiguration",
     categories: &["api-extensions"],
     scope: Scope::Cluster,
+    acts: true,
     collection: "admissionregistration.k8s.io/mutatingwebhookconfigurations",
     rules: Rules {
         schema: MutatingWebhookConfiguration::json_schema,
@@ -53,6 +54,7 @@ pub static VALIDATINGWEBHOOKCONFIGURATION: Kind = Kind {
     singular: "validatingwebhookconfiguration",
     categories: &["api-extensions"],
     scope: Scope::Cluster,
+    acts: true,
     collection: "admissionregistration.k8s.io/validatingwebhookconfigurations",
     rules: Rules {
         schema: ValidatingWebhookConfiguration::json_schema,
