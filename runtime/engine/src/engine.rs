@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::Linker;
 
 use crate::cache::Cache;
+use crate::capabilities;
 use crate::command;
 use crate::config::{self, EngineError, Options};
 use crate::failure::Exit;
-use crate::host::{self, Host};
+use crate::host::Host;
 use crate::http::HttpApp;
 use crate::prepare::{self, Pre, PrepareError, Prepared, World};
 use crate::sandbox::Sandbox;
@@ -54,7 +55,8 @@ impl Engine {
             Ok(cache) => cache,
             Err(source) => return Err(EngineError::CacheDir { dir: cache_dir, source }),
         };
-        let linker = host::linker(&engine).map_err(|error| EngineError::Runtime { message: format!("{error:#}") })?;
+        let linker =
+            capabilities::linker(&engine).map_err(|error| EngineError::Runtime { message: format!("{error:#}") })?;
         let ticker = Ticker::start(engine.weak()).map_err(EngineError::Ticker)?;
         let compilations = Arc::new(Semaphore::new(compilations_max.max(1)));
         Ok(Self { inner: Arc::new(Inner { linker, cache, compilations, prepared: Mutex::default(), ticker }) })

@@ -6,7 +6,7 @@ use wasmtime::component::types::Component;
 use crate::adapt::EXIT_INTERFACE;
 use crate::prepare::{PrepareError, World};
 
-/// The packages and their interfaces of WASI 0.2 that `host::linker` answers.
+/// The packages and their interfaces of WASI 0.2 that `capabilities::linker` answers.
 const ANSWERED: &[(&str, &[&str])] = &[
     (
         "wasi:cli",

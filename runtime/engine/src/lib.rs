@@ -26,6 +26,7 @@
 
 mod adapt;
 mod cache;
+mod capabilities;
 mod command;
 mod config;
 mod engine;

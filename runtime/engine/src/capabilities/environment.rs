@@ -1,0 +1,31 @@
+//! `wasi:cli/environment`: arguments and variables, straight from the sandbox.
+
+use wasmtime::component::{HasData, Linker};
+use wasmtime_wasi::p2::bindings::cli::environment;
+
+use crate::host::Host;
+use crate::sandbox::Sandbox;
+
+pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    environment::add_to_linker::<_, Given>(linker, |host| &*host.sandbox)
+}
+
+struct Given;
+
+impl HasData for Given {
+    type Data<'a> = &'a Sandbox;
+}
+
+impl environment::Host for &Sandbox {
+    fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        Ok(self.env.clone())
+    }
+
+    fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
+        Ok(self.args.clone())
+    }
+
+    fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
+}

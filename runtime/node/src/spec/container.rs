@@ -1,0 +1,65 @@
+//! One container of the spec.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+
+use super::env::{Facts, env_value, expand};
+use super::limits::memory_max;
+use super::{ContainerSpec, SpecError, refuse};
+
+pub(super) fn read_container(
+    container: &core::Container,
+    index: usize,
+    request_timeout: Duration,
+    facts: &Facts<'_>,
+) -> Result<ContainerSpec, SpecError> {
+    let field = format!("spec.containers[{index}]");
+    for (name, is_set) in [
+        ("livenessProbe", container.liveness_probe.is_some()),
+        ("readinessProbe", container.readiness_probe.is_some()),
+        ("startupProbe", container.startup_probe.is_some()),
+        ("lifecycle", container.lifecycle.is_some()),
+        ("workingDir", container.working_dir.as_ref().is_some_and(|dir| !dir.is_empty())),
+    ] {
+        if is_set {
+            return refuse(format!("{field}.{name}"), "not supported yet; leave it out");
+        }
+    }
+    if container.env_from.as_ref().is_some_and(|sources| !sources.is_empty()) {
+        return refuse(format!("{field}.envFrom"), "environment from ConfigMaps and Secrets is not supported yet");
+    }
+    if container.volume_mounts.as_ref().is_some_and(|mounts| !mounts.is_empty()) {
+        return refuse(format!("{field}.volumeMounts"), "volumes are not supported yet");
+    }
+    let mut args = container.command.clone().unwrap_or_default();
+    if args.is_empty() {
+        args.push(container.name.clone());
+    }
+    args.extend(container.args.iter().flatten().cloned());
+
+    let mut env = vec![("HOSTNAME".to_owned(), facts.pod.metadata.name.clone().unwrap_or_default())];
+    for variable in container.env.iter().flatten() {
+        let value = expand(&env_value(variable, &field, facts)?, &env);
+        env.retain(|(name, _)| *name != variable.name);
+        env.push((variable.name.clone(), value));
+    }
+    // `$(NAME)` in arguments stands for a variable of the container, as in Kubernetes.
+    for argument in &mut args {
+        *argument = expand(argument, &env);
+    }
+    let tcp = |port: &&core::ContainerPort| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+    let ports = container.ports.iter().flatten().filter(tcp);
+    Ok(ContainerSpec {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        args,
+        env,
+        memory_max: memory_max(container, &field)?,
+        request_timeout,
+        ports: ports.filter_map(|port| u16::try_from(port.container_port).ok()).collect(),
+        stdin: container.stdin == Some(true),
+        stdin_once: container.stdin_once == Some(true),
+        tty: container.tty == Some(true),
+    })
+}

@@ -1,0 +1,194 @@
+//! What a Pod object means on this node: parsed once, when the pod arrives, so that later code cannot meet a field it
+//! does not know.
+//!
+//! Not here: running anything. A field that this node cannot honour is an error by name, never ignored in silence.
+
+mod container;
+mod env;
+mod limits;
+
+pub use limits::{MEMORY_DEFAULT, REQUEST_TIMEOUT};
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+use wk_api::Object;
+
+use crate::container::RestartPolicy;
+
+use container::read_container;
+use env::Facts;
+use limits::request_timeout;
+
+/// A pod as this node runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodSpec {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// Its containers, in order.
+    pub containers: Vec<ContainerSpec>,
+    /// Whether ended containers start again.
+    pub restart: RestartPolicy,
+    /// `activeDeadlineSeconds`.
+    pub deadline: Option<Duration>,
+}
+
+/// A container as this node runs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerSpec {
+    /// Name in the pod.
+    pub name: String,
+    /// The image as written.
+    pub image: String,
+    /// `argv`, the program's name first.
+    pub args: Vec<String>,
+    /// Environment, in order.
+    pub env: Vec<(String, String)>,
+    /// Bytes of memory it may use.
+    pub memory_max: u64,
+    /// How long one request may take.
+    pub request_timeout: Duration,
+    /// TCP ports it serves; the first HTTP container without any serves all of the pod's.
+    pub ports: Vec<u16>,
+    /// `stdin`: whether it reads what clients attach.
+    pub stdin: bool,
+    /// `stdinOnce`: whether the first client's end of input is the container's.
+    pub stdin_once: bool,
+    /// `tty`: whether its input and output are a terminal.
+    pub tty: bool,
+}
+
+/// Something in the spec that this node cannot do, by field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {why}")]
+pub struct SpecError {
+    /// Path in the Pod object.
+    pub field: String,
+    /// What is wrong with it and what to do.
+    pub why: String,
+}
+
+fn refuse<T>(field: impl Into<String>, why: impl Into<String>) -> Result<T, SpecError> {
+    Err(SpecError { field: field.into(), why: why.into() })
+}
+
+/// What a pod is called, and nothing to run: for a pod that is refused.
+pub fn bare(pod: &Object) -> PodSpec {
+    PodSpec {
+        uid: pod.uid().to_owned(),
+        namespace: pod.namespace().to_owned(),
+        name: pod.name().to_owned(),
+        containers: Vec::new(),
+        restart: RestartPolicy::Never,
+        deadline: None,
+    }
+}
+
+/// Reads a Pod that is bound to the node `node` and has the address `ip`.
+pub fn read(pod: &core::Pod, node: &str, ip: IpAddr) -> Result<PodSpec, SpecError> {
+    let Some(spec) = &pod.spec else { return refuse("spec", "missing") };
+    if spec.init_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
+        return refuse("spec.initContainers", "init containers are not supported yet");
+    }
+    if spec.volumes.as_ref().is_some_and(|volumes| !volumes.is_empty()) {
+        return refuse("spec.volumes", "volumes are not supported yet");
+    }
+    if spec.host_network == Some(true) {
+        return refuse("spec.hostNetwork", "a guest has no network of its own to share with the host");
+    }
+    let facts = Facts { pod, node, ip };
+    let timeout = request_timeout(pod)?;
+    let containers = spec
+        .containers
+        .iter()
+        .enumerate()
+        .map(|(index, container)| read_container(container, index, timeout, &facts))
+        .collect::<Result<_, _>>()?;
+    Ok(PodSpec {
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        containers,
+        restart: match spec.restart_policy.as_deref() {
+            Some("Never") => RestartPolicy::Never,
+            Some("OnFailure") => RestartPolicy::OnFailure,
+            _ => RestartPolicy::Always,
+        },
+        deadline: spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(container: &serde_json::Value) -> core::Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "web-1", "namespace": "default", "uid": "u", "labels": {"app": "web"}},
+            "spec": {"containers": [container]},
+        }))
+        .unwrap()
+    }
+
+    fn read_one(container: &serde_json::Value) -> Result<ContainerSpec, SpecError> {
+        read(&pod(container), "n1", IpAddr::from([10, 128, 0, 5])).map(|mut spec| spec.containers.remove(0))
+    }
+
+    #[test]
+    fn arguments_environment_and_memory_come_from_the_spec() {
+        let container = read_one(&json!({
+            "name": "app", "image": "i", "args": ["-v"],
+            "env": [
+                {"name": "A", "value": "1"},
+                {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+                {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            ],
+            "resources": {"limits": {"memory": "64Mi"}},
+        }))
+        .unwrap();
+        assert_eq!(container.args, ["app", "-v"]);
+        let env: Vec<_> = container.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(env, ["HOSTNAME=web-1", "A=1", "POD=web-1", "APP=web", "IP=10.128.0.5"]);
+        assert_eq!(container.memory_max, 64 * 1024 * 1024);
+    }
+
+    #[test]
+    fn variables_are_expanded_in_arguments_and_later_variables() {
+        let container = read_one(&json!({
+            "name": "app", "args": ["$(A)/$(B)/$(NONE)/$$(A)/$"],
+            "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}],
+        }))
+        .unwrap();
+        assert_eq!(container.args[1], "1/12/$(NONE)/$(A)/$");
+    }
+
+    #[test]
+    fn what_this_node_cannot_do_is_refused_by_field() {
+        for (container, field) in [
+            (json!({"name": "a", "envFrom": [{"configMapRef": {"name": "c"}}]}), "spec.containers[0].envFrom"),
+            (
+                json!({"name": "a", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}),
+                "spec.containers[0].volumeMounts",
+            ),
+            (
+                json!({"name": "a", "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}),
+                "spec.containers[0].env[X].valueFrom",
+            ),
+            (
+                json!({"name": "a", "env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.nope"}}}]}),
+                "spec.containers[0].env[X].valueFrom",
+            ),
+            (json!({"name": "a", "readinessProbe": {"httpGet": {"port": 80}}}), "spec.containers[0].readinessProbe"),
+            (json!({"name": "a", "workingDir": "/tmp"}), "spec.containers[0].workingDir"),
+        ] {
+            assert_eq!(read_one(&container).unwrap_err().field, field);
+        }
+    }
+}
