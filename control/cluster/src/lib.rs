@@ -19,6 +19,7 @@ mod delete;
 mod guard;
 mod manager;
 mod namespaces;
+mod node_ports;
 mod notes;
 mod pods;
 mod read;

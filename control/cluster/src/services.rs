@@ -10,7 +10,7 @@ use wk_base::id;
 use wk_store::{Change, Expect, Op, View};
 
 use crate::write::put;
-use crate::{key, object};
+use crate::{key, node_ports, object};
 
 /// The addresses that Services get.
 pub const SERVICE_RANGE: ServiceRange = ServiceRange { first: Ipv4Addr::new(10, 96, 0, 0), prefix: 12 };
@@ -102,8 +102,8 @@ pub(crate) fn keep_allocated(kind: &Kind, old: &Object, new: &mut Value) {
     }
 }
 
-/// Gives `new` an address if it is a Service that wants one, takes back one that it no longer wants, and returns the
-/// writes that go with it.
+/// Gives `new` the address and node ports that it wants if it is a Service, takes back what it no longer wants, and
+/// returns the writes that go with it.
 pub(crate) fn allocate(
     view: &View,
     kind: &Kind,
@@ -114,11 +114,23 @@ pub(crate) fn allocate(
     if !is_service(kind) {
         return Ok(Vec::new());
     }
+    let mut ops = allocate_address(view, kind, old, new, facts)?;
+    ops.extend(node_ports::allocate(view, kind, old, new)?);
+    Ok(ops)
+}
+
+fn allocate_address(
+    view: &View,
+    kind: &Kind,
+    old: Option<&Object>,
+    new: &mut Object,
+    facts: &Facts<'_>,
+) -> Result<Vec<Op>, Status> {
     let wanted = address(&new.0);
     if old.is_some_and(|old| address(&old.0) == wanted && wanted != Address::Any) {
         return Ok(Vec::new());
     }
-    let mut ops = old.map(|old| release(view, kind, old)).unwrap_or_default();
+    let mut ops = old.map(|old| release_address(view, old)).unwrap_or_default();
     let chosen = match wanted {
         Address::Nothing => return Ok(ops),
         Address::Headless => {
@@ -143,14 +155,19 @@ pub(crate) fn allocate(
     Ok(ops)
 }
 
-/// Gives back the address of a Service that goes.
-///
-/// Only if it still is this Service's: one that was freed by hand may be another's by now.
+/// Gives back the address and the node ports of a Service that goes.
 pub(crate) fn release(view: &View, kind: &Kind, old: &Object) -> Vec<Op> {
-    let Address::Given(text) = address(&old.0) else { return Vec::new() };
     if !is_service(kind) {
         return Vec::new();
     }
+    let mut ops = release_address(view, old);
+    ops.extend(node_ports::release(view, old));
+    ops
+}
+
+/// Only if it still is this Service's: one that was freed by hand may be another's by now.
+fn release_address(view: &View, old: &Object) -> Vec<Op> {
+    let Address::Given(text) = address(&old.0) else { return Vec::new() };
     let held = view.get(&key(&kinds::IPADDRESS, None, text)).filter(|held| is_parent(&object(held), old));
     held.map(|held| Op { key: held.key().clone(), expect: Expect::Revision(held.revision()), change: Change::Delete })
         .into_iter()

@@ -79,3 +79,34 @@ async fn headless_and_external_services_have_no_address() {
     api.patch(&format!("{SERVICES}/far"), &json!({ "spec": { "type": "ExternalName", "externalName": "example.com", "clusterIP": null, "clusterIPs": null } })).await.expect(200);
     assert_eq!(api.get(ADDRESSES).await.expect(200)["items"], json!([]), "and has given it back");
 }
+
+#[tokio::test]
+async fn node_ports_are_given_kept_refused_when_taken_and_given_back() {
+    let api = Harness::start().await;
+    let ports = json!([{ "name": "dns", "port": 53, "protocol": "UDP" }, { "name": "dns-tcp", "port": 53 }]);
+    let made = api.post(SERVICES, &service("dns", &json!({ "type": "NodePort", "ports": ports }))).await.expect(201);
+    let given = made["spec"]["ports"][0]["nodePort"].as_i64().expect("a node port");
+    assert!((30_086..=32_767).contains(&given), "{made}");
+    assert_eq!(made["spec"]["ports"][1]["nodePort"], given, "one number for both protocols of a port");
+
+    let wants = |number: i64| json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": number }] });
+    for (number, why) in [
+        (given, "provided port is already allocated"),
+        (80, "provided port is not in the valid range. The range of valid ports is 30000-32767"),
+    ] {
+        let answer = api.post(SERVICES, &service("other", &wants(number))).await;
+        assert_eq!(answer.reason(), (422, "Invalid".to_owned()));
+        let expected = format!("Service \"other\" is invalid: spec.ports[0].nodePort: Invalid value: {number}: {why}");
+        assert_eq!(answer.json()["message"], expected);
+    }
+
+    let labelled = json!({ "metadata": { "labels": { "a": "b" } } });
+    let same = api.patch(&format!("{SERVICES}/dns"), &labelled).await.expect(200);
+    assert_eq!(same["spec"]["ports"], made["spec"]["ports"]);
+
+    let inside = api.patch(&format!("{SERVICES}/dns"), &json!({ "spec": { "type": "ClusterIP" } })).await.expect(200);
+    assert!(inside["spec"]["ports"][0].get("nodePort").is_none(), "{inside}");
+    api.post(SERVICES, &service("other", &wants(given))).await.expect(201);
+    api.delete(&format!("{SERVICES}/other"), &json!({})).await.expect(200);
+    api.post(SERVICES, &service("third", &wants(given))).await.expect(201);
+}
