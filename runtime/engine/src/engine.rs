@@ -15,7 +15,8 @@ use crate::config::{self, EngineError, Options};
 use crate::failure::Exit;
 use crate::host::Host;
 use crate::http::HttpApp;
-use crate::prepare::{self, Pre, PrepareError, Prepared, World};
+use crate::invoke::{self, InvokeError};
+use crate::prepare::{self, PrepareError, Prepared, World};
 use crate::sandbox::Sandbox;
 use crate::ticker::{Running, Ticker};
 
@@ -119,21 +120,40 @@ impl Engine {
 
     /// The application that answers requests with this component in this sandbox.
     pub fn http(&self, prepared: &Arc<Prepared>, sandbox: Sandbox) -> Result<HttpApp, WrongWorld> {
-        match prepared.pre {
-            Pre::Http(_) => Ok(HttpApp::new(self.clone(), Arc::clone(prepared), sandbox)),
-            Pre::Command(_) => Err(WrongWorld { is: prepared.world(), wanted: World::Http }),
+        match &prepared.http {
+            Some(_) => Ok(HttpApp::new(self.clone(), Arc::clone(prepared), sandbox)),
+            None => Err(WrongWorld { is: prepared.world(), wanted: World::Http }),
         }
     }
 
     /// Runs a command to its end, or until `cancel`. Dropping the future ends the command too.
     pub async fn run(&self, prepared: &Arc<Prepared>, sandbox: Sandbox, cancel: CancellationToken) -> Exit {
-        match &prepared.pre {
-            Pre::Command(pre) => command::run(self, pre, sandbox, cancel).await,
-            Pre::Http(_) => {
+        match &prepared.command {
+            Some(pre) => command::run(self, pre, sandbox, cancel).await,
+            None => {
                 let error = WrongWorld { is: prepared.world(), wanted: World::Command };
                 Exit::Failed(crate::Failure::Io(error.to_string()))
             }
         }
+    }
+
+    /// Calls one exported function of any prepared component in a fresh instance, to its answer or until `cancel`:
+    /// what `exec`, probes and hooks do. Dropping the future ends the guest too.
+    ///
+    /// `function` names one of the component's own (`refresh`) or one of an interface it exports
+    /// (`acme:shop/admin#refresh`, with or without the version); `wasi:cli/run` is the program that it is.
+    /// `args` are its arguments as text: strings, numbers, booleans, and as many as there are for a list at the end;
+    /// for a program they follow the sandbox's. What it answers becomes the exit code (`bool`, `result`, numbers of up
+    /// to 32 bits) or text in the sandbox's output (all else; of an error, in standard error with code 1).
+    pub async fn invoke(
+        &self,
+        prepared: &Arc<Prepared>,
+        sandbox: Sandbox,
+        function: &str,
+        args: Vec<String>,
+        cancel: CancellationToken,
+    ) -> Result<Exit, InvokeError> {
+        invoke::invoke(self, &prepared.instance, sandbox, function, args, cancel).await
     }
 
     /// How many instances are alive: requests in the hands of guests, and commands.

@@ -25,7 +25,7 @@ use wk_base::body::Body;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::prepare::{Pre, Prepared};
+use crate::prepare::Prepared;
 use crate::response::{self, Streaming};
 use crate::sandbox::Sandbox;
 
@@ -88,10 +88,7 @@ impl HttpApp {
     }
 
     fn pre(&self) -> &ProxyPre<Host> {
-        match &self.prepared.pre {
-            Pre::Http(pre) => pre,
-            Pre::Command(_) => unreachable!("Engine::http makes an HttpApp of HTTP components only"),
-        }
+        self.prepared.http.as_ref().expect("Engine::http makes an HttpApp of HTTP components only")
     }
 }
 

@@ -4,7 +4,8 @@ use wasmtime::Engine;
 use wasmtime::component::types::Component;
 
 use crate::adapt::EXIT_INTERFACE;
-use crate::prepare::{PrepareError, World};
+use crate::functions;
+use crate::prepare::PrepareError;
 
 /// The packages and their interfaces of WASI 0.2 that `capabilities::linker` answers.
 const ANSWERED: &[(&str, &[&str])] = &[
@@ -79,19 +80,24 @@ pub(crate) fn check(component: &Component, engine: &Engine) -> Result<(), Prepar
     Err(PrepareError::Imports { missing })
 }
 
-/// The world by exports. A component that is both answers requests.
-pub(crate) fn world(component: &Component, engine: &Engine) -> Result<World, PrepareError> {
-    let exports: Vec<String> = component.exports(engine).map(|(name, _)| name.to_owned()).collect();
+/// What a component can do for us.
+pub(crate) struct Worlds {
+    pub(crate) http: bool,
+    pub(crate) command: bool,
+}
+
+/// The worlds by exports. A component that exports nothing we could ever call is refused.
+pub(crate) fn worlds(component: &wasmtime::component::Component) -> Result<Worlds, PrepareError> {
+    let types = component.component_type();
+    let exports: Vec<String> = types.exports(component.engine()).map(|(name, _)| name.to_owned()).collect();
     let has = |package, interface| {
         exports.iter().filter_map(|name| Name::parse(name)).any(|name| name.is(package, interface))
     };
-    if has("wasi:http", "incoming-handler") {
-        Ok(World::Http)
-    } else if has("wasi:cli", "run") {
-        Ok(World::Command)
-    } else {
-        Err(PrepareError::NoWorld { exports })
+    let worlds = Worlds { http: has("wasi:http", "incoming-handler"), command: has("wasi:cli", "run") };
+    if !worlds.http && !worlds.command && functions::all(component).is_empty() {
+        return Err(PrepareError::NoWorld { exports });
     }
+    Ok(worlds)
 }
 
 #[cfg(test)]

@@ -31,10 +31,12 @@ mod command;
 mod config;
 mod engine;
 mod failure;
+mod functions;
 mod host;
 mod http;
 mod imports;
 mod input;
+mod invoke;
 mod limits;
 mod output;
 mod prepare;
@@ -46,6 +48,7 @@ pub use crate::config::{EngineError, Options};
 pub use crate::engine::{Engine, WrongWorld};
 pub use crate::failure::{Exit, Failure};
 pub use crate::http::HttpApp;
+pub use crate::invoke::InvokeError;
 pub use crate::prepare::{PrepareError, Prepared, World};
 pub use crate::sandbox::{
     Discard, Input, MEMORY_DEFAULT, MemoryBytes, Output, REQUEST_DEADLINE_DEFAULT, Sandbox, Stream,

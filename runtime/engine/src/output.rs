@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use crate::sandbox::{Output, Sandbox, Stream};
 
 /// The largest piece handed to an [`Output`]: what one write of a guest may make the host allocate.
-const PIECE_BYTES_MAX: usize = 64 << 10;
+pub(crate) const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// One of a guest's two outputs.
 #[derive(Clone)]

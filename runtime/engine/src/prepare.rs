@@ -9,6 +9,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::adapt;
 use crate::cache::Cache;
+use crate::functions;
 use crate::host::Host;
 use crate::imports;
 
@@ -19,6 +20,8 @@ pub enum World {
     Http,
     /// It is run from start to end: it exports `wasi:cli/run` 0.2, or is a core module with `_start`.
     Command,
+    /// It is neither, and exports functions that can be called one by one.
+    Functions,
 }
 
 impl fmt::Display for World {
@@ -26,6 +29,7 @@ impl fmt::Display for World {
         f.write_str(match self {
             Self::Http => "wasi:http/proxy",
             Self::Command => "wasi:cli/command",
+            Self::Functions => "functions alone",
         })
     }
 }
@@ -91,7 +95,8 @@ pub enum PrepareError {
     },
     /// It exports nothing that we call.
     #[error(
-        "the component exports neither wasi:http/incoming-handler@0.2 nor wasi:cli/run@0.2; its exports: {}",
+        "the component exports neither wasi:http/incoming-handler@0.2 nor wasi:cli/run@0.2, nor any function; its \
+         exports: {}",
         if exports.is_empty() { "none".to_owned() } else { exports.join(", ") }
     )]
     NoWorld {
@@ -112,27 +117,32 @@ const WASM_BYTES_MAX: u64 = 256 << 20;
 /// A compiled and linked component, shared by all pods of one digest.
 pub struct Prepared {
     digest: String,
-    pub(crate) pre: Pre,
-}
-
-/// Linked for its world.
-pub(crate) enum Pre {
-    Http(ProxyPre<Host>),
-    Command(CommandPre<Host>),
+    /// For what no world is needed: calling one of its functions.
+    pub(crate) instance: InstancePre<Host>,
+    /// Present if it answers requests.
+    pub(crate) http: Option<ProxyPre<Host>>,
+    /// Present if it is a program. A component can be both.
+    pub(crate) command: Option<CommandPre<Host>>,
 }
 
 impl Prepared {
-    /// What it is to the host.
+    /// What it is to the host. A component that answers requests and is a program too is the former.
     pub fn world(&self) -> World {
-        match self.pre {
-            Pre::Http(_) => World::Http,
-            Pre::Command(_) => World::Command,
+        match (&self.http, &self.command) {
+            (Some(_), _) => World::Http,
+            (None, Some(_)) => World::Command,
+            (None, None) => World::Functions,
         }
     }
 
     /// The digest it was prepared by.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The functions that can be called one by one, with their signatures.
+    pub fn functions(&self) -> Vec<String> {
+        functions::all(self.instance.component()).iter().map(ToString::to_string).collect()
     }
 }
 
@@ -156,16 +166,14 @@ pub(crate) fn prepare(
     };
     let types = component.component_type();
     imports::check(&types, engine)?;
-    let world = imports::world(&types, engine)?;
+    let worlds = imports::worlds(&component)?;
     let link = |error: wasmtime::Error| PrepareError::Link { message: format!("{error:#}") };
     // Now rather than at the first request.
     component.initialize_copy_on_write_image().map_err(link)?;
     let instance: InstancePre<Host> = linker.instantiate_pre(&component).map_err(link)?;
-    let pre = match world {
-        World::Http => Pre::Http(ProxyPre::new(instance).map_err(link)?),
-        World::Command => Pre::Command(CommandPre::new(instance).map_err(link)?),
-    };
-    Ok(Prepared { digest: digest.to_owned(), pre })
+    let http = worlds.http.then(|| ProxyPre::new(instance.clone())).transpose().map_err(link)?;
+    let command = worlds.command.then(|| CommandPre::new(instance.clone())).transpose().map_err(link)?;
+    Ok(Prepared { digest: digest.to_owned(), instance, http, command })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PrepareError> {

@@ -7,5 +7,7 @@ mod kit;
 mod command;
 #[path = "guests/http.rs"]
 mod http;
+#[path = "guests/invoke.rs"]
+mod invoke;
 #[path = "guests/prepare.rs"]
 mod prepare;

@@ -107,6 +107,11 @@ impl Runner {
         match prepared.module.world() {
             World::Http => self.serve(&run, &prepared, sandbox, &report).await,
             World::Command => self.command(&run, &prepared, sandbox, &report).await,
+            // Its functions are called from outside, by `exec`, probes and hooks, each in an instance of its own.
+            World::Functions => {
+                report.tell(Event::Started { image_id: prepared.image_id.clone() }).await;
+                run.cancel.cancelled().await;
+            }
         }
         log.finish();
     }

@@ -1,0 +1,143 @@
+//! The functions that a component exports, as people name them: `refresh`, or `acme:shop/admin@1.0.0#refresh` for one
+//! of an interface.
+//!
+//! Not here: calling one (`invoke.rs`), and the worlds of `wasi:http` and `wasi:cli` (`imports.rs`).
+
+use std::fmt;
+
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{Component, ComponentExportIndex};
+
+/// An exported function.
+pub(crate) struct Function {
+    /// The interface with its version; none for a function of the component's own.
+    interface: Option<String>,
+    name: String,
+    pub(crate) ty: ComponentFunc,
+    pub(crate) index: ComponentExportIndex,
+}
+
+impl Function {
+    /// Whether `wanted` is its name: with or without the interface's version, and, for a function of the component's
+    /// own, nothing but the name.
+    fn is_named(&self, wanted: &str) -> bool {
+        match (&self.interface, wanted.split_once('#')) {
+            (None, None) => self.name == wanted,
+            (Some(interface), Some((wanted, function))) => {
+                self.name == function && (interface == wanted || unversioned(interface) == wanted)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it is the `run` of a program, whose arguments are those of a process.
+    pub(crate) fn is_run(&self) -> bool {
+        self.name == "run" && self.interface.as_deref().is_some_and(|name| unversioned(name) == RUN)
+    }
+}
+
+impl fmt::Display for Function {
+    /// Name and signature: `acme:shop/admin@1.0.0#refresh(name: string) -> bool`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(interface) = &self.interface {
+            write!(f, "{interface}#")?;
+        }
+        write!(f, "{}(", self.name)?;
+        for (at, (name, ty)) in self.ty.params().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}{name}: {}", type_name(&ty))?;
+        }
+        f.write_str(")")?;
+        self.ty.results().try_for_each(|ty| write!(f, " -> {}", type_name(&ty)))
+    }
+}
+
+/// What a program exports, and how it may be named in short.
+const RUN: &str = "wasi:cli/run";
+
+fn unversioned(interface: &str) -> &str {
+    interface.split_once('@').map_or(interface, |(name, _)| name)
+}
+
+/// All of them, in the component's order.
+pub(crate) fn all(component: &Component) -> Vec<Function> {
+    let engine = component.engine();
+    let types = component.component_type();
+    let mut found = Vec::new();
+    for (name, export) in types.exports(engine) {
+        match export.ty {
+            ComponentItem::ComponentFunc(ty) => {
+                if let Some(index) = component.get_export_index(None, name) {
+                    found.push(Function { interface: None, name: name.to_owned(), ty, index });
+                }
+            }
+            ComponentItem::ComponentInstance(instance) => {
+                let Some(parent) = component.get_export_index(None, name) else { continue };
+                for (function, export) in instance.exports(engine) {
+                    let ComponentItem::ComponentFunc(ty) = export.ty else { continue };
+                    // Methods and constructors need a resource, which no text names.
+                    if function.starts_with('[') {
+                        continue;
+                    }
+                    if let Some(index) = component.get_export_index(Some(&parent), function) {
+                        let interface = Some(name.to_owned());
+                        found.push(Function { interface, name: function.to_owned(), ty, index });
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The one that `wanted` names; an interface's function also by its own name alone, if no other has it.
+pub(crate) fn find<'a>(functions: &'a [Function], wanted: &str) -> Option<&'a Function> {
+    if wanted == RUN {
+        return functions.iter().find(|function| function.is_run());
+    }
+    functions.iter().find(|function| function.is_named(wanted)).or_else(|| {
+        let mut alike = functions.iter().filter(|function| function.name == wanted);
+        alike.next().filter(|_| alike.next().is_none())
+    })
+}
+
+/// A type as WIT writes it; those with fields or cases by their kind alone.
+pub(crate) fn type_name(ty: &Type) -> String {
+    match ty {
+        Type::Bool => "bool".into(),
+        Type::S8 => "s8".into(),
+        Type::U8 => "u8".into(),
+        Type::S16 => "s16".into(),
+        Type::U16 => "u16".into(),
+        Type::S32 => "s32".into(),
+        Type::U32 => "u32".into(),
+        Type::S64 => "s64".into(),
+        Type::U64 => "u64".into(),
+        Type::Float32 => "f32".into(),
+        Type::Float64 => "f64".into(),
+        Type::Char => "char".into(),
+        Type::String => "string".into(),
+        Type::List(list) => format!("list<{}>", type_name(&list.ty())),
+        Type::Option(option) => format!("option<{}>", type_name(&option.ty())),
+        Type::Result(result) => match (result.ok(), result.err()) {
+            (None, None) => "result".into(),
+            (Some(ok), None) => format!("result<{}>", type_name(&ok)),
+            (ok, Some(err)) => {
+                let ok = ok.map_or_else(|| "_".to_owned(), |ok| type_name(&ok));
+                format!("result<{ok}, {}>", type_name(&err))
+            }
+        },
+        Type::Map(_) => "map".into(),
+        Type::Record(_) => "record".into(),
+        Type::Tuple(_) => "tuple".into(),
+        Type::Variant(_) => "variant".into(),
+        Type::Enum(_) => "enum".into(),
+        Type::Flags(_) => "flags".into(),
+        Type::Own(_) | Type::Borrow(_) => "resource".into(),
+        Type::Future(_) => "future".into(),
+        Type::Stream(_) => "stream".into(),
+        Type::ErrorContext => "error-context".into(),
+        Type::FixedLengthList(list) => format!("list<{}, {}>", type_name(&list.ty()), list.len()),
+    }
+}
