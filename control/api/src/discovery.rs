@@ -62,6 +62,11 @@ fn groups(kinds: &[&'static Kind]) -> Groups {
     groups.into_iter().map(|((_, group), versions)| (group, versions)).collect()
 }
 
+/// Every group with its versions, in the order of discovery; the core group, whose name is empty, first.
+pub fn group_versions(kinds: &[&'static Kind]) -> Vec<(&'static str, Vec<&'static str>)> {
+    std::iter::once(("", vec!["v1"])).chain(groups(kinds)).collect()
+}
+
 /// Kubernetes' order of versions: `v2` before `v1` before `v2beta1` before `v1beta2` before `v3alpha1`.
 pub fn priority(version: &str) -> (u8, u32, u32) {
     let number = |text: &str| text.parse().ok();

@@ -1,6 +1,7 @@
 //! The table of kinds: one row and one file each. What a row holds is in [`crate::kind`].
 
 mod admissionpolicies;
+pub mod apiservices;
 mod bindings;
 mod certificatesigningrequests;
 pub mod componentstatuses;
@@ -47,6 +48,7 @@ pub mod services;
 mod statefulsets;
 mod workload;
 
+pub use apiservices::APISERVICE;
 pub use bindings::BINDING;
 pub use configmaps::CONFIGMAP;
 pub use controllerrevisions::CONTROLLERREVISION;
@@ -158,6 +160,7 @@ static ALL: &[&Kind] = &[
     &VALIDATINGADMISSIONPOLICY,
     &VALIDATINGADMISSIONPOLICYBINDING,
     &CERTIFICATESIGNINGREQUEST,
+    &APISERVICE,
     &TOKENREVIEW,
     &SELFSUBJECTREVIEW,
     &SUBJECTACCESSREVIEW,

@@ -105,3 +105,19 @@ async fn a_server_with_a_leader_is_healthy_and_ready() {
         assert_eq!((answer.code.as_u16(), answer.text.as_str()), (200, "ok"), "{path}");
     }
 }
+
+#[tokio::test]
+async fn every_group_version_has_an_api_service_that_is_local_and_available() {
+    let api = Harness::start().await;
+    let services = api.get("/apis/apiregistration.k8s.io/v1/apiservices").await.expect(200);
+    let items = services["items"].as_array().expect("a list");
+    let named = |name: &str| items.iter().find(|item| item["metadata"]["name"] == name).expect("is there").clone();
+    let (core, apps) = (named("v1."), named("v1.apps"));
+    assert_eq!(apps["spec"]["group"], "apps");
+    assert!(core["spec"]["groupPriorityMinimum"].as_i64() > apps["spec"]["groupPriorityMinimum"].as_i64());
+    let (v2, v1) = (named("v2.autoscaling"), named("v1.autoscaling"));
+    assert!(v2["spec"]["versionPriority"].as_i64() > v1["spec"]["versionPriority"].as_i64());
+    let one = api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.apps").await.expect(200);
+    assert_eq!(one["status"]["conditions"][0]["reason"], "Local");
+    api.get("/apis/apiregistration.k8s.io/v1/apiservices/v9.apps").await.expect(404);
+}
