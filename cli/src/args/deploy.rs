@@ -28,12 +28,21 @@ pub(crate) struct DeployArgs {
     /// Memory one pod may use, such as 64Mi
     #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     pub(crate) memory: Option<String>,
+    /// What it may connect to: cluster, internet, hosts (api.example.com:443, *.example.com), networks (10.0.0.0/8),
+    /// separated by commas; nothing for an empty text [default: nothing, and what it has when deployed again]
+    #[arg(long, value_name = "WHAT", value_parser = egress)]
+    pub(crate) egress: Option<String>,
     /// How long to wait until every replica is ready
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(crate) timeout: Duration,
     /// Arguments of the program
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
+}
+
+/// What the nodes understand in the annotation, as it was typed.
+fn egress(text: &str) -> Result<String, wk_network::EgressError> {
+    text.parse::<wk_network::Egress>().map(|_| text.to_owned())
 }
 
 /// Where the ingress answers for an app.

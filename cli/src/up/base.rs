@@ -154,6 +154,8 @@ impl Base {
             peers: Arc::new(self.copies.clone()),
             logs_dir: data_dir.join("pods"),
             certificates,
+            mesh: self.mesh.clone(),
+            client_tls: wk_mesh::ClientTls::new(self.authority.cert_pem().clone()),
         };
         Ok(wk_node::Node::start(facts(settings, &self.name, member), parts, &self.tasks))
     }
@@ -323,6 +325,7 @@ fn facts(settings: &Settings, name: &NodeName, member: u64) -> Facts {
             ("wk.dev/ingress-http".to_owned(), at(settings.http_port)),
             ("wk.dev/ingress-https".to_owned(), at(settings.https_port)),
             ("wk.dev/mesh".to_owned(), at(settings.mesh_port)),
+            (wk_node::register::API_ANNOTATION.to_owned(), at(settings.api_port)),
         ]),
         version: wk_api::discovery::version()["gitVersion"].as_str().unwrap_or_default().to_owned(),
         runtime: format!("wasmtime://{}", wk_engine::VERSION),

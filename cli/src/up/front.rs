@@ -90,6 +90,8 @@ impl Runs {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         match request.uri().path() {
             path if path.starts_with(traffic::MESH_PREFIX) => self.node.apps.serve(request).await,
+            path if path.starts_with(wk_node::net::MESH_PREFIX) => self.node.tunnel(request),
+            path if path.starts_with(wk_node::net::DATAGRAM_MESH_PREFIX) => self.node.datagram(request).await,
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,
             path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, request.uri()),
             path if path.starts_with(remote_pods::STREAMS_PREFIX) => remote_pods::open(&self.node.streams, request),

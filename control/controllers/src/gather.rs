@@ -7,8 +7,8 @@ use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
 use wk_cluster::{kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
-    Children, Plan, definitions, deployment, disruption, endpointslice, events, garbage, namespaces, podgc, replicaset,
-    resourcequotas, scheduler, serviceaccounts, voters,
+    Children, Plan, apiservice, definitions, deployment, disruption, endpointslice, events, garbage, namespaces, podgc,
+    replicaset, resourcequotas, scheduler, serviceaccounts, voters,
 };
 use wk_store::View;
 
@@ -161,6 +161,25 @@ pub(crate) fn service_accounts(desk: &Desk, _now: Timestamp) -> Plan {
     let (namespaces, accounts) = (borrowed(&namespaces), borrowed(&accounts));
     let name = wk_cluster::DEFAULT_SERVICE_ACCOUNT;
     serviceaccounts::plan(&serviceaccounts::Input { namespaces: &namespaces, accounts: &accounts, name })
+}
+
+pub(crate) fn api_service(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let (namespaces, nodes) = (list(&view, &kinds::NAMESPACE), list(&view, &kinds::NODE));
+    let one = |kind: &Kind| {
+        let stored = view.get(&wk_cluster::key(kind, Some(apiservice::NAMESPACE), apiservice::NAME));
+        stored.map(|stored| object(&stored))
+    };
+    let (service, endpoints) = (one(&kinds::SERVICE), one(&kinds::ENDPOINTS));
+    let mut slices = list(&view, &kinds::ENDPOINTSLICE);
+    slices.retain(|slice| slice.namespace() == apiservice::NAMESPACE);
+    apiservice::plan(&apiservice::Input {
+        namespaces: &borrowed(&namespaces),
+        nodes: &borrowed(&nodes),
+        service: service.as_deref(),
+        endpoints: endpoints.as_deref(),
+        slices: &borrowed(&slices),
+    })
 }
 
 pub(crate) fn resource_quotas(desk: &Desk, now: Timestamp) -> Plan {

@@ -63,6 +63,12 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         Shell { reads_custom: true, ..shell("namespaces", reads_all(), UNHURRIED, gather::namespaces) },
         Shell { reads_custom: true, ..shell("definitions", vec![&kinds::CRD], UNHURRIED, gather::definitions) },
         shell("serviceaccounts", vec![&kinds::NAMESPACE, &kinds::SERVICEACCOUNT], PROMPT, gather::service_accounts),
+        shell(
+            "api-service",
+            vec![&kinds::NAMESPACE, &kinds::NODE, &kinds::SERVICE, &kinds::ENDPOINTS],
+            UNHURRIED,
+            gather::api_service,
+        ),
         Shell { reads_custom: true, ..shell("resourcequotas", reads_namespaced(), UNHURRIED, gather::resource_quotas) },
         shell("default-roles", rbac_kinds(), UNHURRIED, roles::complete_defaults()),
         shell("aggregation", vec![&kinds::CLUSTERROLE], UNHURRIED, roles::aggregate),

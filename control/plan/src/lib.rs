@@ -16,6 +16,7 @@
 //! assert!(plan.to_string().starts_with("delete pods default/web-1"));
 //! ```
 
+pub mod apiservice;
 mod conditions;
 pub mod definitions;
 pub mod deployment;

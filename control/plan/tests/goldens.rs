@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use wk_api::{Kind, Object, kinds};
 use wk_base::time::Timestamp;
 use wk_plan::{
-    Children, Plan, deployment, disruption, endpointslice, events, garbage, namespaces, nodes, podgc, replicaset,
-    resourcequotas, scheduler, serviceaccounts, voters,
+    Children, Plan, apiservice, deployment, disruption, endpointslice, events, garbage, namespaces, nodes, podgc,
+    replicaset, resourcequotas, scheduler, serviceaccounts, voters,
 };
 
 /// One golden's input.
@@ -152,6 +152,17 @@ fn plan(planner: &str, world: &World) -> Plan {
             let input = serviceaccounts::Input { namespaces: &namespaces, accounts: &accounts, name: "default" };
             serviceaccounts::plan(&input)
         }
+        "apiservice" => {
+            let (namespaces, slices) = (world.of(&kinds::NAMESPACE), world.of(&kinds::ENDPOINTSLICE));
+            let input = apiservice::Input {
+                namespaces: &namespaces,
+                nodes: &nodes_all,
+                service: world.of(&kinds::SERVICE).first().copied(),
+                endpoints: world.of(&kinds::ENDPOINTS).first().copied(),
+                slices: &slices,
+            };
+            apiservice::plan(&input)
+        }
         "podgc" => podgc::plan(&podgc::Input { pods: &pods, nodes: &nodes_all }),
         "events" => events::plan(&events::Input { events: &world.of(&kinds::EVENT) }, world.now()),
         "nodes" => {
@@ -197,6 +208,11 @@ fn check(planner: &str) {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn apiservice_plans_read_as_their_goldens() {
+    check("apiservice");
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Host {
             sandbox: Arc::clone(sandbox),
             wasi: None,
             http: WasiHttpCtx::new(),
-            hooks: Hooks { output: Arc::clone(&sandbox.output) },
+            hooks: Hooks { network: Arc::clone(&sandbox.network) },
             _running: running,
         };
         let mut store = wasmtime::Store::new(engine, host);

@@ -38,6 +38,7 @@ mod imports;
 mod input;
 mod invoke;
 mod limits;
+mod network;
 mod output;
 mod prepare;
 mod response;
@@ -49,6 +50,7 @@ pub use crate::engine::{Engine, WrongWorld};
 pub use crate::failure::{Exit, Failure};
 pub use crate::http::HttpApp;
 pub use crate::invoke::InvokeError;
+pub use crate::network::{Connection, Datagrams, Duplex, Listener, Network, NetworkError, NoNetwork, Patience};
 pub use crate::prepare::{PrepareError, Prepared, World};
 pub use crate::sandbox::{
     Discard, Input, MEMORY_DEFAULT, MemoryBytes, Output, REQUEST_DEADLINE_DEFAULT, Sandbox, Stream,

@@ -1,6 +1,6 @@
 //! What one pod is given: arguments, environment, limits, and where its output goes.
 //!
-//! Not here: files, addresses and names. A guest has none of them until a later capability grants them.
+//! Not here: files. A guest has none of them until a later capability grants them.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncRead;
+
+use crate::network::{Network, NoNetwork};
 
 /// An amount of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +95,8 @@ pub struct Sandbox {
     pub input: Option<Input>,
     /// Whether the three are a terminal, as far as the guest can tell.
     pub terminal: bool,
+    /// What answers its sockets, names and outgoing requests; [`NoNetwork`] refuses them all.
+    pub network: Arc<dyn Network>,
 }
 
 impl Sandbox {
@@ -106,6 +110,7 @@ impl Sandbox {
             output: Arc::new(Discard),
             input: None,
             terminal: false,
+            network: Arc::new(NoNetwork),
         }
     }
 }

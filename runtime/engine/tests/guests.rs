@@ -9,5 +9,7 @@ mod command;
 mod http;
 #[path = "guests/invoke.rs"]
 mod invoke;
+#[path = "guests/network.rs"]
+mod network;
 #[path = "guests/prepare.rs"]
 mod prepare;

@@ -1,11 +1,13 @@
-//! Services and what stands behind them, as of one moment.
+//! Services, what stands behind them, and nodes, as of one moment.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+
+use crate::pool::Cidr;
 
 /// The current table: readers load it, one writer swaps in whole new ones.
 pub type SharedTable = Arc<ArcSwap<Table>>;
@@ -41,6 +43,8 @@ pub struct Service {
     pub cluster_ip: Option<IpAddr>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
+    /// The name it stands for instead (`type: ExternalName`).
+    pub elsewhere: Option<String>,
 }
 
 /// One port of a service and the endpoints behind it.
@@ -52,6 +56,8 @@ pub struct ServicePort {
     pub port: u16,
     /// Behind it, in the order of the EndpointSlices. Each knows its own target port.
     pub endpoints: Vec<Endpoint>,
+    /// Ready ones that are no pods: somebody wrote their addresses down.
+    pub written: Vec<SocketAddr>,
 }
 
 /// What an EndpointSlice's conditions say about an endpoint.
@@ -78,6 +84,21 @@ pub struct Endpoint {
     pub port: u16,
     /// Whether it may be called.
     pub state: EndpointState,
+    /// The name of its own below the service's, as a StatefulSet's pods have.
+    pub hostname: Option<Arc<str>>,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The addresses of its pods, once it has them.
+    pub pods: Option<Cidr>,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Where it answers for the API.
+    pub api: Option<SocketAddr>,
 }
 
 impl ServicePort {
@@ -106,6 +127,7 @@ impl Service {
 pub struct Table {
     services: BTreeMap<ServiceName, Arc<Service>>,
     addresses: BTreeMap<IpAddr, Arc<Service>>,
+    nodes: Vec<Node>,
 }
 
 impl Table {
@@ -124,6 +146,18 @@ impl Table {
             table.services.insert(service.name.clone(), service);
         }
         table
+    }
+
+    /// The same with these nodes.
+    #[must_use]
+    pub fn with_nodes(mut self, nodes: Vec<Node>) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     /// A table that others can swap.

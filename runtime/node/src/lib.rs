@@ -15,6 +15,7 @@ pub mod events;
 pub mod follow;
 pub mod log_stream;
 pub mod logs;
+pub mod net;
 pub mod pod;
 pub mod register;
 pub mod routes;
@@ -31,19 +32,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::{Request, Response};
 use serde::de::DeserializeOwned;
 use wk_api::{Kind, kinds};
 use wk_base::backoff::Backoff;
+use wk_base::body::Body;
 use wk_base::tasks::Tasks;
 use wk_cluster::Cluster;
 use wk_engine::Engine;
 use wk_image::{Blobs, Peers};
 use wk_ingress::Routes;
+use wk_mesh::{ClientTls, Mesh};
 
 use crate::agent::{Agent, Config, Event};
 use crate::certificates::TlsSecrets;
 use crate::follow::Followed;
 use crate::logs::Logs;
+use crate::net::Networks;
 use crate::register::Facts;
 use crate::run::Runner;
 use crate::streams::Streams;
@@ -64,6 +69,10 @@ pub struct Parts {
     pub logs_dir: PathBuf,
     /// The ingress' certificates.
     pub certificates: Arc<TlsSecrets>,
+    /// The way to other nodes.
+    pub mesh: Mesh,
+    /// TLS of pods' own requests.
+    pub client_tls: ClientTls,
 }
 
 /// A running node agent, as the rest of the process sees it.
@@ -77,16 +86,18 @@ pub struct Node {
     pub streams: Streams,
     /// The ingress' routes, kept up to date.
     pub routes: Arc<ArcSwap<Routes>>,
+    networks: Networks,
 }
 
 /// What wakes the route table.
-static ROUTE_KINDS: &[&Kind] = &[&kinds::INGRESS, &kinds::SERVICE, &kinds::ENDPOINTSLICE, &kinds::SECRET];
+static ROUTE_KINDS: &[&Kind] = &[&kinds::INGRESS, &kinds::SERVICE, &kinds::ENDPOINTSLICE, &kinds::SECRET, &kinds::NODE];
 
 impl Node {
     /// Starts the agent and what follows the cluster's routes, in `tasks`.
     pub fn start(facts: Facts, parts: Parts, tasks: &Tasks) -> Self {
         let apps = Apps::default();
         let (logs, consoles) = (Logs::new(parts.logs_dir), Consoles::default());
+        let networks = Networks::new(&facts.name, apps.clone(), parts.mesh, parts.client_tls);
         let runner = Arc::new(Runner {
             engine: parts.engine,
             blobs: parts.blobs,
@@ -94,10 +105,11 @@ impl Node {
             logs: logs.clone(),
             apps: apps.clone(),
             consoles: consoles.clone(),
+            networks: networks.clone(),
             clock: Arc::clone(parts.cluster.clock()),
         });
         let streams = Streams::new(apps.clone(), consoles);
-        let node = Self { apps, logs, streams, routes: Arc::default() };
+        let node = Self { apps, logs, streams, routes: Arc::default(), networks };
 
         let config = Config { node: facts.name.clone(), ip: facts.ip };
         let agent = Agent::new(config, parts.cluster.clone(), runner, tasks.clone());
@@ -128,9 +140,20 @@ impl Node {
         node
     }
 
+    /// Opens a connection to a pod of this node that another node asks for at [`net::MESH_PREFIX`].
+    pub fn tunnel(&self, request: Request<Body>) -> Response<Body> {
+        net::dial::tunnel(&self.apps, request)
+    }
+
+    /// Takes in a datagram of another node's pod, at [`net::DATAGRAM_MESH_PREFIX`].
+    pub async fn datagram(&self, request: Request<Body>) -> Response<Body> {
+        net::udp::arrive(&self.apps, request).await
+    }
+
     fn update_routes(&self, cluster: &Cluster, node: &str, certificates: &TlsSecrets) {
         let ingresses = read(cluster, &kinds::INGRESS);
-        let table = services::table(&read(cluster, &kinds::SERVICE), &read(cluster, &kinds::ENDPOINTSLICE));
+        let (services, slices) = (read(cluster, &kinds::SERVICE), read(cluster, &kinds::ENDPOINTSLICE));
+        let table = self.networks.update(services::table(&services, &slices, &read(cluster, &kinds::NODE)));
         certificates.update(&ingresses, &read(cluster, &kinds::SECRET));
         self.routes.store(Arc::new(Routes::new(routes::routes(ingresses, &table, node))));
     }

@@ -12,6 +12,9 @@ use wk_cluster::{Cluster, Subresource};
 
 use crate::status::rfc3339;
 
+/// Annotation that says where the node answers for the API (`wk_plan::apiservice::NODE_API`).
+pub const API_ANNOTATION: &str = "wk.dev/api";
+
 /// Pods a node takes: what the runtime is built to hold when they idle, and well within a node's address range.
 const PODS_MAX: u32 = 10_000;
 

@@ -150,7 +150,7 @@ mod tests {
             endpoint("b", "10.128.64.2", "n2", true),
             endpoint("c", "10.128.64.3", "n2", false),
         ]));
-        let table = services::table(&[service()], &[slice]);
+        let table = services::table(&[service()], &[slice], &[]);
         let routes = routes(vec![ingress("web", "2026-01-01T00:00:00Z", "Web.localhost", "web")], &table, "n1");
         assert_eq!(routes.len(), 1);
         assert_eq!(routes[0].host, HostRule::Exact("web.localhost".into()));
@@ -165,7 +165,7 @@ mod tests {
             ingress("thief", "2026-02-01T00:00:00Z", "web.localhost", "other"),
             ingress("web", "2026-01-01T00:00:00Z", "web.localhost", "web"),
         ];
-        let routes = routes(ingresses, &services::table(&[service()], &[]), "n1");
+        let routes = routes(ingresses, &services::table(&[service()], &[], &[]), "n1");
         assert_eq!(routes.len(), 1);
         assert_eq!(routes[0].backend.name, "default/web:80");
     }

@@ -15,6 +15,7 @@ use wk_image::{Blobs, Peers, PullError, Reference};
 use crate::agent;
 use crate::container::Event;
 use crate::logs::{self, LogWriter, Logs};
+use crate::net::{LimitSink, Networks};
 use crate::pod;
 use crate::spec::ContainerSpec;
 use crate::streams::console::{Console, Consoles};
@@ -34,6 +35,8 @@ pub struct Runner {
     pub apps: Apps,
     /// Where containers can be attached to.
     pub consoles: Consoles,
+    /// What answers sockets, names and outgoing requests.
+    pub networks: Networks,
     /// Dates log lines.
     pub clock: Arc<dyn Clock>,
 }
@@ -72,6 +75,15 @@ impl Reporter {
         let _ = self.agent.send(self.event(event)).await;
     }
 
+    /// Tells of breaches of the network's limits; the container goes on.
+    fn limit_sink(&self) -> LimitSink {
+        let report = self.clone();
+        Arc::new(move |message| {
+            let (reason, message) = ("ConnectionLimit".to_owned(), message.to_owned());
+            report.hint(Event::RequestFailed { reason, message });
+        })
+    }
+
     /// Tells what may be lost when the agent is busy; never waits.
     fn hint(&self, event: Event) {
         let _ = self.agent.try_send(self.event(event));
@@ -94,14 +106,17 @@ impl Runner {
             }
         };
         let (console, input) = Console::new(&run.spec);
+        let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
+        let network = self.networks.of(&run.pod, &run.spec.network, &output, report.limit_sink());
         let sandbox = Sandbox {
             args: run.spec.args.clone(),
             env: run.spec.env.clone(),
             memory_max: MemoryBytes(run.spec.memory_max),
             request_deadline: run.spec.request_timeout,
-            output: Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console))),
+            output,
             input: input.map(Input::new),
             terminal: run.spec.tty,
+            network,
         };
         let _console = self.consoles.insert(&run.pod, &console);
         match prepared.module.world() {

@@ -1,5 +1,5 @@
 //! Requests to pods: the HTTP guests that run here, called in-process by this node's ingress and over the mesh by the
-//! others'.
+//! others'; and programs that listen at a port, to which a request goes by HTTP/1.1.
 //!
 //! Not here: routes and balancing (`wk-ingress`).
 
@@ -21,9 +21,11 @@ use imbl::HashMap;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wk_base::body::{self, Body, BoxError};
-use wk_engine::{Failure, HttpApp};
+use wk_engine::{Duplex, Failure, HttpApp};
 use wk_ingress::{Endpoint, Upstream, UpstreamError};
 use wk_mesh::{Mesh, NodeName};
+
+use crate::net::{Caller, Pod, Pods, Refused, serve};
 
 /// The first path segment of a request to a pod over the mesh: `/pods/<uid>/<port>/<the request's own path>`.
 pub const MESH_PREFIX: &str = "/pods/";
@@ -147,14 +149,18 @@ impl http_body::Body for Guarded {
 
 type Table = HashMap<Arc<str>, Vec<Arc<App>>>;
 
-/// The HTTP containers that serve on this node, by pod. Clones share the table.
+/// What serves on this node, by pod: HTTP containers, and beside them the ports that programs listen at. Clones share
+/// the table.
 #[derive(Clone, Default)]
-pub struct Apps(Arc<ArcSwap<Table>>);
+pub struct Apps {
+    http: Arc<ArcSwap<Table>>,
+    pods: Pods,
+}
 
 impl Apps {
     /// Adds a container to its pod.
     pub fn insert(&self, pod: &str, app: &Arc<App>) {
-        self.0.rcu(|table| {
+        self.http.rcu(|table| {
             let mut table = Table::clone(table);
             table.entry(pod.into()).or_default().push(Arc::clone(app));
             table
@@ -163,7 +169,7 @@ impl Apps {
 
     /// Takes a container out: requests to it are told "gone" from now on.
     pub fn remove(&self, pod: &str, app: &Arc<App>) {
-        self.0.rcu(|table| {
+        self.http.rcu(|table| {
             let mut table = Table::clone(table);
             let left: Vec<_> =
                 table.remove(pod).into_iter().flatten().filter(|other| !Arc::ptr_eq(other, app)).collect();
@@ -176,22 +182,47 @@ impl Apps {
 
     /// The containers of a pod that serve.
     pub fn of(&self, pod: &str) -> Vec<Arc<App>> {
-        self.0.load().get(pod).cloned().unwrap_or_default()
+        self.http.load().get(pod).cloned().unwrap_or_default()
+    }
+
+    /// The pods that have a network here.
+    pub(crate) fn pods(&self) -> &Pods {
+        &self.pods
+    }
+
+    /// Connects to `port` of `pod`, as `caller`: to the program that listens there, or to an HTTP guest by HTTP/1.1.
+    pub fn connect(&self, pod: &str, port: u16, caller: Caller) -> Result<Box<dyn Duplex>, Refused> {
+        if let Some(pod) = self.program(pod, port, caller) {
+            return pod.connect(port, caller);
+        }
+        if self.listens(pod, port) { Ok(serve::connect(self, pod, port)) } else { Err(Refused::Nobody) }
     }
 
     /// Calls the container of `pod` that serves `port`.
     pub async fn call(&self, pod: &str, port: u16, request: Request<Body>) -> Result<Response<Body>, CallError> {
-        let app = self.0.load().get(pod).and_then(|apps| serving(apps, port)).cloned();
+        if let Some(program) = self.program(pod, port, Caller::NODE) {
+            return serve::call_program(&program, port, request).await;
+        }
+        let app = self.http.load().get(pod).and_then(|apps| serving(apps, port)).cloned();
         match app {
             Some(app) => app.call(request).await,
             None => Err(CallError::Gone(pod.to_owned())),
         }
     }
 
-    /// Whether a container of `pod` serves `port`: one that declares it, or one that declares none.
+    /// The pod, if a program of it listens at `port` and no HTTP container declares that port.
+    fn program(&self, pod: &str, port: u16, caller: Caller) -> Option<Arc<Pod>> {
+        // Without a lock where most requests go.
+        if self.http.load().get(pod).is_some_and(|apps| apps.iter().any(|app| app.ports.contains(&port))) {
+            return None;
+        }
+        self.pods.by_uid(pod).filter(|pod| pod.listens(port, caller))
+    }
+
+    /// Whether an HTTP container of `pod` serves `port`: one that declares it, or one that declares none.
     pub fn listens(&self, pod: &str, port: u16) -> bool {
         let serves = |app: &Arc<App>| app.ports.is_empty() || app.ports.contains(&port);
-        self.0.load().get(pod).is_some_and(|apps| apps.iter().any(serves))
+        self.http.load().get(pod).is_some_and(|apps| apps.iter().any(serves))
     }
 
     /// Answers a request that came over the mesh, at [`MESH_PREFIX`].

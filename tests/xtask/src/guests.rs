@@ -57,6 +57,7 @@ const GUESTS: &[Guest] = &[
     Guest { folder: "examples/ticker", target: "ticker", file: "ticker.wasm", form: Form::CommandModule },
     Guest { folder: "tests/guests", target: "http", file: "http.wasm", form: Form::HttpComponent },
     Guest { folder: "tests/guests", target: "command", file: "command.wasm", form: Form::CommandModule },
+    Guest { folder: "tests/guests/net", target: "net", file: "net.wasm", form: Form::CommandModule },
 ];
 
 const RUSTC: &str = "/usr/bin/rustc";

@@ -35,6 +35,7 @@ pub(super) struct App {
     route: Option<Route>,
     env: Vec<EnvChange>,
     memory: Option<String>,
+    egress: Option<String>,
     args: Vec<String>,
     timeout: Duration,
 }
@@ -80,6 +81,7 @@ pub(super) fn resolve(args: DeployArgs) -> anyhow::Result<App> {
         route: args.route,
         env: args.env,
         memory: args.memory,
+        egress: args.egress,
         args: args.args,
         timeout: args.timeout,
     })

@@ -27,6 +27,9 @@ const PORT_NAME: &str = "http";
 /// Variable that tells a pod its name.
 const POD_NAME: &str = "WK_POD_NAME";
 
+/// Annotation of a pod that says what it may reach.
+const EGRESS: &str = wk_node::spec::EGRESS;
+
 fn metadata(app: &App) -> Value {
     json!({"name": app.name, "labels": {NAME_LABEL: app.name}, "annotations": {DEPLOYED_BY: US}})
 }
@@ -43,7 +46,7 @@ pub(super) fn deployment(app: &App, image: &str) -> Value {
     container.insert("name".to_owned(), app.name.clone().into());
     container.insert("env".to_owned(), json!([name]));
     change_container(&mut container, app, image);
-    json!({
+    let mut deployment = json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata(app),
@@ -59,7 +62,20 @@ pub(super) fn deployment(app: &App, image: &str) -> Value {
                 "spec": {"containers": [container]},
             },
         },
-    })
+    });
+    change_egress(&mut deployment, app);
+    deployment
+}
+
+/// Says on the pods what they may reach, if anything was said.
+fn change_egress(deployment: &mut Value, app: &App) {
+    let Some(egress) = &app.egress else { return };
+    let template = &mut deployment["spec"]["template"]["metadata"];
+    if !egress.is_empty() {
+        template["annotations"][EGRESS] = egress.clone().into();
+    } else if let Some(annotations) = template.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(EGRESS);
+    }
 }
 
 /// Brings a Deployment that exists to what the command line says.
@@ -80,6 +96,7 @@ pub(super) fn change_deployment(live: &mut Value, app: &App, image: &str) -> Res
         ));
     };
     change_container(container, app, image);
+    change_egress(live, app);
     Ok(())
 }
 

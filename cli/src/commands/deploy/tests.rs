@@ -44,6 +44,20 @@ fn command_gets_no_port_and_refuses_a_route() {
 }
 
 #[test]
+fn what_the_pods_may_reach_is_said_on_them_and_can_be_taken_back() {
+    let at = "/spec/template/metadata/annotations/wk.dev~1egress";
+    let mut live = objects::deployment(&http("--egress cluster,api.example.com:443"), "wk.local/x");
+    assert_eq!(live.pointer(at), Some(&json!("cluster,api.example.com:443")));
+    objects::change_deployment(&mut live, &http("--replicas 2"), "wk.local/x").expect("changes");
+    assert_eq!(live.pointer(at), Some(&json!("cluster,api.example.com:443")));
+    objects::change_deployment(&mut live, &http("--egress="), "wk.local/x").expect("changes");
+    assert_eq!(live.pointer(at), None);
+    let wrong =
+        crate::args::try_parse(["wk", "deploy", "a.wasm", "--egress", "clusters"]).expect_err("must be refused");
+    assert!(wrong.to_string().contains("api.example.com"), "{wrong}");
+}
+
+#[test]
 fn deploying_again_changes_only_what_was_said() {
     let mut live = objects::deployment(&http("--replicas 3 -e A=1 -e B=2 --memory 64Mi"), "wk.local/old");
     live["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"] = json!({"cpu": "5m", "memory": "9Gi"});

@@ -1,17 +1,16 @@
-//! `wasi:http`: what its types allow, and requests that a guest sends.
+//! `wasi:http`: what its types allow. Requests that a guest sends are `outgoing`'s.
 
 use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
 use http::HeaderName;
-use http_body_util::combinators::UnsyncBoxBody;
 use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiHttpCtxView, WasiHttpHooks,
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks,
     WasiHttpView,
 };
 
+use crate::capabilities::outgoing::{self, Io, Sent};
 use crate::host::Host;
-use crate::sandbox::{Output, Stream};
+use crate::network::Network;
 
 /// Writes of a response body that wait for the client before the guest does.
 const BODY_CHUNKS: usize = 2;
@@ -27,11 +26,8 @@ impl WasiHttpView for Host {
 
 /// How `wasi:http` behaves for guests of wk.
 pub(crate) struct Hooks {
-    pub(crate) output: Arc<dyn Output>,
+    pub(crate) network: Arc<dyn Network>,
 }
-
-type OutgoingIo = Box<dyn Future<Output = Result<(), Error>> + Send>;
-type OutgoingResponse = http::Response<UnsyncBoxBody<Bytes, Error>>;
 
 impl WasiHttpHooks for Hooks {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
@@ -46,13 +42,11 @@ impl WasiHttpHooks for Hooks {
 
     fn send_request(
         &mut self,
-        request: http::Request<UnsyncBoxBody<Bytes, Error>>,
-        _options: Option<RequestOptions>,
-        _done: OutgoingIo,
-    ) -> Box<dyn Future<Output = Result<(OutgoingResponse, OutgoingIo), Error>> + Send> {
-        let line = format!("wk: request to {} refused: this pod may not reach the network\n", request.uri());
-        self.output.write(Stream::Err, line.as_bytes());
-        Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _done: Io,
+    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        Box::new(outgoing::send(Arc::clone(&self.network), request, options))
     }
 
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {

@@ -5,6 +5,8 @@ mod environment;
 mod exit;
 mod handles;
 pub(crate) mod http;
+mod outgoing;
+mod sockets;
 
 use wasmtime::component::Linker;
 
@@ -19,6 +21,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     linker.allow_shadowing(true);
     environment::link(&mut linker)?;
     handles::link(&mut linker)?;
+    sockets::link(&mut linker)?;
     linker.allow_shadowing(false);
     exit::link(&mut linker)?;
     Ok(linker)

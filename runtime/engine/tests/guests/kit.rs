@@ -64,7 +64,7 @@ pub(crate) fn ticker() -> PathBuf {
     top().join("examples/ticker/ticker.wasm")
 }
 
-fn top() -> PathBuf {
+pub(crate) fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders below the top").to_owned()
 }
 

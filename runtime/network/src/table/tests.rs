@@ -5,14 +5,22 @@ use std::sync::Arc;
 use super::{Endpoint, EndpointState, Service, ServiceName, ServicePort, Table};
 
 fn endpoint(pod: &str, state: EndpointState) -> Endpoint {
-    Endpoint { pod: pod.into(), node: "n1".into(), address: "10.128.0.1".parse().expect("ip"), port: 8080, state }
+    Endpoint {
+        pod: pod.into(),
+        node: "n1".into(),
+        address: "10.128.0.1".parse().expect("ip"),
+        port: 8080,
+        state,
+        hostname: None,
+    }
 }
 
 fn service(name: &str, address: Option<&str>, endpoints: Vec<Endpoint>) -> Service {
     Service {
         name: ServiceName::new("default", name),
         cluster_ip: address.map(|address| address.parse().expect("ip")),
-        ports: vec![ServicePort { name: "http".into(), port: 80, endpoints }],
+        ports: vec![ServicePort { name: "http".into(), port: 80, endpoints, written: vec![] }],
+        elsewhere: None,
     }
 }
 

@@ -6,12 +6,13 @@ use k8s_openapi::api::core::v1 as core;
 
 use super::env::{Facts, env_value, expand};
 use super::limits::memory_max;
-use super::{ContainerSpec, SpecError, refuse};
+use super::{ContainerSpec, NetworkSpec, SpecError, refuse};
 
 pub(super) fn read_container(
     container: &core::Container,
     index: usize,
     request_timeout: Duration,
+    network: &NetworkSpec,
     facts: &Facts<'_>,
 ) -> Result<ContainerSpec, SpecError> {
     let field = format!("spec.containers[{index}]");
@@ -61,5 +62,6 @@ pub(super) fn read_container(
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
+        network: network.clone(),
     })
 }

@@ -6,8 +6,10 @@
 mod container;
 mod env;
 mod limits;
+mod network;
 
 pub use limits::{MEMORY_DEFAULT, REQUEST_TIMEOUT};
+pub use network::{EGRESS, NetworkSpec};
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -61,6 +63,8 @@ pub struct ContainerSpec {
     pub stdin_once: bool,
     /// `tty`: whether its input and output are a terminal.
     pub tty: bool,
+    /// The pod's network.
+    pub network: NetworkSpec,
 }
 
 /// Something in the spec that this node cannot do, by field.
@@ -103,11 +107,12 @@ pub fn read(pod: &core::Pod, node: &str, ip: IpAddr) -> Result<PodSpec, SpecErro
     }
     let facts = Facts { pod, node, ip };
     let timeout = request_timeout(pod)?;
+    let network = network::network(pod, ip, timeout)?;
     let containers = spec
         .containers
         .iter()
         .enumerate()
-        .map(|(index, container)| read_container(container, index, timeout, &facts))
+        .map(|(index, container)| read_container(container, index, timeout, &network, &facts))
         .collect::<Result<_, _>>()?;
     Ok(PodSpec {
         uid: pod.metadata.uid.clone().unwrap_or_default(),

@@ -1,0 +1,170 @@
+//! What the containers of one pod share of the network: its address, its ports, its limits, what it looked up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wk_engine::NetworkError;
+
+use super::idle::Idle;
+use super::ports::Ports;
+use super::udp::UdpPorts;
+use crate::spec::NetworkSpec;
+
+/// TCP connections of one pod at once, both ways, and its UDP sockets: a server with as many clients is a busy one, and
+/// each holds two buffers of the host.
+pub(super) const SOCKETS_MAX: usize = 512;
+
+/// Requests that one pod may have under way at once: what a browser of a hundred tabs would have.
+pub(super) const REQUESTS_MAX: usize = 128;
+
+/// Names that one pod may be looking up at once: each keeps a thread of the host for as long as the resolver takes.
+const LOOKUPS_MAX: usize = 4;
+
+/// Datagrams of one pod on their way over the mesh; more are lost, as in a full network.
+const DATAGRAMS_MAX: usize = 64;
+
+/// Addresses of which a pod's names are remembered: a program that looks up more at a time is a crawler, and asks again.
+const LOOKED_UP_MAX: usize = 1024;
+
+/// First and last of the ports that are handed out: Linux's own range.
+const PORT_FIRST: u16 = 32_768;
+const PORT_LAST: u16 = 60_999;
+
+/// The pods of this node that have a network, by uid and by address. Clones share the table.
+#[derive(Clone, Default)]
+pub struct Pods(Arc<Mutex<Table>>);
+
+#[derive(Default)]
+struct Table {
+    by_uid: HashMap<String, Weak<Pod>>,
+    by_address: HashMap<IpAddr, Weak<Pod>>,
+}
+
+/// One pod.
+pub(crate) struct Pod {
+    pub(crate) uid: String,
+    pub(super) spec: NetworkSpec,
+    pub(super) ports: Ports,
+    pub(super) udp: UdpPorts,
+    pub(super) idle: Arc<Idle>,
+    sockets: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    lookups: Arc<Semaphore>,
+    datagrams: Arc<Semaphore>,
+    names: Mutex<BTreeMap<IpAddr, Vec<String>>>,
+    next_port: AtomicU16,
+    pods: Pods,
+}
+
+impl Pods {
+    /// The pod, made if none of its containers is here yet. It is gone with the last of them.
+    pub(super) fn enter(&self, uid: &str, spec: &NetworkSpec) -> Arc<Pod> {
+        let mut table = self.table();
+        if let Some(pod) = table.by_uid.get(uid).and_then(Weak::upgrade) {
+            return pod;
+        }
+        let pod = Arc::new(Pod {
+            uid: uid.to_owned(),
+            spec: spec.clone(),
+            ports: Ports::default(),
+            udp: UdpPorts::default(),
+            idle: Arc::default(),
+            sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            datagrams: Arc::new(Semaphore::new(DATAGRAMS_MAX)),
+            names: Mutex::default(),
+            next_port: AtomicU16::new(0),
+            pods: self.clone(),
+        });
+        table.by_uid.insert(uid.to_owned(), Arc::downgrade(&pod));
+        table.by_address.insert(spec.address, Arc::downgrade(&pod));
+        pod
+    }
+
+    /// The pod with this uid, if it runs here.
+    pub(crate) fn by_uid(&self, uid: &str) -> Option<Arc<Pod>> {
+        self.table().by_uid.get(uid).and_then(Weak::upgrade)
+    }
+
+    /// The pod with this address, if it runs here.
+    pub(crate) fn by_address(&self, address: IpAddr) -> Option<Arc<Pod>> {
+        self.table().by_address.get(&address).and_then(Weak::upgrade)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pod {
+    /// How long the pod's programs may take to answer a request.
+    pub(super) fn patience(&self) -> Duration {
+        self.spec.request_timeout
+    }
+
+    /// A place for one more socket.
+    pub(super) fn socket(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
+        Arc::clone(&self.sockets).try_acquire_owned().map_err(|_| NetworkError::TooMany("sockets of the pod"))
+    }
+
+    /// A place for one more request.
+    pub(super) fn request(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
+        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| NetworkError::TooMany("requests of the pod"))
+    }
+
+    /// A place for one more datagram over the mesh.
+    pub(super) fn datagram(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
+        Arc::clone(&self.datagrams).try_acquire_owned().map_err(|_| NetworkError::TooMany("datagrams of the pod"))
+    }
+
+    /// A turn to look up a name; waits for it.
+    pub(super) async fn lookup(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.lookups).acquire_owned().await.expect("nobody closes it")
+    }
+
+    /// A number for the near end of a connection, or for a listener that wants any.
+    pub(super) fn port(&self) -> u16 {
+        let span = PORT_LAST - PORT_FIRST + 1;
+        PORT_FIRST + self.next_port.fetch_add(1, Ordering::Relaxed) % span
+    }
+
+    /// Remembers what a name led to.
+    pub(super) fn remember(&self, name: &str, addresses: &[IpAddr]) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        for address in addresses {
+            if names.len() >= LOOKED_UP_MAX && !names.contains_key(address) {
+                names.pop_first();
+            }
+            let of = names.entry(*address).or_default();
+            if !of.iter().any(|known| known == name) {
+                // An address of many names is a proxy's: the last few are those in use.
+                of.truncate(7);
+                of.insert(0, name.to_owned());
+            }
+        }
+    }
+
+    /// The names that this address was looked up by.
+    pub(super) fn names_of(&self, address: IpAddr) -> Vec<String> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(&address).cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        // Another of the same uid or address may have entered by now; it is alive and stays.
+        let mut table = self.pods.table();
+        if table.by_uid.get(&self.uid).is_some_and(|pod| pod.strong_count() == 0) {
+            table.by_uid.remove(&self.uid);
+        }
+        if table.by_address.get(&self.spec.address).is_some_and(|pod| pod.strong_count() == 0) {
+            table.by_address.remove(&self.spec.address);
+        }
+    }
+}
