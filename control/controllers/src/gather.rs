@@ -7,8 +7,8 @@ use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
 use wk_cluster::{kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
-    Children, Plan, apiservice, definitions, deployment, disruption, endpointslice, events, garbage, namespaces, podgc,
-    replicaset, resourcequotas, scheduler, serviceaccounts, voters,
+    Children, Plan, apiservice, definitions, deployment, disruption, endpointslice, events, garbage, job, namespaces,
+    podgc, replicaset, resourcequotas, scheduler, serviceaccounts, voters,
 };
 use wk_store::View;
 
@@ -70,6 +70,19 @@ pub(crate) fn replicasets(desk: &Desk, now: Timestamp) -> Plan {
     for set in &sets {
         let (pods, orphans) = (children.owned_by(set), children.orphans_beside(set));
         plan.extend(replicaset::plan(&replicaset::Input { replicaset: set, pods, orphans }, now));
+    }
+    plan
+}
+
+pub(crate) fn jobs(desk: &Desk, now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let (jobs, pods) = (list(&view, &kinds::JOB), list(&view, &kinds::POD));
+    let children = Children::of(pods.iter().map(Arc::as_ref));
+    let uids: BTreeSet<&str> = jobs.iter().map(|job| job.uid()).collect();
+    let mut plan = job::release(children.bereft(&uids));
+    for job in &jobs {
+        let (pods, orphans) = (children.owned_by(job), children.orphans_beside(job));
+        plan.extend(job::plan(&job::Input { job, pods, orphans }, now));
     }
     plan
 }

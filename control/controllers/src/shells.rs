@@ -38,6 +38,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
     vec![
         shell("deployment", vec![&kinds::DEPLOYMENT, &kinds::REPLICASET, &kinds::POD], PROMPT, gather::deployments),
         shell("replicaset", vec![&kinds::REPLICASET, &kinds::POD], PROMPT, gather::replicasets),
+        shell("job", vec![&kinds::JOB, &kinds::POD], PROMPT, gather::jobs),
         shell("scheduler", vec![&kinds::POD, &kinds::NODE], PROMPT, gather::schedule),
         shell(
             "endpointslice",

@@ -24,6 +24,7 @@ pub mod disruption;
 pub mod endpointslice;
 pub mod events;
 pub mod garbage;
+pub mod job;
 pub mod namespaces;
 pub mod nodes;
 mod order;

@@ -26,6 +26,7 @@ pub static JOB: Kind = Kind {
     singular: "job",
     categories: &["all"],
     has_status: true,
+    acts: true,
     collection: "batch/jobs",
     rules: Rules {
         schema: Job::json_schema,
