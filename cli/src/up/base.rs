@@ -249,12 +249,16 @@ impl Base {
             runs: agent.map(|node| Runs {
                 copies: self.copies.clone(),
                 node: node.clone(),
-                metrics: Metrics::new(&self.store),
+                metrics: self.metrics(node),
             }),
         };
         let tls = Tls::server(&self.identity, Alpn::Mesh).context("set up the mesh's TLS")?;
         serve(&self.tasks, listener, tls, Arc::new(front), wk_mesh::Limits::mesh());
         Ok(())
+    }
+
+    fn metrics(&self, agent: &wk_node::Node) -> Metrics {
+        Metrics::with_containers(&self.store, agent.meters.clone(), self.cluster.clone())
     }
 
     /// Answers clients.
@@ -271,9 +275,11 @@ impl Base {
             Some(agent) => {
                 let (name, mesh) = (self.name.clone(), self.mesh.clone());
                 let traffic = Traffic::new(agent.apps.clone(), mesh.clone());
-                let metrics = Metrics::new(&self.store);
+                let metrics = self.metrics(agent);
+                let meters = agent.meters.clone();
                 let (logs, streams) = (agent.logs.clone(), agent.streams.clone());
-                let pods = Arc::new(RemotePods { name, mesh, logs, traffic, streams, metrics: metrics.clone() });
+                let own = metrics.clone();
+                let pods = Arc::new(RemotePods { name, mesh, logs, traffic, streams, metrics: own, meters });
                 let dependencies = Dependencies {
                     pods,
                     blobs: self.blobs.clone(),

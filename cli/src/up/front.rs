@@ -18,7 +18,9 @@ use super::gate::{Gate, Knock};
 use super::heartbeat::Heart;
 use super::join::Door;
 use super::remove::{self, Ask};
-use super::{announce, backup, cluster_status, copies, forward, heartbeat, metrics, raft_link, remote_pods, witness};
+use super::{
+    announce, backup, cluster_status, copies, forward, heartbeat, metrics, raft_link, remote_pods, usage, witness,
+};
 
 /// Answers other nodes. Strangers may ask to join and nothing else.
 pub(crate) struct MeshFront {
@@ -95,6 +97,7 @@ impl Runs {
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,
             path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, request.uri()),
             path if path.starts_with(remote_pods::STREAMS_PREFIX) => remote_pods::open(&self.node.streams, request),
+            usage::PATH => usage::answer(&self.node.meters),
             path if path.starts_with(remote_pods::NODE_PREFIX) => {
                 remote_pods::tell(&self.metrics, &path[remote_pods::NODE_PREFIX.len()..])
             }

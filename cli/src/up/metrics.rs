@@ -6,10 +6,13 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use wk_base::body::{self, Body};
+use wk_cluster::Cluster;
+use wk_node::usage::Meters;
 use wk_store::Store;
 
 use super::forward;
 use super::gate::{Gate, Knock};
+use super::usage;
 
 /// Where it is.
 pub(crate) const PATH: &str = "/metrics";
@@ -27,6 +30,14 @@ impl Metrics {
     pub(crate) fn new(store: &Store) -> Self {
         let mut registry = Registry::default();
         store.register_metrics(&mut registry);
+        Self(Arc::new(registry))
+    }
+
+    /// Those of `store`, and of the containers that run here.
+    pub(crate) fn with_containers(store: &Store, meters: Meters, cluster: Cluster) -> Self {
+        let mut registry = Registry::default();
+        store.register_metrics(&mut registry);
+        usage::register(&mut registry, meters, cluster);
         Self(Arc::new(registry))
     }
 

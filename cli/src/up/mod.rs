@@ -33,6 +33,7 @@ mod remove;
 pub(crate) mod secrets_keys;
 pub(crate) mod settings;
 mod signing;
+mod usage;
 mod witness;
 
 use std::time::Duration;

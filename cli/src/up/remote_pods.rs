@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{Request, Response, StatusCode, Uri};
 use wk_api::Status;
-use wk_apiserver::{LogOptions, Pods};
+use wk_apiserver::{LogOptions, NodeUsage, Pods};
 use wk_base::body::{self, Body};
 use wk_base::error::Chain;
 use wk_ingress::{Endpoint, Upstream as _};
@@ -16,9 +16,11 @@ use wk_node::log_stream::{self, LogQuery};
 use wk_node::logs::Logs;
 use wk_node::streams::Streams;
 use wk_node::traffic::Traffic;
+use wk_node::usage::Meters;
 use wk_streams::relay::Wanted;
 
 use super::metrics::Metrics;
+use super::usage;
 
 /// Where logs are on the mesh: `GET /logs/<pod uid>/<container>?<LogQuery as JSON, percent-encoded>`.
 pub(crate) const PREFIX: &str = "/logs/";
@@ -45,6 +47,8 @@ pub(crate) struct RemotePods {
     pub(crate) streams: Streams,
     /// What this node counts.
     pub(crate) metrics: Metrics,
+    /// What runs here uses.
+    pub(crate) meters: Meters,
 }
 
 impl RemotePods {
@@ -120,6 +124,13 @@ impl Pods for RemotePods {
         }
         let answer = self.ask(node, format!("{NODE_PREFIX}{path}")).await;
         answer.map_err(|why| Status::unavailable(format!("error trying to reach service: node {node}: {why}")))
+    }
+
+    async fn usage(&self, node: &str) -> Result<NodeUsage, Status> {
+        if node == self.name.as_str() {
+            return Ok(usage::usage(self.meters.report()));
+        }
+        usage::ask(&self.mesh, node).await
     }
 }
 

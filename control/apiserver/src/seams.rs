@@ -1,9 +1,13 @@
 //! What the API server needs from the rest of the node; the binary wires it up.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 use wk_api::Status;
+use wk_api::kinds::metrics::Amounts;
 use wk_base::body::Body;
 use wk_base::time::Timestamp;
 use wk_image::Digest;
@@ -26,6 +30,17 @@ pub struct LogOptions {
     pub limit_bytes: Option<u64>,
 }
 
+/// What a node uses, and the pods on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeUsage {
+    /// The machine as a whole.
+    pub machine: Amounts,
+    /// The time over which that was measured.
+    pub window: Duration,
+    /// By pod's uid: the same time, and each container that runs.
+    pub pods: BTreeMap<String, (Duration, Vec<(String, Amounts)>)>,
+}
+
 /// Running pods, on whichever node they are.
 #[async_trait]
 pub trait Pods: Send + Sync + 'static {
@@ -44,6 +59,9 @@ pub trait Pods: Send + Sync + 'static {
 
     /// What a node tells of itself at `path`: `/healthz`, `/metrics`. 404 for anything else.
     async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status>;
+
+    /// What a node and its pods use.
+    async fn usage(&self, node: &str) -> Result<NodeUsage, Status>;
 }
 
 /// Documents of other servers, over HTTPS: the keys of an OpenID Connect provider.

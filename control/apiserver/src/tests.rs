@@ -7,6 +7,7 @@ mod encodings;
 mod evictions;
 pub(crate) mod kit;
 mod lists;
+mod metrics;
 mod modules;
 mod objects;
 mod patches;

@@ -74,7 +74,7 @@ const TABLES_PER_COMPONENT: u32 = 32;
 const TABLE_ELEMENTS: usize = 100_000;
 
 /// Depth of a guest's stack: wasmtime's own default. Deep recursion traps there.
-const STACK_BYTES: usize = 512 << 10;
+pub(crate) const STACK_BYTES: usize = 512 << 10;
 
 /// Frames of a backtrace worth reading.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(32).expect("not zero");

@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::capabilities;
 use crate::command;
 use crate::config::{self, EngineError, Options};
+use crate::cpu::{Guest, Scheduler};
 use crate::failure::Exit;
 use crate::host::Host;
 use crate::http::HttpApp;
@@ -45,6 +46,7 @@ struct Inner {
     compilations: Arc<Semaphore>,
     prepared: Mutex<HashMap<String, Shared>>,
     ticker: Ticker,
+    scheduler: Arc<Scheduler>,
 }
 
 impl Engine {
@@ -58,9 +60,12 @@ impl Engine {
         };
         let linker =
             capabilities::linker(&engine).map_err(|error| EngineError::Runtime { message: format!("{error:#}") })?;
-        let ticker = Ticker::start(engine.weak()).map_err(EngineError::Ticker)?;
+        let scheduler = Arc::new(Scheduler::new());
+        let ticker = Ticker::start(engine.weak(), Arc::clone(&scheduler.load)).map_err(EngineError::Ticker)?;
         let compilations = Arc::new(Semaphore::new(compilations_max.max(1)));
-        Ok(Self { inner: Arc::new(Inner { linker, cache, compilations, prepared: Mutex::default(), ticker }) })
+        Ok(Self {
+            inner: Arc::new(Inner { linker, cache, compilations, prepared: Mutex::default(), ticker, scheduler }),
+        })
     }
 
     /// Makes the module at `wasm_path` ready to run.
@@ -163,6 +168,15 @@ impl Engine {
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
         self.inner.linker.engine()
+    }
+
+    /// Does the work of a guest, within what its container may have of the cores.
+    pub(crate) fn guest<T: Send + 'static>(
+        &self,
+        sandbox: &Sandbox,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Guest<T> {
+        Guest::new(&self.inner.scheduler, &sandbox.usage, work)
     }
 
     pub(crate) fn running(&self) -> Running {

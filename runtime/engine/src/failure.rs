@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::limits::Limits;
+use wasmtime::component::ResourceTableError;
+
+use crate::config::STACK_BYTES;
+use crate::host::HANDLES_MAX;
+use crate::limits::{Limits, Refused};
 use crate::sandbox::MemoryBytes;
 
 /// Why a guest did not do what was asked of it.
@@ -21,10 +25,34 @@ pub enum Failure {
     #[error("the guest did not finish within {0:?}")]
     Deadline(Duration),
     /// It asked for more memory than it may have, and then gave up.
-    #[error("the guest needed more memory than its limit of {limit}")]
+    #[error("the guest needed more memory than its limit of {limit}: it asked for {asked}{}", others(*.instances))]
     OutOfMemory {
-        /// What it may have.
+        /// What it may have, or its container.
         limit: MemoryBytes,
+        /// What it would have held, or its container.
+        asked: MemoryBytes,
+        /// How many instances of its container hold that together: 1 when the limit is its own.
+        instances: u64,
+    },
+    /// Its container holds as much memory as it may, and so this instance did not begin: it has seen nothing of its request.
+    #[error(
+        "the container's memory limit of {limit} leaves no room for another instance: {instances} would need {asked}"
+    )]
+    Crowded {
+        /// What the container may have.
+        limit: MemoryBytes,
+        /// What it would have held.
+        asked: MemoryBytes,
+        /// How many instances of it.
+        instances: u64,
+    },
+    /// It went past a limit of what the host does or holds for it.
+    #[error("the guest went past its limit of {max} {what}")]
+    Limit {
+        /// Of what, with its unit.
+        what: &'static str,
+        /// How many it may have.
+        max: u64,
     },
     /// It returned from the request without having set a response.
     #[error("the guest returned without a response")]
@@ -59,6 +87,8 @@ impl Failure {
             Self::Trap { .. } => "Trapped",
             Self::Deadline(_) => "DeadlineExceeded",
             Self::OutOfMemory { .. } => "OOMKilled",
+            Self::Crowded { .. } => "MemoryLimit",
+            Self::Limit { .. } => "LimitExceeded",
             Self::NoResponse | Self::Exited { .. } | Self::Refused { .. } | Self::Busy { .. } | Self::Io(_) => "Error",
         }
     }
@@ -87,8 +117,11 @@ impl Failure {
         if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
             return Self::Exited { code: exit.0 };
         }
-        if let Some(limit) = limits.breached() {
-            return Self::OutOfMemory { limit };
+        if let Some(failure) = out_of_memory(limits) {
+            return failure;
+        }
+        if let Some(failure) = host_limit(error) {
+            return failure;
         }
         if error.is::<wasmtime::PoolConcurrencyLimitError>() {
             return Self::Busy { message: shortened(&format!("{error:#}"), MESSAGE_BYTES_MAX) };
@@ -98,10 +131,32 @@ impl Failure {
         if backtrace.is_none() && trap.is_none() {
             return Self::Io(shortened(&format!("{error:#}"), MESSAGE_BYTES_MAX));
         }
-        let message = trap.map_or_else(|| error.root_cause().to_string(), ToString::to_string);
+        let mut message = trap.map_or_else(|| error.root_cause().to_string(), ToString::to_string);
+        if trap == Some(&wasmtime::Trap::StackOverflow) {
+            message += &format!(", at its limit of {} KiB", STACK_BYTES >> 10);
+        }
         let backtrace = backtrace.map(frames).unwrap_or_default();
         Self::Trap { message: shortened(&message, MESSAGE_BYTES_MAX), backtrace }
     }
+}
+
+fn others(instances: u64) -> String {
+    if instances > 1 { format!(" with the {} other instances of its container", instances - 1) } else { String::new() }
+}
+
+fn out_of_memory(limits: &Limits) -> Option<Failure> {
+    let Refused { limit, asked, instances, started } = limits.refused()?;
+    Some(if instances > 1 && !started {
+        Failure::Crowded { limit, asked, instances }
+    } else {
+        Failure::OutOfMemory { limit, asked, instances }
+    })
+}
+
+/// Limits that wasmtime keeps, and reports in words of its own.
+fn host_limit(error: &wasmtime::Error) -> Option<Failure> {
+    matches!(error.downcast_ref(), Some(ResourceTableError::Full))
+        .then(|| Failure::Limit { what: "open handles", max: u64::try_from(HANDLES_MAX).unwrap_or(u64::MAX) })
 }
 
 /// The frames without wasmtime's own heading.
@@ -136,7 +191,8 @@ mod tests {
 
     #[test]
     fn an_error_without_wasm_frames_is_not_a_trap() {
-        let failure = Failure::of(&wasmtime::format_err!("disk on fire"), &Limits::new(MemoryBytes(1)));
+        let limits = Limits::new(MemoryBytes(1), &crate::Sandbox::bare().usage);
+        let failure = Failure::of(&wasmtime::format_err!("disk on fire"), &limits);
         assert_eq!(failure, Failure::Io("disk on fire".into()));
         assert_eq!(failure.reason(), "Error");
     }

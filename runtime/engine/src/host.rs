@@ -20,7 +20,7 @@ use crate::ticker::Running;
 
 /// Handles a guest may hold at once: streams, requests, bodies, timers. Each is host memory that the guest's own
 /// limit does not see.
-const HANDLES_MAX: usize = 10_000;
+pub(crate) const HANDLES_MAX: usize = 10_000;
 
 /// Random bytes of one call; the host makes them in memory.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
@@ -45,7 +45,7 @@ impl Host {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let host = Self {
-            limits: Limits::new(sandbox.memory_max),
+            limits: Limits::new(sandbox.memory_max, &sandbox.usage),
             table,
             sandbox: Arc::clone(sandbox),
             wasi: None,

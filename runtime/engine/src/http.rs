@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::header::HOST;
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
@@ -58,23 +59,31 @@ impl HttpApp {
         let deadline = Instant::now() + patience;
         let verdict = Verdict::default();
         let (set, mut answer) = oneshot::channel();
-        let mut instance = Box::pin(run(self.clone(), request, set, Arc::clone(&verdict)));
+        let mut instance = self.engine.guest(&self.sandbox, run(self.clone(), request, set, Arc::clone(&verdict)));
 
         // Ends when the instance does or when the head is there, whichever is first.
-        let until_head = std::future::poll_fn(|cx| match instance.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Done::Yes),
-            Poll::Pending if !answer.is_empty() => Poll::Ready(Done::No),
-            Poll::Pending => Poll::Pending,
+        let mut head = None;
+        let until_head = std::future::poll_fn(|cx| {
+            if instance.poll_unpin(cx).is_ready() {
+                return Poll::Ready(Done::Yes);
+            }
+            // A guest that runs elsewhere wakes this task at its end; its answer may come long before.
+            if head.is_none()
+                && let Poll::Ready(set) = answer.poll_unpin(cx)
+            {
+                head = Some(set.ok());
+            }
+            if matches!(head, Some(Some(_))) { Poll::Ready(Done::No) } else { Poll::Pending }
         });
         let done = tokio::time::timeout_at(deadline, until_head).await.map_err(|_| Failure::Deadline(patience))?;
 
         if let (Done::Yes, Some(failure)) = (&done, verdict.get()) {
             return Err(failure.clone());
         }
-        let response = match answer.try_recv() {
-            Ok(Ok(response)) => response,
-            Ok(Err(code)) => return Err(Failure::Refused { code: format!("{code:?}") }),
-            Err(_) => return Err(Failure::NoResponse),
+        let response = match head.unwrap_or_else(|| answer.try_recv().ok()) {
+            Some(Ok(response)) => response,
+            Some(Err(code)) => return Err(Failure::Refused { code: format!("{code:?}") }),
+            None => return Err(Failure::NoResponse),
         };
         let (head, body) = response.into_parts();
         let body = match done {
@@ -103,6 +112,7 @@ async fn run(app: HttpApp, request: Request<Body>, set: oneshot::Sender<Answer>,
     let mut store = Host::store(app.engine.wasmtime(), &app.sandbox, app.engine.running());
     let outcome = async {
         let proxy = app.pre().instantiate_async(&mut store).await?;
+        store.data_mut().limits.started();
         let mut http = store.data_mut().http();
         let request = http.new_incoming_request(Scheme::Http, incoming(request))?;
         let answer: wasmtime::component::Resource<HostResponseOutparam> = http.new_response_outparam(set)?;

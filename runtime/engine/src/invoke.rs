@@ -71,24 +71,28 @@ pub(crate) async fn invoke(
 
     let sandbox = Arc::new(sandbox.resolved());
     let mut store = Host::store(engine.wasmtime(), &sandbox, engine.running());
-    let call = async {
-        let instance = pre.instantiate_async(&mut store).await?;
-        let called = instance.get_func(&mut store, function.index);
-        let called = called.ok_or_else(|| wasmtime::format_err!("the function {function} is not there"))?;
-        called.call_async(&mut store, &params, &mut results).await
-    };
-    let outcome = tokio::select! {
+    let (pre, name, index, output) = (pre.clone(), function.to_string(), function.index, Arc::clone(&sandbox));
+    let call = engine.guest(&sandbox, async move {
+        let outcome = async {
+            let instance = pre.instantiate_async(&mut store).await?;
+            store.data_mut().limits.started();
+            let called = instance.get_func(&mut store, index);
+            let called = called.ok_or_else(|| wasmtime::format_err!("the function {name} is not there"))?;
+            called.call_async(&mut store, &params, &mut results).await
+        };
+        match outcome.await {
+            Ok(()) => Exit::Code(results.first().map_or(SUCCESS_CODE, |answer| tell(answer, Stream::Out, &output))),
+            Err(error) => match Failure::of(&error, &store.data().limits) {
+                Failure::Exited { code } => Exit::Code(code),
+                failure => Exit::Failed(failure),
+            },
+        }
+    });
+    Ok(tokio::select! {
         // A guest that yields at every tick is ready to be polled at any time, so look at the token first.
         biased;
-        () = cancel.cancelled() => return Ok(Exit::Cancelled),
-        outcome = call => outcome,
-    };
-    Ok(match outcome {
-        Ok(()) => Exit::Code(results.first().map_or(SUCCESS_CODE, |answer| tell(answer, Stream::Out, &sandbox))),
-        Err(error) => match Failure::of(&error, &store.data().limits) {
-            Failure::Exited { code } => Exit::Code(code),
-            failure => Exit::Failed(failure),
-        },
+        () = cancel.cancelled() => Exit::Cancelled,
+        exit = call => exit,
     })
 }
 

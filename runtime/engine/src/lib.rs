@@ -29,6 +29,7 @@ mod cache;
 mod capabilities;
 mod command;
 mod config;
+mod cpu;
 mod engine;
 mod failure;
 mod functions;
@@ -44,6 +45,7 @@ mod prepare;
 mod response;
 mod sandbox;
 mod ticker;
+mod usage;
 
 pub use crate::config::{EngineError, Options};
 pub use crate::engine::{Engine, WrongWorld};
@@ -55,6 +57,7 @@ pub use crate::prepare::{PrepareError, Prepared, World};
 pub use crate::sandbox::{
     Discard, Input, MEMORY_DEFAULT, MemoryBytes, Output, REQUEST_DEADLINE_DEFAULT, Sandbox, Stream,
 };
+pub use crate::usage::{CpuLimits, Usage, Used};
 
 /// wasmtime's version. `tests/xtask/tests/laws.rs` holds it against `Cargo.lock`.
 pub const VERSION: &str = "48.0.8";

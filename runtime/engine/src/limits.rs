@@ -1,8 +1,11 @@
-//! Counts the memory of one instance and refuses what goes past its limit.
+//! Counts the memory of one instance, for itself and for its container, and refuses what goes past either limit.
+
+use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
 use crate::sandbox::MemoryBytes;
+use crate::usage::Usage;
 
 /// Bytes of one table entry on the host.
 const TABLE_ENTRY_BYTES: usize = size_of::<usize>();
@@ -12,29 +15,64 @@ const INSTANCES_MAX: usize = 64;
 const TABLES_MAX: usize = 64;
 const MEMORIES_MAX: usize = 8;
 
+/// What the host itself holds for an instance from its beginning to its end: its store, the touched part of its stack,
+/// its table of handles. Charged in full to the container, since a thousand instances cost it a thousand times.
+const INSTANCE_BYTES: u64 = 32 << 10;
+
 /// The limiter of one store.
 pub(crate) struct Limits {
     limit: MemoryBytes,
+    usage: Arc<Usage>,
     used: usize,
     last: usize,
-    refused: bool,
+    /// Whether the instance's own cost was paid.
+    paid: bool,
+    started: bool,
+    refused: Option<Refused>,
+}
+
+/// Memory that a guest was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Because of this limit.
+    pub(crate) limit: MemoryBytes,
+    /// It would have held so much: alone, or with the others if the limit is for all of them.
+    pub(crate) asked: MemoryBytes,
+    /// The instances that held it together.
+    pub(crate) instances: u64,
+    /// Whether the guest had begun.
+    pub(crate) started: bool,
 }
 
 impl Limits {
-    pub(crate) fn new(limit: MemoryBytes) -> Self {
-        Self { limit, used: 0, last: 0, refused: false }
+    /// For an instance that may hold `limit`, and with the others of its container what `usage` says.
+    pub(crate) fn new(limit: MemoryBytes, usage: &Arc<Usage>) -> Self {
+        usage.instance_begins();
+        let paid = usage.take_memory(INSTANCE_BYTES);
+        Self { limit, usage: Arc::clone(usage), used: 0, last: 0, paid, started: false, refused: None }
     }
 
-    /// The limit, when the guest was refused memory because of it. A guest may take a refusal well, so this explains a
-    /// trap and is none by itself.
-    pub(crate) fn breached(&self) -> Option<MemoryBytes> {
-        self.refused.then_some(self.limit)
+    /// Says that the guest's own code runs from now on.
+    pub(crate) fn started(&mut self) {
+        self.started = true;
+    }
+
+    /// The memory that the guest was refused last, if it was. A guest may take a refusal well, so this explains a trap and
+    /// is none by itself.
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        self.refused
     }
 
     fn grow(&mut self, by: usize) -> bool {
         let total = self.used.saturating_add(by);
-        if u64::try_from(total).unwrap_or(u64::MAX) > self.limit.0 {
-            self.refused = true;
+        let (total_bytes, by_bytes) = (bytes(total), bytes(by));
+        if total_bytes > self.limit.0 {
+            self.refuse(self.limit, total_bytes, 1);
+            return false;
+        }
+        if !self.paid || !self.usage.take_memory(by_bytes) {
+            let held = self.usage.used().memory;
+            self.refuse(self.usage.memory_max(), held.saturating_add(by_bytes), self.usage.instances());
             return false;
         }
         self.used = total;
@@ -42,10 +80,27 @@ impl Limits {
         true
     }
 
+    fn refuse(&mut self, limit: MemoryBytes, asked: u64, instances: u64) {
+        self.refused = Some(Refused { limit, asked: MemoryBytes(asked), instances, started: self.started });
+    }
+
     fn grow_failed(&mut self) {
         self.used = self.used.saturating_sub(self.last);
+        self.usage.give_memory(bytes(self.last));
         self.last = 0;
     }
+}
+
+impl Drop for Limits {
+    fn drop(&mut self) {
+        let own = if self.paid { INSTANCE_BYTES } else { 0 };
+        self.usage.give_memory(bytes(self.used) + own);
+        self.usage.instance_ends();
+    }
+}
+
+fn bytes(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 impl ResourceLimiter for Limits {
@@ -83,22 +138,47 @@ impl ResourceLimiter for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usage::CpuLimits;
+
+    fn usage(limit: u64) -> Arc<Usage> {
+        Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(limit))
+    }
 
     #[test]
     fn memories_and_tables_share_one_limit() {
-        let mut limits = Limits::new(MemoryBytes(1000));
+        let mut limits = Limits::new(MemoryBytes(1000), &usage(1 << 20));
         assert!(limits.memory_growing(0, 600, None).expect("no error"));
         assert!(limits.table_growing(0, 50, None).expect("no error"));
-        assert_eq!(limits.breached(), None);
+        assert_eq!(limits.refused(), None);
+        limits.started();
         assert!(!limits.memory_growing(600, 700, None).expect("no error"));
-        assert_eq!(limits.breached(), Some(MemoryBytes(1000)));
+        let refused = Refused { limit: MemoryBytes(1000), asked: MemoryBytes(1100), instances: 1, started: true };
+        assert_eq!(limits.refused(), Some(refused));
     }
 
     #[test]
     fn growth_that_the_machine_refused_is_not_counted() {
-        let mut limits = Limits::new(MemoryBytes(1000));
+        let usage = usage(1 << 20);
+        let mut limits = Limits::new(MemoryBytes(1000), &usage);
         assert!(limits.memory_growing(0, 900, None).expect("no error"));
         limits.memory_grow_failed(wasmtime::format_err!("no memory")).expect("no error");
         assert!(limits.memory_growing(0, 900, None).expect("no error"));
+        assert_eq!(usage.used().memory, 900 + INSTANCE_BYTES);
+    }
+
+    #[test]
+    fn instances_of_a_container_share_its_limit_and_give_back_what_they_held() {
+        let usage = usage(2 * INSTANCE_BYTES + 1000);
+        let mut first = Limits::new(MemoryBytes(1000), &usage);
+        let mut second = Limits::new(MemoryBytes(1000), &usage);
+        assert!(first.memory_growing(0, 600, None).expect("no error"));
+        assert!(!second.memory_growing(0, 600, None).expect("no error"));
+        assert_eq!(second.refused().map(|refused| (refused.instances, refused.started)), Some((2, false)));
+        drop(first);
+        assert!(second.memory_growing(0, 600, None).expect("no error"));
+        drop(second);
+        let used = usage.used();
+        assert_eq!((used.memory, used.instances, used.instances_total), (0, 0, 2));
+        assert_eq!(used.memory_peak, 2 * INSTANCE_BYTES + 600);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 
 use crate::network::{Network, NoNetwork};
+use crate::usage::{CpuLimits, Usage};
 
 /// An amount of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +96,8 @@ pub struct Sandbox {
     pub input: Option<Input>,
     /// Whether the three are a terminal, as far as the guest can tell.
     pub terminal: bool,
+    /// What all its instances use, and may use together of cores and memory. Clones share it.
+    pub usage: Arc<Usage>,
     /// What answers its sockets, names and outgoing requests; [`NoNetwork`] refuses them all.
     pub network: Arc<dyn Network>,
 }
@@ -110,6 +113,7 @@ impl Sandbox {
             output: Arc::new(Discard),
             input: None,
             terminal: false,
+            usage: Usage::new(CpuLimits::BEST_EFFORT, MEMORY_TOTAL_DEFAULT),
             network: Arc::new(NoNetwork),
         }
     }
@@ -142,6 +146,10 @@ impl fmt::Debug for Sandbox {
 /// What a pod may use that names no limit: what the large hosts of such guests give, and eight times what a
 /// small language runtime compiled to wasm needs.
 pub const MEMORY_DEFAULT: MemoryBytes = MemoryBytes::mebibytes(128);
+
+/// What all instances of a sandbox that names no limit may hold together: some thousand small ones, or eight of the
+/// largest.
+const MEMORY_TOTAL_DEFAULT: MemoryBytes = MemoryBytes::mebibytes(1024);
 
 /// The request deadline of a pod that names none: past half a minute a person has gone, and a proxy before us too.
 pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);

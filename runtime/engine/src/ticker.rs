@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
+use crate::cpu::Load;
+
 /// The time slice of a guest: short enough that a looping one delays its neighbours less than a network does,
 /// long enough that counting and yielding cost nothing.
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Ticks without a guest before the thread rests; a second, so that a steady trickle of requests never has to wake it.
 const IDLE_TICKS: u32 = 100;
@@ -34,14 +36,14 @@ pub(crate) struct Running {
 }
 
 impl Ticker {
-    pub(crate) fn start(engine: EngineWeak) -> std::io::Result<Self> {
+    pub(crate) fn start(engine: EngineWeak, load: Arc<Load>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             running: AtomicUsize::new(0),
             resting: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
         let theirs = Arc::clone(&shared);
-        let handle = thread::Builder::new().name("wk-epoch".into()).spawn(move || tick(&theirs, &engine))?;
+        let handle = thread::Builder::new().name("wk-epoch".into()).spawn(move || tick(&theirs, &engine, &load))?;
         Ok(Self { shared, thread: handle.thread().clone() })
     }
 
@@ -75,13 +77,14 @@ impl Drop for Running {
     }
 }
 
-fn tick(shared: &Shared, engine: &EngineWeak) {
+fn tick(shared: &Shared, engine: &EngineWeak, load: &Load) {
     let mut idle = 0;
     while !shared.stopped.load(Ordering::SeqCst) {
         thread::park_timeout(TICK);
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
         drop(engine);
+        load.tick();
         idle = if shared.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
         if idle >= IDLE_TICKS {
             rest(shared);

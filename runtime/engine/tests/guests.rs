@@ -13,3 +13,5 @@ mod invoke;
 mod network;
 #[path = "guests/prepare.rs"]
 mod prepare;
+#[path = "guests/usage.rs"]
+mod usage;

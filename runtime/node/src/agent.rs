@@ -250,6 +250,7 @@ impl Agent {
         if let Some(ip) = local.pod.ip {
             self.release(ip);
         }
+        self.runner.meters.remove(uid);
         let (logs, uid) = (self.runner.logs.clone(), uid.to_owned());
         tokio::task::spawn_blocking(move || logs.remove(&uid));
     }

@@ -25,6 +25,7 @@ pub mod spec;
 pub mod status;
 pub mod streams;
 pub mod traffic;
+pub mod usage;
 pub mod write;
 
 use std::path::PathBuf;
@@ -54,6 +55,7 @@ use crate::run::Runner;
 use crate::streams::Streams;
 use crate::streams::console::Consoles;
 use crate::traffic::Apps;
+use crate::usage::Meters;
 
 /// What a node is given.
 pub struct Parts {
@@ -84,6 +86,8 @@ pub struct Node {
     pub logs: Logs,
     /// exec, attach and port-forward.
     pub streams: Streams,
+    /// What runs here uses.
+    pub meters: Meters,
     /// The ingress' routes, kept up to date.
     pub routes: Arc<ArcSwap<Routes>>,
     networks: Networks,
@@ -97,6 +101,8 @@ impl Node {
     pub fn start(facts: Facts, parts: Parts, tasks: &Tasks) -> Self {
         let apps = Apps::default();
         let (logs, consoles) = (Logs::new(parts.logs_dir), Consoles::default());
+        let meters = Meters::default();
+        meters.start(tasks);
         let networks = Networks::new(&facts.name, apps.clone(), parts.mesh, parts.client_tls);
         let runner = Arc::new(Runner {
             engine: parts.engine,
@@ -105,11 +111,12 @@ impl Node {
             logs: logs.clone(),
             apps: apps.clone(),
             consoles: consoles.clone(),
+            meters: meters.clone(),
             networks: networks.clone(),
             clock: Arc::clone(parts.cluster.clock()),
         });
         let streams = Streams::new(apps.clone(), consoles);
-        let node = Self { apps, logs, streams, routes: Arc::default(), networks };
+        let node = Self { apps, logs, streams, meters, routes: Arc::default(), networks };
 
         let config = Config { node: facts.name.clone(), ip: facts.ip };
         let agent = Agent::new(config, parts.cluster.clone(), runner, tasks.clone());

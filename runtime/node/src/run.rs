@@ -20,6 +20,7 @@ use crate::pod;
 use crate::spec::ContainerSpec;
 use crate::streams::console::{Console, Consoles};
 use crate::traffic::{App, Apps, FailureSink};
+use crate::usage::Meters;
 
 /// What every run needs.
 pub struct Runner {
@@ -35,6 +36,8 @@ pub struct Runner {
     pub apps: Apps,
     /// Where containers can be attached to.
     pub consoles: Consoles,
+    /// What containers use.
+    pub meters: Meters,
     /// What answers sockets, names and outgoing requests.
     pub networks: Networks,
     /// Dates log lines.
@@ -105,6 +108,7 @@ impl Runner {
                 return report.tell(Event::StartFailed { reason: "CreateContainerError", message }).await;
             }
         };
+        let metered = self.meters.begin(&run.pod, &run.spec);
         let (console, input) = Console::new(&run.spec);
         let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
         let network = self.networks.of(&run.pod, &run.spec.network, &output, report.limit_sink());
@@ -116,6 +120,7 @@ impl Runner {
             output,
             input: input.map(Input::new),
             terminal: run.spec.tty,
+            usage: Arc::clone(&metered.usage),
             network,
         };
         let _console = self.consoles.insert(&run.pod, &console);
@@ -143,6 +148,7 @@ impl Runner {
     }
 
     async fn serve(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter) {
+        let usage = Arc::clone(&sandbox.usage);
         let app = match self.engine.http(&ready.module, sandbox) {
             Ok(app) => app,
             Err(error) => {
@@ -156,7 +162,7 @@ impl Runner {
                 report.hint(Event::RequestFailed { reason: failure.reason().to_owned(), message: describe(failure) });
             })
         };
-        let app = Arc::new(App::new(app, run.spec.ports.clone(), failed));
+        let app = Arc::new(App::new(app, run.spec.ports.clone(), failed, usage));
         self.apps.insert(&run.pod, &app);
         report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
         run.cancel.cancelled().await;
@@ -166,12 +172,16 @@ impl Runner {
 
     async fn command(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter) {
         report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
+        let usage = Arc::clone(&sandbox.usage);
         let (code, reason, message) = match self.engine.run(&ready.module, sandbox, run.cancel.clone()).await {
             Exit::Cancelled => return,
             Exit::Code(0) => (0, "Completed", String::new()),
             Exit::Code(code) => (code, "Error", format!("exited with code {code}")),
             Exit::Failed(failure) => (137, failure.reason(), describe(&failure)),
         };
+        if code != 0 {
+            usage.failure();
+        }
         report.tell(Event::Ended { code, reason: reason.to_owned(), message }).await;
     }
 }

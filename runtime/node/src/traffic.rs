@@ -21,7 +21,7 @@ use imbl::HashMap;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wk_base::body::{self, Body, BoxError};
-use wk_engine::{Duplex, Failure, HttpApp};
+use wk_engine::{Duplex, Failure, HttpApp, Usage};
 use wk_ingress::{Endpoint, Upstream, UpstreamError};
 use wk_mesh::{Mesh, NodeName};
 
@@ -58,6 +58,7 @@ pub struct App {
     in_flight: Arc<InFlight>,
     cut: CancellationToken,
     failed: FailureSink,
+    usage: Arc<Usage>,
 }
 
 #[derive(Debug, Default)]
@@ -67,9 +68,9 @@ struct InFlight {
 }
 
 impl App {
-    /// An app for the container's `ports`; with none it serves any.
-    pub fn new(guest: HttpApp, ports: Vec<u16>, failed: FailureSink) -> Self {
-        Self { guest, ports, in_flight: Arc::default(), cut: CancellationToken::new(), failed }
+    /// An app for the container's `ports`; with none it serves any. What it does is counted in `usage`.
+    pub fn new(guest: HttpApp, ports: Vec<u16>, failed: FailureSink, usage: Arc<Usage>) -> Self {
+        Self { guest, ports, in_flight: Arc::default(), cut: CancellationToken::new(), failed, usage }
     }
 
     /// Cuts off the requests in flight.
@@ -88,18 +89,61 @@ impl App {
         }
     }
 
-    async fn call(&self, request: Request<Body>) -> Result<Response<Body>, CallError> {
+    fn note(&self, failure: &Failure) {
+        self.usage.failure();
+        // The node's own troubles are not the guest's.
+        if !matches!(failure, Failure::Busy { .. } | Failure::Io(_)) {
+            (self.failed)(failure);
+        }
+    }
+
+    async fn call(self: &Arc<Self>, request: Request<Body>) -> Result<Response<Body>, CallError> {
         let guard = Guard::enter(&self.in_flight);
+        self.usage.request();
+        let request = request.map(|body| counted(body, &self.usage, Usage::received));
         let answer = self.cut.run_until_cancelled(self.guest.handle(request)).await;
-        let response = answer.ok_or(CallError::Cut)?.inspect_err(|failure| {
-            // The node's own troubles are not the guest's.
-            if !matches!(failure, Failure::Busy { .. } | Failure::Io(_)) {
-                (self.failed)(failure);
-            }
-        })?;
+        let response = answer.ok_or(CallError::Cut)?.inspect_err(|failure| self.note(failure))?;
         Ok(response.map(|body| {
-            body::boxed(Guarded { body, cut: Box::pin(self.cut.clone().cancelled_owned()), _guard: guard })
+            let body = counted(body, &self.usage, Usage::sent);
+            let (app, cut) = (Arc::clone(self), Box::pin(self.cut.clone().cancelled_owned()));
+            body::boxed(Guarded { body, app, cut, _guard: guard })
         }))
+    }
+}
+
+/// A body whose bytes are counted as they pass.
+struct Counted {
+    body: Body,
+    usage: Arc<Usage>,
+    count: fn(&Usage, u64),
+}
+
+fn counted(body: Body, usage: &Arc<Usage>, count: fn(&Usage, u64)) -> Body {
+    match http_body::Body::size_hint(&body).exact() {
+        // As most requests: nothing has to be wrapped.
+        Some(0) => body,
+        _ => body::boxed(Counted { body, usage: Arc::clone(usage), count }),
+    }
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
+            (self.count)(&self.usage, u64::try_from(data.len()).unwrap_or(u64::MAX));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -123,6 +167,7 @@ impl Drop for Guard {
 /// A response body that counts as in flight until it ends, and breaks when its pod is cut off.
 struct Guarded {
     body: Body,
+    app: Arc<App>,
     cut: Pin<Box<tokio_util::sync::WaitForCancellationFutureOwned>>,
     _guard: Guard,
 }
@@ -135,7 +180,13 @@ impl http_body::Body for Guarded {
         if self.cut.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(Err(CallError::Cut.into())));
         }
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Err(error)) = &frame
+            && let Some(failure) = error.downcast_ref()
+        {
+            self.app.note(failure);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -238,8 +289,8 @@ impl Apps {
             }
             Err(CallError::Gone(pod)) => mesh_error(StatusCode::MISDIRECTED_REQUEST, "gone", &pod),
             Err(CallError::Cut) => mesh_error(StatusCode::BAD_GATEWAY, "cut", "the pod was stopped"),
-            Err(CallError::Failed(Failure::Busy { message })) => {
-                mesh_error(StatusCode::SERVICE_UNAVAILABLE, "gone", &message)
+            Err(CallError::Failed(failure @ (Failure::Busy { .. } | Failure::Crowded { .. }))) => {
+                mesh_error(StatusCode::SERVICE_UNAVAILABLE, "gone", &failure.to_string())
             }
             Err(CallError::Failed(Failure::Deadline(after))) => {
                 mesh_error(StatusCode::GATEWAY_TIMEOUT, "deadline", &after.as_millis().to_string())
@@ -345,7 +396,9 @@ impl Upstream for Traffic {
             return self.remote(endpoint, port, request).await;
         }
         self.apps.call(&endpoint.pod, port, request).await.map_err(|error| match error {
-            CallError::Gone(_) | CallError::Failed(Failure::Busy { .. }) => UpstreamError::NotSent(error.into()),
+            CallError::Gone(_) | CallError::Failed(Failure::Busy { .. } | Failure::Crowded { .. }) => {
+                UpstreamError::NotSent(error.into())
+            }
             CallError::Cut => UpstreamError::Broken(error.into()),
             CallError::Failed(Failure::Deadline(after)) => UpstreamError::Deadline(after),
             CallError::Failed(failure) => UpstreamError::Failed(failure.to_string()),

@@ -89,6 +89,7 @@ pub(super) const CLUSTER_ROLES: &[Role] = &[
             On(READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
         ],
     ),
+    part("system:aggregated-metrics-reader", "view", &[On(READ, "metrics.k8s.io", "pods nodes")]),
     plain(
         "system:discovery",
         &[At("get", "/healthz /livez /readyz /version /version/ /openapi /openapi/* /api /api/* /apis /apis/*")],

@@ -25,6 +25,7 @@ mod ipaddresses;
 mod jobs;
 mod leases;
 mod limitranges;
+pub mod metrics;
 mod namespaces;
 mod networkpolicies;
 mod nodes;
@@ -77,6 +78,7 @@ pub use ipaddresses::IPADDRESS;
 pub use jobs::JOB;
 pub use leases::LEASE;
 pub use limitranges::LIMITRANGE;
+pub use metrics::{NODEMETRICS, PODMETRICS};
 pub use namespaces::NAMESPACE;
 pub use networkpolicies::NETWORKPOLICY;
 pub use nodes::NODE;
@@ -172,6 +174,8 @@ static ALL: &[&Kind] = &[
     &HTTPROUTE,
     &GRPCROUTE,
     &REFERENCEGRANT,
+    &NODEMETRICS,
+    &PODMETRICS,
 ];
 
 /// Every kind that is served.

@@ -1,8 +1,8 @@
 //! A server to send requests to, and answers to look at.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ use wk_mesh::{Authority, Handler as _, Peer};
 use wk_store::{MemberId, Options, Start, Store, Timing, Transport};
 use wk_streams::relay::Wanted;
 
-use crate::{ApiServer, Dependencies, LogOptions, Pods, Replicate, Security};
+use crate::{ApiServer, Dependencies, LogOptions, NodeUsage, Pods, Replicate, Security};
 
 pub(crate) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 pub(crate) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
@@ -36,6 +36,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Harness {
     pub server: Arc<ApiServer>,
     pub replicated: Arc<AtomicUsize>,
+    /// What node n1 says it uses.
+    pub usage: Arc<Mutex<NodeUsage>>,
     _dir: tempfile::TempDir,
 }
 
@@ -47,7 +49,9 @@ impl Transport for Nobody {
 }
 
 /// Pods that log what was asked of them.
-struct Talkative;
+struct Talkative {
+    usage: Arc<Mutex<NodeUsage>>,
+}
 
 #[async_trait]
 impl Pods for Talkative {
@@ -84,6 +88,14 @@ impl Pods for Talkative {
 
     async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status> {
         Ok(Response::new(full(format!("{node} {path}"))))
+    }
+
+    /// Only node n1 answers.
+    async fn usage(&self, node: &str) -> Result<NodeUsage, Status> {
+        if node != "n1" {
+            return Err(Status::unavailable("no such node"));
+        }
+        Ok(self.usage.lock().expect("no test panics here").clone())
     }
 }
 
@@ -145,15 +157,16 @@ impl Harness {
         let keys = wk_access::tokens::Keyring::default();
         keys.set(&[wk_access::tokens::Keyring::generate().expect("a key")]).expect("a key of ours");
         let replicated = Arc::new(AtomicUsize::new(0));
+        let usage = Arc::default();
         let dependencies = Dependencies {
-            pods: Arc::new(Talkative),
+            pods: Arc::new(Talkative { usage: Arc::clone(&usage) }),
             blobs: Blobs::open(dir.path().join("blobs")).expect("an empty blob store"),
             replicate: Arc::new(Counting(Arc::clone(&replicated))),
             security: Security { keys, audit, authority: Authority::create("test").ok(), ..Security::default() },
             shutdown: CancellationToken::new(),
         };
         let server = Arc::new(ApiServer::new(cluster, dependencies));
-        Self { server, replicated, _dir: dir }
+        Self { server, replicated, usage, _dir: dir }
     }
 
     /// Sends a request as the administrator and reads the whole answer.

@@ -10,14 +10,16 @@ use wk_api::{Object, Status, discovery};
 use crate::negotiate::{self, Format, Shape};
 use crate::respond::Reply;
 use crate::server::ApiServer;
-use crate::verbs::{Call, list};
+use crate::verbs::{Call, list, metrics};
 
 /// One object or a list, as they are now.
 pub(super) async fn read(server: &ApiServer, call: &Call) -> Result<Reply, Status> {
     let format = negotiate::format(&call.headers, &call.query, &[Shape::Full, Shape::Table, Shape::Metadata])?;
-    match call.kind().plural {
-        "apiservices" => api_services(server, call, format),
-        "componentstatuses" => components(server, call, format).await,
+    match (call.kind().group, call.kind().plural) {
+        (_, "apiservices") => api_services(server, call, format),
+        (_, "componentstatuses") => components(server, call, format).await,
+        ("metrics.k8s.io", "pods") => metrics::pods(server, call, format).await,
+        ("metrics.k8s.io", "nodes") => metrics::nodes(server, call, format).await,
         _ => Err(Status::no_such_resource()),
     }
 }

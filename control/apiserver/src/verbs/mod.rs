@@ -10,6 +10,7 @@ mod eviction;
 mod get;
 mod list;
 mod log;
+mod metrics;
 mod patch;
 pub(crate) mod proxy;
 mod special;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
 
+use super::cpu::cpu;
 use super::env::{Facts, env_value, expand};
-use super::limits::memory_max;
+use super::limits::{MEMORY_DEFAULT, MEMORY_MAX, memory_limit};
 use super::{ContainerSpec, NetworkSpec, SpecError, refuse};
 
 pub(super) fn read_container(
@@ -51,12 +52,17 @@ pub(super) fn read_container(
     }
     let tcp = |port: &&core::ContainerPort| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
     let ports = container.ports.iter().flatten().filter(tcp);
+    let (cpu_request, cpu_limit) = cpu(container, &field)?;
+    let memory_total = memory_limit(container, &field)?;
     Ok(ContainerSpec {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
         args,
         env,
-        memory_max: memory_max(container, &field)?,
+        memory_max: memory_total.unwrap_or(MEMORY_DEFAULT).min(MEMORY_MAX),
+        memory_total,
+        cpu_request,
+        cpu_limit,
         request_timeout,
         ports: ports.filter_map(|port| u16::try_from(port.container_port).ok()).collect(),
         stdin: container.stdin == Some(true),

@@ -7,11 +7,11 @@ use wk_api::quantity::Quantity;
 
 use super::{SpecError, refuse};
 
-/// Memory a container may use when its spec sets no limit: enough for JavaScript and Python guests (20 to 80 MiB each),
+/// Memory one instance of a container may use when its spec sets no limit: enough for JavaScript and Python guests (20 to 80 MiB each),
 /// small enough that a runaway one cannot take a small machine with it.
 pub const MEMORY_DEFAULT: u64 = 256 * 1024 * 1024;
 /// A WebAssembly memory with 32-bit addresses cannot grow past this.
-const MEMORY_MAX: u64 = 4 * 1024 * 1024 * 1024;
+pub(super) const MEMORY_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// How long a request may take when the pod does not say: the usual default of reverse proxies lies between 15 and 60 s.
 const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// No request may hold an instance longer, whatever the pod says.
@@ -30,11 +30,12 @@ pub(super) fn request_timeout(pod: &core::Pod) -> Result<Duration, SpecError> {
     }
 }
 
-pub(super) fn memory_max(container: &core::Container, field: &str) -> Result<u64, SpecError> {
+/// `limits.memory`: for all instances of the container together, as a kernel's cgroup holds all of its processes.
+pub(super) fn memory_limit(container: &core::Container, field: &str) -> Result<Option<u64>, SpecError> {
     let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
-    let Some(limit) = limits.and_then(|limits| limits.get("memory")) else { return Ok(MEMORY_DEFAULT) };
+    let Some(limit) = limits.and_then(|limits| limits.get("memory")) else { return Ok(None) };
     match Quantity::parse(&limit.0).ok().and_then(|quantity| u64::try_from(quantity.value()).ok()) {
-        Some(bytes) if bytes > 0 => Ok(bytes.min(MEMORY_MAX)),
+        Some(bytes) if bytes > 0 => Ok(Some(bytes)),
         _ => refuse(format!("{field}.resources.limits.memory"), format!("{:?} is not an amount of memory", limit.0)),
     }
 }

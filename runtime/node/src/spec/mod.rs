@@ -4,6 +4,7 @@
 //! Not here: running anything. A field that this node cannot honour is an error by name, never ignored in silence.
 
 mod container;
+mod cpu;
 mod env;
 mod limits;
 mod network;
@@ -51,8 +52,14 @@ pub struct ContainerSpec {
     pub args: Vec<String>,
     /// Environment, in order.
     pub env: Vec<(String, String)>,
-    /// Bytes of memory it may use.
+    /// Bytes of memory one of its instances may use.
     pub memory_max: u64,
+    /// Bytes of memory all of its instances may use together, if it says so.
+    pub memory_total: Option<u64>,
+    /// Thousandths of a core that it asks for: its weight where cores are short.
+    pub cpu_request: u64,
+    /// Thousandths of a core that it never gets more of.
+    pub cpu_limit: Option<u64>,
     /// How long one request may take.
     pub request_timeout: Duration,
     /// TCP ports it serves; the first HTTP container without any serves all of the pod's.
@@ -155,13 +162,15 @@ mod tests {
                 {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
                 {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             ],
-            "resources": {"limits": {"memory": "64Mi"}},
+            "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "64Mi", "cpu": "1.5"}},
         }))
         .unwrap();
         assert_eq!(container.args, ["app", "-v"]);
         let env: Vec<_> = container.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(env, ["HOSTNAME=web-1", "A=1", "POD=web-1", "APP=web", "IP=10.128.0.5"]);
         assert_eq!(container.memory_max, 64 * 1024 * 1024);
+        assert_eq!(container.memory_total, Some(64 * 1024 * 1024));
+        assert_eq!((container.cpu_request, container.cpu_limit), (100, Some(1500)));
     }
 
     #[test]

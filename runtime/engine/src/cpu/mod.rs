@@ -1,0 +1,107 @@
+//! Who has a core when: guests are metered, the quick ones run where their request came in, the heavy ones take turns on
+//! threads of their own.
+//!
+//! A guest begins on the thread that asked for it, since most are done within microseconds and going elsewhere would cost
+//! as much again. One that is still at work after a time slice moves to the [`pool`]: niced threads, as many as cores,
+//! where containers take turns by weight and wait when their quota is used up. So the node's own threads, which carry
+//! Raft and the API, never run a guest for longer than one slice, and the kernel prefers them to those that do.
+//!
+//! A container that was heavy a moment ago, or that is busy while cores are short, begins there ([`load`]).
+//!
+//! The rules are cgroups' ones, as the kubelet uses them: `cpu.shares` under contention, `cpu.cfs_quota_us` always.
+
+mod account;
+mod clock;
+mod load;
+mod pool;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::cpu::clock::Stretch;
+use crate::cpu::load::OVERRUN;
+use crate::cpu::pool::{Pool, Pooled};
+use crate::usage::Usage;
+
+pub(crate) use account::Account;
+pub(crate) use load::Load;
+
+/// One for an engine.
+pub(crate) struct Scheduler {
+    pub(crate) load: Arc<Load>,
+    pool: Pool,
+}
+
+impl Scheduler {
+    pub(crate) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { load: Arc::new(Load::new(cores)), pool: Pool::new(cores) }
+    }
+}
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A guest at work: polled like the future it is made of, wherever that is by now. Dropping it ends the guest.
+pub(crate) struct Guest<T> {
+    scheduler: Arc<Scheduler>,
+    usage: Arc<Usage>,
+    /// Its work, while that is done on the thread that polls this.
+    here: Option<Work<T>>,
+    /// Its work in the pool.
+    there: Option<Pooled<T>>,
+}
+
+impl<T: Send + 'static> Guest<T> {
+    /// Begins `work` on behalf of the container that `usage` counts.
+    pub(crate) fn new(
+        scheduler: &Arc<Scheduler>,
+        usage: &Arc<Usage>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
+        let (scheduler, usage) = (Arc::clone(scheduler), Arc::clone(usage));
+        Self { scheduler, usage, here: Some(Box::pin(work)), there: None }
+    }
+
+    fn queues(&self) -> bool {
+        let account = &self.usage.account;
+        self.scheduler.load.queues(account) || account.throttled(Instant::now()).is_some()
+    }
+
+    /// Does the work on this thread for as long as it asks for; says whether that was too long.
+    fn poll_here(&self, work: &mut Work<T>, cx: &mut Context<'_>) -> (Poll<T>, bool) {
+        let stretch = Stretch::begin();
+        let outcome = work.as_mut().poll(cx);
+        let nanos = stretch.end();
+        self.usage.ran(nanos);
+        self.scheduler.load.ran(&self.usage.account, nanos);
+        (outcome, u128::from(nanos) >= OVERRUN.as_nanos())
+    }
+}
+
+impl<T: Send + 'static> Future for Guest<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        if let Some(mut work) = self.here.take() {
+            if !self.queues() {
+                match self.poll_here(&mut work, cx) {
+                    (Poll::Ready(done), _) => return Poll::Ready(done),
+                    (Poll::Pending, false) => {
+                        self.here = Some(work);
+                        return Poll::Pending;
+                    }
+                    (Poll::Pending, true) => self.scheduler.load.overran(&self.usage.account),
+                }
+            }
+            // There it is polled at once: what it had asked to wake so far is this task, which only waits from now on.
+            self.there = Some(self.scheduler.pool.spawn(&self.scheduler.load, &self.usage, work));
+        }
+        let there = self.there.as_mut().expect("a guest that has ended is not polled again");
+        Pin::new(there).poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

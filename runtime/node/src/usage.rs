@@ -1,0 +1,302 @@
+//! What the containers of this node use, and the node itself: sampled every few seconds, so that a rate can be told.
+//!
+//! Not here: counting (`wk_engine::Usage`), and who may read it (the API server).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use wk_base::tasks::Tasks;
+use wk_engine::{CpuLimits, MemoryBytes, Usage, Used};
+
+use crate::spec::ContainerSpec;
+
+/// Between two samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
+/// Samples kept: rates are over three intervals, the window in which Kubernetes' metrics server measures.
+const SAMPLES_MAX: usize = 4;
+
+/// What runs here uses. Clones share it.
+#[derive(Clone, Default)]
+pub struct Meters(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    /// By pod's uid, then by container's name.
+    pods: BTreeMap<String, BTreeMap<String, Meter>>,
+    machine: VecDeque<Sample>,
+}
+
+struct Meter {
+    usage: Arc<Usage>,
+    /// Runs under way: one, or two for a moment when one follows the other.
+    runs: u32,
+    samples: VecDeque<Sample>,
+}
+
+#[derive(Clone, Copy)]
+struct Sample {
+    at: Instant,
+    cpu: Duration,
+}
+
+/// While one lives, the container is shown.
+pub struct Metered {
+    meters: Meters,
+    pod: String,
+    container: String,
+    /// What the run counts in.
+    pub usage: Arc<Usage>,
+}
+
+/// What a node and its containers use, as it tells other nodes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The machine as a whole, whatever runs on it.
+    pub machine: Rates,
+    /// Containers that run, by their pod's uid.
+    pub pods: BTreeMap<String, Vec<ContainerReport>>,
+}
+
+/// How much of a machine something uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Billionths of a core, over `window`.
+    pub cpu_nanocores: u64,
+    /// Bytes held now.
+    pub memory: u64,
+    /// The time over which the rate is.
+    pub window: Duration,
+}
+
+/// What one container uses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerReport {
+    /// Its name in the pod.
+    pub name: String,
+    /// Cores and memory now.
+    pub rates: Rates,
+    /// Seconds on a core since it first started here.
+    pub cpu_seconds: f64,
+    /// Seconds it waited for its quota.
+    pub throttled_seconds: f64,
+    /// The most memory it held.
+    pub memory_peak: u64,
+    /// What it may hold in all.
+    pub memory_limit: u64,
+    /// Instances alive.
+    pub instances: u64,
+    /// Instances ever made.
+    pub instances_total: u64,
+    /// Requests it was handed.
+    pub requests: u64,
+    /// Requests that it failed.
+    pub failures: u64,
+    /// Bytes of requests' bodies.
+    pub bytes_in: u64,
+    /// Bytes of responses' bodies.
+    pub bytes_out: u64,
+    /// Bytes of output that were dropped.
+    pub log_dropped: u64,
+}
+
+impl Meters {
+    /// What a run of this container counts in: what its runs before it in the same pod counted in, so that figures only
+    /// grow and a quota is not had anew by crashing.
+    pub fn begin(&self, pod: &str, spec: &ContainerSpec) -> Metered {
+        let mut inner = self.lock();
+        let containers = inner.pods.entry(pod.to_owned()).or_default();
+        let meter = containers.entry(spec.name.clone()).or_insert_with(|| {
+            let cpu = CpuLimits::of_millis(spec.cpu_request, spec.cpu_limit);
+            let usage = Usage::new(cpu, MemoryBytes(spec.memory_total.unwrap_or_else(half_of_memory)));
+            Meter { usage, runs: 0, samples: VecDeque::from([Sample { at: Instant::now(), cpu: Duration::ZERO }]) }
+        });
+        meter.runs += 1;
+        let usage = Arc::clone(&meter.usage);
+        Metered { meters: self.clone(), pod: pod.to_owned(), container: spec.name.clone(), usage }
+    }
+
+    /// Forgets a pod.
+    pub fn remove(&self, pod: &str) {
+        self.lock().pods.remove(pod);
+    }
+
+    /// Takes samples from now on.
+    pub fn start(&self, tasks: &Tasks) {
+        let meters = self.clone();
+        tasks.spawn_until_stop("usage", async move {
+            let mut interval = tokio::time::interval(SAMPLE_INTERVAL);
+            loop {
+                interval.tick().await;
+                meters.sample(Instant::now());
+            }
+        });
+    }
+
+    fn sample(&self, at: Instant) {
+        let mut inner = self.lock();
+        for meter in inner.pods.values_mut().flat_map(BTreeMap::values_mut) {
+            push(&mut meter.samples, Sample { at, cpu: meter.usage.used().cpu });
+        }
+        push(&mut inner.machine, Sample { at, cpu: machine_cpu() });
+    }
+
+    /// Everything as it is now.
+    pub fn report(&self) -> Report {
+        let now = Instant::now();
+        let (machine_cpu, memory) = (machine_cpu(), machine_memory());
+        let inner = self.lock();
+        let machine = rates(inner.machine.front(), now, machine_cpu, memory.total.saturating_sub(memory.available));
+        let running = |containers: &BTreeMap<String, Meter>| -> Vec<ContainerReport> {
+            let running = containers.iter().filter(|(_, meter)| meter.runs > 0);
+            running.map(|(name, meter)| container(name, meter, now)).collect()
+        };
+        let pods = inner.pods.iter().map(|(uid, containers)| (uid.clone(), running(containers)));
+        Report { machine, pods: pods.filter(|(_, containers)| !containers.is_empty()).collect() }
+    }
+
+    /// What one container has used until now, if it ever ran here.
+    pub fn used(&self, pod: &str, container: &str) -> Option<Used> {
+        Some(self.lock().pods.get(pod)?.get(container)?.usage.used())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        let mut inner = self.meters.lock();
+        if let Some(meter) = inner.pods.get_mut(&self.pod).and_then(|pod| pod.get_mut(&self.container)) {
+            meter.runs = meter.runs.saturating_sub(1);
+        }
+    }
+}
+
+fn push(samples: &mut VecDeque<Sample>, sample: Sample) {
+    if samples.len() == SAMPLES_MAX {
+        samples.pop_front();
+    }
+    samples.push_back(sample);
+}
+
+fn rates(since: Option<&Sample>, now: Instant, cpu: Duration, memory: u64) -> Rates {
+    let Some(since) = since else { return Rates { memory, ..Rates::default() } };
+    let window = now.saturating_duration_since(since.at);
+    let spent = cpu.saturating_sub(since.cpu).as_nanos();
+    let nanocores = (spent * 1_000_000_000).checked_div(window.as_nanos()).unwrap_or(0);
+    Rates { cpu_nanocores: u64::try_from(nanocores).unwrap_or(u64::MAX), memory, window }
+}
+
+fn container(name: &str, meter: &Meter, now: Instant) -> ContainerReport {
+    let used = meter.usage.used();
+    ContainerReport {
+        name: name.to_owned(),
+        rates: rates(meter.samples.front(), now, used.cpu, used.memory),
+        cpu_seconds: used.cpu.as_secs_f64(),
+        throttled_seconds: used.throttled.as_secs_f64(),
+        memory_peak: used.memory_peak,
+        memory_limit: meter.usage.memory_max().0,
+        instances: used.instances,
+        instances_total: used.instances_total,
+        requests: used.requests,
+        failures: used.failures,
+        bytes_in: used.bytes_in,
+        bytes_out: used.bytes_out,
+        log_dropped: used.log_dropped,
+    }
+}
+
+/// Memory of this machine, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// What there is.
+    pub total: u64,
+    /// What could be had without swapping, as the kernel estimates.
+    pub available: u64,
+}
+
+/// Memory of this machine now.
+pub fn machine_memory() -> Memory {
+    parse_memory(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
+}
+
+fn parse_memory(text: &str) -> Memory {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    };
+    let total = field("MemTotal:").unwrap_or(1 << 20) << 10;
+    Memory { total, available: field("MemAvailable:").map_or(total, |kib| kib << 10) }
+}
+
+/// What all instances of a container without a memory limit may hold: it may fill the machine as in Kubernetes, but not
+/// take the node with it.
+fn half_of_memory() -> u64 {
+    machine_memory().total / 2
+}
+
+/// Time that the machine's cores were at work since it started.
+fn machine_cpu() -> Duration {
+    parse_cpu(&std::fs::read_to_string("/proc/stat").unwrap_or_default()).unwrap_or_default()
+}
+
+/// The first line of `/proc/stat` (proc(5)): user nice system idle iowait irq softirq steal, in hundredths of a second,
+/// which is `USER_HZ` on every machine that Linux runs on today.
+fn parse_cpu(text: &str) -> Option<Duration> {
+    let times: Vec<u64> =
+        text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map_while(|time| time.parse().ok()).collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = times[..] else { return None };
+    Some(Duration::from_millis((user + nice + system + irq + softirq) * 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> ContainerSpec {
+        ContainerSpec { name: "app".into(), cpu_request: 100, memory_total: Some(1000), ..ContainerSpec::default() }
+    }
+
+    #[test]
+    fn container_is_shown_while_it_runs_and_counts_on_when_it_starts_again() {
+        let meters = Meters::default();
+        let first = meters.begin("u", &spec());
+        first.usage.request();
+        let report = meters.report();
+        let shown = &report.pods["u"][0];
+        assert_eq!((shown.name.as_str(), shown.requests, shown.memory_limit), ("app", 1, 1000));
+        drop(first);
+        assert_eq!(meters.report().pods.len(), 0);
+        let again = meters.begin("u", &spec());
+        again.usage.request();
+        assert_eq!(meters.report().pods["u"][0].requests, 2);
+        meters.remove("u");
+        assert_eq!(meters.used("u", "app"), None);
+    }
+
+    #[test]
+    fn rate_is_over_the_samples_that_are_kept() {
+        let start = Instant::now();
+        let mut samples = VecDeque::new();
+        for second in 0..10 {
+            push(
+                &mut samples,
+                Sample { at: start + Duration::from_secs(second), cpu: Duration::from_millis(second * 250) },
+            );
+        }
+        let rates = rates(samples.front(), start + Duration::from_secs(10), Duration::from_millis(2500), 7);
+        assert_eq!((rates.cpu_nanocores, rates.memory, rates.window.as_secs()), (250_000_000, 7, 4));
+    }
+
+    #[test]
+    fn machine_is_read_from_proc() {
+        let memory = parse_memory("MemTotal:       16000 kB\nMemFree: 1 kB\nMemAvailable:    4000 kB\n");
+        assert_eq!(memory, Memory { total: 16_000 << 10, available: 4_000 << 10 });
+        let cpu = parse_cpu("cpu  10 1 5 1000 7 2 3 9 0 0\ncpu0 1\n");
+        assert_eq!(cpu, Some(Duration::from_millis(210)));
+        assert_eq!(parse_cpu("cpu  1 2"), None);
+    }
+}
