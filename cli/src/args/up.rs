@@ -53,6 +53,9 @@ pub(crate) struct UpArgs {
     /// Zone this node stands in (topology.kubernetes.io/zone): voters are spread over zones
     #[arg(long, value_name = "ZONE", help_heading = "Membership")]
     pub(crate) zone: Option<String>,
+    /// Directory of this machine that pods may have as a hostPath volume, with all below it; may be given several times
+    #[arg(long, value_name = "DIR", help_heading = "Pods")]
+    pub(crate) allow_host_path: Vec<PathBuf>,
     /// While this node leads, a voter silent for longer is replaced [default: as before, else 30s]
     #[arg(long, value_name = "DURATION", value_parser = super::deploy::duration, help_heading = "Membership")]
     pub(crate) voter_timeout: Option<Duration>,

@@ -153,6 +153,11 @@ impl Base {
             blobs: self.blobs.clone(),
             peers: Arc::new(self.copies.clone()),
             logs_dir: data_dir.join("pods"),
+            volumes: wk_node::volumes::Options {
+                root: data_dir.join("volumes"),
+                host_paths: settings.host_paths.clone(),
+                keys: self.keys.clone(),
+            },
             certificates,
             mesh: self.mesh.clone(),
             client_tls: wk_mesh::ClientTls::new(self.authority.cert_pem().clone()),

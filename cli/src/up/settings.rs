@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) voter_timeout: Duration,
     /// Where the keys are that seal Secrets, if not in the cluster's authority.
     pub(crate) secrets_keys: Option<KeySource>,
+    /// Directories that pods may have by hostPath, without links.
+    pub(crate) host_paths: Vec<PathBuf>,
     /// Who is let in, and what is put on record.
     pub(crate) access: Access,
 }
@@ -115,8 +117,14 @@ impl Settings {
             (None, None) => kept.secrets_keys,
         };
         let access = Access::resolve(&access)?;
+        let host_paths = args.allow_host_path.iter().map(|path| {
+            let whole = path.canonicalize().ok().filter(|whole| whole.is_dir());
+            whole.ok_or_else(|| usage(format!("--allow-host-path {}: not a directory", path.display())))
+        });
+        let host_paths = host_paths.collect::<Result<_, _>>()?;
         Ok(Self {
             access,
+            host_paths,
             name,
             listen,
             data_dir,

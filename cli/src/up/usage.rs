@@ -139,7 +139,8 @@ impl Collector for Containers {
             let values = shown.iter().map(|(labels, report)| (labels, read(report)));
             let rest = (!others.is_empty()).then(|| (&rest, others.iter().map(|(_, report)| read(report)).sum()));
             let kind = if grows { ConstCounter::new(0.0).metric_type() } else { ConstGauge::new(0.0).metric_type() };
-            let mut family = encoder.encode_descriptor(&format!("wk_container_{name}"), help, None, kind)?;
+            let name = format!("wk_container_{name}");
+            let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
             for (labels, value) in values.chain(rest) {
                 let family = family.encode_family(labels)?;
                 if grows { ConstCounter::new(value).encode(family)? } else { ConstGauge::new(value).encode(family)? }

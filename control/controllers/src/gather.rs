@@ -7,8 +7,8 @@ use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
 use wk_cluster::{kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
-    Children, Plan, apiservice, definitions, deployment, disruption, endpointslice, events, garbage, job, namespaces,
-    podgc, replicaset, resourcequotas, scheduler, serviceaccounts, voters,
+    Children, Plan, apiservice, claims, definitions, deployment, disruption, endpointslice, events, garbage, job,
+    namespaces, podgc, replicaset, resourcequotas, scheduler, serviceaccounts, voters,
 };
 use wk_store::View;
 
@@ -135,7 +135,28 @@ pub(crate) fn disruptions(desk: &Desk, now: Timestamp) -> Plan {
 pub(crate) fn schedule(desk: &Desk, now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
     let (pods, nodes) = (list(&view, &kinds::POD), list(&view, &kinds::NODE));
-    scheduler::plan(&scheduler::Input { pods: &borrowed(&pods), nodes: &borrowed(&nodes) }, now)
+    let (claims, volumes) = (list(&view, &kinds::PERSISTENTVOLUMECLAIM), list(&view, &kinds::PERSISTENTVOLUME));
+    let input = scheduler::Input {
+        pods: &borrowed(&pods),
+        nodes: &borrowed(&nodes),
+        claims: &borrowed(&claims),
+        volumes: &borrowed(&volumes),
+    };
+    scheduler::plan(&input, now)
+}
+
+pub(crate) fn claims(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let (pods, nodes) = (list(&view, &kinds::POD), list(&view, &kinds::NODE));
+    let (claims, volumes) = (list(&view, &kinds::PERSISTENTVOLUMECLAIM), list(&view, &kinds::PERSISTENTVOLUME));
+    let classes = list(&view, &kinds::STORAGECLASS);
+    claims::plan(&claims::Input {
+        claims: &borrowed(&claims),
+        volumes: &borrowed(&volumes),
+        classes: &borrowed(&classes),
+        pods: &borrowed(&pods),
+        nodes: &borrowed(&nodes),
+    })
 }
 
 pub(crate) fn pod_garbage(desk: &Desk, _now: Timestamp) -> Plan {

@@ -39,7 +39,24 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         shell("deployment", vec![&kinds::DEPLOYMENT, &kinds::REPLICASET, &kinds::POD], PROMPT, gather::deployments),
         shell("replicaset", vec![&kinds::REPLICASET, &kinds::POD], PROMPT, gather::replicasets),
         shell("job", vec![&kinds::JOB, &kinds::POD], PROMPT, gather::jobs),
-        shell("scheduler", vec![&kinds::POD, &kinds::NODE], PROMPT, gather::schedule),
+        shell(
+            "scheduler",
+            vec![&kinds::POD, &kinds::NODE, &kinds::PERSISTENTVOLUMECLAIM, &kinds::PERSISTENTVOLUME],
+            PROMPT,
+            gather::schedule,
+        ),
+        shell(
+            "claims",
+            vec![
+                &kinds::PERSISTENTVOLUMECLAIM,
+                &kinds::PERSISTENTVOLUME,
+                &kinds::STORAGECLASS,
+                &kinds::POD,
+                &kinds::NODE,
+            ],
+            UNHURRIED,
+            gather::claims,
+        ),
         shell(
             "endpointslice",
             vec![&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINTSLICE],

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use wk_api::{Kind, Object, kinds};
 use wk_base::time::Timestamp;
 use wk_plan::{
-    Children, Plan, apiservice, deployment, disruption, endpointslice, events, garbage, namespaces, nodes, podgc,
-    replicaset, resourcequotas, scheduler, serviceaccounts, voters,
+    Children, Plan, apiservice, claims, deployment, disruption, endpointslice, events, garbage, namespaces, nodes,
+    podgc, replicaset, resourcequotas, scheduler, serviceaccounts, voters,
 };
 
 /// One golden's input.
@@ -177,7 +177,22 @@ fn plan(planner: &str, world: &World) -> Plan {
                 nodes::Input { nodes: &nodes_all, pods: &pods, heard: &heard, failures: &failures, hearing_since };
             nodes::plan(&input, world.now())
         }
-        "scheduler" => scheduler::plan(&scheduler::Input { pods: &pods, nodes: &nodes_all }, world.now()),
+        "scheduler" => {
+            let (claims, volumes) = (world.of(&kinds::PERSISTENTVOLUMECLAIM), world.of(&kinds::PERSISTENTVOLUME));
+            let input = scheduler::Input { pods: &pods, nodes: &nodes_all, claims: &claims, volumes: &volumes };
+            scheduler::plan(&input, world.now())
+        }
+        "claims" => {
+            let (claims, volumes) = (world.of(&kinds::PERSISTENTVOLUMECLAIM), world.of(&kinds::PERSISTENTVOLUME));
+            let classes = world.of(&kinds::STORAGECLASS);
+            claims::plan(&claims::Input {
+                claims: &claims,
+                volumes: &volumes,
+                classes: &classes,
+                pods: &pods,
+                nodes: &nodes_all,
+            })
+        }
         "voters" => voters::plan(&world.electorate()),
         other => panic!("no planner {other}"),
     }
@@ -273,6 +288,11 @@ fn nodes_plans_read_as_their_goldens() {
 #[test]
 fn scheduler_plans_read_as_their_goldens() {
     check("scheduler");
+}
+
+#[test]
+fn claims_get_volumes_and_volumes_go_with_their_claims() {
+    check("claims");
 }
 
 #[test]

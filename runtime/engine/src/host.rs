@@ -11,6 +11,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 
+use crate::capabilities::filesystem::Files;
 use crate::capabilities::http::Hooks;
 use crate::input::GuestInput;
 use crate::limits::Limits;
@@ -35,6 +36,7 @@ pub(crate) struct Host {
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) http: WasiHttpCtx,
     pub(crate) hooks: Hooks,
+    pub(crate) files: Files,
     wasi: Option<Box<WasiCtx>>,
     _running: Running,
 }
@@ -51,6 +53,7 @@ impl Host {
             wasi: None,
             http: WasiHttpCtx::new(),
             hooks: Hooks { network: Arc::clone(&sandbox.network) },
+            files: Files::default(),
             _running: running,
         };
         let mut store = wasmtime::Store::new(engine, host);

@@ -30,6 +30,7 @@ mod capabilities;
 mod command;
 mod config;
 mod cpu;
+mod disk;
 mod engine;
 mod failure;
 mod functions;
@@ -39,6 +40,7 @@ mod imports;
 mod input;
 mod invoke;
 mod limits;
+mod mounts;
 mod network;
 mod output;
 mod prepare;
@@ -48,10 +50,12 @@ mod ticker;
 mod usage;
 
 pub use crate::config::{EngineError, Options};
+pub use crate::disk::{DiskUse, Room, disk_use, measure};
 pub use crate::engine::{Engine, WrongWorld};
 pub use crate::failure::{Exit, Failure};
 pub use crate::http::HttpApp;
 pub use crate::invoke::InvokeError;
+pub use crate::mounts::{Mount, MountError, Mounts};
 pub use crate::network::{Connection, Datagrams, Duplex, Listener, Network, NetworkError, NoNetwork, Patience};
 pub use crate::prepare::{PrepareError, Prepared, World};
 pub use crate::sandbox::{

@@ -1,6 +1,6 @@
-//! What one pod is given: arguments, environment, limits, and where its output goes.
+//! What one pod is given: arguments, environment, directories, limits, and where its output goes.
 //!
-//! Not here: files. A guest has none of them until a later capability grants them.
+//! Not here: what answers the guest from it (`capabilities`).
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncRead;
 
+use crate::mounts::Mounts;
 use crate::network::{Network, NoNetwork};
 use crate::usage::{CpuLimits, Usage};
 
@@ -98,6 +99,10 @@ pub struct Sandbox {
     pub terminal: bool,
     /// What all its instances use, and may use together of cores and memory. Clones share it.
     pub usage: Arc<Usage>,
+    /// Directories of this machine.
+    pub mounts: Mounts,
+    /// The directory that relative paths begin at, if not `/`.
+    pub workdir: Option<String>,
     /// What answers its sockets, names and outgoing requests; [`NoNetwork`] refuses them all.
     pub network: Arc<dyn Network>,
 }
@@ -114,6 +119,8 @@ impl Sandbox {
             input: None,
             terminal: false,
             usage: Usage::new(CpuLimits::BEST_EFFORT, MEMORY_TOTAL_DEFAULT),
+            mounts: Mounts::default(),
+            workdir: None,
             network: Arc::new(NoNetwork),
         }
     }
@@ -139,6 +146,7 @@ impl fmt::Debug for Sandbox {
             .field("env", &names)
             .field("memory_max", &self.memory_max)
             .field("request_deadline", &self.request_deadline)
+            .field("mounts", &self.mounts)
             .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,8 @@ mod kit;
 
 #[path = "guests/command.rs"]
 mod command;
+#[path = "guests/files.rs"]
+mod files;
 #[path = "guests/http.rs"]
 mod http;
 #[path = "guests/invoke.rs"]

@@ -156,6 +156,9 @@ impl Agent {
         for object in assigned {
             let uid = object.uid().to_owned();
             let Some(local) = self.pods.get_mut(&uid) else { continue };
+            if local.object.resource_version() != object.resource_version() {
+                self.runner.volumes.learn(&object);
+            }
             local.object = object;
             // Somebody else (the leader, of a node it could not hear) wrote what is not so: set it right.
             if local.writes.is_settled() && is_ready(&local.object) != local.pod.is_ready() {
@@ -177,8 +180,11 @@ impl Agent {
         self.addresses = Some(Pool::new(cidr));
         let known: BTreeSet<_> =
             self.cluster.local(&kinds::POD, None).items.iter().map(|pod| pod.uid().to_owned()).collect();
-        let logs = self.runner.logs.clone();
-        tokio::task::spawn_blocking(move || logs.keep_only(&|uid| known.contains(uid)));
+        let (logs, volumes) = (self.runner.logs.clone(), self.runner.volumes.clone());
+        tokio::task::spawn_blocking(move || {
+            volumes.keep_only(&known);
+            logs.keep_only(&|uid| known.contains(uid));
+        });
         true
     }
 
@@ -203,6 +209,7 @@ impl Agent {
         };
         let started = before.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0);
         let containers = status::take_over(&spec, before, now);
+        self.runner.volumes.adopt(&object, &spec);
         let pod = Pod::new(spec, containers, ip, started);
         let is_over = before.and_then(|it| it.phase.as_deref()).is_some_and(|it| it == "Failed" || it == "Succeeded");
         let begins = !is_over && object.deletion_timestamp().is_none();
@@ -251,6 +258,7 @@ impl Agent {
             self.release(ip);
         }
         self.runner.meters.remove(uid);
+        self.runner.volumes.remove(uid);
         let (logs, uid) = (self.runner.logs.clone(), uid.to_owned());
         tokio::task::spawn_blocking(move || logs.remove(&uid));
     }
@@ -260,8 +268,12 @@ impl Agent {
         let Some(local) = self.pods.get_mut(uid) else { return };
         let told = event.clone();
         let orders = local.pod.handle(event, now);
-        if let pod::Event::Container(index, event) = told {
-            self.record(uid, index, &event, &orders);
+        match told {
+            pod::Event::Container(index, event) => self.record(uid, index, &event, &orders),
+            pod::Event::Evict(message) if !orders.is_empty() => {
+                self.recorder.warn(&local.object, "Evicted", &message, &self.tasks);
+            }
+            _ => {}
         }
         self.carry_out(uid, orders);
     }

@@ -26,6 +26,7 @@ pub mod status;
 pub mod streams;
 pub mod traffic;
 pub mod usage;
+pub mod volumes;
 pub mod write;
 
 use std::path::PathBuf;
@@ -56,6 +57,7 @@ use crate::streams::Streams;
 use crate::streams::console::Consoles;
 use crate::traffic::Apps;
 use crate::usage::Meters;
+use crate::volumes::Volumes;
 
 /// What a node is given.
 pub struct Parts {
@@ -69,6 +71,8 @@ pub struct Parts {
     pub peers: Arc<dyn Peers>,
     /// Where containers' logs go.
     pub logs_dir: PathBuf,
+    /// What pods' volumes need.
+    pub volumes: volumes::Options,
     /// The ingress' certificates.
     pub certificates: Arc<TlsSecrets>,
     /// The way to other nodes.
@@ -103,6 +107,8 @@ impl Node {
         let (logs, consoles) = (Logs::new(parts.logs_dir), Consoles::default());
         let meters = Meters::default();
         meters.start(tasks);
+        let volumes = Volumes::new(parts.volumes, parts.cluster.clone(), &facts.name, tasks);
+        volumes.follow(tasks);
         let networks = Networks::new(&facts.name, apps.clone(), parts.mesh, parts.client_tls);
         let runner = Arc::new(Runner {
             engine: parts.engine,
@@ -112,6 +118,7 @@ impl Node {
             apps: apps.clone(),
             consoles: consoles.clone(),
             meters: meters.clone(),
+            volumes: volumes.clone(),
             networks: networks.clone(),
             clock: Arc::clone(parts.cluster.clock()),
         });
@@ -121,6 +128,7 @@ impl Node {
         let config = Config { node: facts.name.clone(), ip: facts.ip };
         let agent = Agent::new(config, parts.cluster.clone(), runner, tasks.clone());
         let queue = agent.queue();
+        volumes.watch(queue.clone(), tasks);
         tasks.spawn("agent", agent.run());
         let mine = [
             Followed::selected(&kinds::POD, &format!("spec.nodeName={}", facts.name)),

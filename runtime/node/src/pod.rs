@@ -46,6 +46,8 @@ pub enum Event {
     Delete(Timestamp),
     /// No request is in flight any more.
     Drained,
+    /// It is past a limit that a whole pod has; why, for a person.
+    Evict(String),
     /// Time passed.
     Tick,
 }
@@ -157,8 +159,21 @@ impl Pod {
                 self.drained = true;
                 self.advance_ending(now)
             }
+            Event::Evict(message) => self.evict(message, now),
             Event::Tick => self.tick(now),
         }
+    }
+
+    /// Ends it as the kubelet's eviction does: failed, its containers killed, the object left for people to see.
+    fn evict(&mut self, message: String, now: Timestamp) -> Vec<Order> {
+        if self.failed.is_some() || self.ending.is_some() || self.is_over() {
+            return Vec::new();
+        }
+        for container in &mut self.containers {
+            container.kill("Evicted", &message, now);
+        }
+        self.failed = Some(("Evicted", message));
+        vec![Order::StopAll { cut: true }, Order::Report]
     }
 
     /// When a tick will change something.

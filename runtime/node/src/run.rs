@@ -9,18 +9,19 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wk_base::error::Chain;
 use wk_base::time::Clock;
-use wk_engine::{Engine, Exit, Failure, Input, MemoryBytes, Output, Prepared, Sandbox, Stream, World};
+use wk_engine::{Engine, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Sandbox, Stream, World};
 use wk_image::{Blobs, Peers, PullError, Reference};
 
 use crate::agent;
 use crate::container::Event;
 use crate::logs::{self, LogWriter, Logs};
 use crate::net::{LimitSink, Networks};
-use crate::pod;
 use crate::spec::ContainerSpec;
 use crate::streams::console::{Console, Consoles};
 use crate::traffic::{App, Apps, FailureSink};
 use crate::usage::Meters;
+use crate::volumes::{Held, Volumes};
+use crate::{pod, spec};
 
 /// What every run needs.
 pub struct Runner {
@@ -38,6 +39,8 @@ pub struct Runner {
     pub consoles: Consoles,
     /// What containers use.
     pub meters: Meters,
+    /// Pods' directories.
+    pub volumes: Volumes,
     /// What answers sockets, names and outgoing requests.
     pub networks: Networks,
     /// Dates log lines.
@@ -101,6 +104,13 @@ impl Runner {
             Some(Err((reason, message))) => return report.tell(Event::StartFailed { reason, message }).await,
             Some(Ok(prepared)) => prepared,
         };
+        let Some(held) = run.cancel.run_until_cancelled(self.volumes(&run)).await else { return };
+        let (held, mounts) = match held {
+            Ok(ready) => ready,
+            Err(message) => {
+                return report.tell(Event::StartFailed { reason: "CreateContainerConfigError", message }).await;
+            }
+        };
         let log = match self.logs.open(&run.pod, &run.spec.name, run.restart, Arc::clone(&self.clock)) {
             Ok(log) => Arc::new(log),
             Err(error) => {
@@ -109,7 +119,7 @@ impl Runner {
             }
         };
         let metered = self.meters.begin(&run.pod, &run.spec);
-        let (console, input) = Console::new(&run.spec);
+        let (console, input) = Console::new(&run.spec, held.mounts.clone());
         let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
         let network = self.networks.of(&run.pod, &run.spec.network, &output, report.limit_sink());
         let sandbox = Sandbox {
@@ -121,6 +131,8 @@ impl Runner {
             input: input.map(Input::new),
             terminal: run.spec.tty,
             usage: Arc::clone(&metered.usage),
+            mounts,
+            workdir: run.spec.workdir.clone(),
             network,
         };
         let _console = self.consoles.insert(&run.pod, &console);
@@ -134,6 +146,17 @@ impl Runner {
             }
         }
         log.finish();
+    }
+
+    /// Waits for the pod's volumes.
+    async fn volumes(&self, run: &Run) -> Result<(Held, Mounts), String> {
+        let Run { pod, spec, .. } = run;
+        let expand = |text: &str| spec::expand(text, &spec.env);
+        let held = self.volumes.hold(pod, &spec.name, &spec.mounts, &expand).await.map_err(|it| it.to_string())?;
+        let mounts = held.mounts.clone();
+        let opened = tokio::task::spawn_blocking(move || Mounts::new(mounts)).await;
+        let mounts = opened.map_err(|error| error.to_string())?.map_err(|error| Chain(&error).to_string())?;
+        Ok((held, mounts))
     }
 
     async fn prepare(&self, spec: &ContainerSpec) -> Result<Ready, (&'static str, String)> {

@@ -30,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) async fn pods(server: &ApiServer, call: &Call, format: Format) -> Result<Reply, Status> {
     let mut pods = server.cluster.local(&kinds::POD, call.namespace()).items;
     pods.retain(|pod| call.target.name.as_ref().is_none_or(|name| pod.name() == name));
-    let nodes: BTreeSet<&str> = pods.iter().map(|pod| pod.text("/spec/nodeName")).filter(|it| !it.is_empty()).collect();
+    let names = pods.iter().map(|pod| pod.text("/spec/nodeName")).filter(|it| !it.is_empty());
+    let nodes = names.map(str::to_owned).collect();
     let usages = usages(server, nodes).await;
     let now = server.cluster.clock().now();
     let metrics = |pod: &Arc<Object>| Some(Arc::new(of_pod(pod, usages.get(pod.text("/spec/nodeName"))?, now)?));
@@ -41,7 +42,7 @@ pub(super) async fn pods(server: &ApiServer, call: &Call, format: Format) -> Res
 pub(super) async fn nodes(server: &ApiServer, call: &Call, format: Format) -> Result<Reply, Status> {
     let mut nodes = server.cluster.local(&kinds::NODE, None).items;
     nodes.retain(|node| call.target.name.as_ref().is_none_or(|name| node.name() == name));
-    let usages = usages(server, nodes.iter().map(|node| node.name()).collect()).await;
+    let usages = usages(server, nodes.iter().map(|node| node.name().to_owned()).collect()).await;
     let now = server.cluster.clock().now();
     let metrics = |node: &Arc<Object>| {
         let NodeUsage { machine, window, .. } = usages.get(node.name())?;
@@ -57,12 +58,12 @@ fn of_pod(pod: &Object, usage: &NodeUsage, now: Timestamp) -> Option<Object> {
 }
 
 /// What these nodes say; those that do not answer are left out.
-async fn usages(server: &ApiServer, nodes: BTreeSet<&str>) -> BTreeMap<String, NodeUsage> {
+async fn usages(server: &ApiServer, nodes: BTreeSet<String>) -> BTreeMap<String, NodeUsage> {
     let asked = nodes.into_iter().map(|node| async move {
-        let answer = tokio::time::timeout(PATIENCE, server.pods.usage(node)).await;
+        let answer = tokio::time::timeout(PATIENCE, server.pods.usage(&node)).await;
         let usage = answer.unwrap_or_else(|_| Err(Status::unavailable("no answer in time")));
         let told = usage.inspect_err(|error| tracing::debug!(node, %error, "no metrics"));
-        Some((node.to_owned(), told.ok()?))
+        Some((node, told.ok()?))
     });
     futures::stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).filter_map(std::future::ready).collect().await
 }

@@ -21,7 +21,6 @@ use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::{owned, pod, read};
 
 use count::{Counted, FINALIZER, is_tracked};
-use indexes::Indexes;
 
 const COMPONENT: &str = "job-controller";
 /// Pods created or deleted by one plan for one Job (`MaxPodCreateDeletePerSync` in Kubernetes).

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use wk_api::{Object, patch};
 
+use super::indexes::Indexes;
 use super::*;
 
 const NOW: &str = "2026-01-01T00:10:00Z";

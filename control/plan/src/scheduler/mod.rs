@@ -5,6 +5,7 @@
 //!
 //! Not here: moving pods that run, preemption, affinity between pods.
 
+mod disks;
 mod filter;
 mod resources;
 
@@ -19,6 +20,7 @@ use wk_base::time::Timestamp;
 use crate::conditions::{self, Condition};
 use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::{owned, pod, read};
+use disks::Disks;
 use resources::Amounts;
 
 /// The name by which pods ask for this scheduler.
@@ -46,6 +48,10 @@ pub struct Input<'a> {
     pub pods: &'a [&'a Object],
     /// All nodes.
     pub nodes: &'a [&'a Object],
+    /// All claims.
+    pub claims: &'a [&'a Object],
+    /// All volumes.
+    pub volumes: &'a [&'a Object],
 }
 
 /// A node and what is promised on it.
@@ -69,16 +75,18 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         (Reverse(priority), read::created(pod), pod.namespace(), pod.name())
     });
     let mut candidates = candidates(input);
+    let mut disks = Disks::of(input);
     let (mut bound, mut refused, mut waits) = (0, 0, 0_usize);
     for pod in waiting {
         if bound >= BINDS_MAX {
             break;
         }
         let asked = resources::of_pod(pod);
-        match choose(pod, &asked, &candidates) {
+        match choose(pod, &asked, &candidates, &disks) {
             Ok(index) => {
                 let candidate = &mut candidates[index];
                 candidate.take(pod, &asked);
+                disks.take(pod, candidate.node.name());
                 plan.orders.extend(bind(pod, candidate.node.name()));
                 bound += 1;
             }
@@ -143,7 +151,7 @@ impl<'a> Candidate<'a> {
 }
 
 /// The best node: fewest pods of the same controller, then the most left over, then the first by name.
-fn choose(pod: &Object, asked: &Amounts, candidates: &[Candidate<'_>]) -> Result<usize, String> {
+fn choose(pod: &Object, asked: &Amounts, candidates: &[Candidate<'_>], disks: &Disks<'_>) -> Result<usize, String> {
     if candidates.is_empty() {
         return Err("no nodes available to schedule pods".to_owned());
     }
@@ -151,7 +159,10 @@ fn choose(pod: &Object, asked: &Amounts, candidates: &[Candidate<'_>]) -> Result
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut best: Option<((u64, u64), usize)> = None;
     for (index, candidate) in candidates.iter().enumerate() {
-        let refused = filter::refusals(pod, asked, candidate.node, &candidate.has, &candidate.promised);
+        let mut refused = filter::refusals(pod, asked, candidate.node, &candidate.has, &candidate.promised);
+        if refused.is_empty() {
+            refused.extend(disks.refusal(pod, candidate.node));
+        }
         if !refused.is_empty() {
             for reason in refused {
                 *reasons.entry(reason).or_default() += 1;

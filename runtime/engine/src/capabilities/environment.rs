@@ -26,6 +26,6 @@ impl environment::Host for &Sandbox {
     }
 
     fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(None)
+        Ok(self.workdir.clone())
     }
 }

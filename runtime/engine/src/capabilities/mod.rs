@@ -3,6 +3,7 @@
 
 mod environment;
 mod exit;
+pub(crate) mod filesystem;
 mod handles;
 pub(crate) mod http;
 mod outgoing;
@@ -20,6 +21,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     // These answer from what is there already, where wasmtime's own would make a whole `WasiCtx` first.
     linker.allow_shadowing(true);
     environment::link(&mut linker)?;
+    filesystem::link(&mut linker)?;
     handles::link(&mut linker)?;
     sockets::link(&mut linker)?;
     linker.allow_shadowing(false);

@@ -15,6 +15,7 @@ fn pod(policy: RestartPolicy, deadline: Option<u64>) -> Pod {
         containers: Vec::new(),
         restart: policy,
         deadline: deadline.map(Duration::from_secs),
+        volumes: Vec::new(),
     };
     let containers = ["a", "b"].map(|name| Container::new(name.into(), policy, 0, None)).into();
     Pod::new(spec, containers, IpAddr::from([10, 128, 0, 2]), at(0))

@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1 as core;
 use super::cpu::cpu;
 use super::env::{Facts, env_value, expand};
 use super::limits::{MEMORY_DEFAULT, MEMORY_MAX, memory_limit};
-use super::{ContainerSpec, NetworkSpec, SpecError, refuse};
+use super::volumes::{absolute, read_mounts};
+use super::{ContainerSpec, NetworkSpec, SpecError, VolumeSpec, refuse};
 
 pub(super) fn read_container(
     container: &core::Container,
@@ -15,6 +16,7 @@ pub(super) fn read_container(
     request_timeout: Duration,
     network: &NetworkSpec,
     facts: &Facts<'_>,
+    volumes: &[VolumeSpec],
 ) -> Result<ContainerSpec, SpecError> {
     let field = format!("spec.containers[{index}]");
     for (name, is_set) in [
@@ -22,7 +24,6 @@ pub(super) fn read_container(
         ("readinessProbe", container.readiness_probe.is_some()),
         ("startupProbe", container.startup_probe.is_some()),
         ("lifecycle", container.lifecycle.is_some()),
-        ("workingDir", container.working_dir.as_ref().is_some_and(|dir| !dir.is_empty())),
     ] {
         if is_set {
             return refuse(format!("{field}.{name}"), "not supported yet; leave it out");
@@ -31,9 +32,9 @@ pub(super) fn read_container(
     if container.env_from.as_ref().is_some_and(|sources| !sources.is_empty()) {
         return refuse(format!("{field}.envFrom"), "environment from ConfigMaps and Secrets is not supported yet");
     }
-    if container.volume_mounts.as_ref().is_some_and(|mounts| !mounts.is_empty()) {
-        return refuse(format!("{field}.volumeMounts"), "volumes are not supported yet");
-    }
+    let mounts = read_mounts(container, &field, volumes)?;
+    let workdir = container.working_dir.as_deref().filter(|dir| !dir.is_empty());
+    let workdir = workdir.map(|dir| absolute(dir, &format!("{field}.workingDir"))).transpose()?;
     let mut args = container.command.clone().unwrap_or_default();
     if args.is_empty() {
         args.push(container.name.clone());
@@ -68,6 +69,8 @@ pub(super) fn read_container(
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
+        mounts,
+        workdir,
         network: network.clone(),
     })
 }

@@ -8,7 +8,7 @@ use super::{SpecError, refuse};
 
 /// Replaces each `$(NAME)` by the variable's value; `$$` is a dollar sign, and an unknown name stays as it is written
 /// (Kubernetes: *Define Dependent Environment Variables*).
-pub(super) fn expand(text: &str, env: &[(String, String)]) -> String {
+pub(crate) fn expand(text: &str, env: &[(String, String)]) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

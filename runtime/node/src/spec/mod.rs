@@ -8,9 +8,15 @@ mod cpu;
 mod env;
 mod limits;
 mod network;
+mod volumes;
 
+pub(crate) use env::expand;
 pub use limits::{MEMORY_DEFAULT, REQUEST_TIMEOUT};
 pub use network::{EGRESS, NetworkSpec};
+pub use volumes::{
+    DownwardFile, EMPTY_DIR_DEFAULT, EMPTY_DIR_MEMORY_DEFAULT, FromObject, HostPathType, Item, MountSpec, Projection,
+    Source, SubPath, TokenFile, VolumeSpec,
+};
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -39,6 +45,8 @@ pub struct PodSpec {
     pub restart: RestartPolicy,
     /// `activeDeadlineSeconds`.
     pub deadline: Option<Duration>,
+    /// Its volumes.
+    pub volumes: Vec<VolumeSpec>,
 }
 
 /// A container as this node runs it.
@@ -70,6 +78,10 @@ pub struct ContainerSpec {
     pub stdin_once: bool,
     /// `tty`: whether its input and output are a terminal.
     pub tty: bool,
+    /// Where it sees the pod's volumes.
+    pub mounts: Vec<MountSpec>,
+    /// `workingDir`: where its relative paths begin, if not at `/`.
+    pub workdir: Option<String>,
     /// The pod's network.
     pub network: NetworkSpec,
 }
@@ -97,6 +109,7 @@ pub fn bare(pod: &Object) -> PodSpec {
         containers: Vec::new(),
         restart: RestartPolicy::Never,
         deadline: None,
+        volumes: Vec::new(),
     }
 }
 
@@ -106,20 +119,18 @@ pub fn read(pod: &core::Pod, node: &str, ip: IpAddr) -> Result<PodSpec, SpecErro
     if spec.init_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
         return refuse("spec.initContainers", "init containers are not supported yet");
     }
-    if spec.volumes.as_ref().is_some_and(|volumes| !volumes.is_empty()) {
-        return refuse("spec.volumes", "volumes are not supported yet");
-    }
     if spec.host_network == Some(true) {
         return refuse("spec.hostNetwork", "a guest has no network of its own to share with the host");
     }
     let facts = Facts { pod, node, ip };
     let timeout = request_timeout(pod)?;
+    let volumes = volumes::read_volumes(spec)?;
     let network = network::network(pod, ip, timeout)?;
     let containers = spec
         .containers
         .iter()
         .enumerate()
-        .map(|(index, container)| read_container(container, index, timeout, &network, &facts))
+        .map(|(index, container)| read_container(container, index, timeout, &network, &facts, &volumes))
         .collect::<Result<_, _>>()?;
     Ok(PodSpec {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
@@ -132,6 +143,7 @@ pub fn read(pod: &core::Pod, node: &str, ip: IpAddr) -> Result<PodSpec, SpecErro
             _ => RestartPolicy::Always,
         },
         deadline: spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
+        volumes,
     })
 }
 
@@ -189,8 +201,9 @@ mod tests {
             (json!({"name": "a", "envFrom": [{"configMapRef": {"name": "c"}}]}), "spec.containers[0].envFrom"),
             (
                 json!({"name": "a", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}),
-                "spec.containers[0].volumeMounts",
+                "spec.containers[0].volumeMounts[0].name",
             ),
+            (json!({"name": "a", "workingDir": "/data/../.."}), "spec.containers[0].workingDir"),
             (
                 json!({"name": "a", "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}),
                 "spec.containers[0].env[X].valueFrom",
@@ -200,7 +213,6 @@ mod tests {
                 "spec.containers[0].env[X].valueFrom",
             ),
             (json!({"name": "a", "readinessProbe": {"httpGet": {"port": 80}}}), "spec.containers[0].readinessProbe"),
-            (json!({"name": "a", "workingDir": "/tmp"}), "spec.containers[0].workingDir"),
         ] {
             assert_eq!(read_one(&container).unwrap_err().field, field);
         }

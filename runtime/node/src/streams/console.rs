@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::{Bytes, BytesMut};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
+use wk_engine::Mount;
 
 use crate::logs::Stream;
 use crate::spec::ContainerSpec;
-use crate::streams::exec::files::Files;
 
 /// Output that waits for one slow watcher: some seconds of a talkative program over a slow link.
 const BEHIND_BYTES_MAX: usize = 1024 * 1024;
@@ -69,8 +69,8 @@ pub struct Console {
     container: String,
     /// Its environment.
     pub env: Vec<(String, String)>,
-    /// Its files.
-    pub files: Files,
+    /// Its directories, opened for each command.
+    pub mounts: Vec<Mount>,
     /// Whether it was given a terminal.
     pub tty: bool,
     /// Whether the first client's end of input is the container's.
@@ -81,13 +81,13 @@ pub struct Console {
 
 impl Console {
     /// The console of a container about to run, and the source of its input if it has one.
-    pub fn new(spec: &ContainerSpec) -> (Arc<Self>, Option<DuplexStream>) {
+    pub fn new(spec: &ContainerSpec, mounts: Vec<Mount>) -> (Arc<Self>, Option<DuplexStream>) {
         let pipe = spec.stdin.then(|| tokio::io::duplex(INPUT_BYTES_MAX));
         let (writer, reader) = pipe.unzip();
         let console = Self {
             container: spec.name.clone(),
             env: spec.env.clone(),
-            files: Files::default(),
+            mounts,
             tty: spec.tty,
             stdin_once: spec.stdin_once,
             input: writer.map(|writer| Arc::new(tokio::sync::Mutex::new(Some(writer)))),
@@ -210,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn watchers_see_what_is_written_from_then_on_and_what_they_missed_is_counted() {
-        let (console, _) = Console::new(&ContainerSpec::default());
+        let (console, _) = Console::new(&ContainerSpec::default(), Vec::new());
         let consoles = Consoles::default();
         let registered = consoles.insert("u", &console);
         console.write(Stream::Out, b"before");

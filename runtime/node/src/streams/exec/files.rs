@@ -1,13 +1,14 @@
 //! The files of a container: directories of this node, at the paths where the guest sees them.
 //!
 //! Nothing outside of them can be named: each is opened as a capability, and paths, `..` and links are resolved within
-//! it. A pod has none before it has volumes.
+//! it. A pod without volumes has none.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
+use wk_engine::{MountError, Room};
 
 /// A directory and where the guest sees it.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Mount {
     pub dir: Arc<Dir>,
     /// Whether nothing may be written.
     pub read_only: bool,
+    /// What is left of its limit, if it has one.
+    pub room: Option<Arc<Room>>,
 }
 
 /// All of a container's files.
@@ -37,6 +40,16 @@ impl Files {
     /// Files of these mounts.
     pub fn new(mounts: Vec<Mount>) -> Self {
         Self(mounts)
+    }
+
+    /// The files of a container that has these directories.
+    pub fn open(mounts: &[wk_engine::Mount]) -> Result<Self, MountError> {
+        let open = |mount: &wk_engine::Mount| {
+            let dir = Arc::new(Dir::from_std_file(mount.open()?));
+            let room = mount.room()?;
+            Ok(Mount { path: PathBuf::from(&mount.path), dir, read_only: mount.read_only, room })
+        };
+        mounts.iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
     /// Where `path` leads from the directory `from`; "no such file" when that is nowhere.

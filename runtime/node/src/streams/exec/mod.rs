@@ -14,6 +14,7 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_util::io::SyncIoBridge;
+use wk_base::error::Chain;
 use wk_streams::relay::{Channel, Exec, Receiver, Sender};
 
 use crate::streams::console::Console;
@@ -65,10 +66,17 @@ pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to:
     let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
     let (command_out, stdout) = tokio::io::duplex(PIPE_BYTES);
     let (command_err, stderr) = tokio::io::duplex(PIPE_BYTES);
-    let (env, files, args) = (console.env.clone(), console.files.clone(), wanted.command.clone());
+    let (env, mounts, args) = (console.env.clone(), console.mounts.clone(), wanted.command.clone());
     let running = tokio::task::spawn_blocking(move || {
         let mut stdin = SyncIoBridge::new(command_in);
         let (mut stdout, mut stderr) = (SyncIoBridge::new(command_out), SyncIoBridge::new(command_err));
+        let files = match Files::open(&mounts) {
+            Ok(files) => files,
+            Err(error) => {
+                let _ = writeln!(stderr, "exec: {}", Chain(&error));
+                return 1;
+            }
+        };
         let mut process = Process {
             args: &args,
             env: &env,

@@ -18,6 +18,8 @@ const FAILED: i32 = 2;
 const NAME_BYTES_MAX: u64 = 4096;
 /// Extended headers of one entry: names, times, owners.
 const EXTENDED_BYTES_MAX: u64 = 64 * 1024;
+/// What a name takes of a disk, and what a file's end is rounded up to.
+const BLOCK_BYTES: u64 = 4096;
 /// Directories in one another.
 const DEPTH_MAX: usize = 256;
 
@@ -259,6 +261,10 @@ fn extract(files: &Files, options: &Options, name: &str, entry: &mut tar::Entry<
     };
     if mount.read_only {
         return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "Read-only file system"));
+    }
+    if let Some(room) = &mount.room {
+        // As much as it says, and a block for its name: less is never written.
+        room.take(entry.size().saturating_add(BLOCK_BYTES))?;
     }
     match entry.header().entry_type() {
         EntryType::Directory => mount.dir.create_dir_all(&path),

@@ -28,7 +28,7 @@ fn run(files: &Files, args: &[&str], input: &[u8]) -> Ran {
 
 fn mounted(dir: &tempfile::TempDir, read_only: bool) -> Files {
     let dir = Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap();
-    Files::new(vec![Mount { path: PathBuf::from("/data/in"), dir: Arc::new(dir), read_only }])
+    Files::new(vec![Mount { path: PathBuf::from("/data/in"), dir: Arc::new(dir), read_only, room: None }])
 }
 
 #[test]
@@ -59,7 +59,8 @@ fn no_archive_and_no_path_leads_out_of_a_mount() {
     std::os::unix::fs::symlink("..", inside.join("up")).unwrap();
     std::os::unix::fs::symlink(outside.path(), inside.join("away")).unwrap();
     let dir = Dir::open_ambient_dir(&inside, ambient_authority()).unwrap();
-    let files = Files::new(vec![Mount { path: PathBuf::from("/data"), dir: Arc::new(dir), read_only: false }]);
+    let files =
+        Files::new(vec![Mount { path: PathBuf::from("/data"), dir: Arc::new(dir), read_only: false, room: None }]);
 
     let entry = |name: &str, kind: tar::EntryType, target: &str| {
         let mut archive = tar::Builder::new(Vec::new());

@@ -1,0 +1,197 @@
+//! The volumes of this node's pods: made before a pod's containers run, kept up to date while they do, and removed when
+//! the pod is gone.
+//!
+//! `<root>/pods/<uid>/<volume>` is a volume's directory, `<root>/pods/<uid>/.files/…` holds single files that are mounted
+//! alone. What a guest gets is a list of [`Mount`]s, plain data: whoever runs it opens them.
+//!
+//! Not here: what the pod's spec says (`spec::volumes`) and how a guest's calls are answered (`wk-engine`). A source of
+//! volumes is a file here; start at [`pod`].
+
+mod claim;
+mod empty_dir;
+mod host_path;
+mod pod;
+mod projected;
+mod remove;
+mod sub_path;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use wk_access::tokens::Keyring;
+use wk_api::{Kind, Object, kinds};
+use wk_base::tasks::Tasks;
+use wk_cluster::Cluster;
+use wk_engine::Mount;
+
+use crate::events::Recorder;
+use crate::follow::{self, Followed};
+use crate::spec::{MountSpec, PodSpec};
+
+use pod::PodVolumes;
+
+/// Changes of objects that come within this time are followed together.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(200);
+
+/// Between looks without a change: a token is made anew this much late at most, of the fifth of its life that is left.
+const RESYNC: Duration = Duration::from_secs(20);
+
+/// The volumes of a node. Clones share them.
+#[derive(Clone)]
+pub struct Volumes(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    /// Fires when a pod's own object changed that one of its volumes shows.
+    learnt: Notify,
+    pods: Mutex<BTreeMap<String, Arc<PodVolumes>>>,
+}
+
+/// What making volumes needs.
+#[derive(Clone)]
+struct Parts {
+    root: PathBuf,
+    node: String,
+    host_paths: Vec<PathBuf>,
+    keys: Keyring,
+    cluster: Cluster,
+    recorder: Recorder,
+    tasks: Tasks,
+    /// Told after objects changed that a volume may be made of.
+    changed: tokio::sync::watch::Sender<u64>,
+}
+
+impl Parts {
+    fn origin<'a>(&'a self, pod: &'a Arc<Object>) -> projected::Origin<'a> {
+        projected::Origin { cluster: &self.cluster, keys: &self.keys, pod, now: self.cluster.clock().now() }
+    }
+}
+
+/// What the volumes of a node are given.
+pub struct Options {
+    /// Where they go; made as needed.
+    pub root: PathBuf,
+    /// Directories of this machine that pods may have by `hostPath`, and all below them.
+    pub host_paths: Vec<PathBuf>,
+    /// Sign service accounts' tokens.
+    pub keys: Keyring,
+}
+
+/// A container's mounts. The volumes are not removed before this is dropped.
+pub struct Held {
+    /// For the guest.
+    pub mounts: Vec<Mount>,
+    _pod: Option<Arc<PodVolumes>>,
+}
+
+/// The volumes of a container cannot be had, and waiting would not help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct MountFailed(pub String);
+
+impl Volumes {
+    /// The volumes of the node `node`.
+    pub fn new(options: Options, cluster: Cluster, node: &str, tasks: &Tasks) -> Self {
+        let recorder = Recorder::new(cluster.clone(), node.to_owned());
+        let Options { root, host_paths, keys } = options;
+        let (node, tasks) = (node.to_owned(), tasks.clone());
+        let changed = tokio::sync::watch::Sender::new(0);
+        let parts = Parts { root, node, host_paths, keys, cluster, recorder, tasks, changed };
+        Self(Arc::new(Inner { parts, learnt: Notify::new(), pods: Mutex::default() }))
+    }
+
+    /// Follows the objects that volumes are made of, until the tasks stop.
+    pub fn follow(&self, tasks: &Tasks) {
+        let kinds: [&'static Kind; 4] =
+            [&kinds::CONFIGMAP, &kinds::SECRET, &kinds::PERSISTENTVOLUMECLAIM, &kinds::PERSISTENTVOLUME];
+        let mut woken = follow::follow(&self.0.parts.cluster, kinds.map(Followed::all), tasks);
+        let this = self.clone();
+        tasks.spawn_until_stop("volumes", async move {
+            loop {
+                let learnt = this.0.learnt.notified();
+                let woken = async {
+                    tokio::select! { woken = woken.recv() => woken.is_some(), () = learnt => true }
+                };
+                // Without a change too: tokens grow old.
+                if tokio::time::timeout(RESYNC, woken).await == Ok(false) {
+                    return;
+                }
+                this.0.parts.changed.send_modify(|count| *count += 1);
+                this.refresh().await;
+                tokio::time::sleep(FOLLOW_PAUSE).await;
+            }
+        });
+    }
+
+    async fn refresh(&self) {
+        let pods: Vec<_> = self.pods().values().cloned().collect();
+        let mut used = Vec::new();
+        for pod in &pods {
+            pod.refresh(&self.0.parts).await;
+            used.extend(pod.persistent().await);
+        }
+        let Parts { cluster, node, root, .. } = &self.0.parts;
+        claim::sweep(cluster, node, root, &used).await;
+    }
+
+    /// A pod's object has changed: what its volumes say of it follows.
+    pub fn learn(&self, object: &Arc<Object>) {
+        let pod = self.pods().get(object.uid()).filter(|pod| pod.shows_itself()).cloned();
+        let Some(pod) = pod else { return };
+        let (this, object) = (self.clone(), Arc::clone(object));
+        self.0.parts.tasks.spawn_until_stop("volumes-learn", async move {
+            pod.learn(object).await;
+            this.0.learnt.notify_one();
+        });
+    }
+
+    /// Takes on a pod that begins here.
+    pub fn adopt(&self, object: &Arc<Object>, spec: &PodSpec) {
+        if !spec.volumes.is_empty() {
+            let pod = PodVolumes::new(&self.0.parts.root, Arc::clone(object), spec.volumes.clone());
+            self.pods().insert(spec.uid.clone(), Arc::new(pod));
+        }
+    }
+
+    /// The mounts of a container, once the pod's volumes are there: waits for what they are made of. `expand` replaces
+    /// the container's variables in a text.
+    pub async fn hold(
+        &self,
+        uid: &str,
+        container: &str,
+        wanted: &[MountSpec],
+        expand: &(dyn Fn(&str) -> String + Send + Sync),
+    ) -> Result<Held, MountFailed> {
+        let pod = self.pods().get(uid).cloned();
+        let Some(pod) = pod else { return Ok(Held { mounts: Vec::new(), _pod: None }) };
+        pod.wait(&self.0.parts).await;
+        let mounts = pod.mounts(container, wanted, expand).await.map_err(MountFailed)?;
+        Ok(Held { mounts, _pod: Some(pod) })
+    }
+
+    /// Forgets a pod that is gone; its data is removed as soon as none of its containers runs.
+    pub fn remove(&self, uid: &str) {
+        let pod = self.pods().remove(uid);
+        if let Some(pod) = pod {
+            pod.condemn();
+        }
+    }
+
+    /// Removes what pods have left that are not in `known`. Blocks.
+    pub fn keep_only(&self, known: &BTreeSet<String>) {
+        let Ok(entries) = std::fs::read_dir(self.0.parts.root.join("pods")) else { return };
+        for entry in entries.flatten() {
+            if !entry.file_name().to_str().is_some_and(|uid| known.contains(uid)) {
+                remove::remove(&entry.path());
+            }
+        }
+    }
+
+    fn pods(&self) -> MutexGuard<'_, BTreeMap<String, Arc<PodVolumes>>> {
+        self.0.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

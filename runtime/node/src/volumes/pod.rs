@@ -1,0 +1,262 @@
+//! The volumes of one pod.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use wk_api::Object;
+use wk_base::backoff::Backoff;
+use wk_engine::Mount;
+
+use crate::spec::{MountSpec, Projection, Source, VolumeSpec};
+
+use super::{Parts, claim, empty_dir, host_path, projected, remove, sub_path};
+
+/// Between two tries to make a volume, when nothing has told that it may work now: the kubelet's figures.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(122);
+
+pub(super) struct PodVolumes {
+    dir: PathBuf,
+    specs: Vec<VolumeSpec>,
+    state: Mutex<State>,
+    /// Whether the pod is gone: the data goes with the last that holds this.
+    condemned: AtomicBool,
+}
+
+struct State {
+    object: Arc<Object>,
+    ready: BTreeMap<String, Ready>,
+    /// What was last said to people about a volume that cannot be made.
+    told: Option<String>,
+}
+
+/// A volume that is there.
+enum Ready {
+    /// At its own place below the pod's directory.
+    Own,
+    Projected(projected::Written),
+    Elsewhere(Elsewhere),
+}
+
+/// A volume that is not the pod's own.
+#[derive(Clone)]
+struct Elsewhere {
+    root: PathBuf,
+    below: PathBuf,
+    limit: Option<u64>,
+    /// The name of the persistent volume, if it is one.
+    volume: Option<String>,
+}
+
+impl PodVolumes {
+    pub(super) fn new(root: &Path, object: Arc<Object>, specs: Vec<VolumeSpec>) -> Self {
+        let dir = root.join("pods").join(object.uid());
+        let state = State { object, ready: BTreeMap::new(), told: None };
+        Self { dir, specs, state: Mutex::new(state), condemned: AtomicBool::new(false) }
+    }
+
+    /// Waits until all volumes are there.
+    pub(super) async fn wait(&self, parts: &Parts) {
+        let mut changed = parts.changed.subscribe();
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
+        loop {
+            changed.borrow_and_update();
+            if self.make(parts).await {
+                return;
+            }
+            let _ = tokio::time::timeout(backoff.next_delay(), changed.changed()).await;
+        }
+    }
+
+    /// Makes what is missing; false when something still is.
+    async fn make(&self, parts: &Parts) -> bool {
+        let mut state = self.state.lock().await;
+        for spec in &self.specs {
+            if state.ready.contains_key(&spec.name) {
+                continue;
+            }
+            match self.make_one(parts, &state.object, spec).await {
+                Ok(ready) => drop(state.ready.insert(spec.name.clone(), ready)),
+                Err(why) => {
+                    state.tell(parts, &spec.name, &why);
+                    return false;
+                }
+            }
+        }
+        state.told = None;
+        true
+    }
+
+    async fn make_one(&self, parts: &Parts, object: &Arc<Object>, spec: &VolumeSpec) -> Result<Ready, String> {
+        let dir = self.dir.join(&spec.name);
+        match &spec.source {
+            Source::EmptyDir { .. } => {
+                blocking(move || empty_dir::make(&dir)).await?;
+                Ok(Ready::Own)
+            }
+            Source::Projected { sources, mode } => {
+                let origin = parts.origin(object);
+                let gathered = projected::gather(&origin, sources).await?;
+                Ok(Ready::Projected(projected::write(&origin, dir, sources, *mode, gathered, None).await?))
+            }
+            Source::HostPath { path, kind } => {
+                let (path, kind, allowed) = (path.clone(), *kind, parts.host_paths.clone());
+                let (root, below) = blocking_text(move || host_path::make(&path, kind, &allowed)).await?;
+                Ok(Ready::Elsewhere(Elsewhere { root, below, limit: None, volume: None }))
+            }
+            Source::Claim { name, .. } => {
+                let made = claim::make(&parts.cluster, &parts.node, &parts.root, object.namespace(), name).await?;
+                let claim::Bound { dir, limit, volume } = made;
+                Ok(Ready::Elsewhere(Elsewhere { root: dir, below: PathBuf::new(), limit, volume: Some(volume) }))
+            }
+        }
+    }
+
+    /// Brings files up to date with what they are made of.
+    pub(super) async fn refresh(&self, parts: &Parts) {
+        let mut state = self.state.lock().await;
+        let state = &mut *state;
+        for spec in &self.specs {
+            let Source::Projected { sources, mode } = &spec.source else { continue };
+            let Some(Ready::Projected(written)) = state.ready.get_mut(&spec.name) else { continue };
+            let fresh = async {
+                let origin = parts.origin(&state.object);
+                let gathered = projected::gather(&origin, sources).await?;
+                if written.is_of(&gathered, origin.now) {
+                    return Ok(None);
+                }
+                let dir = self.dir.join(&spec.name);
+                projected::write(&origin, dir, sources, *mode, gathered, Some(written)).await.map(Some)
+            };
+            match fresh.await {
+                Ok(Some(fresh)) => *written = fresh,
+                Ok(None) => {}
+                // The pod keeps what it has, as with the kubelet.
+                Err(why) => state.tell(parts, &spec.name, &why),
+            }
+        }
+    }
+
+    /// What a container sees of the volumes, which are there.
+    pub(super) async fn mounts(
+        &self,
+        container: &str,
+        wanted: &[MountSpec],
+        expand: &(dyn Fn(&str) -> String + Send + Sync),
+    ) -> Result<Vec<Mount>, String> {
+        let mut asked = Vec::with_capacity(wanted.len());
+        for mount in wanted {
+            let Some(spec) = self.specs.iter().find(|spec| spec.name == mount.volume) else { continue };
+            let copied = matches!(spec.source, Source::Projected { .. });
+            let own = || Elsewhere {
+                root: self.dir.join(&mount.volume),
+                below: PathBuf::new(),
+                limit: spec.limit(),
+                volume: None,
+            };
+            let place = self.elsewhere(&mount.volume).await.unwrap_or_else(own);
+            let mut below = mount.below.as_ref().map(|below| sub_path::resolve(below, expand)).transpose()?;
+            if !place.below.as_os_str().is_empty() {
+                if below.is_some() {
+                    return Err(format!(
+                        "volume {:?}: a hostPath has no subPath here: name the path itself",
+                        spec.name
+                    ));
+                }
+                below = Some(place.below);
+            }
+            asked.push(sub_path::Asked {
+                path: mount.path.clone(),
+                volume: mount.volume.clone(),
+                root: place.root,
+                below,
+                read_only: mount.read_only,
+                limit: place.limit,
+                copied,
+            });
+        }
+        let files = self.dir.join(".files").join(container);
+        blocking_text(move || sub_path::mounts(&asked, &files)).await
+    }
+
+    async fn elsewhere(&self, volume: &str) -> Option<Elsewhere> {
+        match self.state.lock().await.ready.get(volume) {
+            Some(Ready::Elsewhere(place)) => Some(place.clone()),
+            Some(Ready::Own | Ready::Projected(_)) | None => None,
+        }
+    }
+
+    /// The persistent volumes that it has.
+    pub(super) async fn persistent(&self) -> Vec<String> {
+        let state = self.state.lock().await;
+        let volumes = state.ready.values().filter_map(|ready| match ready {
+            Ready::Elsewhere(place) => place.volume.clone(),
+            Ready::Own | Ready::Projected(_) => None,
+        });
+        volumes.collect()
+    }
+
+    /// The pod's object has changed.
+    pub(super) async fn learn(&self, object: Arc<Object>) {
+        self.state.lock().await.object = object;
+    }
+
+    /// Whether any of its files follow changes of the pod's own object.
+    pub(super) fn shows_itself(&self) -> bool {
+        self.specs.iter().any(|spec| match &spec.source {
+            Source::Projected { sources, .. } => sources.iter().any(|it| matches!(it, Projection::Downward(_))),
+            Source::EmptyDir { .. } | Source::HostPath { .. } | Source::Claim { .. } => false,
+        })
+    }
+
+    /// Its emptyDirs: name, directory and limit.
+    pub(super) fn limited(&self) -> impl Iterator<Item = (&str, PathBuf, u64)> {
+        self.specs.iter().filter_map(|spec| match spec.source {
+            Source::EmptyDir { limit, .. } => Some((spec.name.as_str(), self.dir.join(&spec.name), limit)),
+            Source::Projected { .. } | Source::HostPath { .. } | Source::Claim { .. } => None,
+        })
+    }
+
+    /// The pod is gone.
+    pub(super) fn condemn(&self) {
+        self.condemned.store(true, Ordering::Release);
+    }
+}
+
+impl State {
+    fn tell(&mut self, parts: &Parts, volume: &str, why: &str) {
+        let message = format!("MountVolume.SetUp failed for volume {volume:?} : {why}");
+        if self.told.as_ref() != Some(&message) {
+            parts.recorder.warn(&self.object, "FailedMount", &message, &parts.tasks);
+            self.told = Some(message);
+        }
+    }
+}
+
+impl Drop for PodVolumes {
+    fn drop(&mut self) {
+        if self.condemned.load(Ordering::Acquire)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let dir = std::mem::take(&mut self.dir);
+            runtime.spawn_blocking(move || remove::remove(&dir));
+        }
+    }
+}
+
+/// Runs what waits for the disk on a thread that may.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, String> {
+    blocking_text(move || work().map_err(|error| error.to_string())).await
+}
+
+async fn blocking_text<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()))
+}
