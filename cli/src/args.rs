@@ -4,6 +4,7 @@ mod access;
 mod backup;
 mod change;
 mod cluster;
+mod compile;
 mod create;
 mod deploy;
 mod get;
@@ -27,6 +28,7 @@ pub(crate) use change::{
     RolloutHistoryArgs, RolloutStatusArgs, RolloutUndoArgs, ScaleArgs, SetArgs, SetCommand, SetImageArgs,
 };
 pub(crate) use cluster::{ClusterArgs, ClusterCommand, MembersArgs, RecoverArgs, RemoveArgs};
+pub(crate) use compile::CompileArgs;
 pub(crate) use create::{
     BindingArgs, BudgetArgs, CreateArgs, CreateKind, CronJobArgs, DataArgs, IngressArgs, JobArgs, NamedArgs,
     PriorityClassArgs, QuotaArgs, RoleArgs, RunArgs, SecretKind, ServiceKind, TokenRequestArgs,
@@ -148,6 +150,11 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Make a new cluster of a backup
     Restore(RestoreArgs),
+    /// Compile a WebAssembly file for another kind of machine
+    Compile(CompileArgs),
+    /// What a node starts to compile a module: the module on standard input, code on standard output
+    #[command(hide = true)]
+    CompileWorker,
     /// Print the token a further node joins with
     Token(TokenArgs),
     /// People: make a kubeconfig for one, list them, take their access away

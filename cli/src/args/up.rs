@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use wk_api::quantity::Quantity;
+use wk_engine::{Architecture, Target};
 
 /// The port nodes talk to each other on unless told otherwise.
 pub(crate) const MESH_PORT: u16 = 7443;
@@ -66,6 +68,13 @@ pub(crate) struct UpArgs {
     /// Command that prints such lines, run by `sh -c` at each start: how a key service is asked
     #[arg(long, value_name = "COMMAND", help_heading = "Secrets")]
     pub(crate) secrets_key_command: Option<String>,
+    /// What modules are compiled for: "native", "portable" (what any processor of this architecture can do, as
+    /// `wk compile` makes it) or "pulley64" (interpreted, for where there is no compiler) [default: as before, else native]
+    #[arg(long, value_name = "KIND", value_parser = engine, help_heading = "Runtime")]
+    pub(crate) engine: Option<Target>,
+    /// Disk for compiled code; the least recently used makes room [default: as before, else 2Gi]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Runtime")]
+    pub(crate) compiled_max: Option<u64>,
     #[command(flatten)]
     access: AccessArgs,
 }
@@ -108,6 +117,26 @@ pub(crate) struct AccessArgs {
     #[arg(long, value_name = "FILE", requires = "oidc_issuer_url")]
     pub(crate) oidc_ca_file: Option<PathBuf>,
 }
+
+/// A kind of code that can run here.
+fn engine(text: &str) -> Result<Target, String> {
+    let target: Target = text.parse().map_err(|error: wk_engine::UnknownTarget| error.to_string())?;
+    match &target {
+        Target::Portable(architecture) if Architecture::here() != Some(*architecture) => {
+            Err(format!("this machine is not {target}"))
+        }
+        _ => Ok(target),
+    }
+}
+
+/// Bytes, as Kubernetes writes them.
+fn size(text: &str) -> Result<u64, String> {
+    let size = Quantity::parse(text).map_err(|error| error.to_string())?.bytes();
+    if size < COMPILED_MIN { Err("at least 16Mi: one module may take as much".into()) } else { Ok(size) }
+}
+
+/// Less than this holds not even one language's interpreter.
+const COMPILED_MIN: u64 = 16 << 20;
 
 impl UpArgs {
     /// What was said of identities and of the audit log.

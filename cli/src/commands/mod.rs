@@ -8,6 +8,7 @@ mod autoscale;
 mod backup;
 mod cluster;
 mod cluster_info;
+mod compile;
 mod completion;
 mod copy;
 mod cordon;
@@ -96,6 +97,8 @@ pub(crate) async fn run(cli: Cli, ui: &mut Ui) -> anyhow::Result<()> {
         Command::Cluster(args) => cluster::run(&global, &args, ui).await,
         Command::Backup(args) => backup::run(&global, &args, ui).await,
         Command::Restore(args) => restore::run(&args, ui).await,
+        Command::Compile(args) => compile::run(args, ui).await,
+        Command::CompileWorker => Ok(wk_engine::compile_worker()?),
         Command::Token(args) => token::run(&global, &args, ui).await,
         Command::User(args) => user::run(&global, &args, ui).await,
         Command::Kubeconfig => kubeconfig::run(&global, ui),

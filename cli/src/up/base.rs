@@ -15,7 +15,7 @@ use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, SystemClock};
 use wk_cluster::{Cluster, Manager, Vault};
 use wk_controllers::{Electorate, Heartbeats};
-use wk_engine::Engine;
+use wk_engine::{Compiler, Engine, EngineError};
 use wk_image::Blobs;
 use wk_ingress::{Ingress, Pem};
 use wk_mesh::join::Member;
@@ -30,6 +30,7 @@ use super::admit;
 use super::announce::Announcer;
 use super::backup::Backups;
 use super::cluster_status::ClusterStatus;
+use super::code::Handover;
 use super::copies::Copies;
 use super::data_dir::{DataDir, Identity};
 use super::front::{ApiFront, MeshFront, Runs};
@@ -58,6 +59,7 @@ pub(super) struct Base {
     pub(super) cluster: Cluster,
     pub(super) blobs: Blobs,
     pub(super) copies: Copies,
+    pub(super) code: Arc<Handover>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) beats: Arc<Heartbeats>,
     pub(super) electorate: Electorate,
@@ -115,6 +117,7 @@ impl Base {
         let cluster = Cluster::new(store.clone(), Arc::clone(&clock)).with_vault(vault);
         let blobs = Blobs::open(data_dir.join("blobs")).context("open the modules' directory")?;
         let copies = Copies { name: name.clone(), mesh: mesh.clone(), members: members.clone(), blobs: blobs.clone() };
+        let code = Arc::new(Handover { copies: copies.clone(), identity: identity.clone() });
         let cluster_id = file.cluster;
         Ok(Self {
             name,
@@ -127,6 +130,7 @@ impl Base {
             cluster,
             blobs,
             copies,
+            code,
             clock,
             beats: Arc::default(),
             keys,
@@ -146,7 +150,7 @@ impl Base {
         member: u64,
         certificates: Arc<TlsSecrets>,
     ) -> anyhow::Result<wk_node::Node> {
-        let engine = Engine::new(wk_engine::Options::new(data_dir.join("compiled"))).context("start the engine")?;
+        let engine = start_engine(settings, data_dir, &self.code).context("start the engine")?;
         let parts = wk_node::Parts {
             cluster: self.cluster.as_manager(Manager::internal("wk-node")),
             engine,
@@ -253,6 +257,7 @@ impl Base {
             mesh: self.mesh.clone(),
             runs: agent.map(|node| Runs {
                 copies: self.copies.clone(),
+                code: Arc::clone(&self.code),
                 node: node.clone(),
                 metrics: self.metrics(node),
             }),
@@ -323,6 +328,21 @@ pub(super) fn ingress_certificates(authority: &Authority, settings: &Settings) -
         made.inspect_err(|error| tracing::warn!(host, %error, "no certificate for a routed host")).ok()
     };
     Ok(TlsSecrets::new(fallback, Box::new(for_host)))
+}
+
+fn start_engine(settings: &Settings, data_dir: &DataDir, code: &Arc<Handover>) -> Result<Engine, EngineError> {
+    let compiler = Compiler::Process {
+        // This very build, also after another was installed in its place.
+        program: "/proc/self/exe".into(),
+        arguments: vec!["compile-worker".to_owned()],
+    };
+    Engine::new(wk_engine::Options {
+        target: settings.engine.clone(),
+        cache_bytes_max: settings.compiled_max,
+        compiler,
+        colleagues: Some(Arc::<Handover>::clone(code)),
+        ..wk_engine::Options::new(data_dir.join("compiled"))
+    })
 }
 
 fn facts(settings: &Settings, name: &NodeName, member: u64) -> Facts {

@@ -13,13 +13,14 @@ use wk_node::traffic;
 use wk_store::{MemberId, Store};
 
 use super::cluster_status::ClusterStatus;
+use super::code::Handover;
 use super::copies::Copies;
 use super::gate::{Gate, Knock};
 use super::heartbeat::Heart;
 use super::join::Door;
 use super::remove::{self, Ask};
 use super::{
-    announce, backup, cluster_status, copies, forward, heartbeat, metrics, raft_link, remote_pods, usage, witness,
+    announce, backup, cluster_status, code, copies, forward, heartbeat, metrics, raft_link, remote_pods, usage, witness,
 };
 
 /// Answers other nodes. Strangers may ask to join and nothing else.
@@ -42,6 +43,8 @@ pub(crate) struct MeshFront {
 pub(crate) struct Runs {
     /// Its modules.
     pub(crate) copies: Copies,
+    /// Its code, and who may have it.
+    pub(crate) code: Arc<Handover>,
     /// Its pods.
     pub(crate) node: Node,
     /// What it counts.
@@ -95,6 +98,7 @@ impl Runs {
             path if path.starts_with(wk_node::net::MESH_PREFIX) => self.node.tunnel(request),
             path if path.starts_with(wk_node::net::DATAGRAM_MESH_PREFIX) => self.node.datagram(request).await,
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,
+            path if path.starts_with(code::PREFIX) => self.code.answer(&self.node.engine, request.uri()).await,
             path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, request.uri()),
             path if path.starts_with(remote_pods::STREAMS_PREFIX) => remote_pods::open(&self.node.streams, request),
             usage::PATH => usage::answer(&self.node.meters),

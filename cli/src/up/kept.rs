@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wk_engine::Target;
 use wk_mesh::join::Vote;
 
 use super::data_dir::DataDir;
@@ -35,6 +36,10 @@ pub(crate) struct Kept {
     pub(crate) zone: Option<String>,
     /// `--voter-timeout`.
     pub(crate) voter_timeout: Option<Duration>,
+    /// `--engine`.
+    pub(crate) engine: Option<Target>,
+    /// `--compiled-max`.
+    pub(crate) compiled_max: Option<u64>,
     /// `--secrets-key-file`, `--secrets-key-command`.
     pub(crate) secrets_keys: Option<KeySource>,
 }

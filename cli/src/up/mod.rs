@@ -10,6 +10,7 @@ pub(crate) mod backup;
 mod base;
 mod bootstrap;
 mod cluster_status;
+mod code;
 mod copies;
 pub(crate) mod data_dir;
 mod entry;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use wk_engine::Target;
 use wk_mesh::join::Vote;
 use wk_mesh::{NodeName, Token};
 
@@ -50,6 +51,10 @@ pub(crate) struct Settings {
     pub(crate) zone: Option<String>,
     /// While it leads, a voter silent for longer is replaced.
     pub(crate) voter_timeout: Duration,
+    /// What modules are compiled for.
+    pub(crate) engine: Target,
+    /// Disk for compiled code, in bytes.
+    pub(crate) compiled_max: u64,
     /// Where the keys are that seal Secrets, if not in the cluster's authority.
     pub(crate) secrets_keys: Option<KeySource>,
     /// Directories that pods may have by hostPath, without links.
@@ -136,6 +141,8 @@ impl Settings {
             vote: asked.or(kept.vote).unwrap_or_default(),
             zone: args.zone.or(kept.zone),
             voter_timeout: args.voter_timeout.or(kept.voter_timeout).unwrap_or(VOTER_TIMEOUT),
+            engine: args.engine.or(kept.engine).unwrap_or_else(Target::best),
+            compiled_max: args.compiled_max.or(kept.compiled_max).unwrap_or(wk_engine::CACHE_BYTES_DEFAULT),
             secrets_keys,
         })
     }
@@ -151,6 +158,8 @@ impl Settings {
             vote: Some(self.vote),
             zone: self.zone.clone(),
             voter_timeout: Some(self.voter_timeout),
+            engine: Some(self.engine.clone()),
+            compiled_max: Some(self.compiled_max),
             secrets_keys: self.secrets_keys.clone(),
         };
         kept.keep(data_dir);

@@ -39,7 +39,15 @@ impl Object {
 
     /// The value at a JSON pointer such as `/spec/replicas`.
     pub fn at(&self, pointer: &str) -> Option<&Value> {
-        self.0.pointer(pointer)
+        // `Value::pointer` makes two copies of each name to look for escapes, and this is asked of every pod in every look.
+        let Some(path) = pointer.strip_prefix('/').filter(|path| !path.contains('~')) else {
+            return self.0.pointer(pointer);
+        };
+        path.split('/').try_fold(&self.0, |value, name| match value {
+            Value::Object(fields) => fields.get(name),
+            Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        })
     }
 
     /// The string at a JSON pointer; empty when there is none.

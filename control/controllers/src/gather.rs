@@ -91,9 +91,22 @@ pub(crate) fn endpointslices(desk: &Desk, _now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
     let services = list(&view, &kinds::SERVICE);
     let (pods, slices) = (list(&view, &kinds::POD), list(&view, &kinds::ENDPOINTSLICE));
-    let mut pods_of: BTreeMap<&str, Vec<&Object>> = BTreeMap::new();
+    // Each service is shown the pods that have one of its labels, not all pods of its namespace: a hundred services of a
+    // hundred pods each would be a million looks.
+    let selectors: BTreeMap<&str, BTreeSet<&str>> = services
+        .iter()
+        .filter_map(|it| Some((it.namespace(), term(it)?.0)))
+        .fold(BTreeMap::new(), |mut keys: BTreeMap<_, BTreeSet<_>>, (namespace, key)| {
+            keys.entry(namespace).or_default().insert(key);
+            keys
+        });
+    let mut pods_of: BTreeMap<(&str, &str, &str), Vec<&Object>> = BTreeMap::new();
     for pod in &pods {
-        pods_of.entry(pod.namespace()).or_default().push(pod);
+        for key in selectors.get(pod.namespace()).into_iter().flatten() {
+            if let Some(value) = pod.label(key) {
+                pods_of.entry((pod.namespace(), key, value)).or_default().push(pod);
+            }
+        }
     }
     let mut slices_of: BTreeMap<(&str, &str), Vec<&Object>> = BTreeMap::new();
     for slice in &slices {
@@ -103,11 +116,19 @@ pub(crate) fn endpointslices(desk: &Desk, _now: Timestamp) -> Plan {
     }
     let mut plan = Plan::default();
     for service in &services {
-        let pods = pods_of.get(service.namespace()).map(Vec::as_slice).unwrap_or_default();
+        let pods = term(service).and_then(|(key, value)| pods_of.get(&(service.namespace(), key, value)));
+        let pods = pods.map(Vec::as_slice).unwrap_or_default();
         let slices = slices_of.get(&(service.namespace(), service.name())).map(Vec::as_slice).unwrap_or_default();
         plan.extend(endpointslice::plan(&endpointslice::Input { service, pods, slices }));
     }
     plan
+}
+
+/// One of the labels that a service's pods have: the one with the longest value, which the fewest others share.
+fn term(service: &Object) -> Option<(&str, &str)> {
+    let selector = service.at("/spec/selector")?.as_object()?;
+    let labels = selector.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
+    labels.max_by_key(|(_, value)| value.len())
 }
 
 pub(crate) fn disruptions(desk: &Desk, now: Timestamp) -> Plan {

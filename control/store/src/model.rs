@@ -123,6 +123,11 @@ impl Stored {
         Self { key, bytes, revision, created, stamp, decoded: OnceLock::new() }
     }
 
+    /// The same object, not decoded yet. Its bytes are shared.
+    fn bare(&self) -> Self {
+        Self::as_kept(self.key.clone(), self.bytes.clone(), self.revision, self.created, self.stamp)
+    }
+
     /// The same object as the event of its deletion shows it: stamped with the revision of the deletion.
     pub(crate) fn deleted_at(&self, revision: Revision) -> Self {
         let bytes = match self.stamp {
@@ -260,6 +265,15 @@ pub enum Event {
 }
 
 impl Event {
+    /// The same event without the decoded forms of its objects, which are several times as large as the objects.
+    pub(crate) fn bare(&self) -> Self {
+        let bare = |stored: &Arc<Stored>| Arc::new(stored.bare());
+        match self {
+            Self::Put { stored, previous } => Self::Put { stored: bare(stored), previous: previous.as_ref().map(bare) },
+            Self::Deleted { last, previous } => Self::Deleted { last: bare(last), previous: bare(previous) },
+        }
+    }
+
     /// The write that caused this event. Events of one transaction share it.
     pub fn revision(&self) -> Revision {
         self.object().revision()

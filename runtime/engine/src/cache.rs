@@ -4,8 +4,8 @@
 //! bytes are a checksum over that name and the code. The checksum is against damage and mix-ups (a file renamed, cut
 //! short, of another disk), not against an attacker: who can write here can replace the node's key as well.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::hash::{Hash, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 
-/// Room for all compiled code of a node: some thousand components of the usual size. The least recently used go first.
-const DISK_BYTES_MAX: u64 = 2 << 30;
+use crate::target::Settings;
 
 const SUM_BYTES: usize = 32;
 
@@ -22,44 +21,38 @@ const SUM_BYTES: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Cache {
     dir: PathBuf,
-    /// Hash of everything outside the module that compiled code depends on.
-    settings: [u8; SUM_BYTES],
+    /// Room for all files together, in bytes.
+    budget: u64,
 }
 
 impl Cache {
-    pub(crate) fn open(dir: &Path, engine: &wasmtime::Engine) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, budget: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let mut hasher = Sha256Hasher(Sha256::new());
-        // Version, target, processor features, tunables and wasm features.
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        hasher.write(std::env::consts::ARCH.as_bytes());
-        Ok(Self { dir: dir.to_owned(), settings: hasher.0.finalize().into() })
+        Ok(Self { dir: dir.to_owned(), budget })
     }
 
     /// The code stored for `digest`, if it is there and whole.
-    pub(crate) fn get(&self, digest: &str) -> Option<Vec<u8>> {
-        let path = self.path(digest);
+    pub(crate) fn get(&self, settings: &Settings, digest: &str) -> Option<Vec<u8>> {
+        let path = self.path(settings, digest);
         let bytes = fs::read(&path).ok()?;
-        if bytes.len() < SUM_BYTES || bytes[..SUM_BYTES] != self.sum(digest, &bytes[SUM_BYTES..]) {
+        if bytes.len() < SUM_BYTES || bytes[..SUM_BYTES] != sum(settings, digest, &bytes[SUM_BYTES..]) {
             tracing::warn!(path = %path.display(), "compiled code is damaged, compiling again");
-            self.forget(digest);
+            self.forget(settings, digest);
             return None;
         }
-        if let Ok(file) = File::options().append(true).open(&path) {
-            // For `make_room`; a file system that keeps no times loses the order and nothing else.
-            let _ = file.set_modified(SystemTime::now());
-        }
+        touch(&path);
         let mut code = bytes;
         code.drain(..SUM_BYTES);
         Some(code)
     }
 
-    /// Stores the code for `digest`: on disk whole or not at all.
-    pub(crate) fn put(&self, digest: &str, code: &[u8]) -> io::Result<()> {
-        self.make_room(code.len() as u64)?;
-        let path = self.path(digest);
+    /// Stores the code for `digest`: on disk whole or not at all. The files that `in_use` names stay, whatever their age.
+    pub(crate) fn put(&self, settings: &Settings, digest: &str, code: &[u8], in_use: &[String]) -> io::Result<()> {
+        let stored = StoredCode::new(settings, digest, code);
+        self.make_room(stored.bytes.len() as u64, &in_use.iter().map(|name| self.dir.join(name)).collect())?;
+        let path = self.dir.join(stored.file_name);
         let temporary = path.with_extension(format!("{}.part", wk_base::id::suffix(8)));
-        let written = self.write(&temporary, digest, code).and_then(|()| fs::rename(&temporary, &path));
+        let written = write(&temporary, &stored.bytes).and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
@@ -68,36 +61,16 @@ impl Cache {
     }
 
     /// Removes what is stored for `digest`.
-    pub(crate) fn forget(&self, digest: &str) {
-        let _ = fs::remove_file(self.path(digest));
+    pub(crate) fn forget(&self, settings: &Settings, digest: &str) {
+        let _ = fs::remove_file(self.path(settings, digest));
     }
 
-    fn write(&self, path: &Path, digest: &str, code: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(&self.sum(digest, code))?;
-        file.write_all(code)?;
-        file.sync_all()
-    }
-
-    fn path(&self, digest: &str) -> PathBuf {
-        let mut name = Sha256::new();
-        name.update(self.settings);
-        name.update(digest);
-        self.dir.join(hex::encode(name.finalize())).with_extension("cwasm")
-    }
-
-    fn sum(&self, digest: &str, code: &[u8]) -> [u8; SUM_BYTES] {
-        let mut sum = Sha256::new();
-        sum.update(b"wk compiled code 1\0");
-        sum.update(self.settings);
-        sum.update((digest.len() as u64).to_le_bytes());
-        sum.update(digest);
-        sum.update(code);
-        sum.finalize().into()
+    fn path(&self, settings: &Settings, digest: &str) -> PathBuf {
+        self.dir.join(file_name(settings, digest))
     }
 
     /// Removes the least recently used files, and what an interrupted write left, until `bytes` more fit.
-    fn make_room(&self, bytes: u64) -> io::Result<()> {
+    fn make_room(&self, bytes: u64, in_use: &BTreeSet<PathBuf>) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
@@ -109,69 +82,178 @@ impl Cache {
         files.sort_unstable();
         let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
         for (_, size, path) in files {
-            if total.saturating_add(bytes) <= DISK_BYTES_MAX {
+            if total.saturating_add(bytes) <= self.budget {
                 break;
+            }
+            if in_use.contains(&path) {
+                // Used as long as a pod holds it, not only when it was read.
+                touch(&path);
+                continue;
             }
             fs::remove_file(path)?;
             total -= size;
+        }
+        if total.saturating_add(bytes) > self.budget {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("the {} bytes for compiled code are in use", self.budget),
+            ));
         }
         Ok(())
     }
 }
 
-/// Feeds what is hashed to SHA-256: the standard hasher has 64 bits, too few to name code that will be run.
-struct Sha256Hasher(Sha256);
+/// The name of the file that code is kept in.
+pub(crate) fn file_name(settings: &Settings, digest: &str) -> String {
+    let mut name = Sha256::new();
+    name.update(settings.sum);
+    name.update(digest);
+    format!("{}.cwasm", hex::encode(name.finalize()))
+}
 
-impl Hasher for Sha256Hasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.update((bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+/// Code as a node keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCode {
+    /// The name of its file in the directory of compiled code.
+    pub file_name: String,
+    /// What is in the file: a checksum and the code.
+    pub bytes: Vec<u8>,
+}
+
+impl StoredCode {
+    /// The code of a module.
+    pub fn new(settings: &Settings, digest: &str, code: &[u8]) -> Self {
+        let bytes = [&sum(settings, digest, code)[..], code].concat();
+        Self { file_name: file_name(settings, digest), bytes }
     }
+}
 
-    fn finish(&self) -> u64 {
-        let sum = self.0.clone().finalize();
-        u64::from_le_bytes(sum[..8].try_into().expect("a SHA-256 sum has 32 bytes"))
+fn sum(settings: &Settings, digest: &str, code: &[u8]) -> [u8; SUM_BYTES] {
+    let mut sum = Sha256::new();
+    sum.update(b"wk compiled code 1\0");
+    sum.update(settings.sum);
+    sum.update((digest.len() as u64).to_le_bytes());
+    sum.update(digest);
+    sum.update(code);
+    sum.finalize().into()
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes a file the most recently used; a file system that keeps no times loses the order and nothing else.
+fn touch(path: &Path) {
+    if let Ok(file) = File::options().append(true).open(path) {
+        let _ = file.set_modified(SystemTime::now());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
 
     use super::*;
+    use crate::target::Profile;
 
-    fn cache(dir: &Path) -> Cache {
-        Cache::open(dir, &wasmtime::Engine::default()).expect("opens")
+    struct Kit {
+        cache: Cache,
+        settings: Settings,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Kit {
+        fn new(budget: u64) -> Self {
+            let dir = tempfile::tempdir().expect("temporary directory");
+            let cache = Cache::open(&dir.path().join("compiled"), budget).expect("opens");
+            Self { cache, settings: Profile::default().settings().expect("is known"), _dir: dir }
+        }
+
+        fn get(&self, digest: &str) -> Option<Vec<u8>> {
+            self.cache.get(&self.settings, digest)
+        }
+
+        fn put(&self, digest: &str, code: &[u8]) {
+            self.cache.put(&self.settings, digest, code, &[]).expect("stores");
+        }
+
+        fn path(&self, digest: &str) -> PathBuf {
+            self.cache.path(&self.settings, digest)
+        }
+
+        /// As if it had been used so many seconds ago.
+        fn used(&self, digest: &str, ago: u64) {
+            let file = File::options().append(true).open(self.path(digest)).expect("opens");
+            file.set_modified(SystemTime::now() - Duration::from_secs(ago)).expect("is dated");
+        }
     }
 
     #[test]
     fn code_comes_back_as_it_was_stored_and_only_its_owner_may_read_it() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let cache = cache(&dir.path().join("compiled"));
-        assert_eq!(cache.get("sha256:a"), None);
-        cache.put("sha256:a", b"code").expect("stores");
-        assert_eq!(cache.get("sha256:a").as_deref(), Some(&b"code"[..]));
-        assert_eq!(cache.get("sha256:b"), None);
+        let kit = Kit::new(1000);
+        assert_eq!(kit.get("sha256:a"), None);
+        kit.put("sha256:a", b"code");
+        assert_eq!(kit.get("sha256:a").as_deref(), Some(&b"code"[..]));
+        assert_eq!(kit.get("sha256:b"), None);
         let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
-        assert_eq!(mode(&cache.path("sha256:a")), 0o600);
-        assert_eq!(mode(&cache.dir), 0o700);
+        assert_eq!(mode(&kit.path("sha256:a")), 0o600);
+        assert_eq!(mode(&kit.cache.dir), 0o700);
     }
 
     #[test]
     fn damaged_renamed_and_truncated_code_is_not_used() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let cache = cache(dir.path());
-        cache.put("sha256:a", b"code").expect("stores");
-        fs::copy(cache.path("sha256:a"), cache.path("sha256:b")).expect("copies");
-        assert_eq!(cache.get("sha256:b"), None, "code of another module");
+        let kit = Kit::new(1000);
+        kit.put("sha256:a", b"code");
+        fs::copy(kit.path("sha256:a"), kit.path("sha256:b")).expect("copies");
+        assert_eq!(kit.get("sha256:b"), None, "code of another module");
 
-        let mut bytes = fs::read(cache.path("sha256:a")).expect("reads");
+        let mut bytes = fs::read(kit.path("sha256:a")).expect("reads");
         *bytes.last_mut().expect("not empty") ^= 1;
-        fs::write(cache.path("sha256:a"), &bytes).expect("writes");
-        assert_eq!(cache.get("sha256:a"), None, "one bit flipped");
-        assert!(!cache.path("sha256:a").exists(), "damaged code stays on disk");
+        fs::write(kit.path("sha256:a"), &bytes).expect("writes");
+        assert_eq!(kit.get("sha256:a"), None, "one bit flipped");
+        assert!(!kit.path("sha256:a").exists(), "damaged code stays on disk");
 
-        fs::write(cache.path("sha256:a"), &bytes[..10]).expect("writes");
-        assert_eq!(cache.get("sha256:a"), None, "cut short");
+        fs::write(kit.path("sha256:a"), &bytes[..10]).expect("writes");
+        assert_eq!(kit.get("sha256:a"), None, "cut short");
+    }
+
+    #[test]
+    fn code_of_other_settings_is_not_used() {
+        let kit = Kit::new(1000);
+        kit.put("sha256:a", b"code");
+        let other = Settings { sum: [7; 32], ..kit.settings.clone() };
+        assert_eq!(kit.cache.get(&other, "sha256:a"), None);
+        fs::copy(kit.path("sha256:a"), kit.cache.path(&other, "sha256:a")).expect("copies");
+        assert_eq!(kit.cache.get(&other, "sha256:a"), None, "under the name of other settings");
+    }
+
+    #[test]
+    fn the_least_recently_used_makes_room_and_what_is_in_use_stays() {
+        let kit = Kit::new(260);
+        for (digest, ago) in [("a", 50), ("b", 40), ("c", 30)] {
+            kit.put(digest, &[0; 50]);
+            kit.used(digest, ago);
+        }
+        // Reading is using: now b is the oldest that nobody holds, though it was not stored first.
+        assert!(kit.get("a").is_some());
+        kit.used("c", 60);
+        kit.cache.put(&kit.settings, "d", &[0; 50], &[file_name(&kit.settings, "c")]).expect("stores");
+        assert!(kit.get("b").is_none(), "the least recently used is there still");
+        assert!(kit.get("a").is_some() && kit.get("c").is_some() && kit.get("d").is_some());
+    }
+
+    #[test]
+    fn the_budget_holds_even_if_everything_is_in_use() {
+        let kit = Kit::new(100);
+        kit.put("a", &[0; 50]);
+        let full = kit
+            .cache
+            .put(&kit.settings, "b", &[0; 50], &[file_name(&kit.settings, "a")])
+            .expect_err("there is no room");
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        assert!(kit.get("a").is_some());
     }
 }

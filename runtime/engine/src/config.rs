@@ -2,27 +2,54 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
+use crate::code::Colleagues;
+use crate::compiler::Compiler;
+use crate::target::{AddressSpace, Profile, Target};
+
 /// How an [`Engine`](crate::Engine) is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Where compiled code is kept. Made if it is not there. Who can write to it owns the node.
     pub cache_dir: PathBuf,
+    /// Bytes that compiled code may take there. The least recently used makes room.
+    pub cache_bytes_max: u64,
     /// The most instances alive at once: requests being handled and commands running. Idle HTTP pods are not counted.
-    /// Each may address 4 GiB, so a machine with little address space gets fewer.
+    /// A machine with little address space gets fewer.
     pub instances_max: u32,
     /// The most modules compiled at the same time. One compilation uses every core by itself.
     pub compilations_max: usize,
+    /// What code is made for.
+    pub target: Target,
+    /// Where modules are compiled.
+    pub compiler: Compiler,
+    /// Who may have compiled a module already.
+    pub colleagues: Option<Arc<dyn Colleagues>>,
 }
 
 impl Options {
-    /// The usual ones, with compiled code in `cache_dir`.
+    /// The usual ones, with compiled code in `cache_dir`: compiles in this process, and asks nobody.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
-        Self { cache_dir: cache_dir.into(), instances_max: INSTANCES_DEFAULT, compilations_max: 2 }
+        Self {
+            cache_dir: cache_dir.into(),
+            cache_bytes_max: CACHE_BYTES_DEFAULT,
+            instances_max: instances(memory_of_machine()),
+            compilations_max: COMPILATIONS_DEFAULT,
+            target: Target::best(),
+            compiler: Compiler::Here,
+            colleagues: None,
+        }
     }
 }
+
+/// Room for all compiled code of a node: some thousand components of the usual size.
+pub const CACHE_BYTES_DEFAULT: u64 = 2 << 30;
+
+/// Two, so that a module that takes minutes does not hold up one that takes a moment.
+const COMPILATIONS_DEFAULT: usize = 2;
 
 /// The engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +74,25 @@ pub enum EngineError {
     Ticker(#[source] std::io::Error),
 }
 
-/// Slots of the instance pool. A slot costs 4 GiB of address space (of the 128 TiB a process has) and no memory until
-/// it is used; 4096 is some thousand long-running commands beside as many requests at once.
-const INSTANCES_DEFAULT: u32 = 4096;
+/// The most slots of the instance pool. A slot costs 4 GiB of address space (of the 128 TiB a process has) and no memory
+/// until it is used; 4096 is some thousand long-running commands beside as many requests at once.
+const INSTANCES_MAX: u32 = 4096;
+
+/// The fewest, on the smallest machine.
+const INSTANCES_MIN: u32 = 64;
+
+/// Memory of the machine for each slot: what the smallest guest touches, with its stack and the host's records of it.
+const MEMORY_OF_A_SLOT: u64 = 512 << 10;
+
+/// Below this many wide slots narrow ones are taken: a board with 39 bits of address space has room for 60 wide ones.
+const WIDE_MIN: u32 = 512;
 
 /// The smallest pool that is worth having; below this instances are mapped on demand.
 const INSTANCES_FLOOR: u32 = 16;
+
+/// What a narrow instance may address, and its guard: a thousand of them take half of 39 bits.
+const NARROW_BYTES: u64 = 256 << 20;
+const NARROW_GUARD_BYTES: u64 = 64 << 10;
 
 /// What an instance may keep mapped in its slot for the next one. Setting a page to zero in place costs a fifth of
 /// giving it back and faulting it in again; past a mebibyte the bytes held by idle slots (at most `WARM_SLOTS_MAX`
@@ -60,6 +100,9 @@ const INSTANCES_FLOOR: u32 = 16;
 const MEMORY_KEEP_RESIDENT: usize = 1 << 20;
 const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 const WARM_SLOTS_MAX: u32 = 100;
+
+/// Idle slots together keep at most this share of the machine's memory.
+const WARM_SHARE: u64 = 64;
 
 /// Slots given back to the kernel with one call.
 const DECOMMIT_BATCH: usize = 16;
@@ -79,26 +122,41 @@ pub(crate) const STACK_BYTES: usize = 512 << 10;
 /// Frames of a backtrace worth reading.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(32).expect("not zero");
 
-/// Starts wasmtime with the largest instance pool up to `instances_max` that the machine has room for.
-pub(crate) fn start(instances_max: u32) -> Result<Engine, EngineError> {
-    let mut instances = instances_max;
-    while instances >= INSTANCES_FLOOR {
-        let mut config = base();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
-        match Engine::new(&config) {
-            Ok(engine) => {
-                tracing::debug!(instances, "instance pool ready");
-                return Ok(engine);
-            }
-            Err(error) => tracing::info!(instances, %error, "no room for an instance pool of this size"),
-        }
-        instances /= 4;
-    }
-    tracing::warn!("no instance pool on this machine: every instance maps its own memory, which is slower");
-    Engine::new(&base()).map_err(|error| EngineError::Runtime { message: format!("{error:#}") })
+/// An engine that runs, and what its code is made for.
+pub(crate) struct Started {
+    pub(crate) engine: Engine,
+    pub(crate) profile: Profile,
 }
 
-fn base() -> Config {
+/// Starts wasmtime with the largest instance pool up to `instances_max` that the machine has room for: wide slots, or
+/// narrow ones where the address space is small.
+pub(crate) fn start(target: &Target, instances_max: u32) -> Result<Started, EngineError> {
+    let runtime = |error: wasmtime::Error| EngineError::Runtime { message: format!("{error:#}") };
+    let memory = memory_of_machine();
+    for (space, fewest) in [(AddressSpace::Wide, WIDE_MIN), (AddressSpace::Narrow, INSTANCES_FLOOR)] {
+        let profile = Profile { target: target.clone(), space };
+        let mut instances = instances_max;
+        while instances >= fewest.min(instances_max).max(INSTANCES_FLOOR) {
+            let mut config = profile.config().map_err(runtime)?;
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, space, memory)));
+            match Engine::new(&config) {
+                Ok(engine) => {
+                    tracing::debug!(instances, ?space, "instance pool ready");
+                    return Ok(Started { engine, profile });
+                }
+                Err(error) => tracing::info!(instances, ?space, %error, "no room for an instance pool of this size"),
+            }
+            instances /= 2;
+        }
+    }
+    tracing::warn!("no instance pool on this machine: every instance maps its own memory, which is slower");
+    let profile = Profile { target: target.clone(), space: AddressSpace::Narrow };
+    let engine = Engine::new(&profile.config().map_err(runtime)?).map_err(runtime)?;
+    Ok(Started { engine, profile })
+}
+
+/// The settings that code depends on, and those of every engine.
+pub(crate) fn base(space: AddressSpace) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -108,11 +166,39 @@ fn base() -> Config {
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .memory_init_cow(true)
         .parallel_compilation(true);
+    if space == AddressSpace::Narrow {
+        config.memory_reservation(NARROW_BYTES).memory_guard_size(NARROW_GUARD_BYTES);
+    }
     config
 }
 
-fn pool(instances: u32) -> PoolingAllocationConfig {
+/// Slots for a machine with so much memory.
+fn instances(memory: u64) -> u32 {
+    u32::try_from(memory / MEMORY_OF_A_SLOT).unwrap_or(u32::MAX).clamp(INSTANCES_MIN, INSTANCES_MAX)
+}
+
+/// Slots that stay warm on a machine with so much memory.
+fn warm_slots(memory: u64) -> u32 {
+    let share = memory / WARM_SHARE / (MEMORY_KEEP_RESIDENT + TABLE_KEEP_RESIDENT) as u64;
+    u32::try_from(share).unwrap_or(u32::MAX).clamp(1, WARM_SLOTS_MAX)
+}
+
+/// Bytes of memory that this process may count on: the machine's, or what its control group leaves of it.
+pub(crate) fn memory_of_machine() -> u64 {
+    let machine = rustix::system::sysinfo();
+    // Their width is the platform's own.
+    #[expect(clippy::useless_conversion, reason = "u32 on machines of 32 bits")]
+    let machine = u64::from(machine.totalram).saturating_mul(u64::from(machine.mem_unit));
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limits = group.iter().filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    limits.fold(machine, u64::min)
+}
+
+fn pool(instances: u32, space: AddressSpace, memory: u64) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
+    if space == AddressSpace::Narrow {
+        pool.max_memory_size(usize::try_from(NARROW_BYTES).unwrap_or(usize::MAX));
+    }
     pool.total_component_instances(instances)
         // A component adapted from a core module is four core instances and two tables around one memory.
         .total_core_instances(instances.saturating_mul(4))
@@ -129,8 +215,23 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
-        .max_unused_warm_slots(WARM_SLOTS_MAX)
+        .max_unused_warm_slots(warm_slots(memory))
         .decommit_batch_size(DECOMMIT_BATCH)
         .pagemap_scan(Enabled::Auto);
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_grow_with_the_machine_and_stay_within_bounds() {
+        assert_eq!(instances(16 << 20), INSTANCES_MIN);
+        assert_eq!(instances(512 << 20), 1024);
+        assert_eq!(instances(64 << 30), INSTANCES_MAX);
+        assert_eq!(warm_slots(16 << 20), 1);
+        assert_eq!(warm_slots(1 << 30), 15);
+        assert_eq!(warm_slots(64 << 30), WARM_SLOTS_MAX);
+    }
 }

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Linker;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, file_name};
 use crate::capabilities;
+use crate::code::{self, Ask, Code, CodeCounts};
 use crate::command;
 use crate::config::{self, EngineError, Options};
 use crate::cpu::{Guest, Scheduler};
@@ -19,6 +20,7 @@ use crate::http::HttpApp;
 use crate::invoke::{self, InvokeError};
 use crate::prepare::{self, PrepareError, Prepared, World};
 use crate::sandbox::Sandbox;
+use crate::target::Settings;
 use crate::ticker::{Running, Ticker};
 
 /// A prepared component was asked for what its world cannot do.
@@ -42,8 +44,8 @@ type Shared = Arc<OnceCell<Weak<Prepared>>>;
 
 struct Inner {
     linker: Linker<Host>,
-    cache: Cache,
-    compilations: Arc<Semaphore>,
+    code: Arc<Code>,
+    settings: Settings,
     prepared: Mutex<HashMap<String, Shared>>,
     ticker: Ticker,
     scheduler: Arc<Scheduler>,
@@ -52,9 +54,11 @@ struct Inner {
 impl Engine {
     /// Starts an engine. Blocks for some milliseconds; a node needs one.
     pub fn new(options: Options) -> Result<Self, EngineError> {
-        let Options { cache_dir, instances_max, compilations_max } = options;
-        let engine = config::start(instances_max)?;
-        let cache = match Cache::open(&cache_dir, &engine) {
+        let Options { cache_dir, cache_bytes_max, instances_max, compilations_max, target, compiler, colleagues } =
+            options;
+        let config::Started { engine, profile } = config::start(&target, instances_max)?;
+        let settings = Settings::of(profile, &engine);
+        let cache = match Cache::open(&cache_dir, cache_bytes_max) {
             Ok(cache) => cache,
             Err(source) => return Err(EngineError::CacheDir { dir: cache_dir, source }),
         };
@@ -62,17 +66,17 @@ impl Engine {
             capabilities::linker(&engine).map_err(|error| EngineError::Runtime { message: format!("{error:#}") })?;
         let scheduler = Arc::new(Scheduler::new());
         let ticker = Ticker::start(engine.weak(), Arc::clone(&scheduler.load)).map_err(EngineError::Ticker)?;
-        let compilations = Arc::new(Semaphore::new(compilations_max.max(1)));
-        Ok(Self {
-            inner: Arc::new(Inner { linker, cache, compilations, prepared: Mutex::default(), ticker, scheduler }),
-        })
+        let code = Arc::new(Code::new(cache, compiler, colleagues, compilations_max));
+        let prepared = Mutex::default();
+        Ok(Self { inner: Arc::new(Inner { linker, code, settings, prepared, ticker, scheduler }) })
     }
 
     /// Makes the module at `wasm_path` ready to run.
     ///
     /// `digest` names its content, and the caller has verified that: code compiled for a digest is used for every
     /// file of that digest. All pods of a digest share one compiled component for as long as one of them holds it,
-    /// and the compiled code outlives the process on disk. Compiles on threads that may block, a few at a time.
+    /// and the compiled code outlives the process on disk. Compiles at low priority, a few modules at a time, and only what
+    /// no colleague has.
     pub async fn prepare(&self, digest: &str, wasm_path: &Path) -> Result<Arc<Prepared>, PrepareError> {
         loop {
             let shared = self.shared(digest);
@@ -110,17 +114,70 @@ impl Engine {
     }
 
     async fn make(&self, digest: String, path: std::path::PathBuf) -> Result<Arc<Prepared>, PrepareError> {
-        let permit = Arc::clone(&self.inner.compilations).acquire_owned().await;
-        let inner = Arc::clone(&self.inner);
         let started = std::time::Instant::now();
-        let named = digest.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            prepare::prepare(&inner.linker, &inner.cache, &digest, &path)
-        });
-        let prepared = task.await.map_err(|error| PrepareError::Compiler { message: error.to_string() })??;
-        tracing::debug!(digest = named, world = %prepared.world(), elapsed = ?started.elapsed(), "prepared");
+        let Inner { code, settings, .. } = &*self.inner;
+        let bytes = code.get(settings, &digest, &path, Ask::Colleagues, &|| self.in_use()).await?;
+        let prepared = match self.link(&digest, bytes).await? {
+            Some(prepared) => prepared,
+            None => {
+                code.forget(settings, &digest);
+                let bytes = code.get(settings, &digest, &path, Ask::Nobody, &|| self.in_use()).await?;
+                let broken = || PrepareError::Compiler { message: "its code cannot be loaded".into() };
+                self.link(&digest, bytes).await?.ok_or_else(broken)?
+            }
+        };
+        tracing::debug!(digest, world = %prepared.world(), elapsed = ?started.elapsed(), "prepared");
         Ok(Arc::new(prepared))
+    }
+
+    /// None for code that wasmtime does not take.
+    async fn link(&self, digest: &str, code: Vec<u8>) -> Result<Option<Prepared>, PrepareError> {
+        let (inner, named) = (Arc::clone(&self.inner), digest.to_owned());
+        let task = tokio::task::spawn_blocking(move || match code::load(inner.linker.engine(), &code) {
+            Ok(component) => prepare::link(&inner.linker, &named, &component).map(Some),
+            Err(error) => {
+                tracing::warn!(digest = named, %error, "compiled code cannot be loaded, compiling again");
+                Ok(None)
+            }
+        });
+        task.await.map_err(|error| PrepareError::Compiler { message: error.to_string() })?
+    }
+
+    /// The files of code that pods hold.
+    fn in_use(&self) -> Vec<String> {
+        let prepared = self.inner.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_use = |shared: &Shared| shared.get().is_some_and(|weak| weak.strong_count() > 0);
+        prepared
+            .iter()
+            .filter(|(_, shared)| in_use(shared))
+            .map(|(digest, _)| file_name(&self.inner.settings, digest))
+            .collect()
+    }
+
+    /// What this engine's code is made for and with.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Where code came from since this engine started.
+    pub fn code_counts(&self) -> CodeCounts {
+        self.inner.code.counts()
+    }
+
+    /// Code of a module for another node: from this disk.
+    pub async fn stored_code(&self, digest: &str, settings: &Settings) -> Option<Vec<u8>> {
+        self.inner.code.stored(settings, digest).await
+    }
+
+    /// Code of a module for another node: from this disk, or compiled now. `digest` and `wasm_path` are as in
+    /// [`Engine::prepare`]. Asks no other node, so that no two wait for each other.
+    pub async fn make_code(
+        &self,
+        digest: &str,
+        wasm_path: &Path,
+        settings: &Settings,
+    ) -> Result<Vec<u8>, PrepareError> {
+        self.inner.code.get(settings, digest, wasm_path, Ask::Nobody, &|| self.in_use()).await
     }
 
     /// The application that answers requests with this component in this sandbox.

@@ -27,7 +27,9 @@
 mod adapt;
 mod cache;
 mod capabilities;
+mod code;
 mod command;
+mod compiler;
 mod config;
 mod cpu;
 mod disk;
@@ -46,10 +48,14 @@ mod output;
 mod prepare;
 mod response;
 mod sandbox;
+mod target;
 mod ticker;
 mod usage;
 
-pub use crate::config::{EngineError, Options};
+pub use crate::cache::StoredCode;
+pub use crate::code::{CodeCounts, Colleagues};
+pub use crate::compiler::{Compiler, compile, compile_worker};
+pub use crate::config::{CACHE_BYTES_DEFAULT, EngineError, Options};
 pub use crate::disk::{DiskUse, Room, disk_use, measure};
 pub use crate::engine::{Engine, WrongWorld};
 pub use crate::failure::{Exit, Failure};
@@ -61,6 +67,7 @@ pub use crate::prepare::{PrepareError, Prepared, World};
 pub use crate::sandbox::{
     Discard, Input, MEMORY_DEFAULT, MemoryBytes, Output, REQUEST_DEADLINE_DEFAULT, Sandbox, Stream,
 };
+pub use crate::target::{AddressSpace, Architecture, Profile, Settings, Target, UnknownProfile, UnknownTarget};
 pub use crate::usage::{CpuLimits, Usage, Used};
 
 /// wasmtime's version. `tests/xtask/tests/laws.rs` holds it against `Cargo.lock`.

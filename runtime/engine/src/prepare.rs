@@ -1,14 +1,15 @@
-//! From bytes on disk to code that can be instantiated: detect, adapt, compile (or load), check imports, link.
+//! From compiled code to what can be instantiated: checks imports, links. Says what cannot be run, and why.
+//!
+//! Not here: compiling (`compiler`), and where code comes from (`code`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use crate::adapt;
-use crate::cache::Cache;
 use crate::functions;
 use crate::host::Host;
 use crate::imports;
@@ -35,10 +36,11 @@ impl fmt::Display for World {
 }
 
 /// A module cannot be run here. Trying again changes nothing, except after [`Read`](Self::Read).
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PrepareError {
     /// The file cannot be read.
+    #[serde(skip)]
     #[error("read {}", path.display())]
     Read {
         /// Which file.
@@ -152,63 +154,27 @@ impl fmt::Debug for Prepared {
     }
 }
 
-/// All of it, on a thread that may block.
-pub(crate) fn prepare(
-    linker: &Linker<Host>,
-    cache: &Cache,
-    digest: &str,
-    path: &Path,
-) -> Result<Prepared, PrepareError> {
+/// Makes a component ready to be instantiated: its imports are there, and its first instance costs no more than others.
+pub(crate) fn link(linker: &Linker<Host>, digest: &str, component: &Component) -> Result<Prepared, PrepareError> {
     let engine = linker.engine();
-    let component = match load(engine, cache, digest) {
-        Some(component) => component,
-        None => compile(engine, cache, digest, &read(path)?)?,
-    };
     let types = component.component_type();
     imports::check(&types, engine)?;
-    let worlds = imports::worlds(&component)?;
+    let worlds = imports::worlds(component)?;
     let link = |error: wasmtime::Error| PrepareError::Link { message: format!("{error:#}") };
     // Now rather than at the first request.
     component.initialize_copy_on_write_image().map_err(link)?;
-    let instance: InstancePre<Host> = linker.instantiate_pre(&component).map_err(link)?;
+    let instance: InstancePre<Host> = linker.instantiate_pre(component).map_err(link)?;
     let http = worlds.http.then(|| ProxyPre::new(instance.clone())).transpose().map_err(link)?;
     let command = worlds.command.then(|| CommandPre::new(instance.clone())).transpose().map_err(link)?;
     Ok(Prepared { digest: digest.to_owned(), instance, http, command })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, PrepareError> {
+/// The module's bytes, unless there are too many.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, PrepareError> {
     let failed = |source| PrepareError::Read { path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(failed)?.len();
     if size > WASM_BYTES_MAX {
         return Err(PrepareError::TooLarge { size, limit: WASM_BYTES_MAX });
     }
     std::fs::read(path).map_err(failed)
-}
-
-fn load(engine: &wasmtime::Engine, cache: &Cache, digest: &str) -> Option<Component> {
-    let code = cache.get(digest)?;
-    #[expect(
-        unsafe_code,
-        reason = "this is native code that wasmtime runs as it is; this node wrote it, into a directory of its own, \
-                  and the checksum over module, settings and code was right just now, on the very bytes that are loaded"
-    )]
-    let component = unsafe { Component::deserialize(engine, &code) };
-    component
-        .inspect_err(|error| {
-            tracing::warn!(digest, %error, "compiled code cannot be loaded, compiling again");
-            cache.forget(digest);
-        })
-        .ok()
-}
-
-fn compile(engine: &wasmtime::Engine, cache: &Cache, digest: &str, wasm: &[u8]) -> Result<Component, PrepareError> {
-    let wasm = adapt::component(wasm)?;
-    let component = Component::from_binary(engine, &wasm)
-        .map_err(|error| PrepareError::Compile { message: format!("{error:#}") })?;
-    let stored = component.serialize().map_err(std::io::Error::other).and_then(|code| cache.put(digest, &code));
-    if let Err(error) = stored {
-        // The next start of this node compiles again; nothing else is lost.
-        tracing::warn!(digest, %error, "compiled code could not be stored");
-    }
-    Ok(component)
 }

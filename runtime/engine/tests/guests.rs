@@ -5,12 +5,16 @@ mod kit;
 
 #[path = "guests/command.rs"]
 mod command;
+#[path = "guests/compile.rs"]
+mod compile;
 #[path = "guests/files.rs"]
 mod files;
 #[path = "guests/http.rs"]
 mod http;
 #[path = "guests/invoke.rs"]
 mod invoke;
+#[path = "guests/mutations.rs"]
+mod mutations;
 #[path = "guests/network.rs"]
 mod network;
 #[path = "guests/prepare.rs"]

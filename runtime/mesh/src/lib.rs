@@ -39,6 +39,7 @@ mod peer;
 mod pem;
 mod pin;
 mod serve;
+mod statement;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -58,6 +59,7 @@ pub use outgoing::{ClientTls, Trust, TrustError};
 pub use peer::{Peer, PeerError};
 pub use pem::{CertPem, KeyPem, PemError};
 pub use serve::{Handler, Limits, RemoteAddress, serve};
+pub use statement::{Statement, StatementError, StatementTextError};
 pub use tls::{AcceptError, Alpn, Tls, TlsError, TlsStream};
 pub use token::{Secret, Token, TokenError};
 pub use upgrade::Upgrade;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
@@ -82,6 +83,22 @@ pub struct Agent {
     addresses: Option<Pool>,
     pods: BTreeMap<String, Local>,
     wake: Option<Timestamp>,
+    pass: LastPass,
+}
+
+/// How long the agent's last look at all pods took.
+#[derive(Debug, Clone, Default)]
+pub struct LastPass(Arc<AtomicU64>);
+
+impl LastPass {
+    /// That.
+    pub fn get(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, took: Duration) {
+        self.0.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 impl Agent {
@@ -101,7 +118,13 @@ impl Agent {
             addresses: None,
             pods: BTreeMap::new(),
             wake: None,
+            pass: LastPass::default(),
         }
+    }
+
+    /// How long looks take, for whoever asks for them.
+    pub fn last_pass(&self) -> LastPass {
+        self.pass.clone()
     }
 
     /// Where to send [`Event::Changed`].
@@ -131,7 +154,11 @@ impl Agent {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Changed => self.assign(),
+            Event::Changed => {
+                let begun = std::time::Instant::now();
+                self.assign();
+                self.pass.set(begun.elapsed());
+            }
             Event::Pod { uid, event } => self.pod_event(&uid, event),
             Event::Written { uid, outcome } => self.written(&uid, outcome),
         }

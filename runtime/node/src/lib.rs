@@ -31,7 +31,7 @@ pub mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
@@ -84,6 +84,8 @@ pub struct Parts {
 /// A running node agent, as the rest of the process sees it.
 #[derive(Clone)]
 pub struct Node {
+    /// Runs guests, and makes code of modules.
+    pub engine: Engine,
     /// HTTP containers that serve here.
     pub apps: Apps,
     /// What containers printed.
@@ -100,6 +102,10 @@ pub struct Node {
 /// What wakes the route table.
 static ROUTE_KINDS: &[&Kind] = &[&kinds::INGRESS, &kinds::SERVICE, &kinds::ENDPOINTSLICE, &kinds::SECRET, &kinds::NODE];
 
+/// After looking through all objects of a kind, what looked rests for this many times as long: many changes never cost
+/// more than a third of a core, they are looked at together. A node of few pods looks again at once.
+const REST_FACTOR: u32 = 2;
+
 impl Node {
     /// Starts the agent and what follows the cluster's routes, in `tasks`.
     pub fn start(facts: Facts, parts: Parts, tasks: &Tasks) -> Self {
@@ -109,6 +115,7 @@ impl Node {
         meters.start(tasks);
         let volumes = Volumes::new(parts.volumes, parts.cluster.clone(), &facts.name, tasks);
         volumes.follow(tasks);
+        let engine = parts.engine.clone();
         let networks = Networks::new(&facts.name, apps.clone(), parts.mesh, parts.client_tls);
         let runner = Arc::new(Runner {
             engine: parts.engine,
@@ -123,11 +130,11 @@ impl Node {
             clock: Arc::clone(parts.cluster.clock()),
         });
         let streams = Streams::new(apps.clone(), consoles);
-        let node = Self { apps, logs, streams, meters, routes: Arc::default(), networks };
+        let node = Self { engine, apps, logs, streams, meters, routes: Arc::default(), networks };
 
         let config = Config { node: facts.name.clone(), ip: facts.ip };
         let agent = Agent::new(config, parts.cluster.clone(), runner, tasks.clone());
-        let queue = agent.queue();
+        let (queue, pass) = (agent.queue(), agent.last_pass());
         volumes.watch(queue.clone(), tasks);
         tasks.spawn("agent", agent.run());
         let mine = [
@@ -138,6 +145,7 @@ impl Node {
         tasks.spawn_until_stop("agent-wake", async move {
             while changed.recv().await.is_some() {
                 let _ = queue.send(Event::Changed).await;
+                tokio::time::sleep(pass.get() * REST_FACTOR).await;
             }
         });
 
@@ -146,7 +154,15 @@ impl Node {
         let mut changed = follow::follow(&cluster, ROUTE_KINDS.iter().copied().map(Followed::all), tasks);
         tasks.spawn_until_stop("routes", async move {
             while changed.recv().await.is_some() {
-                this.update_routes(&cluster, &name, &certificates);
+                let (this, cluster, name) = (this.clone(), cluster.clone(), name.clone());
+                let certificates = Arc::clone(&certificates);
+                let begun = Instant::now();
+                // Reading thousands of endpoints takes longer than a request may wait for its thread.
+                let update = move || this.update_routes(&cluster, &name, &certificates);
+                if tokio::task::spawn_blocking(update).await.is_err() {
+                    tracing::error!("the route table could not be made");
+                }
+                tokio::time::sleep(begun.elapsed() * REST_FACTOR).await;
             }
         });
 

@@ -26,7 +26,7 @@ const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
 pub struct Input<'a> {
     /// The service.
     pub service: &'a Object,
-    /// The pods of its namespace.
+    /// The pods of its namespace; those that lack a label of its selector may be left out.
     pub pods: &'a [&'a Object],
     /// The slices of its namespace that carry [`SERVICE_LABEL`] with its name.
     pub slices: &'a [&'a Object],
@@ -42,7 +42,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         return plan;
     }
     let mut groups: BTreeMap<Ports, Vec<Value>> = BTreeMap::new();
-    let eligible = input.pods.iter().filter(|pod| belongs(pod) && selector.matches(&pod.labels()));
+    let eligible = input.pods.iter().filter(|pod| selector.matches(&pod.labels()) && belongs(pod));
     for pod in eligible {
         groups.entry(Ports::of(service, pod)).or_default().push(endpoint(service, pod));
     }

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its result goes to the terminal")]
 
 mod api;
+mod density;
 mod deploy;
 mod idle;
 mod ingress;
@@ -39,6 +40,9 @@ pub(crate) struct Arguments {
     /// Seconds of load in each round.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=60))]
     seconds: u8,
+    /// Pods of the part `density`; as many components as a hundredth of them.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1..=16000))]
+    pods: u16,
     /// Address of the first node; others take those that follow it.
     #[arg(long, value_name = "IP", default_value = "127.0.0.11")]
     base_ip: Ipv4Addr,
@@ -69,6 +73,8 @@ enum Part {
     Idle,
     /// From `wk up` to a node that serves.
     Start,
+    /// Thousands of pods on one node. Takes its time: only when asked for.
+    Density,
 }
 
 /// What the parts share.
@@ -114,6 +120,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         if wanted(Part::Deploy) {
             println!("{}", deploy::measure(&bench).await.context("measure deploying")?);
+        }
+        if bench.arguments.only.contains(&Part::Density) {
+            println!("{}", density::measure(&bench).await.context("measure thousands of pods")?);
         }
         if let Some(tools) = peers {
             println!("{}", ingress::measure(&bench, &tools).await.context("measure the ingress")?);

@@ -50,7 +50,7 @@ pub(super) async fn measure(bench: &Bench<'_>) -> Result<String> {
 async fn first_answer(address: Ipv4Addr) -> Result<()> {
     let begun = Instant::now();
     while begun.elapsed() < WAIT_MAX {
-        if status_line(address).is_ok_and(|line| line.contains(" 200 ")) {
+        if status_line(address, NAME).is_ok_and(|line| line.contains(" 200 ")) {
             return Ok(());
         }
         tokio::time::sleep(LOOK_EVERY / 10).await;
@@ -58,10 +58,10 @@ async fn first_answer(address: Ipv4Addr) -> Result<()> {
     bail!("the app does not answer after {WAIT_MAX:?}")
 }
 
-fn status_line(address: Ipv4Addr) -> std::io::Result<String> {
+pub(super) fn status_line(address: Ipv4Addr, app: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((address, HTTP_PORT))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET / HTTP/1.1\r\nHost: {NAME}.localhost\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: {app}.localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer.lines().next().unwrap_or_default().to_owned())

@@ -1,0 +1,168 @@
+//! Where a module's machine code comes from: this node's disk, a colleague that has it, or the compiler.
+//!
+//! Code is loaded only if this node made it or its [`Colleagues`] vouch for it: both go through [`Code::get`].
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_trait::async_trait;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
+use wasmtime::component::Component;
+
+use crate::cache::Cache;
+use crate::compiler::Compiler;
+use crate::prepare::{self, PrepareError};
+use crate::target::Settings;
+
+/// Other nodes that make the same code.
+#[async_trait]
+pub trait Colleagues: Send + Sync {
+    /// Code for a module, if another node has it, or is the one that shall make it. The implementation has proved that
+    /// it comes from a node whose code may be run here, and that it was made of this module with these settings.
+    async fn code(&self, digest: &str, settings: &Settings) -> Option<Vec<u8>>;
+}
+
+/// One module's turn: whoever has it compiles, the others find the result.
+type Turn = Weak<tokio::sync::Mutex<()>>;
+
+/// Where code came from since the engine started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CodeCounts {
+    /// Modules compiled here.
+    pub compiled: u64,
+    /// Modules whose code came from another node.
+    pub received: u64,
+}
+
+/// What makes and keeps code.
+pub(crate) struct Code {
+    cache: Cache,
+    compiler: Compiler,
+    colleagues: Option<Arc<dyn Colleagues>>,
+    compilations: Semaphore,
+    turns: Mutex<HashMap<(String, [u8; 32]), Turn>>,
+    compiled: AtomicU64,
+    received: AtomicU64,
+}
+
+/// Whether others are asked before this node compiles.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Ask {
+    Colleagues,
+    Nobody,
+}
+
+impl Code {
+    pub(crate) fn new(
+        cache: Cache,
+        compiler: Compiler,
+        colleagues: Option<Arc<dyn Colleagues>>,
+        compilations_max: usize,
+    ) -> Self {
+        let compilations = Semaphore::new(compilations_max.max(1));
+        Self {
+            cache,
+            compiler,
+            colleagues,
+            compilations,
+            turns: Mutex::default(),
+            compiled: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+        }
+    }
+
+    /// The code that is on this disk.
+    pub(crate) async fn stored(self: &Arc<Self>, settings: &Settings, digest: &str) -> Option<Vec<u8>> {
+        let (this, settings, digest) = (Arc::clone(self), settings.clone(), digest.to_owned());
+        tokio::task::spawn_blocking(move || this.cache.get(&settings, &digest)).await.ok().flatten()
+    }
+
+    /// The code, from wherever it comes soonest. `in_use` are files of the cache that stay in any case.
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        settings: &Settings,
+        digest: &str,
+        wasm: &Path,
+        ask: Ask,
+        in_use: &(dyn Fn() -> Vec<String> + Send + Sync),
+    ) -> Result<Vec<u8>, PrepareError> {
+        if let Some(code) = self.stored(settings, digest).await {
+            return Ok(code);
+        }
+        // Not while it is this node's turn: two nodes that ask each other would wait for each other.
+        if let Some(colleagues) = self.colleagues.as_ref().filter(|_| ask == Ask::Colleagues)
+            && let Some(code) = colleagues.code(digest, settings).await
+        {
+            tracing::info!(digest, bytes = code.len(), "code comes from another node");
+            self.received.fetch_add(1, Ordering::Relaxed);
+            self.keep(settings, digest, code.clone(), in_use()).await;
+            return Ok(code);
+        }
+        let _turn = self.turn(settings, digest).await;
+        if let Some(code) = self.stored(settings, digest).await {
+            return Ok(code);
+        }
+        let _permit = self.compilations.acquire().await;
+        let path = wasm.to_owned();
+        let read = tokio::task::spawn_blocking(move || prepare::read(&path)).await;
+        let wasm = read.map_err(|error| PrepareError::Compiler { message: error.to_string() })??;
+        let started = std::time::Instant::now();
+        let code = self.compiler.compile(settings, wasm).await?;
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(digest, target = %settings.profile.target, elapsed = ?started.elapsed(), "module compiled");
+        self.keep(settings, digest, code.clone(), in_use()).await;
+        Ok(code)
+    }
+
+    pub(crate) fn counts(&self) -> CodeCounts {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        CodeCounts { compiled: count(&self.compiled), received: count(&self.received) }
+    }
+
+    /// Forgets code that cannot be loaded.
+    pub(crate) fn forget(&self, settings: &Settings, digest: &str) {
+        self.cache.forget(settings, digest);
+    }
+
+    async fn keep(self: &Arc<Self>, settings: &Settings, digest: &str, code: Vec<u8>, in_use: Vec<String>) {
+        let (this, settings, digest) = (Arc::clone(self), settings.clone(), digest.to_owned());
+        let kept = tokio::task::spawn_blocking(move || {
+            let kept = this.cache.put(&settings, &digest, &code, &in_use);
+            (digest, kept)
+        });
+        if let Ok((digest, Err(error))) = kept.await {
+            // The next start of this node compiles again; nothing else is lost.
+            tracing::warn!(digest, %error, "compiled code could not be stored");
+        }
+    }
+
+    async fn turn(&self, settings: &Settings, digest: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            let key = (digest.to_owned(), settings.sum);
+            let known = turns.get(&key).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let turn = Arc::default();
+                turns.insert(key, Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
+    }
+}
+
+/// Code as a component that can be linked.
+pub(crate) fn load(engine: &wasmtime::Engine, code: &[u8]) -> io::Result<Component> {
+    #[expect(
+        unsafe_code,
+        reason = "this is native code that wasmtime runs as it is; this node's compiler made it, or a node whose word \
+                  was proved, and the checksum over module, settings and code was right on the very bytes that are \
+                  loaded: see `Code::get`"
+    )]
+    let component = unsafe { Component::deserialize(engine, code) };
+    component.map_err(|error| io::Error::other(format!("{error:#}")))
+}

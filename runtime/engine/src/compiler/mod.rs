@@ -1,0 +1,82 @@
+//! Making machine code of WebAssembly, beside what the node serves and never before it.
+//!
+//! A compiler reads hostile bytes and takes as much time and memory as they make it: wasmtime's makers do not call that
+//! a fault. So a node compiles in a process of its own ([`worker`]), which has the lowest priority, a limit on memory
+//! and on processor time, and nothing to lose. Not here: where compiled code is kept (`cache`), and who asks for it.
+
+mod process;
+mod worker;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::setpriority_process;
+
+use crate::adapt;
+use crate::prepare::PrepareError;
+use crate::target::{Profile, Settings};
+
+pub use self::worker::compile_worker;
+
+/// Where modules are compiled.
+#[derive(Clone, Debug)]
+pub enum Compiler {
+    /// On a thread of this process, of low priority: for programs that compile what they trust, and for tests.
+    Here,
+    /// In a process of its own, one for each module.
+    Process {
+        /// The program. It must call [`compile_worker`] when it is started with these arguments.
+        program: PathBuf,
+        /// What it is started with.
+        arguments: Vec<String>,
+    },
+}
+
+/// How nice the compiler is: nearly the least the kernel knows, so that it gets what serving leaves, and above 19, which
+/// some set-ups keep for what may starve.
+const NICE: i32 = 15;
+
+/// Processor time for one module: a Python interpreter (40 MB of wasm) took 60 seconds on a slow core.
+const CPU_SECONDS_MAX: u64 = 600;
+
+/// The compiler is waited for as long: with one core shared among others that are nicer to nobody.
+const WALL_MAX: Duration = Duration::from_mins(30);
+
+/// The largest code taken of a compiler: four times the largest module.
+const CODE_BYTES_MAX: u64 = 1 << 30;
+
+impl Compiler {
+    /// The code of a module. Dropping the future ends the compilation, where it is in a process of its own.
+    pub(crate) async fn compile(&self, settings: &Settings, wasm: Vec<u8>) -> Result<Vec<u8>, PrepareError> {
+        match self {
+            Self::Here => here(settings.profile.clone(), wasm).await,
+            Self::Process { program, arguments } => process::compile(program, arguments, settings, &wasm).await,
+        }
+    }
+}
+
+/// Compiles here and now: what a worker does, and what a person at a keyboard waits for.
+pub fn compile(profile: &Profile, wasm: &[u8]) -> Result<Vec<u8>, PrepareError> {
+    let failed = |error: wasmtime::Error| PrepareError::Compiler { message: format!("{error:#}") };
+    let engine = profile.compiler().map_err(failed)?;
+    let component = adapt::component(wasm)?;
+    engine.precompile_component(&component).map_err(|error| PrepareError::Compile { message: format!("{error:#}") })
+}
+
+/// On a thread of its own. The compiler's own threads begin with the first one here, and are as nice as it is.
+async fn here(profile: Profile, wasm: Vec<u8>) -> Result<Vec<u8>, PrepareError> {
+    let (done, wait) = tokio::sync::oneshot::channel();
+    let work = move || {
+        be_nice();
+        let _ = done.send(compile(&profile, &wasm));
+    };
+    let thread = std::thread::Builder::new().name("wk-compile".into()).spawn(work);
+    thread.map_err(|error| PrepareError::Compiler { message: format!("start a thread: {error}") })?;
+    wait.await.unwrap_or_else(|_| Err(PrepareError::Compiler { message: "it panicked".into() }))
+}
+
+/// Lowers the priority of this thread, and of threads that it starts. Linux counts threads here, not processes.
+fn be_nice() {
+    // Whoever may not be nicer is as nice as it gets.
+    let _ = setpriority_process(None, NICE);
+}

@@ -1,0 +1,86 @@
+//! The node's side of the compiling process: starts it, gives it the module, takes the code, and never waits for ever.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::Signal;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+
+use super::worker::{CODE, Header, REFUSAL};
+use super::{CODE_BYTES_MAX, CPU_SECONDS_MAX, WALL_MAX};
+use crate::prepare::PrepareError;
+use crate::target::Settings;
+
+/// What is kept of what a dying compiler says.
+const COMPLAINT_BYTES_MAX: u64 = 2048;
+
+pub(super) async fn compile(
+    program: &Path,
+    arguments: &[String],
+    settings: &Settings,
+    wasm: &[u8],
+) -> Result<Vec<u8>, PrepareError> {
+    let failed = |message: String| PrepareError::Compiler { message };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(format!("start the compiling process: {error}")))?;
+    let missing = || failed("the compiling process has no pipes".into());
+    let mut input = child.stdin.take().ok_or_else(missing)?;
+    let (output, complaint) = (child.stdout.take().ok_or_else(missing)?, child.stderr.take().ok_or_else(missing)?);
+    let header = Header { profile: settings.profile.clone(), sum: settings.sum };
+    let header = serde_json::to_vec(&header).map_err(|error| failed(error.to_string()))?;
+
+    let give = async move {
+        // A worker that dies early says why in how it ends, not in how its pipe breaks.
+        let _ = input.write_all(&header).await;
+        let _ = input.write_all(b"\n").await;
+        let _ = input.write_all(wasm).await;
+    };
+    let all = async {
+        let ((), answer, complaint) =
+            tokio::join!(give, read(output, CODE_BYTES_MAX + 1), read(complaint, COMPLAINT_BYTES_MAX));
+        (answer, complaint, child.wait().await)
+    };
+    let (answer, complaint, status) = tokio::time::timeout(WALL_MAX, all)
+        .await
+        .map_err(|_| failed(format!("it was not done within {} minutes", WALL_MAX.as_secs() / 60)))?;
+    let status = status.map_err(|error| failed(error.to_string()))?;
+    if !status.success() {
+        return Err(failed(end(status, &String::from_utf8_lossy(&complaint))));
+    }
+    match answer.split_first() {
+        Some((&CODE, code)) if code.len() as u64 <= CODE_BYTES_MAX => Ok(code.to_vec()),
+        Some((&REFUSAL, refusal)) => {
+            Err(serde_json::from_slice(refusal).unwrap_or_else(|error| failed(error.to_string())))
+        }
+        _ => Err(failed("it answered what is neither code nor a refusal".into())),
+    }
+}
+
+async fn read(from: impl AsyncRead + Unpin, limit: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let _ = from.take(limit).read_to_end(&mut bytes).await;
+    bytes
+}
+
+/// Why a worker died, in words for whoever deployed the module.
+fn end(status: ExitStatus, complaint: &str) -> String {
+    let last = complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    match status.signal() {
+        Some(signal) if signal == Signal::XCPU.as_raw() || signal == Signal::KILL.as_raw() => format!(
+            "it used more than {CPU_SECONDS_MAX} s of processor time, or the machine ran out of memory ({status})"
+        ),
+        Some(_) if complaint.contains("memory") => format!("it needed more memory than a compiler may have: {last}"),
+        Some(_) => format!("it ended with {status}: {last}"),
+        None => format!("the compiling process ended with {status}: {last}"),
+    }
+}

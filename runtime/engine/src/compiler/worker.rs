@@ -1,0 +1,91 @@
+//! The compiling process: a module on standard input, code or a refusal on standard output, and then it ends.
+//!
+//! It opens no file, listens to nobody and starts no process, and the kernel holds it to that as far as rlimits go.
+
+use std::io::{self, Read as _, Write as _};
+
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use serde::{Deserialize, Serialize};
+
+use super::{CPU_SECONDS_MAX, be_nice, compile};
+use crate::config;
+use crate::prepare::PrepareError;
+use crate::target::Profile;
+
+/// What comes before the module: one line of JSON.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) profile: Profile,
+    /// Sum over the settings. A worker of another build would make code that this node must not load.
+    pub(super) sum: [u8; 32],
+}
+
+/// The first byte of an answer: code follows, or a refusal in JSON.
+pub(super) const CODE: u8 = b'c';
+/// See above.
+pub(super) const REFUSAL: u8 = b'r';
+
+/// Bytes of a header, far more than one has.
+const HEADER_BYTES_MAX: usize = 4096;
+
+/// Memory beside what is limited: the program itself, its libraries and the stacks of its threads.
+const PROGRAM_BYTES: u64 = 512 << 20;
+/// A compiler gets half of the machine, and no more than this: the largest interpreters took a quarter of it.
+const MEMORY_MAX: u64 = 4 << 30;
+/// And no less than this, or nothing of use would compile.
+const MEMORY_MIN: u64 = 512 << 20;
+
+/// The compiling process, from start to end. For a program's hidden command: see [`Compiler`](super::Compiler::Process).
+///
+/// Fails when nobody listens: the node gave up, or is gone.
+pub fn compile_worker() -> io::Result<()> {
+    confine();
+    answer()
+}
+
+/// Gives up what compiling does not need. What the kernel refuses is left as it is: the limits are a second wall.
+fn confine() {
+    be_nice();
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    // The first process that the kernel ends when memory runs out.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    let memory = (config::memory_of_machine() / 2).clamp(MEMORY_MIN, MEMORY_MAX) + PROGRAM_BYTES;
+    for (resource, limit) in [
+        (Resource::As, memory),
+        (Resource::Cpu, CPU_SECONDS_MAX),
+        (Resource::Core, 0),
+        (Resource::Fsize, 0),
+        // Those that are open; wasmtime opens none.
+        (Resource::Nofile, 16),
+    ] {
+        let _ = setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) });
+    }
+}
+
+fn answer() -> io::Result<()> {
+    let mut given = Vec::new();
+    io::stdin().lock().read_to_end(&mut given)?;
+    let mut out = io::stdout().lock();
+    match work(&given) {
+        Ok(code) => {
+            out.write_all(&[CODE])?;
+            out.write_all(&code)?;
+        }
+        Err(refusal) => {
+            out.write_all(&[REFUSAL])?;
+            serde_json::to_writer(&mut out, &refusal)?;
+        }
+    }
+    out.flush()
+}
+
+fn work(given: &[u8]) -> Result<Vec<u8>, PrepareError> {
+    let broken = |message: &str| PrepareError::Compiler { message: message.to_owned() };
+    let end = given.iter().take(HEADER_BYTES_MAX).position(|byte| *byte == b'\n').ok_or_else(|| broken("no header"))?;
+    let header: Header = serde_json::from_slice(&given[..end]).map_err(|error| broken(&error.to_string()))?;
+    let settings = header.profile.settings().map_err(|error| broken(&error.to_string()))?;
+    if settings.sum != header.sum {
+        return Err(broken("the compiling process is of another build than the node"));
+    }
+    compile(&header.profile, &given[end + 1..])
+}
