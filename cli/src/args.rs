@@ -36,10 +36,13 @@ pub(crate) use create::{
 pub(crate) use deploy::{DeployArgs, EnvChange, Route, is_dns_label};
 pub(crate) use get::{ApiResourcesArgs, DescribeArgs, DiffArgs, EventsArgs, ExplainArgs, GetArgs, WaitArgs};
 pub(crate) use info::{CompletionArgs, StatusArgs, TokenArgs, TokenFormat, VersionArgs};
-pub(crate) use node::{CordonArgs, DrainArgs, TaintArgs, TopArgs, TopCommand, TopNodesArgs, TopPodsArgs};
+pub(crate) use node::{
+    CordonArgs, DrainArgs, NodeArgs, NodeCommand, TaintArgs, TopArgs, TopCommand, TopNodesArgs, TopPodsArgs,
+    UpgradeArgs,
+};
 pub(crate) use objects::{ApplyArgs, Cascade, DeleteArgs, StructuredFormat};
 pub(crate) use shared::{DryRun, PickArgs, WriteArgs};
-pub(crate) use streams::{AttachArgs, CpArgs, ExecArgs, LogsArgs, Place, PortForwardArgs, PortPair};
+pub(crate) use streams::{AttachArgs, CpArgs, DebugArgs, ExecArgs, LogsArgs, Place, PortForwardArgs, PortPair};
 pub(crate) use up::{AccessArgs, MESH_PORT, PeerAddress, UpArgs};
 pub(crate) use user::{AddArgs, UserArgs, UserCommand};
 
@@ -114,6 +117,8 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Print what a pod wrote
     Logs(LogsArgs),
+    /// Look into a pod: its imports and what answers them, limits, the last failure, the last requests
+    Debug(DebugArgs),
     /// Run a program in a pod
     Exec(ExecArgs),
     /// Connect to the program of a pod
@@ -134,6 +139,8 @@ pub(crate) enum Command {
     Uncordon(CordonArgs),
     /// Empty nodes, as far as disruption budgets allow
     Drain(DrainArgs),
+    /// Cordon, drain or upgrade nodes
+    Node(NodeArgs),
     /// Keep pods off nodes unless they tolerate it
     Taint(TaintArgs),
     /// Show the kinds the server has

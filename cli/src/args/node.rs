@@ -1,4 +1,4 @@
-//! The commands on nodes, as typed: `cordon`, `uncordon`, `drain`, `taint`, `top`.
+//! The commands on nodes, as typed: `node`, `cordon`, `uncordon`, `drain`, `taint`, `top`.
 
 use std::time::Duration;
 
@@ -47,6 +47,36 @@ pub(crate) struct DrainArgs {
     /// Delete pods instead of evicting them: disruption budgets are not asked
     #[arg(long)]
     pub(crate) disable_eviction: bool,
+}
+
+/// Options of `wk node`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NodeArgs {
+    #[command(subcommand)]
+    pub(crate) command: NodeCommand,
+}
+
+/// What to do with nodes.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Let no new pods come to nodes
+    Cordon(CordonArgs),
+    /// Let new pods come to nodes again
+    Uncordon(CordonArgs),
+    /// Empty nodes, as far as disruption budgets allow
+    Drain(DrainArgs),
+    /// Have nodes go on as the program that lies where theirs was: put the new binary there first
+    Upgrade(UpgradeArgs),
+}
+
+/// Options of `wk node upgrade`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpgradeArgs {
+    #[command(flatten)]
+    pub(crate) drain: DrainArgs,
+    /// Leave the pods where they are: they end what is under way, and start again with the node
+    #[arg(long)]
+    pub(crate) in_place: bool,
 }
 
 /// Options of `wk taint`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::deploy::duration;
+use super::objects::StructuredFormat;
 
 /// Options of `wk logs`.
 #[derive(Debug, Clone, Args)]
@@ -48,12 +49,26 @@ pub(crate) struct LogsArgs {
     /// At most so many bytes of each
     #[arg(long, value_name = "BYTES")]
     pub(crate) limit_bytes: Option<u64>,
+    /// Only what the pods said with `wasi:logging`, of this level or graver
+    #[arg(long, value_name = "LEVEL", value_parser = wk_apiserver::LOG_LEVELS)]
+    pub(crate) level: Option<String>,
     /// With the name of pod and container before each line; always so if there are several
     #[arg(long)]
     pub(crate) prefix: bool,
     /// How many logs are read at once
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) max_log_requests: usize,
+}
+
+/// Options of `wk debug`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DebugArgs {
+    /// POD, or deploy/NAME for one of its pods
+    #[arg(value_name = "POD")]
+    pub(crate) target: String,
+    /// As the server tells it
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<StructuredFormat>,
 }
 
 /// Options of `wk exec`.

@@ -116,5 +116,6 @@ fn path(client: &Client, source: &Source, args: &LogsArgs) -> String {
         .maybe("sinceSeconds", args.since.map(|since| since.as_secs().max(1)))
         .maybe("sinceTime", args.since_time.as_deref())
         .maybe("limitBytes", args.limit_bytes)
+        .maybe("level", args.level.as_deref())
         .on(&format!("{}/log", Resource::pods().object(client.namespace(), &source.pod)))
 }

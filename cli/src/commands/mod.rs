@@ -13,6 +13,7 @@ mod completion;
 mod copy;
 mod cordon;
 mod create;
+mod debug;
 mod delete;
 mod deploy;
 mod describe;
@@ -26,6 +27,7 @@ mod get;
 mod kubeconfig;
 mod logs;
 mod mark;
+mod node;
 mod patch;
 mod pick;
 mod pods;
@@ -70,6 +72,7 @@ pub(crate) async fn run(cli: Cli, ui: &mut Ui) -> anyhow::Result<()> {
         Command::Set(args) => set::run(&Client::open(&global).await?, args, ui).await,
         Command::Diff(args) => diff::run(&Client::open(&global).await?, &args, ui).await,
         Command::Explain(args) => explain::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Debug(args) => debug::run(&Client::open(&global).await?, &args, ui).await,
         Command::Exec(args) => attach::exec(&Client::open(&global).await?, &args, ui).await,
         Command::Attach(args) => attach::attach(&Client::open(&global).await?, &args, ui).await,
         Command::PortForward(args) => forward::run(&Client::open(&global).await?, &args, ui).await,
@@ -86,7 +89,8 @@ pub(crate) async fn run(cli: Cli, ui: &mut Ui) -> anyhow::Result<()> {
         Command::Top(args) => top::run(&Client::open(&global).await?, &args, ui).await,
         Command::Cordon(args) => cordon::run(&Client::open(&global).await?, &args, true, ui).await,
         Command::Uncordon(args) => cordon::run(&Client::open(&global).await?, &args, false, ui).await,
-        Command::Drain(args) => drain::run(&Client::open(&global).await?, &args, ui).await,
+        Command::Drain(args) => drain::run(&Client::open(&global).await?, &args, drain::Pace::Together, ui).await,
+        Command::Node(args) => node::run(&Client::open(&global).await?, args, ui).await,
         Command::Taint(args) => taint::run(&Client::open(&global).await?, &args, ui).await,
         Command::ApiResources(args) => api_resources::run(&Client::open(&global).await?, &args, ui).await,
         Command::ApiVersions => api_resources::versions(&Client::open(&global).await?, ui).await,

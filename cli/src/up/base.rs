@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use wk_access::tokens::Keyring;
 use wk_apiserver::{ApiServer, Dependencies};
 use wk_base::tasks::Tasks;
-use wk_base::time::{Clock, SystemClock};
+use wk_base::time::{Clock, SystemClock, Timestamp};
 use wk_cluster::{Cluster, Manager, Vault};
 use wk_controllers::{Electorate, Heartbeats};
 use wk_engine::{Compiler, Engine, EngineError};
@@ -42,6 +42,7 @@ use super::raft_link::RaftLink;
 use super::remote_pods::RemotePods;
 use super::settings::Settings;
 use super::signing;
+use super::upgrade::{self, Upgrade};
 use super::witness::{self, WitnessFront};
 
 /// The longest that a pod may be given for a request, and a moment.
@@ -69,6 +70,8 @@ pub(super) struct Base {
     pub(super) removed: CancellationToken,
     /// Whether this node is a witness.
     pub(super) witness: bool,
+    /// Whether it shall go on as another program.
+    pub(super) upgrade: Upgrade,
     pub(super) doors: Tasks,
     pub(super) tasks: Tasks,
 }
@@ -119,6 +122,7 @@ impl Base {
         let copies = Copies { name: name.clone(), mesh: mesh.clone(), members: members.clone(), blobs: blobs.clone() };
         let code = Arc::new(Handover { copies: copies.clone(), identity: identity.clone() });
         let cluster_id = file.cluster;
+        let upgrade = Upgrade::new(name.clone(), mesh.clone());
         Ok(Self {
             name,
             identity,
@@ -137,6 +141,7 @@ impl Base {
             electorate: Electorate { roll: Arc::new(members::roll), limit: settings.voter_timeout },
             removed: CancellationToken::new(),
             witness: file.witness,
+            upgrade,
             doors,
             tasks,
         })
@@ -166,7 +171,7 @@ impl Base {
             mesh: self.mesh.clone(),
             client_tls: wk_mesh::ClientTls::new(self.authority.cert_pem().clone()),
         };
-        Ok(wk_node::Node::start(facts(settings, &self.name, member), parts, &self.tasks))
+        Ok(wk_node::Node::start(facts(settings, &self.name, member, self.clock.now()), parts, &self.tasks))
     }
 
     /// Takes requests for pods.
@@ -255,6 +260,7 @@ impl Base {
             heart: heart.clone(),
             status: Arc::clone(status),
             mesh: self.mesh.clone(),
+            upgrade: self.upgrade.clone(),
             runs: agent.map(|node| Runs {
                 copies: self.copies.clone(),
                 code: Arc::clone(&self.code),
@@ -286,10 +292,10 @@ impl Base {
                 let (name, mesh) = (self.name.clone(), self.mesh.clone());
                 let traffic = Traffic::new(agent.apps.clone(), mesh.clone());
                 let metrics = self.metrics(agent);
-                let meters = agent.meters.clone();
-                let (logs, streams) = (agent.logs.clone(), agent.streams.clone());
-                let own = metrics.clone();
-                let pods = Arc::new(RemotePods { name, mesh, logs, traffic, streams, metrics: own, meters });
+                let (meters, ledger) = (agent.meters.clone(), agent.ledger.clone());
+                let (logs, streams, own) = (agent.logs.clone(), agent.streams.clone(), metrics.clone());
+                let pods = RemotePods { name, mesh, logs, traffic, streams, metrics: own, meters, ledger };
+                let pods = Arc::new(pods);
                 let dependencies = Dependencies {
                     pods,
                     blobs: self.blobs.clone(),
@@ -300,7 +306,8 @@ impl Base {
                 let server = Arc::new(ApiServer::new(self.cluster.clone(), dependencies));
                 let (store, blobs, copies) = (self.store.clone(), self.blobs.clone(), self.copies.clone());
                 let backups = Backups::new(store, self.cluster_id.clone(), blobs, copies, Arc::clone(&self.clock));
-                Arc::new(ApiFront { server, status, metrics, backups })
+                let upgrade = self.upgrade.clone();
+                Arc::new(ApiFront { server, status, metrics, backups, upgrade })
             }
         };
         serve(&self.doors, listener, tls, front, wk_mesh::Limits::api());
@@ -345,7 +352,7 @@ fn start_engine(settings: &Settings, data_dir: &DataDir, code: &Arc<Handover>) -
     })
 }
 
-fn facts(settings: &Settings, name: &NodeName, member: u64) -> Facts {
+fn facts(settings: &Settings, name: &NodeName, member: u64, now: Timestamp) -> Facts {
     let at = |port| std::net::SocketAddr::new(settings.listen, port).to_string();
     Facts {
         name: name.to_string(),
@@ -356,6 +363,7 @@ fn facts(settings: &Settings, name: &NodeName, member: u64) -> Facts {
             ("wk.dev/ingress-http".to_owned(), at(settings.http_port)),
             ("wk.dev/ingress-https".to_owned(), at(settings.https_port)),
             ("wk.dev/mesh".to_owned(), at(settings.mesh_port)),
+            (upgrade::STARTED.to_owned(), now.to_string()),
             (wk_node::register::API_ANNOTATION.to_owned(), at(settings.api_port)),
         ]),
         version: wk_api::discovery::version()["gitVersion"].as_str().unwrap_or_default().to_owned(),

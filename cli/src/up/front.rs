@@ -19,6 +19,7 @@ use super::gate::{Gate, Knock};
 use super::heartbeat::Heart;
 use super::join::Door;
 use super::remove::{self, Ask};
+use super::upgrade::{self, Upgrade};
 use super::{
     announce, backup, cluster_status, code, copies, forward, heartbeat, metrics, raft_link, remote_pods, usage, witness,
 };
@@ -35,6 +36,8 @@ pub(crate) struct MeshFront {
     pub(crate) status: Arc<ClusterStatus>,
     /// The way back to who asks.
     pub(crate) mesh: Mesh,
+    /// Who replaces this program.
+    pub(crate) upgrade: Upgrade,
     /// What runs here. Nothing does on a witness.
     pub(crate) runs: Option<Runs>,
 }
@@ -82,6 +85,7 @@ impl Handler for MeshFront {
                 let ask = Ask::of_member(request.into_body()).await;
                 remove::answer(&self.status, ask, true).await
             }
+            upgrade::MESH_PATH if request.method() == Method::POST => forward::json(self.upgrade.begin().await),
             witness::MEMBERS_PATH => witness::tell(&self.heart.members),
             _ => match &self.runs {
                 Some(runs) => runs.answer(request).await,
@@ -103,7 +107,7 @@ impl Runs {
             path if path.starts_with(remote_pods::STREAMS_PREFIX) => remote_pods::open(&self.node.streams, request),
             usage::PATH => usage::answer(&self.node.meters),
             path if path.starts_with(remote_pods::NODE_PREFIX) => {
-                remote_pods::tell(&self.metrics, &path[remote_pods::NODE_PREFIX.len()..])
+                remote_pods::tell(&self.metrics, &self.node.ledger, &path[remote_pods::NODE_PREFIX.len()..])
             }
             _ => plain(StatusCode::NOT_FOUND, "no such path on the mesh"),
         }
@@ -120,6 +124,8 @@ pub(crate) struct ApiFront {
     pub(crate) metrics: metrics::Metrics,
     /// Backups of it.
     pub(crate) backups: backup::Backups,
+    /// Who replaces this program.
+    pub(crate) upgrade: Upgrade,
 }
 
 #[async_trait]
@@ -157,6 +163,9 @@ impl ApiFront {
             }
             if knock.uri.path() == backup::PATH && knock.method == Method::GET {
                 return Some(self.backups.answer(&gate, &knock).await);
+            }
+            if let Some(answer) = self.upgrade.answer(&gate, &knock).await {
+                return Some(answer);
             }
             self.metrics.serve(&gate, &knock).await
         }

@@ -34,6 +34,7 @@ mod remove;
 pub(crate) mod secrets_keys;
 pub(crate) mod settings;
 mod signing;
+pub(crate) mod upgrade;
 mod usage;
 mod witness;
 
@@ -75,6 +76,12 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
             data_dir.note_removed();
             node.stop(STOP_MAX).await;
             return Err(entry::removed(&data_dir, &node.name).into());
+        }
+        () = node.upgrade.wanted() => {
+            greeting::stopping();
+            node.stop(STOP_MAX).await;
+            let error = node.upgrade.become_it();
+            return Err(anyhow::Error::new(error).context("become the new program"));
         }
     }
     greeting::stopping();

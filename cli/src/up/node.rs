@@ -21,6 +21,7 @@ use super::members::Record;
 use super::ports::Ports;
 use super::secrets_keys;
 use super::settings::Settings;
+use super::upgrade::Upgrade;
 use super::{bootstrap, leave};
 
 /// A node that cannot read its cluster for this long says so, and goes on trying while it serves what it knows.
@@ -50,6 +51,8 @@ pub(crate) struct Node {
     pub(crate) remark: Option<String>,
     /// Whether it only votes.
     pub(crate) witness: bool,
+    /// Whether it shall go on as another program.
+    pub(crate) upgrade: Upgrade,
     heart: Heart,
     removed: CancellationToken,
     store: Store,
@@ -119,8 +122,22 @@ impl Node {
         }
 
         let ca = base.authority.fingerprint();
-        let Base { name, authority, cluster_id, store, cluster, removed, witness, doors, tasks, .. } = base;
-        Ok(Self { name, cluster_id, authority, ca, cluster, remark, witness, heart, removed, store, doors, tasks })
+        let Base { name, authority, cluster_id, store, cluster, removed, witness, upgrade, doors, tasks, .. } = base;
+        Ok(Self {
+            name,
+            cluster_id,
+            authority,
+            ca,
+            cluster,
+            remark,
+            witness,
+            upgrade,
+            heart,
+            removed,
+            store,
+            doors,
+            tasks,
+        })
     }
 
     /// Waits until the cluster says that this node was removed.

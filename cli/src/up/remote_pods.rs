@@ -12,6 +12,7 @@ use wk_base::body::{self, Body};
 use wk_base::error::Chain;
 use wk_ingress::{Endpoint, Upstream as _};
 use wk_mesh::{Mesh, NodeName};
+use wk_node::ledger::Ledger;
 use wk_node::log_stream::{self, LogQuery};
 use wk_node::logs::Logs;
 use wk_node::streams::Streams;
@@ -26,6 +27,8 @@ use super::usage;
 pub(crate) const PREFIX: &str = "/logs/";
 /// Where a node says on the mesh what `nodes/proxy` asks of it: `GET /node/healthz`.
 pub(crate) const NODE_PREFIX: &str = "/node";
+/// Below it, what the node tells of the pod with a uid.
+const DEBUG_PREFIX: &str = "/debug/";
 /// Where streams are opened on the mesh: `POST /streams/<pod uid>?<Wanted>`.
 pub(crate) const STREAMS_PREFIX: &str = "/streams/";
 /// The longest reason of a node that opens no stream.
@@ -49,6 +52,8 @@ pub(crate) struct RemotePods {
     pub(crate) metrics: Metrics,
     /// What runs here uses.
     pub(crate) meters: Meters,
+    /// What it tells of its own pods to whoever looks into one.
+    pub(crate) ledger: Ledger,
 }
 
 impl RemotePods {
@@ -70,6 +75,7 @@ impl Pods for RemotePods {
             since: options.since,
             timestamps: options.timestamps,
             limit_bytes: options.limit_bytes,
+            level: options.level.clone(),
         };
         if node == self.name.as_str() {
             return log_stream::stream(&self.logs, pod, container, query).map_err(|error| explain(&error, container));
@@ -120,7 +126,7 @@ impl Pods for RemotePods {
 
     async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status> {
         if node == self.name.as_str() {
-            return Ok(tell(&self.metrics, path));
+            return Ok(tell(&self.metrics, &self.ledger, path));
         }
         let answer = self.ask(node, format!("{NODE_PREFIX}{path}")).await;
         answer.map_err(|why| Status::unavailable(format!("error trying to reach service: node {node}: {why}")))
@@ -154,11 +160,13 @@ pub(crate) fn open(streams: &Streams, request: Request<Body>) -> Response<Body> 
     response
 }
 
-/// What this node says of itself: that it lives, and what it counts.
-pub(crate) fn tell(metrics: &Metrics, path: &str) -> Response<Body> {
-    match path {
-        "/healthz" => Response::new(body::full("ok")),
-        "/metrics" => metrics.answer(),
+/// What this node says of itself: that it lives, what it counts, and what its pods did last.
+pub(crate) fn tell(metrics: &Metrics, ledger: &Ledger, path: &str) -> Response<Body> {
+    let pod = path.strip_prefix(DEBUG_PREFIX).and_then(|pod| ledger.tell(pod));
+    match (path, pod) {
+        ("/healthz", _) => Response::new(body::full("ok")),
+        ("/metrics", _) => metrics.answer(),
+        (_, Some(pod)) => Response::new(body::full(pod.to_string())),
         _ => {
             let mut response = Response::new(body::full("404 page not found\n"));
             *response.status_mut() = StatusCode::NOT_FOUND;

@@ -37,5 +37,5 @@ mod tests;
 pub use access::{Ask, Oidc, Security, User};
 pub use audit::{Audit, Sink, SinkError};
 pub use modules::MODULE_BYTES_MAX;
-pub use seams::{Fetch, LogOptions, NodeUsage, Pods, Replicate};
+pub use seams::{Fetch, LOG_LEVELS, LogOptions, NodeUsage, Pods, Replicate};
 pub use server::{ApiServer, Dependencies};

@@ -28,7 +28,12 @@ pub struct LogOptions {
     pub since: Option<Timestamp>,
     /// End after this many bytes, also in the middle of a line.
     pub limit_bytes: Option<u64>,
+    /// Only lines that came with this level or a graver one (`level`, which is ours): one of [`LOG_LEVELS`].
+    pub level: Option<String>,
 }
+
+/// The levels of `wasi:logging`, from the least grave.
+pub const LOG_LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "critical"];
 
 /// What a node uses, and the pods on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

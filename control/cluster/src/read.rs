@@ -104,6 +104,12 @@ impl Cluster {
         Ok(list_of(&self.view(freshness).await?, kind, namespace))
     }
 
+    /// One object of the local copy, if it is there and can be opened here.
+    pub fn local_object(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+        let stored = self.store.view().get(&key(kind, namespace, name))?;
+        Some(object_as(kind, &stored)).filter(|object| vault::check_open(kind, object).is_ok())
+    }
+
     /// As [`Cluster::list`] of the local copy.
     pub fn local(&self, kind: &Kind, namespace: Option<&str>) -> List {
         list_of(&self.store.view(), kind, namespace)

@@ -4,6 +4,7 @@ use wasmtime::Engine;
 use wasmtime::component::types::Component;
 
 use crate::adapt::EXIT_INTERFACE;
+use crate::capabilities::{config, logging};
 use crate::functions;
 use crate::prepare::PrepareError;
 
@@ -61,12 +62,32 @@ impl<'a> Name<'a> {
 
 fn answered(import: &str) -> bool {
     import == EXIT_INTERFACE
+        || config::INTERFACES.contains(&import)
+        || logging::INTERFACES.contains(&import)
         || Name::parse(import).is_some_and(|name| {
             name.is_0_2()
                 && ANSWERED
                     .iter()
                     .any(|(package, interfaces)| name.package == *package && interfaces.contains(&name.interface))
         })
+}
+
+/// What a component asks of its host and offers to it: names of interfaces and functions, with their versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surface {
+    /// What it imports.
+    pub imports: Vec<String>,
+    /// What it exports.
+    pub exports: Vec<String>,
+}
+
+impl Surface {
+    pub(crate) fn of(component: &Component, engine: &Engine) -> Self {
+        Self {
+            imports: component.imports(engine).map(|(name, _)| name.to_owned()).collect(),
+            exports: component.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+        }
+    }
 }
 
 /// Every import is there, or the error names all that are not.
@@ -114,5 +135,7 @@ mod tests {
         assert!(!answered("wasi:keyvalue/store@0.2.0"));
         assert!(!answered("acme:billing/ledger@1.0.0"));
         assert!(!answered("plain-function"));
+        assert!(answered("wasi:config/store@0.2.0-rc.1") && answered("wasi:logging/logging"));
+        assert!(!answered("wasi:config/store@0.2.0-rc.2"));
     }
 }

@@ -46,6 +46,7 @@ mod mounts;
 mod network;
 mod output;
 mod prepare;
+mod record;
 mod response;
 mod sandbox;
 mod target;
@@ -60,12 +61,14 @@ pub use crate::disk::{DiskUse, Room, disk_use, measure};
 pub use crate::engine::{Engine, WrongWorld};
 pub use crate::failure::{Exit, Failure};
 pub use crate::http::HttpApp;
+pub use crate::imports::Surface;
 pub use crate::invoke::InvokeError;
 pub use crate::mounts::{Mount, MountError, Mounts};
 pub use crate::network::{Connection, Datagrams, Duplex, Listener, Network, NetworkError, NoNetwork, Patience};
 pub use crate::prepare::{PrepareError, Prepared, World};
 pub use crate::sandbox::{
-    Discard, Input, MEMORY_DEFAULT, MemoryBytes, Output, REQUEST_DEADLINE_DEFAULT, Sandbox, Stream,
+    Config, Discard, Input, Level, MEMORY_DEFAULT, MemoryBytes, NoSuchLevel, Output, REQUEST_DEADLINE_DEFAULT, Record,
+    Sandbox, Stream,
 };
 pub use crate::target::{AddressSpace, Architecture, Profile, Settings, Target, UnknownProfile, UnknownTarget};
 pub use crate::usage::{CpuLimits, Usage, Used};

@@ -12,7 +12,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::functions;
 use crate::host::Host;
-use crate::imports;
+use crate::imports::{self, Surface};
 
 /// What a component is to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +135,12 @@ impl Prepared {
             (None, Some(_)) => World::Command,
             (None, None) => World::Functions,
         }
+    }
+
+    /// What it imports and exports.
+    pub fn surface(&self) -> Surface {
+        let component = self.instance.component();
+        Surface::of(&component.component_type(), component.engine())
     }
 
     /// The digest it was prepared by.

@@ -11,6 +11,7 @@ use tokio::io::AsyncRead;
 
 use crate::mounts::Mounts;
 use crate::network::{Network, NoNetwork};
+pub use crate::record::{Level, NoSuchLevel, Record};
 use crate::usage::{CpuLimits, Usage};
 
 /// An amount of guest memory.
@@ -53,6 +54,20 @@ pub trait Output: Send + Sync + 'static {
     /// A piece is at most 64 KiB. Called on a runtime thread while the guest waits, so it must be quick; an
     /// implementation that cannot keep up drops or counts, it does not block.
     fn write(&self, stream: Stream, bytes: &[u8]);
+
+    /// Takes one message of `wasi:logging`. As lines on standard error, where nobody keeps levels.
+    fn log(&self, record: &Record<'_>) {
+        self.write(Stream::Err, record.to_string().as_bytes());
+    }
+}
+
+/// Answers `wasi:config`. Asked anew each time, so that a guest sees what is in force now.
+pub trait Config: Send + Sync + 'static {
+    /// The setting of this name, if there is one; or why nobody knows, in words for the guest's own log.
+    fn get(&self, key: &str) -> Result<Option<String>, String>;
+
+    /// All settings by name.
+    fn all(&self) -> Result<Vec<(String, String)>, String>;
 }
 
 /// An [`Output`] that keeps nothing.
@@ -103,6 +118,8 @@ pub struct Sandbox {
     pub mounts: Mounts,
     /// The directory that relative paths begin at, if not `/`.
     pub workdir: Option<String>,
+    /// Settings; without it the guest finds none.
+    pub config: Option<Arc<dyn Config>>,
     /// What answers its sockets, names and outgoing requests; [`NoNetwork`] refuses them all.
     pub network: Arc<dyn Network>,
 }
@@ -121,6 +138,7 @@ impl Sandbox {
             usage: Usage::new(CpuLimits::BEST_EFFORT, MEMORY_TOTAL_DEFAULT),
             mounts: Mounts::default(),
             workdir: None,
+            config: None,
             network: Arc::new(NoNetwork),
         }
     }

@@ -19,5 +19,7 @@ mod mutations;
 mod network;
 #[path = "guests/prepare.rs"]
 mod prepare;
+#[path = "guests/settings.rs"]
+mod settings;
 #[path = "guests/usage.rs"]
 mod usage;

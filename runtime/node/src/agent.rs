@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1 as core;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use wk_api::{Object, kinds};
+use wk_base::error::Chain;
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, Timestamp};
 use wk_cluster::Cluster;
@@ -37,6 +38,8 @@ const WRITE_RETRY: Duration = Duration::from_secs(1);
 pub enum Event {
     /// The pods assigned to this node, or this node's object, may have changed.
     Changed,
+    /// ConfigMaps or Secrets may have changed.
+    SourcesChanged,
     /// Something happened to a pod.
     Pod {
         /// Its uid.
@@ -159,6 +162,7 @@ impl Agent {
                 self.assign();
                 self.pass.set(begun.elapsed());
             }
+            Event::SourcesChanged => self.retry_starts(None),
             Event::Pod { uid, event } => self.pod_event(&uid, event),
             Event::Written { uid, outcome } => self.written(&uid, outcome),
         }
@@ -227,7 +231,7 @@ impl Agent {
             // It is looked at again with the next change: addresses come free as pods go.
             Err(error) => return tracing::warn!(pod = object.name(), error, "pod waits for an address"),
         };
-        let spec = match spec::read(&typed, &self.config.node, ip) {
+        let spec = match spec::read(&typed, ip) {
             Ok(spec) => spec,
             Err(error) => {
                 self.release(ip);
@@ -286,6 +290,7 @@ impl Agent {
         }
         self.runner.meters.remove(uid);
         self.runner.volumes.remove(uid);
+        self.runner.ledger.remove(uid);
         let (logs, uid) = (self.runner.logs.clone(), uid.to_owned());
         tokio::task::spawn_blocking(move || logs.remove(&uid));
     }
@@ -294,6 +299,8 @@ impl Agent {
         let now = self.clock.now();
         let Some(local) = self.pods.get_mut(uid) else { return };
         let told = event.clone();
+        let lacks_sources = matches!(&event, pod::Event::Container(_, container::Event::StartFailed { reason, .. })
+            if *reason == container::CONFIG_ERROR);
         let orders = local.pod.handle(event, now);
         match told {
             pod::Event::Container(index, event) => self.record(uid, index, &event, &orders),
@@ -303,6 +310,11 @@ impl Agent {
             _ => {}
         }
         self.carry_out(uid, orders);
+        self.note_ends(uid);
+        if lacks_sources {
+            // They may have come while this was on its way here.
+            self.retry_starts(Some(uid));
+        }
     }
 
     /// Tells people what happened to a container, as Kubernetes' events do.
@@ -313,6 +325,9 @@ impl Agent {
         match event {
             container::Event::Started { .. } => {
                 self.recorder.note(&local.object, "Started", &format!("Started container {name}"), &self.tasks);
+            }
+            container::Event::StartFailed { reason: container::CONFIG_ERROR, message } => {
+                self.recorder.warn(&local.object, "Failed", &format!("Error: {message}"), &self.tasks);
             }
             container::Event::StartFailed { reason, message } => {
                 self.recorder.warn(&local.object, reason, &format!("container {name}: {message}"), &self.tasks);
@@ -326,7 +341,39 @@ impl Agent {
             container::Event::RequestFailed { reason, message } if orders.contains(&Order::Report) => {
                 self.recorder.warn(&local.object, reason, &format!("container {name}: {message}"), &self.tasks);
             }
-            container::Event::Ended { .. } | container::Event::RequestFailed { .. } | container::Event::Tick => {}
+            container::Event::Ended { .. }
+            | container::Event::RequestFailed { .. }
+            | container::Event::Retry
+            | container::Event::Tick => {}
+        }
+    }
+
+    /// Tells whoever follows a log of the pod that there will be no more of it.
+    fn note_ends(&self, uid: &str) {
+        let Some(local) = self.pods.get(uid) else { return };
+        for container in &local.pod.containers {
+            if matches!(container.state, State::Terminated(_)) {
+                self.runner.logs.over(uid, &container.name);
+            }
+        }
+    }
+
+    /// Starts the containers, of one pod or of all, whose environment could not be made and can now.
+    fn retry_starts(&mut self, of: Option<&str>) {
+        let mut answered = Vec::new();
+        for (uid, Local { object, pod, .. }) in self.pods.iter().filter(|(uid, _)| of.is_none_or(|of| of == *uid)) {
+            let Some(ip) = pod.ip else { continue };
+            for (index, (container, spec)) in pod.containers.iter().zip(&pod.spec.containers).enumerate() {
+                let Some(lacked) = container.lacks() else { continue };
+                let lacks = self.runner.environment(spec, object, ip).err().map(|error| Chain(&error).to_string());
+                // What else it lacks now is to be told as well.
+                if lacks.is_none_or(|lacks| lacks != lacked) {
+                    answered.push((uid.clone(), index));
+                }
+            }
+        }
+        for (uid, index) in answered {
+            self.pod_event(&uid, pod::Event::Container(index, container::Event::Retry));
         }
     }
 
@@ -380,9 +427,11 @@ impl Agent {
     fn start(&mut self, uid: &str, container: usize, restart: u32) {
         let Some(local) = self.pods.get_mut(uid) else { return };
         let Some(spec) = local.pod.spec.containers.get(container) else { return };
+        let Some(ip) = local.pod.ip else { return };
         let cancel = self.tasks.stopping().child_token();
         local.runs.insert(container, cancel.clone());
-        let run = Run { pod: uid.to_owned(), spec: spec.clone(), restart, cancel };
+        let object = Arc::clone(&local.object);
+        let run = Run { pod: uid.to_owned(), object, ip, spec: spec.clone(), restart, cancel };
         let report = Reporter { agent: self.queue.clone(), pod: uid.to_owned(), container };
         let runner = Arc::clone(&self.runner);
         self.tasks.spawn("container", async move { runner.run(run, report).await });

@@ -18,6 +18,9 @@ const BACKOFF_RESET: Duration = Duration::from_mins(10);
 /// How often the last failed request of a running container is worth a status write: each costs the cluster an fsync.
 const FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Why a container waits whose environment names what is not there.
+pub const CONFIG_ERROR: &str = "CreateContainerConfigError";
+
 /// `spec.restartPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {
@@ -102,6 +105,8 @@ pub enum Event {
         /// Why, for a person.
         message: String,
     },
+    /// What its start failed for the want of may be there now.
+    Retry,
     /// Time passed.
     Tick,
 }
@@ -178,7 +183,8 @@ impl Container {
             }
             Event::Ended { code, reason, message } => self.end(code, reason, message, now),
             Event::RequestFailed { reason, message } => self.note_failed_request(reason, message, now),
-            Event::Tick => self.tick(now),
+            Event::Retry => self.start_again(|_| true),
+            Event::Tick => self.start_again(|until| until <= now),
         }
     }
 
@@ -206,6 +212,14 @@ impl Container {
                 started,
                 finished: now,
             });
+        }
+    }
+
+    /// What its environment lacked when its start was put off, if that is what it waits for.
+    pub fn lacks(&self) -> Option<&str> {
+        match &self.state {
+            State::Waiting { reason: CONFIG_ERROR, message, until: Some(_) } => Some(message),
+            State::Waiting { .. } | State::Running { .. } | State::Terminated(_) => None,
         }
     }
 
@@ -258,9 +272,10 @@ impl Container {
         vec![Order::Report]
     }
 
-    fn tick(&mut self, now: Timestamp) -> Vec<Order> {
+    /// Starts it if it waits for a time that is `due`.
+    fn start_again(&mut self, due: impl Fn(Timestamp) -> bool) -> Vec<Order> {
         match &mut self.state {
-            State::Waiting { until, .. } if until.is_some_and(|until| until <= now) => {
+            State::Waiting { until, .. } if until.is_some_and(&due) => {
                 *until = None;
                 vec![Order::Start { restart: self.restarts }]
             }
@@ -306,6 +321,17 @@ mod tests {
         container.handle(crash(), at(1));
         container.handle(Event::Started { image_id: String::new() }, at(2));
         assert_eq!(container.handle(crash(), at(700)), [Order::Start { restart: 2 }, Order::Report]);
+    }
+
+    #[test]
+    fn container_that_waits_for_a_config_map_starts_when_it_appears() {
+        let mut container = Container::new("app".into(), RestartPolicy::Always, 0, None);
+        let message = "configmap \"c\" not found".to_owned();
+        container.handle(Event::StartFailed { reason: CONFIG_ERROR, message }, at(0));
+        assert_eq!(container.lacks(), Some("configmap \"c\" not found"));
+        assert_eq!(container.handle(Event::Retry, at(1)), [Order::Start { restart: 0 }]);
+        assert_eq!(container.lacks(), None);
+        assert_eq!(container.handle(Event::Retry, at(1)), [], "its start is under way");
     }
 
     #[test]

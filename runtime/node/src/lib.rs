@@ -11,16 +11,21 @@ pub mod agent;
 pub mod certificates;
 pub mod container;
 pub mod converge;
+pub mod environment;
 pub mod events;
 pub mod follow;
+pub mod ledger;
 pub mod log_stream;
 pub mod logs;
 pub mod net;
 pub mod pod;
+pub mod recent;
 pub mod register;
 pub mod routes;
 pub mod run;
 pub mod services;
+pub mod settings;
+pub mod sources;
 pub mod spec;
 pub mod status;
 pub mod streams;
@@ -49,10 +54,12 @@ use wk_mesh::{ClientTls, Mesh};
 use crate::agent::{Agent, Config, Event};
 use crate::certificates::TlsSecrets;
 use crate::follow::Followed;
+use crate::ledger::Ledger;
 use crate::logs::Logs;
 use crate::net::Networks;
 use crate::register::Facts;
 use crate::run::Runner;
+use crate::sources::Sources;
 use crate::streams::Streams;
 use crate::streams::console::Consoles;
 use crate::traffic::Apps;
@@ -90,6 +97,8 @@ pub struct Node {
     pub apps: Apps,
     /// What containers printed.
     pub logs: Logs,
+    /// What is told of pods to whoever looks into one.
+    pub ledger: Ledger,
     /// exec, attach and port-forward.
     pub streams: Streams,
     /// What runs here uses.
@@ -116,6 +125,8 @@ impl Node {
         let volumes = Volumes::new(parts.volumes, parts.cluster.clone(), &facts.name, tasks);
         volumes.follow(tasks);
         let engine = parts.engine.clone();
+        let ledger = Ledger::default();
+        let config = Config { node: facts.name.clone(), ip: facts.ip };
         let networks = Networks::new(&facts.name, apps.clone(), parts.mesh, parts.client_tls);
         let runner = Arc::new(Runner {
             engine: parts.engine,
@@ -128,14 +139,17 @@ impl Node {
             volumes: volumes.clone(),
             networks: networks.clone(),
             clock: Arc::clone(parts.cluster.clock()),
+            sources: Sources::new(parts.cluster.clone()),
+            host: config.clone(),
+            ledger: ledger.clone(),
         });
         let streams = Streams::new(apps.clone(), consoles);
-        let node = Self { engine, apps, logs, streams, meters, routes: Arc::default(), networks };
+        let node = Self { engine, apps, logs, ledger, streams, meters, routes: Arc::default(), networks };
 
-        let config = Config { node: facts.name.clone(), ip: facts.ip };
         let agent = Agent::new(config, parts.cluster.clone(), runner, tasks.clone());
         let (queue, pass) = (agent.queue(), agent.last_pass());
         volumes.watch(queue.clone(), tasks);
+        let sources_queue = queue.clone();
         tasks.spawn("agent", agent.run());
         let mine = [
             Followed::selected(&kinds::POD, &format!("spec.nodeName={}", facts.name)),
@@ -146,6 +160,14 @@ impl Node {
             while changed.recv().await.is_some() {
                 let _ = queue.send(Event::Changed).await;
                 tokio::time::sleep(pass.get() * REST_FACTOR).await;
+            }
+        });
+
+        let sources = [Followed::all(&kinds::CONFIGMAP), Followed::all(&kinds::SECRET)];
+        let mut changed = follow::follow(&parts.cluster, sources, tasks);
+        tasks.spawn_until_stop("sources-wake", async move {
+            while changed.recv().await.is_some() {
+                let _ = sources_queue.send(Event::SourcesChanged).await;
             }
         });
 

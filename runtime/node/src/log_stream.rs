@@ -7,11 +7,12 @@ use std::io;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use wk_base::body::{self, Body, BoxError};
 use wk_base::time::Timestamp;
+use wk_engine::{Level, NoSuchLevel};
 
-use crate::logs::{Line, LogReader, Logs};
+use crate::logs::{Line, LogReader, Logs, Progress};
 
 /// Pieces that wait for a slow reader; the follower waits with it, the container does not.
 const PIECES_MAX: usize = 8;
@@ -32,18 +33,47 @@ pub struct LogQuery {
     pub timestamps: bool,
     /// Stop after so many bytes.
     pub limit_bytes: Option<u64>,
+    /// Only lines that came with this level or a graver one.
+    pub level: Option<String>,
 }
 
-/// Streams a container's log. `NotFound` when there is none.
+impl LogQuery {
+    fn wanted(&self) -> io::Result<Wanted> {
+        let level = self.level.as_deref().map(str::parse).transpose();
+        let level = level.map_err(|error: NoSuchLevel| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        Ok(Wanted { since: self.since, level })
+    }
+}
+
+/// Which lines are sent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    since: Option<Timestamp>,
+    level: Option<Level>,
+}
+
+impl Wanted {
+    fn has(&self, line: &Line) -> bool {
+        self.since.is_none_or(|since| line.time >= since)
+            && self.level.is_none_or(|least| line.level.is_some_and(|level| level >= least))
+    }
+}
+
+/// Streams a container's log. `NotFound` when there is none, `InvalidInput` for a level that does not exist.
+///
+/// A follower goes on with the container's next run, until the container will not run again or the pod is gone.
 pub fn stream(logs: &Logs, pod: &str, container: &str, query: LogQuery) -> io::Result<Body> {
     let newest = logs.newest(pod, container)?;
-    let restart = if query.previous { newest.checked_sub(1).ok_or(io::ErrorKind::NotFound)? } else { newest };
-    let reader = logs.reader(pod, container, restart)?;
-    let grows = logs.grows(pod, container).filter(|_| query.follow && !query.previous);
+    let run = if query.previous { newest.checked_sub(1).ok_or(io::ErrorKind::NotFound)? } else { newest };
+    let wanted = query.wanted()?;
+    // Before anything is read: what is written from here on wakes the follower.
+    let progress = logs.progress(pod, container).filter(|_| query.follow && !query.previous);
+    let reader = logs.reader(pod, container, run)?;
     let (pieces, body) = mpsc::channel::<Result<Bytes, BoxError>>(PIECES_MAX);
+    let source = Source { logs: logs.clone(), pod: pod.to_owned(), container: container.to_owned(), run, reader };
     tokio::spawn(async move {
         let mut out = Out { left: query.limit_bytes, timestamps: query.timestamps, pieces };
-        if let Err(error) = send(reader, &query, grows, &mut out).await {
+        if let Err(error) = send(source, query.tail, wanted, progress, &mut out).await {
             let _ = out.pieces.send(Err(error.into())).await;
         }
     });
@@ -52,38 +82,66 @@ pub fn stream(logs: &Logs, pod: &str, container: &str, query: LogQuery) -> io::R
     Ok(body::boxed(http_body_util::StreamBody::new(frames).boxed_unsync()))
 }
 
-async fn send(
+/// The log that is sent, and how far it is.
+struct Source {
+    logs: Logs,
+    pod: String,
+    container: String,
+    run: u32,
     reader: LogReader,
-    query: &LogQuery,
-    grows: Option<tokio::sync::watch::Receiver<u64>>,
+}
+
+impl Source {
+    /// Goes on with the next run of which there is a log.
+    fn next_run(&mut self, newest: u32) -> io::Result<()> {
+        while self.run < newest {
+            self.run += 1;
+            match self.logs.reader(&self.pod, &self.container, self.run) {
+                Ok(reader) => {
+                    self.reader = reader;
+                    return Ok(());
+                }
+                // Runs went by faster than they were read, and only the last two are kept.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn send(
+    mut source: Source,
+    tail: Option<usize>,
+    wanted: Wanted,
+    progress: Option<watch::Receiver<Progress>>,
     out: &mut Out,
 ) -> io::Result<()> {
-    let since = query.since;
-    let mut reader = match query.tail {
-        Some(tail) => {
-            let (reader, lines) = blocking(move || read_tail(reader, tail, since)).await?;
-            if !out.send(&lines).await {
-                return Ok(());
-            }
-            reader
+    if let Some(tail) = tail {
+        let (reader, lines) = blocking(move || read_tail(source.reader, tail, wanted)).await?;
+        source.reader = reader;
+        if !out.send(&lines).await {
+            return Ok(());
         }
-        None => reader,
-    };
-    if !pass_on(&mut reader, since, out).await? {
-        return Ok(());
     }
-    let Some(mut grows) = grows else { return Ok(()) };
+    let Some(mut progress) = progress else { return pass_on(&mut source.reader, wanted, out).await.map(drop) };
+    let mut open = true;
     loop {
-        let open = tokio::select! {
-            changed = grows.changed() => changed.is_ok(),
+        let now = *progress.borrow_and_update();
+        if !pass_on(&mut source.reader, wanted, out).await? {
+            return Ok(());
+        }
+        if now.run > source.run {
+            source.next_run(now.run)?;
+            continue;
+        }
+        if now.over || !open {
+            return Ok(());
+        }
+        open = tokio::select! {
+            changed = progress.changed() => changed.is_ok(),
             () = out.pieces.closed() => return Ok(()),
         };
-        if !pass_on(&mut reader, None, out).await? {
-            return Ok(());
-        }
-        if !open {
-            return Ok(());
-        }
     }
 }
 
@@ -92,30 +150,28 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 }
 
 /// Sends what is there, a piece at a time; false when the reader of it has gone or has all it asked for.
-async fn pass_on(reader: &mut LogReader, since: Option<Timestamp>, out: &mut Out) -> io::Result<bool> {
+async fn pass_on(reader: &mut LogReader, wanted: Wanted, out: &mut Out) -> io::Result<bool> {
     loop {
         let mut lines = reader.read()?;
         if lines.is_empty() {
             return Ok(true);
         }
-        lines.retain(|line| since.is_none_or(|since| line.time >= since));
+        lines.retain(|line| wanted.has(line));
         if !out.send(&lines).await {
             return Ok(false);
         }
     }
 }
 
-fn read_tail(mut reader: LogReader, tail: usize, since: Option<Timestamp>) -> io::Result<(LogReader, Vec<Line>)> {
+fn read_tail(mut reader: LogReader, tail: usize, wanted: Wanted) -> io::Result<(LogReader, Vec<Line>)> {
     let mut kept = VecDeque::new();
     loop {
         let lines = reader.read()?;
         if lines.is_empty() {
             return Ok((reader, kept.into()));
         }
-        for line in lines {
-            if since.is_none_or(|since| line.time >= since) {
-                kept.push_back(line);
-            }
+        for line in lines.into_iter().filter(|line| wanted.has(line)) {
+            kept.push_back(line);
             if kept.len() > tail {
                 kept.pop_front();
             }
@@ -145,5 +201,70 @@ impl Out {
         }
         let more = self.left != Some(0);
         (piece.is_empty() || self.pieces.send(Ok(piece.into())).await.is_ok()) && more
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::logs::Stream;
+    use wk_base::time::ManualClock;
+
+    fn logs() -> (tempfile::TempDir, Logs, Arc<ManualClock>) {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::new(dir.path().join("pods"));
+        (dir, logs, Arc::new(ManualClock::at(Timestamp::from_second(1_000).unwrap())))
+    }
+
+    async fn all(body: Body) -> String {
+        String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn follower_goes_on_with_the_next_run_until_the_container_is_over() {
+        let (_dir, logs, clock) = logs();
+        let first = logs.open("uid", "app", 0, clock.clone()).unwrap();
+        first.write(Stream::Out, b"run 0\n");
+        let mut followed = stream(&logs, "uid", "app", LogQuery { follow: true, ..LogQuery::default() }).unwrap();
+        let frame = followed.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "run 0\n");
+        first.write(Stream::Out, b"its end");
+        first.finish();
+        let second = logs.open("uid", "app", 1, clock).unwrap();
+        second.write(Stream::Out, b"run 1\n");
+        second.finish();
+        logs.over("uid", "app");
+        assert_eq!(all(followed).await, "its end\nrun 1\n");
+    }
+
+    #[tokio::test]
+    async fn follower_ends_with_the_pod() {
+        let (_dir, logs, clock) = logs();
+        let writer = logs.open("uid", "app", 0, clock).unwrap();
+        writer.write(Stream::Out, b"one\n");
+        let followed = stream(&logs, "uid", "app", LogQuery { follow: true, ..LogQuery::default() }).unwrap();
+        writer.finish();
+        drop(writer);
+        logs.remove("uid");
+        assert_eq!(all(followed).await, "one\n");
+    }
+
+    #[tokio::test]
+    async fn lines_are_chosen_by_level_tail_and_size() {
+        let (_dir, logs, clock) = logs();
+        let writer = logs.open("uid", "app", 0, clock).unwrap();
+        writer.write(Stream::Out, b"printed\n");
+        for (level, text) in [(Level::Debug, "DEBUG a"), (Level::Warn, "WARN b"), (Level::Error, "ERROR c")] {
+            writer.record(level, text);
+        }
+        let read = async |query| all(stream(&logs, "uid", "app", query).unwrap()).await;
+        let level = |word: &str| LogQuery { level: Some(word.to_owned()), ..LogQuery::default() };
+        assert_eq!(read(level("warn")).await, "WARN b\nERROR c\n");
+        assert_eq!(read(LogQuery { tail: Some(1), ..level("debug") }).await, "ERROR c\n");
+        assert_eq!(read(LogQuery { limit_bytes: Some(9), ..LogQuery::default() }).await, "printed\nD");
+        let error = stream(&logs, "uid", "app", level("loud")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

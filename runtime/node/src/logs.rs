@@ -1,7 +1,8 @@
 //! What containers print, kept per pod on disk with rotation, and read back for `wk logs`.
 //!
 //! Lines are kept in the CRI log format (`TIMESTAMP STREAM TAG CONTENT`, from Kubernetes' *kubelet-cri-logging* design),
-//! one file a run: `pods/<uid>/<container>/<restart>.log`, rotated to `.log.1` and so on.
+//! one file a run: `pods/<uid>/<container>/<restart>.log`, rotated to `.log.1` and so on. A line that came with a level
+//! (`wasi:logging`) has it as a second tag, `F:warn`; readers of the format pass over tags they do not know.
 //!
 //! Not here: who may read them.
 
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use wk_base::time::{Clock, Timestamp};
+use wk_engine::Level;
 
 /// A file is rotated past this size. The kubelet's `containerLogMaxSize`.
 const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -49,8 +51,18 @@ pub struct Logs {
     live: Arc<Mutex<Live>>,
 }
 
-/// Runs that are being written: pod and container.
-type Live = HashMap<(String, String), watch::Receiver<u64>>;
+/// Containers that were run by this process: pod and container.
+type Live = HashMap<(String, String), Arc<watch::Sender<Progress>>>;
+
+/// How far a container's log is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The run that writes or wrote last.
+    pub run: u32,
+    /// The container will not run again.
+    pub over: bool,
+    writes: u64,
+}
 
 impl Logs {
     /// Logs under `dir`, made as needed.
@@ -70,11 +82,19 @@ impl Logs {
         let path = rotated(&dir, restart, 0);
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let size = file.metadata()?.len();
-        let grown = watch::Sender::new(0);
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        live.insert((pod.to_owned(), container.to_owned()), grown.subscribe());
+        let grown = Arc::clone(live.entry((pod.to_owned(), container.to_owned())).or_default());
+        grown.send_replace(Progress { run: restart, ..Progress::default() });
         let inner = Inner { dir, restart, file, size, clock, partial: [Vec::new(), Vec::new()] };
         Ok(LogWriter { inner: Mutex::new(inner), grown })
+    }
+
+    /// Tells that a container will not run again: whoever follows its log is at the end of it.
+    pub fn over(&self, pod: &str, container: &str) {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(grown) = live.get(&(pod.to_owned(), container.to_owned())) {
+            grown.send_modify(|progress| progress.over = true);
+        }
     }
 
     /// Forgets everything a pod printed.
@@ -105,10 +125,10 @@ impl Logs {
         runs.filter_map(number).max().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Fires while the container of a run that is not over writes; closed once it is.
-    pub fn grows(&self, pod: &str, container: &str) -> Option<watch::Receiver<u64>> {
+    /// Fires when the container writes or starts again; closed when the pod is gone.
+    pub fn progress(&self, pod: &str, container: &str) -> Option<watch::Receiver<Progress>> {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        live.get(&(pod.to_owned(), container.to_owned())).cloned()
+        live.get(&(pod.to_owned(), container.to_owned())).map(|grown| grown.subscribe())
     }
 }
 
@@ -119,6 +139,8 @@ pub struct Line {
     pub time: Timestamp,
     /// What was written, with its line end unless it is a part.
     pub content: Vec<u8>,
+    /// Its level, if it came with one.
+    pub level: Option<Level>,
 }
 
 impl Line {
@@ -126,12 +148,14 @@ impl Line {
         let mut fields = raw.splitn(4, |byte| *byte == b' ');
         let time = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
         let _stream = fields.next()?;
-        let whole = fields.next()? == b"F";
+        let mut tags = fields.next()?.split(|byte| *byte == b':');
+        let whole = tags.next()? == b"F";
+        let level = tags.find_map(|tag| str::from_utf8(tag).ok()?.parse().ok());
         let mut content = fields.next()?.to_vec();
         if whole {
             content.push(b'\n');
         }
-        Some(Self { time, content })
+        Some(Self { time, content, level })
     }
 }
 
@@ -150,24 +174,39 @@ pub struct LogReader {
     partial: Vec<u8>,
 }
 
+/// The files of a run that are newer than `than`, the newest first.
+///
+/// A rotation meanwhile moves files to where the search comes by later: it may meet one twice, and misses none.
+fn newer(dir: &Path, restart: u32, than: Option<&File>) -> io::Result<Vec<File>> {
+    let mut seen: Vec<u64> = Vec::new();
+    let mut files = Vec::new();
+    let than = than.map(|file| file.metadata().map(|metadata| metadata.ino())).transpose()?;
+    for age in 0..FILES_MAX {
+        let file = match File::open(rotated(dir, restart, age)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let inode = file.metadata()?.ino();
+        if Some(inode) == than {
+            break;
+        }
+        if !seen.contains(&inode) {
+            seen.push(inode);
+            files.push(file);
+        }
+    }
+    Ok(files)
+}
+
 /// Bytes read at a time.
 const READ_CHUNK: usize = 64 * 1024;
 
 impl LogReader {
     fn open(dir: PathBuf, restart: u32) -> io::Result<Self> {
-        let active = File::open(rotated(&dir, restart, 0))?;
-        let inode = active.metadata()?.ino();
-        let mut older = Vec::new();
-        for age in 1..FILES_MAX {
-            match File::open(rotated(&dir, restart, age)) {
-                // Rotated since it was opened above: it is read as the active one.
-                Ok(file) if file.metadata()?.ino() == inode => {}
-                Ok(file) => older.push(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Self { dir, restart, older, active, partial: Vec::new() })
+        let mut files = newer(&dir, restart, None)?.into_iter();
+        let active = files.next().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { dir, restart, older: files.collect(), active, partial: Vec::new() })
     }
 
     /// The next lines; none when there are no more for now.
@@ -187,20 +226,15 @@ impl LogReader {
         }
     }
 
-    /// Moves on to the file that took the active one's place, if one did.
+    /// Moves on to the files that were begun since the active one was, if any were.
     fn follow_rotation(&mut self) -> io::Result<bool> {
-        let newest = match File::open(rotated(&self.dir, self.restart, 0)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let moved = newest.metadata()?.ino() != self.active.metadata()?.ino();
-        if moved {
-            // What was written to the old file after its end was read and before it was rotated comes first.
-            let old = std::mem::replace(&mut self.active, newest);
-            self.older.push(old);
-        }
-        Ok(moved)
+        let mut files = newer(&self.dir, self.restart, Some(&self.active))?.into_iter();
+        let Some(newest) = files.next() else { return Ok(false) };
+        // What was written to the old file after its end was read and before it was rotated comes first.
+        let old = std::mem::replace(&mut self.active, newest);
+        self.older = files.collect();
+        self.older.push(old);
+        Ok(true)
     }
 
     fn take_lines(&mut self, bytes: &[u8]) -> Vec<Line> {
@@ -215,7 +249,7 @@ impl LogReader {
 /// The log of one run, open for writing.
 pub struct LogWriter {
     inner: Mutex<Inner>,
-    grown: watch::Sender<u64>,
+    grown: Arc<watch::Sender<Progress>>,
 }
 
 impl LogWriter {
@@ -226,7 +260,22 @@ impl LogWriter {
             // The guest must not fail because the node's disk is full: its output is lost and this says so.
             tracing::warn!(%error, dir = %inner.dir.display(), "container output lost");
         }
-        self.grown.send_modify(|writes| *writes += 1);
+        self.grown.send_modify(|progress| progress.writes += 1);
+    }
+
+    /// Writes whole lines that have a level, beside what the container prints: half a line of that stays as it is.
+    pub fn record(&self, level: Level, text: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in text.lines() {
+            let (parts, last) = split_long(line.as_bytes());
+            let parts = parts.map(|part| ("P", part)).chain([("F", last)]);
+            for (tag, part) in parts {
+                if let Err(error) = inner.write_line(Stream::Err, &format!("{tag}:{level}"), part) {
+                    tracing::warn!(%error, dir = %inner.dir.display(), "container output lost");
+                }
+            }
+        }
+        self.grown.send_modify(|progress| progress.writes += 1);
     }
 
     /// Writes out lines that were never ended: the run is over.
@@ -238,6 +287,7 @@ impl LogWriter {
                 let _ = inner.write_line(stream, "F", &rest);
             }
         }
+        self.grown.send_modify(|progress| progress.writes += 1);
     }
 }
 

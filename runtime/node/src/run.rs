@@ -2,26 +2,39 @@
 //!
 //! Not here: whether it runs again (`container`).
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use wk_api::{Object, kinds};
 use wk_base::error::Chain;
 use wk_base::time::Clock;
-use wk_engine::{Engine, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Sandbox, Stream, World};
+use wk_engine::{
+    Discard, Engine, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Record, Sandbox, Stream, World,
+};
 use wk_image::{Blobs, Peers, PullError, Reference};
 
 use crate::agent;
-use crate::container::Event;
+use crate::container::{CONFIG_ERROR, Event};
+use crate::environment::{self, Environment, EnvironmentError};
+use crate::ledger::{Given, Ledger, Page};
 use crate::logs::{self, LogWriter, Logs};
 use crate::net::{LimitSink, Networks};
+use crate::pod;
+use crate::settings::Settings;
+use crate::sources::Sources;
 use crate::spec::ContainerSpec;
+use crate::spec::downward::Facts;
 use crate::streams::console::{Console, Consoles};
+use crate::streams::exec::program::Program;
 use crate::traffic::{App, Apps, FailureSink};
 use crate::usage::Meters;
 use crate::volumes::{Held, Volumes};
-use crate::{pod, spec};
+
+/// The longest path that a `subPathExpr` may become: Linux' own limit.
+const PATH_BYTES_MAX: usize = 4096;
 
 /// What every run needs.
 pub struct Runner {
@@ -45,12 +58,22 @@ pub struct Runner {
     pub networks: Networks,
     /// Dates log lines.
     pub clock: Arc<dyn Clock>,
+    /// What environments are made from.
+    pub sources: Sources,
+    /// This node.
+    pub host: agent::Config,
+    /// What is told of pods to whoever looks into one.
+    pub ledger: Ledger,
 }
 
 /// One run of one container.
 pub struct Run {
     /// The pod's uid.
     pub pod: String,
+    /// The pod's object as it is now.
+    pub object: Arc<Object>,
+    /// The pod's address.
+    pub ip: IpAddr,
     /// What to run.
     pub spec: ContainerSpec,
     /// 0 for the first.
@@ -104,11 +127,18 @@ impl Runner {
             Some(Err((reason, message))) => return report.tell(Event::StartFailed { reason, message }).await,
             Some(Ok(prepared)) => prepared,
         };
-        let Some(held) = run.cancel.run_until_cancelled(self.volumes(&run)).await else { return };
+        let Environment { variables, args } = match self.environment(&run.spec, &run.object, run.ip) {
+            Ok(environment) => environment,
+            Err(error) => {
+                let message = Chain(&error).to_string();
+                return report.tell(Event::StartFailed { reason: CONFIG_ERROR, message }).await;
+            }
+        };
+        let Some(held) = run.cancel.run_until_cancelled(self.volumes(&run, &variables)).await else { return };
         let (held, mounts) = match held {
             Ok(ready) => ready,
             Err(message) => {
-                return report.tell(Event::StartFailed { reason: "CreateContainerConfigError", message }).await;
+                return report.tell(Event::StartFailed { reason: CONFIG_ERROR, message }).await;
             }
         };
         let log = match self.logs.open(&run.pod, &run.spec.name, run.restart, Arc::clone(&self.clock)) {
@@ -118,13 +148,16 @@ impl Runner {
                 return report.tell(Event::StartFailed { reason: "CreateContainerError", message }).await;
             }
         };
+        let page = self.ledger.page(&run.pod, &run.spec.name, &self.clock);
+        let given = Given { restart: run.restart, variables: variables.len(), arguments: args.len() };
+        page.begins(&run.spec, &prepared.module, given);
         let metered = self.meters.begin(&run.pod, &run.spec);
-        let (console, input) = Console::new(&run.spec, held.mounts.clone());
+        let (console, input) = Console::new(&run.spec, variables.clone(), held.mounts.clone());
         let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
         let network = self.networks.of(&run.pod, &run.spec.network, &output, report.limit_sink());
         let sandbox = Sandbox {
-            args: run.spec.args.clone(),
-            env: run.spec.env.clone(),
+            args,
+            env: variables,
             memory_max: MemoryBytes(run.spec.memory_max),
             request_deadline: run.spec.request_timeout,
             output,
@@ -134,11 +167,23 @@ impl Runner {
             mounts,
             workdir: run.spec.workdir.clone(),
             network,
+            config: Some(Arc::new(self.settings(&run.spec, run.object.namespace()))),
         };
+        console.runs(Program {
+            engine: self.engine.clone(),
+            module: Arc::clone(&prepared.module),
+            sandbox: Sandbox {
+                args: vec![run.spec.name.clone()],
+                output: Arc::new(Discard),
+                input: None,
+                ..sandbox.clone()
+            },
+            cancel: run.cancel.clone(),
+        });
         let _console = self.consoles.insert(&run.pod, &console);
         match prepared.module.world() {
-            World::Http => self.serve(&run, &prepared, sandbox, &report).await,
-            World::Command => self.command(&run, &prepared, sandbox, &report).await,
+            World::Http => self.serve(&run, &prepared, sandbox, &report, &page).await,
+            World::Command => self.command(&run, &prepared, sandbox, &report, &page).await,
             // Its functions are called from outside, by `exec`, probes and hooks, each in an instance of its own.
             World::Functions => {
                 report.tell(Event::Started { image_id: prepared.image_id.clone() }).await;
@@ -149,14 +194,28 @@ impl Runner {
     }
 
     /// Waits for the pod's volumes.
-    async fn volumes(&self, run: &Run) -> Result<(Held, Mounts), String> {
+    async fn volumes(&self, run: &Run, variables: &[(String, String)]) -> Result<(Held, Mounts), String> {
         let Run { pod, spec, .. } = run;
-        let expand = |text: &str| spec::expand(text, &spec.env);
+        let value_of = |name: &str| Some(variables.iter().find(|(known, _)| known == name)?.1.as_str());
+        let expand = |text: &str| environment::expand(text, value_of, PATH_BYTES_MAX).unwrap_or_default();
         let held = self.volumes.hold(pod, &spec.name, &spec.mounts, &expand).await.map_err(|it| it.to_string())?;
         let mounts = held.mounts.clone();
         let opened = tokio::task::spawn_blocking(move || Mounts::new(mounts)).await;
         let mounts = opened.map_err(|error| error.to_string())?.map_err(|error| Chain(&error).to_string())?;
         Ok((held, mounts))
+    }
+
+    /// What a container's environment and arguments are if it starts now.
+    pub fn environment(&self, spec: &ContainerSpec, pod: &Object, ip: IpAddr) -> Result<Environment, EnvironmentError> {
+        let node = self.sources.cluster().local_object(&kinds::NODE, None, &self.host.node);
+        let allocatable = node.as_ref().and_then(|node| node.at("/status/allocatable"));
+        let facts = Facts { pod, node: &self.host.node, host_ip: self.host.ip, ip, allocatable };
+        self.settings(spec, pod.namespace()).check()?;
+        environment::resolve(&spec.env, &spec.args, &facts, &self.sources)
+    }
+
+    fn settings(&self, spec: &ContainerSpec, namespace: &str) -> Settings {
+        Settings::new(self.sources.clone(), namespace, &spec.config)
     }
 
     async fn prepare(&self, spec: &ContainerSpec) -> Result<Ready, (&'static str, String)> {
@@ -170,7 +229,7 @@ impl Runner {
         Ok(Ready { module, image_id })
     }
 
-    async fn serve(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter) {
+    async fn serve(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter, page: &Arc<Page>) {
         let usage = Arc::clone(&sandbox.usage);
         let app = match self.engine.http(&ready.module, sandbox) {
             Ok(app) => app,
@@ -180,12 +239,13 @@ impl Runner {
             }
         };
         let failed: FailureSink = {
-            let report = report.clone();
+            let (report, page, clock) = (report.clone(), Arc::clone(page), Arc::clone(&self.clock));
             Arc::new(move |failure| {
+                page.failed(failure, clock.now());
                 report.hint(Event::RequestFailed { reason: failure.reason().to_owned(), message: describe(failure) });
             })
         };
-        let app = Arc::new(App::new(app, run.spec.ports.clone(), failed, usage));
+        let app = Arc::new(App::new(app, run.spec.ports.clone(), failed, usage, page.recent()));
         self.apps.insert(&run.pod, &app);
         report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
         run.cancel.cancelled().await;
@@ -193,14 +253,17 @@ impl Runner {
         app.idle().await;
     }
 
-    async fn command(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter) {
+    async fn command(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter, page: &Page) {
         report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
         let usage = Arc::clone(&sandbox.usage);
         let (code, reason, message) = match self.engine.run(&ready.module, sandbox, run.cancel.clone()).await {
             Exit::Cancelled => return,
             Exit::Code(0) => (0, "Completed", String::new()),
             Exit::Code(code) => (code, "Error", format!("exited with code {code}")),
-            Exit::Failed(failure) => (137, failure.reason(), describe(&failure)),
+            Exit::Failed(failure) => {
+                page.failed(&failure, self.clock.now());
+                (137, failure.reason(), describe(&failure))
+            }
         };
         if code != 0 {
             usage.failure();
@@ -237,5 +300,11 @@ impl Output for ToLog {
         };
         self.0.write(stream, bytes);
         self.1.write(stream, bytes);
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let text = record.to_string();
+        self.0.record(record.level, &text);
+        self.1.write(logs::Stream::Err, text.as_bytes());
     }
 }

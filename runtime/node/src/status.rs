@@ -200,7 +200,7 @@ mod tests {
             "spec": {"containers": [{"name": "app", "image": "wk.local/web:1"}]},
         }))
         .unwrap();
-        PodSpec { restart: policy, ..crate::spec::read(&object, "n1", IpAddr::from([10, 128, 0, 2])).unwrap() }
+        PodSpec { restart: policy, ..crate::spec::read(&object, IpAddr::from([10, 128, 0, 2])).unwrap() }
     }
 
     fn status_after(policy: RestartPolicy, event: Event) -> (Value, core::PodStatus) {

@@ -26,6 +26,7 @@ use wk_ingress::{Endpoint, Upstream, UpstreamError};
 use wk_mesh::{Mesh, NodeName};
 
 use crate::net::{Caller, Pod, Pods, Refused, serve};
+use crate::recent::{Outcome, Recent};
 
 /// The first path segment of a request to a pod over the mesh: `/pods/<uid>/<port>/<the request's own path>`.
 pub const MESH_PREFIX: &str = "/pods/";
@@ -59,6 +60,7 @@ pub struct App {
     cut: CancellationToken,
     failed: FailureSink,
     usage: Arc<Usage>,
+    recent: Arc<Recent>,
 }
 
 #[derive(Debug, Default)]
@@ -68,9 +70,10 @@ struct InFlight {
 }
 
 impl App {
-    /// An app for the container's `ports`; with none it serves any. What it does is counted in `usage`.
-    pub fn new(guest: HttpApp, ports: Vec<u16>, failed: FailureSink, usage: Arc<Usage>) -> Self {
-        Self { guest, ports, in_flight: Arc::default(), cut: CancellationToken::new(), failed, usage }
+    /// An app for the container's `ports`; with none it serves any. What it does is counted in `usage` and told in
+    /// `recent`.
+    pub fn new(guest: HttpApp, ports: Vec<u16>, failed: FailureSink, usage: Arc<Usage>, recent: Arc<Recent>) -> Self {
+        Self { guest, ports, in_flight: Arc::default(), cut: CancellationToken::new(), failed, usage, recent }
     }
 
     /// Cuts off the requests in flight.
@@ -100,8 +103,15 @@ impl App {
     async fn call(self: &Arc<Self>, request: Request<Body>) -> Result<Response<Body>, CallError> {
         let guard = Guard::enter(&self.in_flight);
         self.usage.request();
+        let begun = self.recent.begin(&request);
         let request = request.map(|body| counted(body, &self.usage, Usage::received));
         let answer = self.cut.run_until_cancelled(self.guest.handle(request)).await;
+        let outcome = match &answer {
+            None => Outcome::Failed("Stopped"),
+            Some(Ok(response)) => Outcome::Answered(response.status().as_u16()),
+            Some(Err(failure)) => Outcome::Failed(failure.reason()),
+        };
+        self.recent.end(begun, outcome);
         let response = answer.ok_or(CallError::Cut)?.inspect_err(|failure| self.note(failure))?;
         Ok(response.map(|body| {
             let body = counted(body, &self.usage, Usage::sent);

@@ -109,3 +109,30 @@ async fn stopping_a_node_drops_no_request_through_the_others() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upgrading_a_node_fails_no_request_through_the_others() {
+    let cluster = three(3).await;
+    let api = cluster.nodes[1].api().await;
+    let node = cluster.nodes[0].name();
+    let started = async || {
+        let object = api.get(&format!("/api/v1/nodes/{node}")).await.expect("the node is there");
+        object["metadata"]["annotations"]["wk.dev/started"].as_str().expect("it says when it started").to_owned()
+    };
+    let before = started().await;
+    let load = Load::start(&doors(&cluster, Some(0)), HOST);
+    let posts = Load::start_posting(&doors(&cluster, Some(0)), HOST);
+    load.answered(100).await;
+    load.mark("upgrade");
+    let output = cluster.nodes[1].wk(&["node", "upgrade", node]).await;
+    load.mark("upgraded");
+    assert!(output.ok().contains(&format!("node/{node} upgraded from ")), "{output:?}");
+    assert_ne!(started().await, before, "another process of it runs");
+    let object = api.get(&format!("/api/v1/nodes/{node}")).await.expect("the node is there");
+    assert_ne!(object["spec"]["unschedulable"], true, "{}", object["spec"]);
+    load.answered(100).await;
+    load.stop().await.none_failed();
+    posts.stop().await.none_failed();
+    let answer = wk_kit::get(cluster.nodes[0].http(), HOST, "/").await.expect("its ingress is back");
+    assert_eq!(answer.status, 200);
+}

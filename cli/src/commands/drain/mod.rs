@@ -23,6 +23,19 @@ const BUDGET_PAUSE: Duration = Duration::from_secs(5);
 /// Pause between two looks at what is still there.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
+/// A workload that has not made up for a pod by then is left behind: it may lack the room to.
+const MADE_UP_MAX: Duration = Duration::from_mins(2);
+
+/// In which order pods go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// As soon as each may.
+    Together,
+    /// Each after the one before is gone and its workload has as many ready pods as it wants: slower, and nobody who uses
+    /// the workload notices.
+    OneByOne,
+}
+
 /// How pods are made to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum How {
@@ -43,12 +56,12 @@ async fn how(client: &Client, args: &DrainArgs) -> anyhow::Result<How> {
 }
 
 /// Drains every node meant.
-pub(super) async fn run(client: &Client, args: &DrainArgs, ui: &mut Ui) -> anyhow::Result<()> {
+pub(super) async fn run(client: &Client, args: &DrainArgs, pace: Pace, ui: &mut Ui) -> anyhow::Result<()> {
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let how = how(client, args).await?;
     for node in cordon::nodes(client, &args.cordon).await? {
         cordon::set(client, &args.cordon, &node, true, ui).await?;
-        drain(client, args, &node, how, deadline, ui).await?;
+        drain(client, args, &node, (how, pace), deadline, ui).await?;
         let tried = if args.cordon.dry_run == DryRun::None { "" } else { " (dry run)" };
         ui.line(&format!("{} drained{tried}", node.qualified()))?;
     }
@@ -59,7 +72,7 @@ async fn drain(
     client: &Client,
     args: &DrainArgs,
     node: &Picked,
-    how: How,
+    (how, pace): (How, Pace),
     deadline: Option<Instant>,
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
@@ -87,6 +100,11 @@ async fn drain(
         ui.note(&format!("evicting pod {}/{}", pod.namespace, pod.name));
         let uid = pod.uid.clone();
         go(client, args, &pod, how, deadline, ui).await?;
+        if pace == Pace::OneByOne {
+            gone(client, &pod, &uid, deadline, ui).await?;
+            made_up(client, &pods, &pod, ui).await?;
+            continue;
+        }
         going.push((pod, uid));
     }
     for (pod, uid) in going {
@@ -149,6 +167,33 @@ fn is_conflict(error: &anyhow::Error) -> bool {
 
 fn is_forbidden_now(error: &anyhow::Error) -> bool {
     refusal(error).is_some_and(|refusal| refusal.status == StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// Waits until the workload of a pod that is gone has as many ready pods as it wants.
+async fn made_up(client: &Client, pods: &[Value], pod: &choose::Pod, ui: &mut Ui) -> anyhow::Result<()> {
+    let object = pods.iter().find(|object| object["metadata"]["uid"] == pod.uid.as_str());
+    let owners = object.map(|object| &object["metadata"]["ownerReferences"]).and_then(Value::as_array);
+    let Some(owner) = owners.into_iter().flatten().find(|owner| owner["controller"] == true) else { return Ok(()) };
+    let (kind, name) = (owner["kind"].as_str().unwrap_or_default(), owner["name"].as_str().unwrap_or_default());
+    if !matches!(kind, "ReplicaSet" | "StatefulSet" | "ReplicationController") {
+        return Ok(());
+    }
+    let path = Kinds::discover(client).await?.find(&kind.to_lowercase())?.object(&pod.namespace, name);
+    let deadline = Instant::now() + MADE_UP_MAX;
+    loop {
+        let Some(now) = client.find(&path).await? else { return Ok(()) };
+        let count = |pointer: &str| now.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+        let (ready, wanted) = (count("/status/readyReplicas"), count("/spec/replicas"));
+        if ready >= wanted {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            ui.note(&format!("{kind} {}/{name} has {ready} of {wanted} ready pods; going on", pod.namespace));
+            return Ok(());
+        }
+        ui.progress(&format!("waiting for {kind} {}/{name}: {ready} of {wanted} pods are ready", pod.namespace));
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
 }
 
 /// Waits until exactly this pod is gone.

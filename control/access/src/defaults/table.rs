@@ -72,7 +72,7 @@ pub(super) const CLUSTER_ROLES: &[Role] = &[
             On(
                 READ,
                 "-",
-                "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status \
+                "bindings events limitranges namespaces/status pods/debug pods/log pods/status replicationcontrollers/status \
              resourcequotas resourcequotas/status",
             ),
             On(READ, "-", "namespaces"),

@@ -11,7 +11,7 @@ use wk_cluster::Freshness;
 
 use crate::query::Query;
 use crate::respond::{Content, Reply};
-use crate::seams::LogOptions;
+use crate::seams::{LOG_LEVELS, LogOptions};
 use crate::server::ApiServer;
 use crate::verbs::Call;
 
@@ -84,6 +84,10 @@ fn options(query: &Query, pod: &str, now: Timestamp) -> Result<LogOptions, Statu
         let message = "Forbidden: may not be specified: standard output and error are kept together".to_owned();
         errors.push("stream", FieldReason::Forbidden, message);
     }
+    let level = query.text("level");
+    if !level.is_empty() && !LOG_LEVELS.contains(&level) {
+        errors.not_supported("level", level, &LOG_LEVELS);
+    }
     let errors: Vec<FieldError> = errors.into();
     if !errors.is_empty() {
         return Err(Status::invalid_named("", "PodLogOptions", pod, &errors));
@@ -95,6 +99,7 @@ fn options(query: &Query, pod: &str, now: Timestamp) -> Result<LogOptions, Statu
         tail_lines,
         since,
         limit_bytes,
+        level: Some(level.to_owned()).filter(|level| !level.is_empty()),
     })
 }
 

@@ -5,6 +5,7 @@ mod binding;
 mod computed;
 mod connect;
 mod create;
+mod debug;
 mod delete;
 mod eviction;
 mod get;

@@ -1,11 +1,16 @@
 //! What a guest can be given, one file each. Each links its interfaces once for all guests; at run time it answers from
 //! the store's [`Host`] what this guest's sandbox says, and "denied" or nothing where the sandbox says nothing.
+//!
+//! `wasi:keyvalue`, `wasi:blobstore` and `wasi:messaging` will be a file each here, answered from a field each of the
+//! sandbox, as `config` is; until then a component that imports them is refused by name when it is prepared.
 
+pub(crate) mod config;
 mod environment;
 mod exit;
 pub(crate) mod filesystem;
 mod handles;
 pub(crate) mod http;
+pub(crate) mod logging;
 mod outgoing;
 mod sockets;
 
@@ -26,5 +31,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     sockets::link(&mut linker)?;
     linker.allow_shadowing(false);
     exit::link(&mut linker)?;
+    config::link(&mut linker)?;
+    logging::link(&mut linker)?;
     Ok(linker)
 }

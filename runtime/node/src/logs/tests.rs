@@ -81,3 +81,33 @@ fn only_this_run_and_the_one_before_are_kept() {
     assert_eq!(kept, ["", "", "run 2\n", "run 3\n"]);
     assert_eq!(logs.newest("uid", "app").unwrap(), 3);
 }
+
+#[test]
+fn reader_that_sleeps_through_several_rotations_misses_no_line_that_is_kept() {
+    let (_dir, logs, clock) = logs();
+    let writer = logs.open("uid", "app", 0, clock).unwrap();
+    writer.write(Stream::Out, b"first\n");
+    let mut reader = logs.reader("uid", "app", 0).unwrap();
+    assert_eq!(drain(&mut reader), "first\n");
+    let filler = [b'x'; 16_000];
+    // Three files' worth.
+    for _ in 0..2_000 {
+        writer.write(Stream::Out, &filler);
+        writer.write(Stream::Out, b"\n");
+    }
+    assert_eq!(drain(&mut reader).lines().count(), 2_000);
+}
+
+#[test]
+fn records_keep_their_level_and_leave_half_a_line_alone() {
+    let (_dir, logs, clock) = logs();
+    let writer = logs.open("uid", "app", 0, clock).unwrap();
+    writer.write(Stream::Err, b"half ");
+    writer.record(Level::Warn, "WARN billing: card refused\n  twice\n");
+    writer.write(Stream::Err, b"a line\n");
+    let lines = logs.reader("uid", "app", 0).unwrap().read().unwrap();
+    let shown: Vec<_> = lines.iter().map(|line| (str::from_utf8(&line.content).unwrap(), line.level)).collect();
+    let warn = Some(Level::Warn);
+    let expected = [("WARN billing: card refused\n", warn), ("  twice\n", warn), ("half a line\n", None)];
+    assert_eq!(shown, expected);
+}

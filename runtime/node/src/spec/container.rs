@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1 as core;
 
 use super::cpu::cpu;
-use super::env::{Facts, env_value, expand};
+use super::env::read_env;
 use super::limits::{MEMORY_DEFAULT, MEMORY_MAX, memory_limit};
 use super::volumes::{absolute, read_mounts};
 use super::{ContainerSpec, NetworkSpec, SpecError, VolumeSpec, refuse};
@@ -15,7 +15,7 @@ pub(super) fn read_container(
     index: usize,
     request_timeout: Duration,
     network: &NetworkSpec,
-    facts: &Facts<'_>,
+    service_links: Option<bool>,
     volumes: &[VolumeSpec],
 ) -> Result<ContainerSpec, SpecError> {
     let field = format!("spec.containers[{index}]");
@@ -29,9 +29,6 @@ pub(super) fn read_container(
             return refuse(format!("{field}.{name}"), "not supported yet; leave it out");
         }
     }
-    if container.env_from.as_ref().is_some_and(|sources| !sources.is_empty()) {
-        return refuse(format!("{field}.envFrom"), "environment from ConfigMaps and Secrets is not supported yet");
-    }
     let mounts = read_mounts(container, &field, volumes)?;
     let workdir = container.working_dir.as_deref().filter(|dir| !dir.is_empty());
     let workdir = workdir.map(|dir| absolute(dir, &format!("{field}.workingDir"))).transpose()?;
@@ -41,16 +38,6 @@ pub(super) fn read_container(
     }
     args.extend(container.args.iter().flatten().cloned());
 
-    let mut env = vec![("HOSTNAME".to_owned(), facts.pod.metadata.name.clone().unwrap_or_default())];
-    for variable in container.env.iter().flatten() {
-        let value = expand(&env_value(variable, &field, facts)?, &env);
-        env.retain(|(name, _)| *name != variable.name);
-        env.push((variable.name.clone(), value));
-    }
-    // `$(NAME)` in arguments stands for a variable of the container, as in Kubernetes.
-    for argument in &mut args {
-        *argument = expand(argument, &env);
-    }
     let tcp = |port: &&core::ContainerPort| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
     let ports = container.ports.iter().flatten().filter(tcp);
     let (cpu_request, cpu_limit) = cpu(container, &field)?;
@@ -59,13 +46,14 @@ pub(super) fn read_container(
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
         args,
-        env,
+        env: read_env(container, &field, service_links)?,
         memory_max: memory_total.unwrap_or(MEMORY_DEFAULT).min(MEMORY_MAX),
         memory_total,
         cpu_request,
         cpu_limit,
         request_timeout,
         ports: ports.filter_map(|port| u16::try_from(port.container_port).ok()).collect(),
+        config: Vec::new(),
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),

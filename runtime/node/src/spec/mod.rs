@@ -3,19 +3,21 @@
 //!
 //! Not here: running anything. A field that this node cannot honour is an error by name, never ignored in silence.
 
+mod config;
 mod container;
 mod cpu;
-mod env;
+pub mod downward;
+pub mod env;
 mod limits;
 mod network;
 mod volumes;
 
-pub(crate) use env::expand;
+pub use config::CONFIG;
 pub use limits::{MEMORY_DEFAULT, REQUEST_TIMEOUT};
 pub use network::{EGRESS, NetworkSpec};
 pub use volumes::{
     DownwardFile, EMPTY_DIR_DEFAULT, EMPTY_DIR_MEMORY_DEFAULT, FromObject, HostPathType, Item, MountSpec, Projection,
-    Source, SubPath, TokenFile, VolumeSpec,
+    Source as VolumeSource, SubPath, TokenFile, VolumeSpec,
 };
 
 use std::net::IpAddr;
@@ -25,9 +27,11 @@ use k8s_openapi::api::core::v1 as core;
 use wk_api::Object;
 
 use crate::container::RestartPolicy;
+use crate::sources::Source;
 
+use config::read_config;
 use container::read_container;
-use env::Facts;
+use env::EnvSpec;
 use limits::request_timeout;
 
 /// A pod as this node runs it.
@@ -56,10 +60,12 @@ pub struct ContainerSpec {
     pub name: String,
     /// The image as written.
     pub image: String,
-    /// `argv`, the program's name first.
+    /// `argv`, the program's name first; `$(NAME)` in it stands for a variable.
     pub args: Vec<String>,
-    /// Environment, in order.
-    pub env: Vec<(String, String)>,
+    /// What its environment is made of.
+    pub env: EnvSpec,
+    /// What it finds with `wasi:config`.
+    pub config: Vec<Source>,
     /// Bytes of memory one of its instances may use.
     pub memory_max: u64,
     /// Bytes of memory all of its instances may use together, if it says so.
@@ -113,8 +119,8 @@ pub fn bare(pod: &Object) -> PodSpec {
     }
 }
 
-/// Reads a Pod that is bound to the node `node` and has the address `ip`.
-pub fn read(pod: &core::Pod, node: &str, ip: IpAddr) -> Result<PodSpec, SpecError> {
+/// Reads a Pod that has the address `ip`.
+pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
     let Some(spec) = &pod.spec else { return refuse("spec", "missing") };
     if spec.init_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
         return refuse("spec.initContainers", "init containers are not supported yet");
@@ -122,15 +128,18 @@ pub fn read(pod: &core::Pod, node: &str, ip: IpAddr) -> Result<PodSpec, SpecErro
     if spec.host_network == Some(true) {
         return refuse("spec.hostNetwork", "a guest has no network of its own to share with the host");
     }
-    let facts = Facts { pod, node, ip };
     let timeout = request_timeout(pod)?;
     let volumes = volumes::read_volumes(spec)?;
+    let config = read_config(pod)?;
     let network = network::network(pod, ip, timeout)?;
     let containers = spec
         .containers
         .iter()
         .enumerate()
-        .map(|(index, container)| read_container(container, index, timeout, &network, &facts, &volumes))
+        .map(|(index, container)| {
+            let read = read_container(container, index, timeout, &network, spec.enable_service_links, &volumes)?;
+            Ok(ContainerSpec { config: config.clone(), ..read })
+        })
         .collect::<Result<_, _>>()?;
     Ok(PodSpec {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
@@ -161,51 +170,33 @@ mod tests {
     }
 
     fn read_one(container: &serde_json::Value) -> Result<ContainerSpec, SpecError> {
-        read(&pod(container), "n1", IpAddr::from([10, 128, 0, 5])).map(|mut spec| spec.containers.remove(0))
+        read(&pod(container), IpAddr::from([10, 128, 0, 5])).map(|mut spec| spec.containers.remove(0))
     }
 
     #[test]
-    fn arguments_environment_and_memory_come_from_the_spec() {
+    fn arguments_and_memory_come_from_the_spec() {
         let container = read_one(&json!({
             "name": "app", "image": "i", "args": ["-v"],
-            "env": [
-                {"name": "A", "value": "1"},
-                {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
-                {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-            ],
             "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "64Mi", "cpu": "1.5"}},
         }))
         .unwrap();
         assert_eq!(container.args, ["app", "-v"]);
-        let env: Vec<_> = container.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(env, ["HOSTNAME=web-1", "A=1", "POD=web-1", "APP=web", "IP=10.128.0.5"]);
         assert_eq!(container.memory_max, 64 * 1024 * 1024);
         assert_eq!(container.memory_total, Some(64 * 1024 * 1024));
         assert_eq!((container.cpu_request, container.cpu_limit), (100, Some(1500)));
     }
 
     #[test]
-    fn variables_are_expanded_in_arguments_and_later_variables() {
-        let container = read_one(&json!({
-            "name": "app", "args": ["$(A)/$(B)/$(NONE)/$$(A)/$"],
-            "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}],
-        }))
-        .unwrap();
-        assert_eq!(container.args[1], "1/12/$(NONE)/$(A)/$");
-    }
-
-    #[test]
     fn what_this_node_cannot_do_is_refused_by_field() {
         for (container, field) in [
-            (json!({"name": "a", "envFrom": [{"configMapRef": {"name": "c"}}]}), "spec.containers[0].envFrom"),
+            (json!({"name": "a", "envFrom": [{"prefix": "P"}]}), "spec.containers[0].envFrom[0]"),
             (
                 json!({"name": "a", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}),
                 "spec.containers[0].volumeMounts[0].name",
             ),
             (json!({"name": "a", "workingDir": "/data/../.."}), "spec.containers[0].workingDir"),
             (
-                json!({"name": "a", "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}),
+                json!({"name": "a", "env": [{"name": "X", "valueFrom": {"resourceFieldRef": {"resource": "limits.gpu"}}}]}),
                 "spec.containers[0].env[X].valueFrom",
             ),
             (

@@ -4,7 +4,7 @@
 //! then, and is told how much.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::DuplexStream;
@@ -13,6 +13,7 @@ use wk_engine::Mount;
 
 use crate::logs::Stream;
 use crate::spec::ContainerSpec;
+use crate::streams::exec::program::Program;
 
 /// Output that waits for one slow watcher: some seconds of a talkative program over a slow link.
 const BEHIND_BYTES_MAX: usize = 1024 * 1024;
@@ -75,25 +76,42 @@ pub struct Console {
     pub tty: bool,
     /// Whether the first client's end of input is the container's.
     pub stdin_once: bool,
+    program: OnceLock<Program>,
     input: Option<Arc<tokio::sync::Mutex<Option<DuplexStream>>>>,
     watchers: Mutex<Vec<Weak<Watcher>>>,
 }
 
 impl Console {
     /// The console of a container about to run, and the source of its input if it has one.
-    pub fn new(spec: &ContainerSpec, mounts: Vec<Mount>) -> (Arc<Self>, Option<DuplexStream>) {
+    pub fn new(
+        spec: &ContainerSpec,
+        env: Vec<(String, String)>,
+        mounts: Vec<Mount>,
+    ) -> (Arc<Self>, Option<DuplexStream>) {
         let pipe = spec.stdin.then(|| tokio::io::duplex(INPUT_BYTES_MAX));
         let (writer, reader) = pipe.unzip();
         let console = Self {
             container: spec.name.clone(),
-            env: spec.env.clone(),
+            env,
             mounts,
             tty: spec.tty,
             stdin_once: spec.stdin_once,
             input: writer.map(|writer| Arc::new(tokio::sync::Mutex::new(Some(writer)))),
+            program: OnceLock::new(),
             watchers: Mutex::default(),
         };
         (Arc::new(console), reader)
+    }
+
+    /// Says what code the container runs. Once.
+    pub fn runs(&self, program: Program) {
+        // A second one would be of the same run, and is the same.
+        let _ = self.program.set(program);
+    }
+
+    /// What code the container runs, once it is known.
+    pub fn program(&self) -> Option<&Program> {
+        self.program.get()
     }
 
     /// The container's input; None when it has none. Whoever holds the lock writes; an empty place has ended.
@@ -130,8 +148,7 @@ impl Console {
 
     fn end(&self) {
         for watcher in self.watchers().drain(..).filter_map(|watcher| watcher.upgrade()) {
-            watcher.state().ended = true;
-            watcher.wake.notify_one();
+            watcher.end();
         }
     }
 
@@ -157,7 +174,14 @@ struct Behind {
 }
 
 impl Watcher {
-    fn push(&self, stream: Stream, bytes: &[u8]) {
+    /// Says that there will be no more.
+    pub fn end(&self) {
+        self.state().ended = true;
+        self.wake.notify_one();
+    }
+
+    /// Adds output. Never waits.
+    pub fn push(&self, stream: Stream, bytes: &[u8]) {
         let mut state = self.state();
         if state.bytes + bytes.len() > BEHIND_BYTES_MAX {
             state.lost += bytes.len() as u64;

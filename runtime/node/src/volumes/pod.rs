@@ -11,7 +11,7 @@ use wk_api::Object;
 use wk_base::backoff::Backoff;
 use wk_engine::Mount;
 
-use crate::spec::{MountSpec, Projection, Source, VolumeSpec};
+use crate::spec::{MountSpec, Projection, VolumeSource, VolumeSpec};
 
 use super::{Parts, claim, empty_dir, host_path, projected, remove, sub_path};
 
@@ -94,21 +94,21 @@ impl PodVolumes {
     async fn make_one(&self, parts: &Parts, object: &Arc<Object>, spec: &VolumeSpec) -> Result<Ready, String> {
         let dir = self.dir.join(&spec.name);
         match &spec.source {
-            Source::EmptyDir { .. } => {
+            VolumeSource::EmptyDir { .. } => {
                 blocking(move || empty_dir::make(&dir)).await?;
                 Ok(Ready::Own)
             }
-            Source::Projected { sources, mode } => {
+            VolumeSource::Projected { sources, mode } => {
                 let origin = parts.origin(object);
                 let gathered = projected::gather(&origin, sources).await?;
                 Ok(Ready::Projected(projected::write(&origin, dir, sources, *mode, gathered, None).await?))
             }
-            Source::HostPath { path, kind } => {
+            VolumeSource::HostPath { path, kind } => {
                 let (path, kind, allowed) = (path.clone(), *kind, parts.host_paths.clone());
                 let (root, below) = blocking_text(move || host_path::make(&path, kind, &allowed)).await?;
                 Ok(Ready::Elsewhere(Elsewhere { root, below, limit: None, volume: None }))
             }
-            Source::Claim { name, .. } => {
+            VolumeSource::Claim { name, .. } => {
                 let made = claim::make(&parts.cluster, &parts.node, &parts.root, object.namespace(), name).await?;
                 let claim::Bound { dir, limit, volume } = made;
                 Ok(Ready::Elsewhere(Elsewhere { root: dir, below: PathBuf::new(), limit, volume: Some(volume) }))
@@ -121,7 +121,7 @@ impl PodVolumes {
         let mut state = self.state.lock().await;
         let state = &mut *state;
         for spec in &self.specs {
-            let Source::Projected { sources, mode } = &spec.source else { continue };
+            let VolumeSource::Projected { sources, mode } = &spec.source else { continue };
             let Some(Ready::Projected(written)) = state.ready.get_mut(&spec.name) else { continue };
             let fresh = async {
                 let origin = parts.origin(&state.object);
@@ -151,7 +151,7 @@ impl PodVolumes {
         let mut asked = Vec::with_capacity(wanted.len());
         for mount in wanted {
             let Some(spec) = self.specs.iter().find(|spec| spec.name == mount.volume) else { continue };
-            let copied = matches!(spec.source, Source::Projected { .. });
+            let copied = matches!(spec.source, VolumeSource::Projected { .. });
             let own = || Elsewhere {
                 root: self.dir.join(&mount.volume),
                 below: PathBuf::new(),
@@ -208,16 +208,16 @@ impl PodVolumes {
     /// Whether any of its files follow changes of the pod's own object.
     pub(super) fn shows_itself(&self) -> bool {
         self.specs.iter().any(|spec| match &spec.source {
-            Source::Projected { sources, .. } => sources.iter().any(|it| matches!(it, Projection::Downward(_))),
-            Source::EmptyDir { .. } | Source::HostPath { .. } | Source::Claim { .. } => false,
+            VolumeSource::Projected { sources, .. } => sources.iter().any(|it| matches!(it, Projection::Downward(_))),
+            VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } | VolumeSource::Claim { .. } => false,
         })
     }
 
     /// Its emptyDirs: name, directory and limit.
     pub(super) fn limited(&self) -> impl Iterator<Item = (&str, PathBuf, u64)> {
         self.specs.iter().filter_map(|spec| match spec.source {
-            Source::EmptyDir { limit, .. } => Some((spec.name.as_str(), self.dir.join(&spec.name), limit)),
-            Source::Projected { .. } | Source::HostPath { .. } | Source::Claim { .. } => None,
+            VolumeSource::EmptyDir { limit, .. } => Some((spec.name.as_str(), self.dir.join(&spec.name), limit)),
+            VolumeSource::Projected { .. } | VolumeSource::HostPath { .. } | VolumeSource::Claim { .. } => None,
         })
     }
 

@@ -29,6 +29,7 @@ pub static POD: Kind = Kind {
     acts: true,
     subresources: &[
         Subresource { name: "binding", group: "", version: "", kind: "Binding", verbs: &["create"] },
+        Subresource { name: "debug", group: "wk.dev", version: "v1", kind: "PodDebug", verbs: &["get"] },
         Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: &["create"] },
         Subresource { name: "log", group: "", version: "", kind: "Pod", verbs: &["get"] },
         Subresource::connect("attach", "PodAttachOptions"),

@@ -1,9 +1,10 @@
 //! Exec: a command beside a container. A wasm pod has no programs but its own, so this node answers a few itself, over
-//! what the container has: its environment and its files.
+//! what the container has: its environment and its files. Any other name is that of a function the component exports.
 //!
-//! Not here: the files' world ([`files`]), archives ([`tar`]).
+//! Not here: the files' world ([`files`]), archives ([`tar`]), calls of functions ([`program`]).
 
 pub mod files;
+pub mod program;
 mod small;
 mod tar;
 #[cfg(test)]
@@ -41,6 +42,11 @@ pub(super) struct Process<'a> {
     pub(super) stderr: &'a mut dyn Write,
 }
 
+/// Whether a command of this name is answered by the node itself.
+fn is_built_in(name: &str) -> bool {
+    matches!(name.rsplit('/').next(), Some("tar" | "test" | "[" | "ls" | "cat" | "env" | "printenv"))
+}
+
 /// Runs a command and answers its exit code.
 pub(super) fn command(process: &mut Process<'_>) -> io::Result<i32> {
     let name = process.args.first().map(String::as_str).unwrap_or_default();
@@ -63,6 +69,9 @@ pub(super) fn command(process: &mut Process<'_>) -> io::Result<i32> {
 
 /// Runs a command for a client until it ends, or the client leaves.
 pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to: &Sender) {
+    if let Some(program) = console.program().filter(|_| !wanted.command.first().is_some_and(|name| is_built_in(name))) {
+        return program::run(program, wanted, from, to).await;
+    }
     let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
     let (command_out, stdout) = tokio::io::duplex(PIPE_BYTES);
     let (command_err, stderr) = tokio::io::duplex(PIPE_BYTES);

@@ -1,0 +1,103 @@
+//! `wk node upgrade`: a node goes on as the program that was put in its place, without a failed request: its pods are
+//! moved away one at a time, it ends what is under way, starts anew, and takes pods again.
+//!
+//! `wk node drain`, `cordon` and `uncordon` are those commands under the noun.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::cordon;
+use super::drain::{self, Pace};
+use crate::args::{CordonArgs, DrainArgs, DryRun, NodeArgs, NodeCommand, UpgradeArgs};
+use crate::client::{Client, Payload, Resource};
+use crate::exit::{Code, ExitError};
+use crate::render::Ui;
+use crate::up::upgrade::STARTED;
+
+/// Pause between two looks at a node that starts anew.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// A node that is not back by then needs a person: a stop takes 20 s at most, a start a few.
+const BACK_MAX: Duration = Duration::from_mins(2);
+
+/// Does what is asked of nodes.
+pub(super) async fn run(client: &Client, args: NodeArgs, ui: &mut Ui) -> anyhow::Result<()> {
+    match args.command {
+        NodeCommand::Cordon(args) => cordon::run(client, &args, true, ui).await,
+        NodeCommand::Uncordon(args) => cordon::run(client, &args, false, ui).await,
+        NodeCommand::Drain(args) => drain::run(client, &args, Pace::Together, ui).await,
+        NodeCommand::Upgrade(args) => {
+            for node in cordon::nodes(client, &args.drain.cordon).await? {
+                upgrade(client, &args, &node.name, ui).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn upgrade(client: &Client, args: &UpgradeArgs, name: &str, ui: &mut Ui) -> anyhow::Result<()> {
+    let path = Resource::nodes().object("", name);
+    let before = client.get(&path, crate::client::JSON).await?;
+    let was_cordoned = before.pointer("/spec/unschedulable") == Some(&Value::Bool(true));
+    let one = CordonArgs { nodes: vec![name.to_owned()], selector: None, ..args.drain.cordon.clone() };
+    if args.drain.cordon.dry_run != DryRun::None {
+        let drained = DrainArgs { cordon: one, ..args.drain.clone() };
+        return drain::run(client, &drained, Pace::OneByOne, ui).await;
+    }
+    if args.in_place {
+        cordon::run(client, &one, true, ui).await?;
+    } else {
+        let drained = DrainArgs { cordon: one.clone(), ..args.drain.clone() };
+        drain::run(client, &drained, Pace::OneByOne, ui).await?;
+    }
+    let ask = format!("/apis/wk.dev/v1/nodes/{name}/upgrade");
+    let told = match client.send_once(Method::POST, &ask, Payload::json(&Value::Null)).await {
+        Ok(told) => told,
+        Err(error) => {
+            if !was_cordoned {
+                cordon::run(client, &one, false, ui).await?;
+            }
+            return Err(error.context(format!("upgrade node {name}")));
+        }
+    };
+    back(client, &path, &before, name, ui).await?;
+    ui.settle();
+    let word = |field: &str| told.get(field).and_then(Value::as_str).unwrap_or("?").to_owned();
+    ui.line(&format!("node/{name} upgraded from {} to {}", word("from"), word("to")))?;
+    if was_cordoned {
+        ui.note(&format!("node {name} was cordoned before and stays so"));
+        return Ok(());
+    }
+    cordon::run(client, &one, false, ui).await
+}
+
+/// Waits until another process of the node has registered, and is ready.
+async fn back(client: &Client, path: &str, before: &Value, name: &str, ui: &mut Ui) -> anyhow::Result<()> {
+    let started = |node: &Value| node.pointer("/metadata/annotations").and_then(|all| all.get(STARTED).cloned());
+    let deadline = Instant::now() + BACK_MAX;
+    loop {
+        // The client may be talking to this very node: what it cannot reach is still on its way.
+        if let Ok(Some(now)) = client.find(path).await
+            && started(&now) != started(before)
+            && is_ready(&now)
+        {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let message = format!(
+                "node {name} did not come back in {} s: look at its own output; it is cordoned still",
+                BACK_MAX.as_secs()
+            );
+            return Err(ExitError::new(Code::TimedOut, message).into());
+        }
+        ui.progress(&format!("waiting for node {name} to come back"));
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+fn is_ready(node: &Value) -> bool {
+    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|it| it["type"] == "Ready" && it["status"] == "True")
+}

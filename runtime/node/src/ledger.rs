@@ -1,0 +1,178 @@
+//! What a person who looks into a pod is told by its node (`wk debug`): what each container imports and what answers it,
+//! its limits, how it failed last, its last requests.
+//!
+//! Not here: who may ask (the API server), and what logs and events tell already.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use wk_base::time::{Clock, Timestamp};
+use wk_engine::{Failure, Prepared};
+use wk_network::Egress;
+
+use crate::recent::Recent;
+use crate::spec::ContainerSpec;
+
+/// All pods of a node. Clones share them.
+#[derive(Clone, Default)]
+pub struct Ledger(Arc<Mutex<HashMap<String, Vec<Arc<Page>>>>>);
+
+/// One container, from its first start until its pod is gone.
+pub struct Page {
+    container: String,
+    recent: Arc<Recent>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    run: Option<Value>,
+    failure: Option<Value>,
+}
+
+/// What a container is given when it starts, beside what its spec says.
+#[derive(Debug, Clone, Copy)]
+pub struct Given {
+    /// Number of the run.
+    pub restart: u32,
+    /// How many variables its environment has.
+    pub variables: usize,
+    /// How many arguments.
+    pub arguments: usize,
+}
+
+impl Ledger {
+    /// The page of a container, begun if there is none.
+    pub fn page(&self, pod: &str, container: &str, clock: &Arc<dyn Clock>) -> Arc<Page> {
+        let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pages = pods.entry(pod.to_owned()).or_default();
+        if let Some(page) = pages.iter().find(|page| page.container == container) {
+            return Arc::clone(page);
+        }
+        let recent = Arc::new(Recent::new(Arc::clone(clock)));
+        let page = Arc::new(Page { container: container.to_owned(), recent, state: Mutex::default() });
+        pages.push(Arc::clone(&page));
+        page
+    }
+
+    /// Forgets a pod.
+    pub fn remove(&self, pod: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);
+    }
+
+    /// What is known of a pod, as JSON; None when nothing of it ran here.
+    pub fn tell(&self, pod: &str) -> Option<Value> {
+        let pages = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(pod)?.clone();
+        let containers: Vec<Value> = pages.iter().map(|page| page.to_value()).collect();
+        Some(json!({"apiVersion": "wk.dev/v1", "kind": "PodDebug", "uid": pod, "containers": containers}))
+    }
+}
+
+impl Page {
+    /// Its last requests.
+    pub fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.recent)
+    }
+
+    /// Notes that it starts.
+    pub fn begins(&self, spec: &ContainerSpec, prepared: &Prepared, given: Given) {
+        let surface = prepared.surface();
+        let import = |name: &String| {
+            let (is_given, by) = answer(name, spec, given);
+            json!({"name": name, "given": is_given, "by": by})
+        };
+        let run = json!({
+            "run": given.restart,
+            "world": prepared.world().to_string(),
+            "digest": prepared.digest(),
+            "imports": surface.imports.iter().map(import).collect::<Vec<_>>(),
+            "exports": surface.exports,
+            "limits": {
+                "memory": wk_engine::MemoryBytes(spec.memory_max).to_string(),
+                "requestSeconds": spec.request_timeout.as_secs_f64(),
+            },
+        });
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).run = Some(run);
+    }
+
+    /// Notes how it failed.
+    pub fn failed(&self, failure: &Failure, now: Timestamp) {
+        let mut value = json!({"time": now.to_string(), "reason": failure.reason(), "message": failure.to_string()});
+        if let Failure::Trap { backtrace, .. } = failure {
+            value["backtrace"] = backtrace.lines().collect();
+        }
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).failure = Some(value);
+    }
+
+    fn to_value(&self) -> Value {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut value = state.run.clone().unwrap_or_else(|| json!({}));
+        value["name"] = json!(self.container);
+        value["lastFailure"] = json!(state.failure);
+        value["requests"] = self.recent.to_value();
+        value
+    }
+}
+
+/// Whether this container was given what the interface is for, and what answers it in words.
+fn answer(import: &str, spec: &ContainerSpec, given: Given) -> (bool, String) {
+    let interface = import.split_once('@').map_or(import, |(interface, _version)| interface);
+    let (package, interface) = interface.split_once('/').unwrap_or((interface, ""));
+    let yes = |text: &str| (true, text.to_owned());
+    match (package, interface) {
+        ("wasi:cli", "environment") => (true, format!("{} variables, {} arguments", given.variables, given.arguments)),
+        ("wasi:cli", "stdin") if spec.stdin => yes("what clients attach"),
+        ("wasi:cli", "stdin") => (false, "at its end: the container has no `stdin: true`".to_owned()),
+        ("wasi:cli", "stdout" | "stderr") | ("wasi:logging", _) => yes("the container's log"),
+        ("wasi:cli", terminal) if terminal.starts_with("terminal-") && !spec.tty => {
+            (false, "no terminal: the container has no `tty: true`".to_owned())
+        }
+        ("wasi:config", _) if spec.config.is_empty() => {
+            (false, format!("no settings: the pod has no annotation {}", crate::spec::CONFIG))
+        }
+        ("wasi:config", _) => {
+            let named: Vec<_> = spec.config.iter().map(|source| format!("{} {}", source.kind, source.name)).collect();
+            (true, named.join(", "))
+        }
+        ("wasi:filesystem", _) => (false, "no directory: the container has no volumes".to_owned()),
+        ("wasi:sockets", _) | ("wasi:http", "outgoing-handler" | "client") => {
+            if spec.network.egress == Egress::default() {
+                return (false, format!("refused: the pod has no annotation {}", crate::spec::EGRESS));
+            }
+            (true, format!("what {} lets it reach", crate::spec::EGRESS))
+        }
+        _ => yes("this node"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wk_base::time::ManualClock;
+
+    const GIVEN: Given = Given { restart: 0, variables: 3, arguments: 1 };
+
+    #[test]
+    fn imports_are_told_with_what_answers_them() {
+        let spec = ContainerSpec::default();
+        let told = |import: &str| answer(import, &spec, GIVEN);
+        assert_eq!(told("wasi:cli/environment@0.2.6"), (true, "3 variables, 1 arguments".to_owned()));
+        assert!(!told("wasi:sockets/tcp@0.2.0").0 && !told("wasi:http/outgoing-handler@0.2.6").0);
+        assert!(told("wasi:http/types@0.2.6").0 && told("wasi:logging/logging").0);
+        assert!(told("wasi:config/store@0.2.0-rc.1").1.contains("wk.dev/config"));
+    }
+
+    #[test]
+    fn failures_outlive_their_run_and_go_with_the_pod() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let ledger = Ledger::default();
+        let trap = Failure::Trap { message: "unreachable".into(), backtrace: "0: a\n1: b".into() };
+        ledger.page("u", "app", &clock).failed(&trap, clock.now());
+        let told = ledger.tell("u").unwrap();
+        assert_eq!(told["containers"][0]["lastFailure"]["reason"], "Trapped");
+        assert_eq!(told["containers"][0]["lastFailure"]["backtrace"], json!(["0: a", "1: b"]));
+        ledger.remove("u");
+        assert!(ledger.tell("u").is_none());
+    }
+}

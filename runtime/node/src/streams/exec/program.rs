@@ -1,0 +1,127 @@
+//! Exec of what the container's own component exports: one function, called in an instance of its own, in the
+//! container's sandbox. Its output is the client's and not the container's log.
+//!
+//! Not here: how text becomes arguments and an answer an exit code (`wk-engine`).
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use wk_engine::{Engine, Exit, Failure, Input, InvokeError, Output, Prepared, Sandbox, Stream};
+use wk_streams::relay::{Channel, Exec, Receiver, Sender};
+
+use super::{INTERRUPTED, NOT_FOUND, PIPE_BYTES};
+use crate::logs;
+use crate::streams::console::Watcher;
+use crate::streams::{end, terminal};
+
+/// What a shell ends with for a program that cannot be run like this.
+const MISUSED: i32 = 126;
+/// What a shell ends with for a program that was killed.
+const KILLED: i32 = 137;
+
+/// The code of a container that runs, and what a call of it is given.
+pub struct Program {
+    /// Runs it.
+    pub engine: Engine,
+    /// The component.
+    pub module: Arc<Prepared>,
+    /// The container's sandbox; its output and its input are replaced.
+    pub sandbox: Sandbox,
+    /// Set off when the container stops.
+    pub cancel: CancellationToken,
+}
+
+/// Calls the function that the first word names, with the others as its arguments, until it answers or the client leaves.
+pub(super) async fn run(program: &Program, wanted: Exec, mut from: Receiver, to: &Sender) {
+    let sink = Arc::new(Watcher::default());
+    let (stdin, source) = tokio::io::duplex(PIPE_BYTES);
+    let sandbox = Sandbox {
+        output: Arc::new(ToClient(Arc::clone(&sink))),
+        input: wanted.stdin.then(|| Input::new(source)),
+        terminal: wanted.tty,
+        ..program.sandbox.clone()
+    };
+    let call = async {
+        let code = call(program, sandbox, &wanted.command, &sink).await;
+        sink.end();
+        code
+    };
+    let output = async {
+        let (code, ()) = tokio::join!(call, pass_on(&sink, &wanted, to));
+        code
+    };
+    let input = async {
+        if !super::input(&wanted, stdin, &mut from, to).await {
+            while let Ok(Some(_)) = from.next().await {}
+            std::future::pending::<()>().await;
+        }
+    };
+    let code = tokio::select! {
+        code = output => code,
+        () = input => INTERRUPTED,
+        () = to.closed() => return,
+    };
+    end(to, code).await;
+}
+
+async fn call(program: &Program, sandbox: Sandbox, command: &[String], sink: &Watcher) -> i32 {
+    let Some((function, args)) = command.split_first() else { return NOT_FOUND };
+    let tell = |text: String| sink.push(logs::Stream::Err, format!("{text}\n").as_bytes());
+    let called = program.engine.invoke(&program.module, sandbox, function, args.to_vec(), program.cancel.clone());
+    match called.await {
+        Ok(Exit::Code(code)) => code,
+        Ok(Exit::Cancelled) => {
+            tell("the container was stopped".to_owned());
+            KILLED
+        }
+        Ok(Exit::Failed(failure)) => {
+            tell(match &failure {
+                Failure::Trap { backtrace, .. } if !backtrace.is_empty() => format!("{failure}\n{backtrace}"),
+                other => other.to_string(),
+            });
+            KILLED
+        }
+        Err(error @ InvokeError::NoFunction { .. }) => {
+            tell(format!(
+                "exec: {function:?}: executable file not found: a wasm pod has no shell and no programs; {error}; \
+                 what is answered here besides is cat, env, ls, tar and test"
+            ));
+            NOT_FOUND
+        }
+        Err(error) => {
+            tell(format!("exec: {error}"));
+            MISUSED
+        }
+    }
+}
+
+/// Sends what the function writes until it has ended and all of it is sent.
+async fn pass_on(sink: &Watcher, wanted: &Exec, to: &Sender) {
+    while let Some(pieces) = sink.next().await {
+        for (stream, data) in pieces {
+            let data = if wanted.tty { terminal::printed(&data) } else { data };
+            let channel = match stream {
+                logs::Stream::Err if wanted.stderr && !wanted.tty => Channel::Stderr,
+                logs::Stream::Out if wanted.stdout => Channel::Stdout,
+                logs::Stream::Err if wanted.tty && wanted.stdout => Channel::Stdout,
+                logs::Stream::Out | logs::Stream::Err => continue,
+            };
+            if to.send(channel, data).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The function's output to the client. It does not wait for a slow one: what is too much is counted and told.
+struct ToClient(Arc<Watcher>);
+
+impl Output for ToClient {
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        let stream = match stream {
+            Stream::Out => logs::Stream::Out,
+            Stream::Err => logs::Stream::Err,
+        };
+        self.0.push(stream, bytes);
+    }
+}
