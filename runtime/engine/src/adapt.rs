@@ -5,22 +5,29 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
 use wasmparser::{Encoding, ImportSectionReader, Imports, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use crate::prepare::PrepareError;
+use crate::reactor;
 
 /// The bytes as a component: as they are, or adapted.
 pub(crate) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, PrepareError> {
     match scan(wasm)? {
         None => Ok(Cow::Borrowed(wasm)),
         Some(module) => {
-            let exit = module.exit.clone();
+            let (exit, start, typed) = (module.exit.clone(), module.start, module.typed);
             module.check()?;
-            adapt(wasm, exit).map(Cow::Owned)
+            if start || typed {
+                return adapt(wasm, exit, start).map(Cow::Owned);
+            }
+            let described = reactor::described(wasm)?.ok_or(PrepareError::NoStart)?;
+            // Its sections have moved.
+            let exit = scan(&described)?.and_then(|module| module.exit);
+            adapt(&described, exit, start).map(Cow::Owned)
         }
     }
 }
@@ -48,9 +55,6 @@ impl Module {
     fn check(self) -> Result<(), PrepareError> {
         if !self.typed && !self.foreign.is_empty() {
             return Err(PrepareError::CoreImports { missing: self.foreign });
-        }
-        if !self.typed && !self.start {
-            return Err(PrepareError::NoStart);
         }
         Ok(())
     }
@@ -97,21 +101,20 @@ const EXIT_NAME: &str = "proc_exit";
 pub(crate) const EXIT_INTERFACE: &str = "wk:host/exit@0.1.0";
 pub(crate) const EXIT_FUNCTION: &str = "exit";
 
-fn adapt(module: &[u8], exit: Option<ExitImport>) -> Result<Vec<u8>, PrepareError> {
+fn adapt(module: &[u8], exit: Option<ExitImport>, start: bool) -> Result<Vec<u8>, PrepareError> {
+    let adapter = if start { WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER } else { WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER };
     let module = match exit {
         Some(exit) => Cow::Owned(with_host_exit(module, &exit)?),
         None => Cow::Borrowed(module),
     };
     ComponentEncoder::default()
         .module(&module)
-        .and_then(|encoder| {
-            encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)
-        })
+        .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter))
         .and_then(|encoder| encoder.validate(true).encode())
         .map_err(failed)
 }
 
-fn failed(error: impl Display) -> PrepareError {
+pub(crate) fn failed(error: impl Display) -> PrepareError {
     PrepareError::Adapt { message: format!("{error:#}") }
 }
 
@@ -160,7 +163,7 @@ fn with_host_exit(module: &[u8], exit: &ExitImport) -> Result<Vec<u8>, PrepareEr
 const IMPORT_SECTION: u8 = 2;
 
 /// Where the section's id is: before its length, which ends where the contents start.
-fn start_of_section(module: &[u8], section: &Range<usize>) -> usize {
+pub(crate) fn start_of_section(module: &[u8], section: &Range<usize>) -> usize {
     let continued = |at: usize| module[at] & 0x80 != 0;
     let mut length = section.start - 1;
     while continued(length - 1) {
@@ -169,13 +172,13 @@ fn start_of_section(module: &[u8], section: &Range<usize>) -> usize {
     length - 1
 }
 
-fn push_name(bytes: &mut Vec<u8>, name: &str) {
+pub(crate) fn push_name(bytes: &mut Vec<u8>, name: &str) {
     push_length(bytes, name.len());
     bytes.extend_from_slice(name.as_bytes());
 }
 
 /// Unsigned LEB128.
-fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
+pub(crate) fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
     while length > 0x7f {
         bytes.push((length & 0x7f) as u8 | 0x80);
         length >>= 7;

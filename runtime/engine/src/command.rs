@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime::Store;
+use wasmtime_wasi::{p2, p3};
 
 use crate::engine::Engine;
 use crate::failure::{Exit, Failure};
@@ -14,17 +15,39 @@ use crate::sandbox::Sandbox;
 /// What a program ends with that returns an error from `run`: the code a shell knows for failure.
 const FAILURE_CODE: i32 = 1;
 
-pub(crate) async fn run(engine: &Engine, pre: &CommandPre<Host>, sandbox: Sandbox, cancel: CancellationToken) -> Exit {
+/// A program, linked, of either version.
+#[derive(Clone)]
+pub(crate) enum CommandPre {
+    /// `wasi:cli/run` 0.2.
+    V2(p2::bindings::CommandPre<Host>),
+    /// `wasi:cli/run` 0.3.
+    V3(p3::bindings::CommandPre<Host>),
+}
+
+impl CommandPre {
+    async fn run(&self, store: &mut Store<Host>) -> wasmtime::Result<Result<(), ()>> {
+        match self {
+            Self::V2(pre) => {
+                let command = pre.instantiate_async(&mut *store).await?;
+                store.data_mut().limits.started();
+                command.wasi_cli_run().call_run(store).await
+            }
+            Self::V3(pre) => {
+                let command = pre.instantiate_async(&mut *store).await?;
+                store.data_mut().limits.started();
+                store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await?
+            }
+        }
+    }
+}
+
+pub(crate) async fn run(engine: &Engine, pre: &CommandPre, sandbox: Sandbox, cancel: CancellationToken) -> Exit {
     let sandbox = Arc::new(sandbox.resolved());
     let mut store = Host::store(engine.wasmtime(), &sandbox, engine.running());
     let pre = pre.clone();
     let call = engine.guest(&sandbox, async move {
-        let outcome = async {
-            let command = pre.instantiate_async(&mut store).await?;
-            store.data_mut().limits.started();
-            command.wasi_cli_run().call_run(&mut store).await
-        };
-        end(outcome.await, &store.data().limits)
+        let outcome = pre.run(&mut store).await;
+        end(outcome, &store.data().limits)
     });
     tokio::select! {
         // A guest that yields at every tick is ready to be polled at any time, so look at the token first.

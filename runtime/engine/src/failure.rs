@@ -75,6 +75,9 @@ pub enum Failure {
         /// Which limit it is.
         message: String,
     },
+    /// The instance that worked on it was given up because of another request.
+    #[error("the pod's single instance was ended, because another of its requests missed its deadline")]
+    Lost,
     /// The host could not do its part.
     #[error("the engine could not run the guest: {0}")]
     Io(String),
@@ -89,7 +92,12 @@ impl Failure {
             Self::OutOfMemory { .. } => "OOMKilled",
             Self::Crowded { .. } => "MemoryLimit",
             Self::Limit { .. } => "LimitExceeded",
-            Self::NoResponse | Self::Exited { .. } | Self::Refused { .. } | Self::Busy { .. } | Self::Io(_) => "Error",
+            Self::NoResponse
+            | Self::Exited { .. }
+            | Self::Refused { .. }
+            | Self::Busy { .. }
+            | Self::Lost
+            | Self::Io(_) => "Error",
         }
     }
 }

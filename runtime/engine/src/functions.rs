@@ -30,6 +30,11 @@ impl Function {
         }
     }
 
+    /// Whether it belongs to an interface of WASI, which has its own ways of being called.
+    pub(crate) fn is_of_wasi(&self) -> bool {
+        self.interface.as_deref().is_some_and(|name| name.starts_with("wasi:"))
+    }
+
     /// Whether it is the `run` of a program, whose arguments are those of a process.
     pub(crate) fn is_run(&self) -> bool {
         self.name == "run" && self.interface.as_deref().is_some_and(|name| unversioned(name) == RUN)
@@ -93,10 +98,12 @@ pub(crate) fn all(component: &Component) -> Vec<Function> {
 
 /// The one that `wanted` names; an interface's function also by its own name alone, if no other has it.
 pub(crate) fn find<'a>(functions: &'a [Function], wanted: &str) -> Option<&'a Function> {
+    // In C and Rust the same name has other dashes.
+    let wanted = wanted.replace('_', "-");
     if wanted == RUN {
         return functions.iter().find(|function| function.is_run());
     }
-    functions.iter().find(|function| function.is_named(wanted)).or_else(|| {
+    functions.iter().find(|function| function.is_named(&wanted)).or_else(|| {
         let mut alike = functions.iter().filter(|function| function.name == wanted);
         alike.next().filter(|_| alike.next().is_none())
     })

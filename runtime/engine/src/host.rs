@@ -1,6 +1,6 @@
 //! What a guest sees of the world: the data of one store. What answers its imports is in [`capabilities`].
 //!
-//! Everything WASI 0.2 has is linked, so that any component starts; what a guest was not given answers "denied"
+//! Everything WASI 0.2 and 0.3 have is linked, so that any component starts; what a guest was not given answers "denied"
 //! or is empty: no preopened directory, no address, no name, no outgoing request.
 //!
 //! [`capabilities`]: crate::capabilities
@@ -38,7 +38,7 @@ pub(crate) struct Host {
     pub(crate) hooks: Hooks,
     pub(crate) files: Files,
     wasi: Option<Box<WasiCtx>>,
-    _running: Running,
+    running: Option<Running>,
 }
 
 impl Host {
@@ -54,15 +54,32 @@ impl Host {
             http: WasiHttpCtx::new(),
             hooks: Hooks { network: Arc::clone(&sandbox.network) },
             files: Files::default(),
-            _running: running,
+            running: Some(running),
         };
         let mut store = wasmtime::Store::new(engine, host);
         store.limiter(|host| &mut host.limits);
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+        // Calls, streams and futures of asynchronous guests have a table of their own.
+        if let Some(tasks) = store.concurrent_resource_table() {
+            tasks.set_max_capacity(HANDLES_MAX);
+        }
         // At each tick the guest gives its thread away, for others to run and its deadline to be looked at.
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         store
+    }
+
+    /// The instance has nothing to do until [`resume`](Self::resume): nobody need count its time.
+    pub(crate) fn rest(store: &mut wasmtime::Store<Self>) {
+        store.data_mut().running = None;
+    }
+
+    /// It is asked again. What it was refused in an earlier request explains nothing in this one.
+    pub(crate) fn resume(store: &mut wasmtime::Store<Self>, running: Running) {
+        let host = store.data_mut();
+        host.running = Some(running);
+        host.limits.forgive();
+        store.set_epoch_deadline(1);
     }
 }
 

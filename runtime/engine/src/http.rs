@@ -1,9 +1,10 @@
-//! A request's way through a `wasi:http` guest: a fresh instance, its response's head as soon as it is set, the body
+//! A request's way through a `wasi:http` guest: to an instance, its response's head as soon as it is set, the body
 //! streamed while the instance runs on.
 //!
 //! The instance runs inside the caller's own future for as long as the response has no head. A guest that answers and
 //! returns, as most do, is done by then: no task is spawned, nothing crosses threads. A guest that streams goes on in
-//! a task of its own, which ends with the guest, the deadline, or the client.
+//! a task of its own, which ends with the guest, the deadline, or the client. Only a pod's `single` instance is owned
+//! by a task from the start (`single.rs`).
 
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -17,18 +18,31 @@ use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wasmtime_wasi_http::Error;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
-use wasmtime_wasi_http::{WasiHttpView as _, p2::types::HostResponseOutparam};
 use wk_base::body::Body;
 
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::host::Host;
+use crate::instance::{HttpPre, Instance};
+use crate::pool::{Pool, Reuse};
 use crate::prepare::Prepared;
 use crate::response::{self, Streaming};
 use crate::sandbox::Sandbox;
+use crate::single::{Job, Single};
+
+/// How a pod's requests share instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Instances {
+    /// A fresh one for each request: nothing of one request is there for the next.
+    #[default]
+    PerRequest,
+    /// Kept for further requests, one at a time, a bounded number of times. A trap or a missed deadline ends it.
+    Pooled(Reuse),
+    /// One, for as long as the pod lives or until it fails: one request after another for `wasi:http` 0.2, side by
+    /// side for 0.3.
+    Single,
+}
 
 /// One pod's HTTP guest. Cheap to clone; costs nothing while no request is there.
 #[derive(Clone)]
@@ -36,27 +50,44 @@ pub struct HttpApp {
     engine: Engine,
     prepared: Arc<Prepared>,
     sandbox: Arc<Sandbox>,
+    kept: Kept,
+}
+
+/// The instances that outlive a request.
+#[derive(Clone)]
+enum Kept {
+    None,
+    Pool(Arc<Pool>),
+    Single(Arc<Single>),
 }
 
 /// What the guest sets as its response.
-type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
+pub(crate) type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 /// Why the guest failed, written before its store, and with it the body's sender, is gone.
 pub(crate) type Verdict = Arc<OnceLock<Failure>>;
 
 impl HttpApp {
     pub(crate) fn new(engine: Engine, prepared: Arc<Prepared>, sandbox: Sandbox) -> Self {
-        Self { engine, prepared, sandbox: Arc::new(sandbox.resolved()) }
+        let kept = match sandbox.instances {
+            Instances::PerRequest => Kept::None,
+            Instances::Pooled(reuse) => Kept::Pool(Arc::new(Pool::new(reuse))),
+            Instances::Single => Kept::Single(Arc::default()),
+        };
+        Self { engine, prepared, sandbox: Arc::new(sandbox.resolved()), kept }
     }
 
-    /// Hands one request to a fresh instance and returns its response.
+    /// Hands one request to an instance and returns its response.
     ///
     /// The response is returned as soon as the guest has set its head. Its body ends with an error that is a
     /// [`Failure`] when the guest fails before it is complete. Dropping this future, or the body before its end, ends
-    /// the instance.
+    /// the instance, except a pod's single one.
     pub async fn handle(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
         let patience = self.sandbox.request_deadline;
         let deadline = Instant::now() + patience;
+        if let Kept::Single(single) = &self.kept {
+            return self.through_single(single, request, deadline).await;
+        }
         let verdict = Verdict::default();
         let (set, mut answer) = oneshot::channel();
         let mut instance = self.engine.guest(&self.sandbox, run(self.clone(), request, set, Arc::clone(&verdict)));
@@ -96,7 +127,38 @@ impl HttpApp {
         Ok(Response::from_parts(head, body))
     }
 
-    fn pre(&self) -> &ProxyPre<Host> {
+    /// The same through the pod's one instance, which goes on whatever becomes of this future.
+    async fn through_single(
+        &self,
+        single: &Single,
+        request: Request<Body>,
+        deadline: Instant,
+    ) -> Result<Response<Body>, Failure> {
+        let verdict = Verdict::default();
+        let (set, answer) = oneshot::channel();
+        let (over, ended) = oneshot::channel();
+        let (reading, body) = oneshot::channel();
+        let job = Job { request, set, verdict: Arc::clone(&verdict), deadline, body, over };
+        single.put(&self.engine, &self.prepared, &self.sandbox, job)?;
+        let answer = async {
+            match answer.await {
+                Ok(answer) => Some(answer),
+                // The verdict comes last.
+                Err(_) => ended.await.err().and(None),
+            }
+        };
+        let late = Failure::Deadline(self.sandbox.request_deadline);
+        match tokio::time::timeout_at(deadline, answer).await.map_err(|_| late)? {
+            Some(Ok(response)) => {
+                let (head, body) = response.into_parts();
+                Ok(Response::from_parts(head, wk_base::body::boxed(Streaming::shared(body, reading, verdict))))
+            }
+            Some(Err(code)) => Err(Failure::Refused { code: format!("{code:?}") }),
+            None => Err(verdict.get().cloned().unwrap_or(Failure::NoResponse)),
+        }
+    }
+
+    fn pre(&self) -> &HttpPre {
         self.prepared.http.as_ref().expect("Engine::http makes an HttpApp of HTTP components only")
     }
 }
@@ -107,20 +169,29 @@ enum Done {
     No,
 }
 
-/// The whole life of one instance.
+/// The whole of one request in an instance: a kept one or a fresh one, which is kept if it did well and may be.
 async fn run(app: HttpApp, request: Request<Body>, set: oneshot::Sender<Answer>, verdict: Verdict) {
-    let mut store = Host::store(app.engine.wasmtime(), &app.sandbox, app.engine.running());
-    let outcome = async {
-        let proxy = app.pre().instantiate_async(&mut store).await?;
-        store.data_mut().limits.started();
-        let mut http = store.data_mut().http();
-        let request = http.new_incoming_request(Scheme::Http, incoming(request))?;
-        let answer: wasmtime::component::Resource<HostResponseOutparam> = http.new_response_outparam(set)?;
-        proxy.wasi_http_incoming_handler().call_handle(&mut store, request, answer).await
-    }
-    .await;
-    if let Err(error) = outcome {
-        let _ = verdict.set(Failure::of(&error, &store.data().limits));
+    let kept = if let Kept::Pool(pool) = &app.kept { pool.take(&app.engine) } else { None };
+    let started = match kept {
+        Some(instance) => Ok(instance),
+        None => Instance::start(&app.engine, app.pre(), &app.sandbox).await,
+    };
+    let mut instance = match started {
+        Ok(instance) => instance,
+        Err(failure) => {
+            let _ = verdict.set(failure);
+            return;
+        }
+    };
+    match instance.answer(request, set, &verdict).await {
+        Err(failure) => {
+            let _ = verdict.set(failure);
+        }
+        Ok(()) => {
+            if let Kept::Pool(pool) = &app.kept {
+                pool.keep(instance);
+            }
+        }
     }
 }
 
@@ -137,7 +208,9 @@ async fn finish(
 }
 
 /// The request as the guest sees it: `wasi:http` wants an authority, which HTTP/1.0 and internal callers may lack.
-fn incoming(request: Request<Body>) -> Request<impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static> {
+pub(crate) fn incoming(
+    request: Request<Body>,
+) -> Request<impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static> {
     let (mut head, body) = request.into_parts();
     let named = head.uri.authority().is_some() || head.headers.get(HOST).is_some_and(|host| host.to_str().is_ok());
     if !named {

@@ -40,15 +40,20 @@ mod host;
 mod http;
 mod imports;
 mod input;
+mod instance;
 mod invoke;
 mod limits;
 mod mounts;
 mod network;
 mod output;
+mod pool;
 mod prepare;
+mod reactor;
 mod record;
 mod response;
 mod sandbox;
+mod service;
+mod single;
 mod target;
 mod ticker;
 mod usage;
@@ -60,15 +65,16 @@ pub use crate::config::{CACHE_BYTES_DEFAULT, EngineError, Options};
 pub use crate::disk::{DiskUse, Room, disk_use, measure};
 pub use crate::engine::{Engine, WrongWorld};
 pub use crate::failure::{Exit, Failure};
-pub use crate::http::HttpApp;
+pub use crate::http::{HttpApp, Instances};
 pub use crate::imports::Surface;
 pub use crate::invoke::InvokeError;
 pub use crate::mounts::{Mount, MountError, Mounts};
 pub use crate::network::{Connection, Datagrams, Duplex, Listener, Network, NetworkError, NoNetwork, Patience};
+pub use crate::pool::Reuse;
 pub use crate::prepare::{PrepareError, Prepared, World};
 pub use crate::sandbox::{
-    Config, Discard, Input, Level, MEMORY_DEFAULT, MemoryBytes, NoSuchLevel, Output, REQUEST_DEADLINE_DEFAULT, Record,
-    Sandbox, Stream,
+    Config, Discard, Input, Level, MEMORY_DEFAULT, MemoryBytes, Next, NoSuchLevel, Output, REQUEST_DEADLINE_DEFAULT,
+    Record, Sandbox, Stream,
 };
 pub use crate::target::{AddressSpace, Architecture, Profile, Settings, Target, UnknownProfile, UnknownTarget};
 pub use crate::usage::{CpuLimits, Usage, Used};

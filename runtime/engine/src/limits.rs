@@ -63,6 +63,11 @@ impl Limits {
         self.refused
     }
 
+    /// Forgets that memory was refused, for an instance that is used again.
+    pub(crate) fn forgive(&mut self) {
+        self.refused = None;
+    }
+
     fn grow(&mut self, by: usize) -> bool {
         let total = self.used.saturating_add(by);
         let (total_bytes, by_bytes) = (bytes(total), bytes(by));

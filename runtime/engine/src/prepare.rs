@@ -7,19 +7,21 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, InstancePre, Linker};
-use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi::{p2, p3};
+use wasmtime_wasi_http::{p2 as http_p2, p3 as http_p3};
 
+use crate::command::CommandPre;
 use crate::functions;
 use crate::host::Host;
-use crate::imports::{self, Surface};
+use crate::imports::{self, Surface, Version};
+use crate::instance::HttpPre;
 
 /// What a component is to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum World {
-    /// It answers HTTP requests: it exports `wasi:http/incoming-handler` 0.2.
+    /// It answers HTTP requests: it exports `wasi:http/incoming-handler` 0.2 or `wasi:http/handler` 0.3.
     Http,
-    /// It is run from start to end: it exports `wasi:cli/run` 0.2, or is a core module with `_start`.
+    /// It is run from start to end: it exports `wasi:cli/run` 0.2 or 0.3, or is a core module with `_start`.
     Command,
     /// It is neither, and exports functions that can be called one by one.
     Functions,
@@ -68,8 +70,11 @@ pub enum PrepareError {
         /// Module and name of each; at most 16 of them.
         missing: Vec<String>,
     },
-    /// A core module that is not a command.
-    #[error("the module exports no `_start`, so it is not a program; build it as a binary, or as a component")]
+    /// A core module that is neither a program nor a reactor.
+    #[error(
+        "the module exports no `_start`, so it is not a program, and no function of numbers that could be called; build \
+         it as a binary, or as a component"
+    )]
     NoStart,
     /// A core module cannot be made a component.
     #[error("adapt the core module to a component: {message}")]
@@ -89,7 +94,13 @@ pub enum PrepareError {
         /// Each with its WIT package, interface and version.
         missing: Vec<String>,
     },
-    /// It imports an interface we have, with functions or types that we do not.
+    /// It imports interfaces we have, with functions that we do not.
+    #[error("the component imports functions that this node does not have: {}", missing.join(", "))]
+    Functions {
+        /// Each with its interface, and with the version that is here.
+        missing: Vec<String>,
+    },
+    /// It imports a function or type we have, with another signature.
     #[error("the component's imports do not fit: {message}")]
     Link {
         /// Which import, and how.
@@ -97,8 +108,8 @@ pub enum PrepareError {
     },
     /// It exports nothing that we call.
     #[error(
-        "the component exports neither wasi:http/incoming-handler@0.2 nor wasi:cli/run@0.2, nor any function; its \
-         exports: {}",
+        "the component exports no wasi:http/incoming-handler@0.2, wasi:http/handler@0.3, wasi:cli/run@0.2 or \
+         wasi:cli/run@0.3, and no function of its own; its exports: {}",
         if exports.is_empty() { "none".to_owned() } else { exports.join(", ") }
     )]
     NoWorld {
@@ -122,9 +133,9 @@ pub struct Prepared {
     /// For what no world is needed: calling one of its functions.
     pub(crate) instance: InstancePre<Host>,
     /// Present if it answers requests.
-    pub(crate) http: Option<ProxyPre<Host>>,
+    pub(crate) http: Option<HttpPre>,
     /// Present if it is a program. A component can be both.
-    pub(crate) command: Option<CommandPre<Host>>,
+    pub(crate) command: Option<CommandPre>,
 }
 
 impl Prepared {
@@ -162,16 +173,25 @@ impl fmt::Debug for Prepared {
 
 /// Makes a component ready to be instantiated: its imports are there, and its first instance costs no more than others.
 pub(crate) fn link(linker: &Linker<Host>, digest: &str, component: &Component) -> Result<Prepared, PrepareError> {
-    let engine = linker.engine();
     let types = component.component_type();
-    imports::check(&types, engine)?;
+    imports::check(&types, linker)?;
     let worlds = imports::worlds(component)?;
     let link = |error: wasmtime::Error| PrepareError::Link { message: format!("{error:#}") };
     // Now rather than at the first request.
     component.initialize_copy_on_write_image().map_err(link)?;
     let instance: InstancePre<Host> = linker.instantiate_pre(component).map_err(link)?;
-    let http = worlds.http.then(|| ProxyPre::new(instance.clone())).transpose().map_err(link)?;
-    let command = worlds.command.then(|| CommandPre::new(instance.clone())).transpose().map_err(link)?;
+    let http = match worlds.http {
+        None => None,
+        Some(Version::V2) => Some(HttpPre::Proxy(http_p2::bindings::ProxyPre::new(instance.clone()).map_err(link)?)),
+        Some(Version::V3) => {
+            Some(HttpPre::Service(http_p3::bindings::ServicePre::new(instance.clone()).map_err(link)?))
+        }
+    };
+    let command = match worlds.command {
+        None => None,
+        Some(Version::V2) => Some(CommandPre::V2(p2::bindings::CommandPre::new(instance.clone()).map_err(link)?)),
+        Some(Version::V3) => Some(CommandPre::V3(p3::bindings::CommandPre::new(instance.clone()).map_err(link)?)),
+    };
     Ok(Prepared { digest: digest.to_owned(), instance, http, command })
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
@@ -68,9 +69,17 @@ impl http_body::Body for Gathered {
 /// The body of a guest that is still at work.
 pub(crate) struct Streaming {
     body: HyperOutgoingBody,
-    guest: JoinHandle<()>,
+    guest: Guest,
     verdict: Verdict,
     state: State,
+}
+
+/// Who works on the rest of the body.
+enum Guest {
+    /// An instance of its own, which has nothing else to do.
+    Own(JoinHandle<()>),
+    /// One that others use as well: dropping this tells it that the body is done with.
+    Shared { _reading: oneshot::Sender<()> },
 }
 
 /// How far the body is.
@@ -84,7 +93,12 @@ enum State {
 
 impl Streaming {
     pub(crate) fn new(body: HyperOutgoingBody, guest: JoinHandle<()>, verdict: Verdict) -> Self {
-        Self { body, guest, verdict, state: State::Open }
+        Self { body, guest: Guest::Own(guest), verdict, state: State::Open }
+    }
+
+    /// Of an instance that outlives the request.
+    pub(crate) fn shared(body: HyperOutgoingBody, reading: oneshot::Sender<()>, verdict: Verdict) -> Self {
+        Self { body, guest: Guest::Shared { _reading: reading }, verdict, state: State::Open }
     }
 
     fn fail(&mut self, error: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -127,9 +141,11 @@ impl http_body::Body for Streaming {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
-        if self.state != State::Complete {
+        if self.state != State::Complete
+            && let Guest::Own(guest) = &self.guest
+        {
             // The client is gone, and what the guest still makes is for nobody.
-            self.guest.abort();
+            guest.abort();
         }
     }
 }

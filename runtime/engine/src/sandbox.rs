@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncRead;
+use wk_base::body::Body;
 
+use crate::http::Instances;
 use crate::mounts::Mounts;
 use crate::network::{Network, NoNetwork};
 pub use crate::record::{Level, NoSuchLevel, Record};
@@ -78,6 +80,13 @@ impl Output for Discard {
     fn write(&self, _stream: Stream, _bytes: &[u8]) {}
 }
 
+/// Answers the requests that a middleware passes on.
+#[async_trait::async_trait]
+pub trait Next: Send + Sync + 'static {
+    /// The response, or in a sentence why there is none.
+    async fn handle(&self, request: http::Request<Body>) -> Result<http::Response<Body>, String>;
+}
+
 /// Where a guest's standard input comes from. Clones share it; the first instance takes it.
 #[derive(Clone)]
 pub struct Input(Arc<Mutex<Option<Source>>>);
@@ -112,6 +121,10 @@ pub struct Sandbox {
     pub input: Option<Input>,
     /// Whether the three are a terminal, as far as the guest can tell.
     pub terminal: bool,
+    /// How requests share instances.
+    pub instances: Instances,
+    /// Whom a middleware (`wasi:http` 0.3) passes its requests on to.
+    pub next: Option<Arc<dyn Next>>,
     /// What all its instances use, and may use together of cores and memory. Clones share it.
     pub usage: Arc<Usage>,
     /// Directories of this machine.
@@ -135,6 +148,8 @@ impl Sandbox {
             output: Arc::new(Discard),
             input: None,
             terminal: false,
+            instances: Instances::PerRequest,
+            next: None,
             usage: Usage::new(CpuLimits::BEST_EFFORT, MEMORY_TOTAL_DEFAULT),
             mounts: Mounts::default(),
             workdir: None,

@@ -11,6 +11,8 @@ mod compile;
 mod files;
 #[path = "guests/http.rs"]
 mod http;
+#[path = "guests/instances.rs"]
+mod instances;
 #[path = "guests/invoke.rs"]
 mod invoke;
 #[path = "guests/mutations.rs"]
@@ -23,3 +25,5 @@ mod prepare;
 mod settings;
 #[path = "guests/usage.rs"]
 mod usage;
+#[path = "guests/worlds.rs"]
+mod worlds;

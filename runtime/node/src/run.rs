@@ -163,6 +163,8 @@ impl Runner {
             output,
             input: input.map(Input::new),
             terminal: run.spec.tty,
+            instances: run.spec.instances,
+            next: Some(Arc::new(self.apps.after(&run.pod, report.container))),
             usage: Arc::clone(&metered.usage),
             mounts,
             workdir: run.spec.workdir.clone(),
@@ -245,7 +247,8 @@ impl Runner {
                 report.hint(Event::RequestFailed { reason: failure.reason().to_owned(), message: describe(failure) });
             })
         };
-        let app = Arc::new(App::new(app, run.spec.ports.clone(), failed, usage, page.recent()));
+        let app = App::new(app, report.container, run.spec.ports.clone(), failed, usage, page.recent());
+        let app = Arc::new(app);
         self.apps.insert(&run.pod, &app);
         report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
         run.cancel.cancelled().await;

@@ -55,6 +55,8 @@ pub type FailureSink = Arc<dyn Fn(&Failure) + Send + Sync>;
 /// One HTTP container that serves.
 pub struct App {
     guest: HttpApp,
+    /// Its place among the pod's containers.
+    index: usize,
     ports: Vec<u16>,
     in_flight: Arc<InFlight>,
     cut: CancellationToken,
@@ -70,10 +72,17 @@ struct InFlight {
 }
 
 impl App {
-    /// An app for the container's `ports`; with none it serves any. What it does is counted in `usage` and told in
-    /// `recent`.
-    pub fn new(guest: HttpApp, ports: Vec<u16>, failed: FailureSink, usage: Arc<Usage>, recent: Arc<Recent>) -> Self {
-        Self { guest, ports, in_flight: Arc::default(), cut: CancellationToken::new(), failed, usage, recent }
+    /// An app for the pod's container `index` and its `ports`; with none it serves any. What it does is counted in
+    /// `usage` and told in `recent`.
+    pub fn new(
+        guest: HttpApp,
+        index: usize,
+        ports: Vec<u16>,
+        failed: FailureSink,
+        usage: Arc<Usage>,
+        recent: Arc<Recent>,
+    ) -> Self {
+        Self { guest, index, ports, in_flight: Arc::default(), cut: CancellationToken::new(), failed, usage, recent }
     }
 
     /// Cuts off the requests in flight.
@@ -118,6 +127,22 @@ impl App {
             let (app, cut) = (Arc::clone(self), Box::pin(self.cut.clone().cancelled_owned()));
             body::boxed(Guarded { body, app, cut, _guard: guard })
         }))
+    }
+}
+
+/// The rest of a pod's chain of HTTP containers, as a middleware in front of it sees it.
+pub struct After {
+    apps: Apps,
+    pod: String,
+    index: usize,
+}
+
+#[async_trait]
+impl wk_engine::Next for After {
+    async fn handle(&self, request: Request<Body>) -> Result<Response<Body>, String> {
+        let next = self.apps.of(&self.pod).into_iter().find(|app| app.index > self.index);
+        let Some(next) = next else { return Err("no HTTP container of this pod comes after this one".to_owned()) };
+        next.call(request).await.map_err(|error| error.to_string())
     }
 }
 
@@ -223,7 +248,10 @@ impl Apps {
     pub fn insert(&self, pod: &str, app: &Arc<App>) {
         self.http.rcu(|table| {
             let mut table = Table::clone(table);
-            table.entry(pod.into()).or_default().push(Arc::clone(app));
+            let apps = table.entry(pod.into()).or_default();
+            // In the pod's order, whichever was ready first.
+            let at = apps.partition_point(|other| other.index <= app.index);
+            apps.insert(at, Arc::clone(app));
             table
         });
     }
@@ -241,6 +269,11 @@ impl Apps {
         });
     }
 
+    /// Where the pod's container `index` passes requests on: the first HTTP container after it.
+    pub fn after(&self, pod: &str, index: usize) -> After {
+        After { apps: self.clone(), pod: pod.to_owned(), index }
+    }
+
     /// The containers of a pod that serve.
     pub fn of(&self, pod: &str) -> Vec<Arc<App>> {
         self.http.load().get(pod).cloned().unwrap_or_default()
@@ -256,7 +289,12 @@ impl Apps {
         if let Some(pod) = self.program(pod, port, caller) {
             return pod.connect(port, caller);
         }
-        if self.listens(pod, port) { Ok(serve::connect(self, pod, port)) } else { Err(Refused::Nobody) }
+        if !self.listens(pod, port) {
+            return Err(Refused::Nobody);
+        }
+        // A pod that is about to go has no network any more, and answers the last of its requests.
+        let place = self.pods.by_uid(pod).map(|pod| pod.socket()).transpose().map_err(|_| Refused::Full)?;
+        Ok(serve::connect(self, pod, port, place))
     }
 
     /// Calls the container of `pod` that serves `port`.

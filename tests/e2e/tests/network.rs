@@ -19,7 +19,7 @@ async fn server(cluster: &Cluster) -> String {
 /// A service of the server's, and an ingress that leads to it.
 async fn publish(api: &Api) {
     let selector = json!({"app.kubernetes.io/name": "server"});
-    let ports = json!([{"name": "tcp", "port": 9000}, {"name": "udp", "port": 53, "protocol": "UDP"}]);
+    let ports = json!([{"name": "tcp", "port": 9000}]);
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "server"},
         "spec": {"selector": selector, "ports": ports}});
     api.post("/api/v1/namespaces/default/services", &service).await.expect("a service");
@@ -31,14 +31,19 @@ async fn publish(api: &Api) {
     api.post("/apis/networking.k8s.io/v1/namespaces/default/ingresses", &ingress).await.expect("an ingress");
 }
 
-/// Runs the guest once on a node, and returns what it printed.
-async fn run(cluster: &Cluster, image: &str, name: &str, node: &str, egress: &str, arguments: &[&str]) -> String {
-    let api = cluster.nodes[0].api().await;
+/// Starts the guest on a node.
+async fn start(api: &Api, image: &str, name: &str, node: &str, egress: &str, arguments: &[&str]) {
     let pod: Value = json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "annotations": {"wk.dev/egress": egress}},
         "spec": {"restartPolicy": "Never", "nodeName": node,
             "containers": [{"name": "main", "image": image, "args": arguments}]}});
     api.post(PODS, &pod).await.expect("a pod");
+}
+
+/// Runs the guest once on a node, and returns what it printed.
+async fn run(cluster: &Cluster, image: &str, name: &str, node: &str, egress: &str, arguments: &[&str]) -> String {
+    let api = cluster.nodes[0].api().await;
+    start(&api, image, name, node, egress, arguments).await;
     until(&format!("pod {name} is done"), SOON, async || {
         let status = api.get(&format!("{PODS}/{name}")).await?["status"].clone();
         ensure!(status["phase"] == "Succeeded", "{status}");
@@ -57,6 +62,14 @@ async fn pods_reach_what_they_were_given_from_either_node() {
     publish(&api).await;
     let pods = cluster.wk(&["get", "pods", "-l", "app.kubernetes.io/name=server", "-o", "json"]).await.json();
     let address = pods["items"][0]["status"]["podIP"].as_str().expect("an address").to_owned();
+
+    start(&api, &image, "udp", cluster.nodes[0].name(), "", &["udp-serve", "53"]).await;
+    let udp = until("the UDP server listens", SOON, async || {
+        ensure!(cluster.wk(&["logs", "udp"]).await.ok() == "listening at 0.0.0.0:53\n");
+        let pod = api.get(&format!("{PODS}/udp")).await?;
+        Ok(format!("{}:53", pod["status"]["podIP"].as_str().expect("an address")))
+    })
+    .await;
 
     for node in &cluster.nodes {
         let at = node.name();
@@ -90,6 +103,9 @@ async fn pods_reach_what_they_were_given_from_either_node() {
         let out = run(&cluster, &image, &format!("none-{at}"), at, "", &["tcp", "server:9000", "x"]).await;
         assert!(out.contains("server:9000: error access-denied"), "{out}");
         assert!(out.contains("add cluster to its annotation wk.dev/egress"), "{out}");
+
+        let out = run(&cluster, &image, &format!("udp-{at}"), at, "cluster", &["udp", &udp, "ping"]).await;
+        assert_eq!(out, format!("{udp}: back: ping\n"));
 
         until(&format!("the ingress of {at} leads to the program"), SOON, async || {
             let answer = wk_kit::get(node.http(), "server.localhost", "/through").await?;

@@ -15,7 +15,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
 use wit_component::ComponentEncoder;
 
@@ -39,6 +39,12 @@ enum Form {
     HttpComponent,
     /// A program, left a core preview-1 module.
     CommandModule,
+    /// A library, left a core module that carries its interface.
+    TypedModule,
+    /// A program that exports more than its main function, made a component.
+    CommandComponent,
+    /// A file in C with these options of its compiler, left a core preview-1 module.
+    C(&'static [&'static str]),
 }
 
 /// One committed binary.
@@ -57,6 +63,17 @@ const GUESTS: &[Guest] = &[
     Guest { folder: "examples/ticker", target: "ticker", file: "ticker.wasm", form: Form::CommandModule },
     Guest { folder: "tests/guests", target: "http", file: "http.wasm", form: Form::HttpComponent },
     Guest { folder: "tests/guests", target: "command", file: "command.wasm", form: Form::CommandModule },
+    Guest { folder: "tests/worlds/service", target: "service", file: "service.wasm", form: Form::HttpComponent },
+    Guest { folder: "tests/worlds/program", target: "program", file: "program.wasm", form: Form::HttpComponent },
+    Guest { folder: "tests/worlds/middleware", target: "middleware", file: "middleware.wasm", form: Form::TypedModule },
+    Guest { folder: "tests/worlds/wstd", target: "wstd-guest", file: "wstd.wasm", form: Form::CommandComponent },
+    Guest { folder: "tests/worlds/c", target: "program", file: "program.wasm", form: Form::C(&[]) },
+    Guest {
+        folder: "tests/worlds/c",
+        target: "reactor",
+        file: "reactor.wasm",
+        form: Form::C(&["-mexec-model=reactor"]),
+    },
     Guest { folder: "tests/guests/net", target: "net", file: "net.wasm", form: Form::CommandModule },
 ];
 
@@ -64,6 +81,8 @@ const RUSTC: &str = "/usr/bin/rustc";
 const LINKER: &str = "wasm-ld-19";
 const LIBC: &str = "/usr/lib/wasm32-wasi";
 const LIBRARY_SOURCES: &str = "/usr/lib/rustlib/src/rust";
+/// Carries wasi-libc with it: `pip install ziglang`.
+const C_COMPILER: [&str; 4] = ["python3", "-m", "ziglang", "cc"];
 const INSTALL: &str = "apt-get install -y --no-install-recommends rustc-web rust-web-src wasi-libc lld-19";
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -77,7 +96,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ensure!(stale.is_empty(), "run `cargo xtask guests`:\n{}", stale.join("\n"));
         return Ok(());
     }
-    check_toolchain()?;
+    if chosen.iter().any(|guest| !matches!(guest.form, Form::C(_))) {
+        check_toolchain()?;
+    }
     for guest in chosen {
         let wasm = build(&root, guest).with_context(|| format!("build {}", guest.path()))?;
         let path = root.join(guest.path());
@@ -145,8 +166,13 @@ fn stale(root: &Path, guests: &[&Guest]) -> Result<Vec<String>> {
 /// Digest over the names and contents of a crate's manifest, lock file and sources.
 fn sources_digest(root: &Path, guest: &Guest) -> Result<String> {
     let folder = root.join(guest.folder);
-    let mut files = vec![folder.join("Cargo.toml"), folder.join("Cargo.lock")];
-    collect(&folder.join("src"), &mut files)?;
+    let mut files = Vec::new();
+    if let Form::C(_) = guest.form {
+        files.push(folder.join(guest.target).with_extension("c"));
+    } else {
+        files.extend([folder.join("Cargo.toml"), folder.join("Cargo.lock")]);
+        collect(&folder.join("src"), &mut files)?;
+    }
     files.sort_unstable();
     let mut digest = Sha256::new();
     for file in files {
@@ -181,8 +207,9 @@ fn check_toolchain() -> Result<()> {
 
 fn build(root: &Path, guest: &Guest) -> Result<Vec<u8>> {
     let (target, start) = match guest.form {
-        Form::HttpComponent => (vec!["--lib"], "crt1-reactor.o"),
-        Form::CommandModule => (vec!["--bin", guest.target], "crt1-command.o"),
+        Form::HttpComponent | Form::TypedModule => (vec!["--lib"], "crt1-reactor.o"),
+        Form::CommandModule | Form::CommandComponent => (vec!["--bin", guest.target], "crt1-command.o"),
+        Form::C(options) => return compile_c(root, guest, options),
     };
     let target_dir = root.join("target/guests");
     let status = Command::new("cargo")
@@ -201,14 +228,33 @@ fn build(root: &Path, guest: &Guest) -> Result<Vec<u8>> {
     ensure!(status.success(), "cargo ended with {status}");
     let path = target_dir.join("wasm32-wasip1/release").join(format!("{}.wasm", guest.target));
     let module = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    match guest.form {
-        Form::CommandModule => Ok(module),
-        Form::HttpComponent => ComponentEncoder::default()
-            .module(&module)?
-            .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?
-            .validate(true)
-            .encode(),
-    }
+    let adapter = match guest.form {
+        Form::HttpComponent => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+        Form::CommandComponent => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        Form::CommandModule | Form::TypedModule | Form::C(_) => return Ok(module),
+    };
+    ComponentEncoder::default()
+        .module(&module)?
+        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?
+        .validate(true)
+        .encode()
+}
+
+fn compile_c(root: &Path, guest: &Guest, options: &[&str]) -> Result<Vec<u8>> {
+    let out = root.join("target/guests").join(guest.file);
+    let [python, module @ ..] = C_COMPILER;
+    let status = Command::new(python)
+        .current_dir(root.join(guest.folder))
+        .args(module)
+        .args(["-target", "wasm32-wasi", "-Os", "-s"])
+        .args(options)
+        .arg(format!("{}.c", guest.target))
+        .arg("-o")
+        .arg(&out)
+        .status()
+        .context("start the C compiler; `pip install ziglang` has it")?;
+    ensure!(status.success(), "the C compiler ended with {status}");
+    fs::read(&out).with_context(|| format!("read {}", out.display()))
 }
 
 /// Panic messages carry paths of sources; those of this machine are nobody's business and would change the binary.

@@ -56,8 +56,9 @@ pub(super) fn resolve(args: DeployArgs) -> anyhow::Result<App> {
     };
     let bytes = read(&args.file)?;
     let (form, world) = wasm::inspect(&bytes).map_err(|why| usage(format!("{}: {why}", args.file.display())))?;
-    if world == World::Command && args.route.is_some() {
-        let message = "is a command: it serves no HTTP, so --route means nothing for it";
+    if world != World::Http && args.route.is_some() {
+        let is = if world == World::Command { "a command" } else { "functions alone" };
+        let message = format!("is {is}: it serves no HTTP, so --route means nothing for it");
         return Err(usage(format!("{} {message}", args.file.display())).into());
     }
     // A Service's name begins with a letter (RFC 1035); an app that is half made because of it helps nobody.

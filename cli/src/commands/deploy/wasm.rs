@@ -1,4 +1,4 @@
-//! What a file is: a core module or a component, serving HTTP or running as a command.
+//! What a file is: a core module or a component; serving HTTP, running as a command, or holding functions to call.
 //!
 //! Only looks; whether the code is valid is for the engine that compiles it to say.
 
@@ -20,6 +20,8 @@ pub(super) enum World {
     Http,
     /// Has a main function.
     Command,
+    /// Has neither; its functions are called one by one.
+    Functions,
 }
 
 /// Tells form and world of a file, or why it cannot run.
@@ -39,6 +41,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<(Form, World), String> {
     let mut depth = 0_u32;
     let mut exports: Vec<String> = Vec::new();
     let mut typed = false;
+    let mut functions = false;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(broken)? {
             Payload::Version { encoding, .. } if form.is_none() => {
@@ -55,6 +58,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<(Form, World), String> {
                     if export.kind == ComponentExternalKind::Instance {
                         exports.push(export.name.name.to_owned());
                     }
+                    functions |= export.kind == ComponentExternalKind::Func;
                 }
             }
             Payload::ExportSection(reader) if depth == 0 => {
@@ -71,29 +75,43 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<(Form, World), String> {
     }
     match form {
         Some(Form::Module) => module(&exports, typed).map(|world| (Form::Module, world)),
-        Some(Form::Component) => component(&exports).map(|world| (Form::Component, world)),
+        Some(Form::Component) => component(&exports, functions).map(|world| (Form::Component, world)),
         None => Err("is damaged WebAssembly: it has no header".to_owned()),
     }
 }
 
 fn module(exports: &[String], typed: bool) -> Result<World, String> {
+    if typed {
+        // It carries its interface, whose functions are exported as `wasi:http/handler@0.3.0#handle`, those of an
+        // asynchronous one with `[async-lift]` before that.
+        let interface = |name: &String| {
+            let (interface, _function) = name.split_once('#')?;
+            Some(interface.split_once(']').map_or(interface, |(_, interface)| interface).to_owned())
+        };
+        let interfaces: Vec<String> = exports.iter().filter_map(interface).collect();
+        if let Ok(world @ (World::Http | World::Command)) = component(&interfaces, false) {
+            return Ok(world);
+        }
+    }
     if exports.iter().any(|name| name == "_start") {
         return Ok(World::Command);
     }
-    if typed {
-        return Err("is the core module of a component; make the component: wasm-tools component new FILE.wasm, \
-                    or build for the target wasm32-wasip2"
-            .to_owned());
+    if exports.iter().any(|name| !name.starts_with('_')) {
+        return Ok(World::Functions);
     }
-    Err("is a module without a main function (_start); wk runs commands and wasi:http components".to_owned())
+    Err("is a module without a main function (_start) and without other functions; wk runs commands and wasi:http \
+         components"
+        .to_owned())
 }
 
-fn component(exports: &[String]) -> Result<World, String> {
+fn component(exports: &[String], functions: bool) -> Result<World, String> {
     let has = |interface: &str| exports.iter().any(|name| name.split('@').next() == Some(interface));
     if has("wasi:http/incoming-handler") || has("wasi:http/handler") {
         Ok(World::Http)
     } else if has("wasi:cli/run") {
         Ok(World::Command)
+    } else if functions || exports.iter().any(|name| !name.starts_with("wasi:")) {
+        Ok(World::Functions)
     } else {
         let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
         Err(format!(
@@ -136,7 +154,8 @@ pub(super) mod tests {
     #[test]
     fn module_with_main_is_a_command() {
         assert_eq!(inspect(&module("_start")), Ok((Form::Module, World::Command)));
-        assert!(inspect(&module("other")).expect_err("no main").contains("_start"));
+        assert_eq!(inspect(&module("other")), Ok((Form::Module, World::Functions)));
+        assert!(inspect(&module("_other")).expect_err("no main").contains("_start"));
     }
 
     #[test]
@@ -145,8 +164,20 @@ pub(super) mod tests {
         assert_eq!(inspect(&component("wasi:http/incoming-handler@0.2.6")), Ok((form, World::Http)));
         assert_eq!(inspect(&component("wasi:http/handler@0.3.0")), Ok((form, World::Http)));
         assert_eq!(inspect(&component("wasi:cli/run@0.2.0")), Ok((form, World::Command)));
-        let other = inspect(&component("a:b/c@1.0.0")).expect_err("other");
-        assert!(other.contains("it exports a:b/c@1.0.0"), "{other}");
+        assert_eq!(inspect(&component("a:b/c@1.0.0")), Ok((form, World::Functions)));
+        let other = inspect(&component("wasi:a/b@1.0.0")).expect_err("other");
+        assert!(other.contains("it exports wasi:a/b@1.0.0"), "{other}");
+    }
+
+    #[test]
+    fn module_that_carries_its_interface_is_what_that_says() {
+        let typed = |export| [module(export), section(0, b"\x0ecomponent-type")].concat();
+        let http = "wasi:http/incoming-handler@0.2.0#handle";
+        assert_eq!(inspect(&typed(http)), Ok((Form::Module, World::Http)));
+        let http = "[async-lift]wasi:http/handler@0.3.0#handle";
+        assert_eq!(inspect(&typed(http)), Ok((Form::Module, World::Http)));
+        assert_eq!(inspect(&typed("wasi:cli/run@0.2.0#run")), Ok((Form::Module, World::Command)));
+        assert_eq!(inspect(&typed("refresh")), Ok((Form::Module, World::Functions)));
     }
 
     #[test]
@@ -164,7 +195,7 @@ pub(super) mod tests {
             (b"  (module)", "text"),
             (b"\0asm\x01\0\0\0\xff", "damaged"),
             (MODULE, "_start"),
-            (&typed, "wasm-tools component new"),
+            (&typed, "_start"),
         ] {
             let error = inspect(bytes).expect_err(why);
             assert!(error.contains(why), "{error}");

@@ -11,6 +11,7 @@ pub(crate) mod filesystem;
 mod handles;
 pub(crate) mod http;
 pub(crate) mod logging;
+mod next;
 mod outgoing;
 mod sockets;
 
@@ -18,11 +19,15 @@ use wasmtime::component::Linker;
 
 use crate::host::Host;
 
-/// Links all that this node answers. Patch versions of one minor are one to wasmtime.
+/// Links all that this node answers: WASI 0.2 and 0.3 beside each other, so that one engine runs both. Patch versions of
+/// one minor are one to wasmtime.
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker: Linker<Host> = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    next::link(&mut linker)?;
     // These answer from what is there already, where wasmtime's own would make a whole `WasiCtx` first.
     linker.allow_shadowing(true);
     environment::link(&mut linker)?;

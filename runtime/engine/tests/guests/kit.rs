@@ -64,6 +64,32 @@ pub(crate) fn ticker() -> PathBuf {
     top().join("examples/ticker/ticker.wasm")
 }
 
+/// A server of 0.2 that counts its requests.
+pub(crate) fn wstd() -> PathBuf {
+    top().join("tests/worlds/wstd/wstd.wasm")
+}
+
+/// A service, a program and a middleware of 0.3.
+pub(crate) fn service() -> PathBuf {
+    top().join("tests/worlds/service/service.wasm")
+}
+
+pub(crate) fn program() -> PathBuf {
+    top().join("tests/worlds/program/program.wasm")
+}
+
+pub(crate) fn middleware() -> PathBuf {
+    top().join("tests/worlds/middleware/middleware.wasm")
+}
+
+pub(crate) fn c_program() -> PathBuf {
+    top().join("tests/worlds/c/program.wasm")
+}
+
+pub(crate) fn c_reactor() -> PathBuf {
+    top().join("tests/worlds/c/reactor.wasm")
+}
+
 pub(crate) fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders below the top").to_owned()
 }

@@ -108,7 +108,7 @@ impl Pod {
     }
 
     /// A place for one more socket.
-    pub(super) fn socket(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
+    pub(crate) fn socket(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
         Arc::clone(&self.sockets).try_acquire_owned().map_err(|_| NetworkError::TooMany("sockets of the pod"))
     }
 

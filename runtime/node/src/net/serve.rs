@@ -2,14 +2,16 @@
 //! as HTTP/1.1 and each request handed to the guest; a request to the other is written to a connection.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
-use ::http::header::HOST;
-use ::http::{HeaderValue, Request, Response, StatusCode, Uri, Version, uri};
+use ::http::header::{self, HOST};
+use ::http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, uri};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::OwnedSemaphorePermit;
 use wk_base::body::{self, Body, boxed};
 use wk_base::error::Chain;
 use wk_engine::{Duplex, Failure};
@@ -22,8 +24,11 @@ use crate::traffic::{Apps, CallError};
 /// The head of a request, and what is read at a time.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// A connection to the HTTP guest that serves `port` of `pod`.
-pub(crate) fn connect(apps: &Apps, pod: &str, port: u16) -> Box<dyn Duplex> {
+/// How long a client may take to send the head of a request, the first one or the next: nginx's figure.
+const HEAD_MAX: Duration = Duration::from_mins(1);
+
+/// A connection to the HTTP guest that serves `port` of `pod`. It holds `place` until it ends.
+pub(crate) fn connect(apps: &Apps, pod: &str, port: u16, place: Option<OwnedSemaphorePermit>) -> Box<dyn Duplex> {
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
     let (apps, pod) = (apps.clone(), pod.to_owned());
     let service = service_fn(move |request| {
@@ -31,7 +36,10 @@ pub(crate) fn connect(apps: &Apps, pod: &str, port: u16) -> Box<dyn Duplex> {
         async move { Ok::<_, Infallible>(call(&apps, &pod, port, request).await) }
     });
     tokio::spawn(async move {
+        let _place = place;
         let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_MAX)
             // A client that has sent all it has still wants its answer.
             .half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
@@ -44,6 +52,10 @@ pub(crate) fn connect(apps: &Apps, pod: &str, port: u16) -> Box<dyn Duplex> {
     Box::new(near)
 }
 
+/// Headers that are this connection's alone (RFC 9110, section 7.6.1): the answer goes on over another.
+const HOP_BY_HOP: [HeaderName; 4] =
+    [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, HeaderName::from_static("keep-alive")];
+
 /// Sends one request to the program of `pod` that listens at `port`.
 pub(crate) async fn call_program(pod: &Pod, port: u16, request: Request<Body>) -> Result<Response<Body>, CallError> {
     let gone = || CallError::Gone(pod.uid.clone());
@@ -52,7 +64,10 @@ pub(crate) async fn call_program(pod: &Pod, port: u16, request: Request<Body>) -
     let patience = pod.patience();
     let answered = tokio::time::timeout(patience, sender.try_send_request(origin(request))).await;
     match answered {
-        Ok(Ok(response)) => Ok(response.map(boxed)),
+        Ok(Ok(mut response)) => {
+            HOP_BY_HOP.iter().for_each(|name| drop(response.headers_mut().remove(name)));
+            Ok(response.map(boxed))
+        }
         Ok(Err(mut error)) => Err(if error.take_message().is_some() { gone() } else { CallError::Cut }),
         Err(_) => Err(CallError::Failed(Failure::Deadline(patience))),
     }

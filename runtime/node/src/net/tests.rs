@@ -76,8 +76,8 @@ fn port_is_one_programs_until_it_goes() {
     assert_ne!(pod.listen(address("0.0.0.0:0"), quiet()).expect("any").local().port(), 0);
 }
 
-#[tokio::test]
-async fn pod_has_so_many_sockets_and_no_more() {
+#[test]
+fn pod_has_so_many_sockets_and_no_more() {
     let pod = pod(&Pods::default(), "");
     let mut listener = pod.listen(address("0.0.0.0:8080"), quiet()).expect("a free port");
     let mut held = Vec::new();
@@ -91,8 +91,8 @@ async fn pod_has_so_many_sockets_and_no_more() {
     assert!(pod.connect(8080, STRANGER).is_ok());
 }
 
-#[tokio::test]
-async fn program_that_does_not_accept_keeps_few_waiting() {
+#[test]
+fn program_that_does_not_accept_keeps_few_waiting() {
     let pod = pod(&Pods::default(), "");
     let told: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
     let sink = Arc::clone(&told);

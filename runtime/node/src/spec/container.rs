@@ -57,6 +57,7 @@ pub(super) fn read_container(
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
+        instances: wk_engine::Instances::default(),
         mounts,
         workdir,
         network: network.clone(),

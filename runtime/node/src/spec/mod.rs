@@ -8,11 +8,13 @@ mod container;
 mod cpu;
 pub mod downward;
 pub mod env;
+mod instances;
 mod limits;
 mod network;
 mod volumes;
 
 pub use config::CONFIG;
+pub use instances::{INSTANCE_AGE, INSTANCE_REQUESTS, INSTANCES};
 pub use limits::{MEMORY_DEFAULT, REQUEST_TIMEOUT};
 pub use network::{EGRESS, NetworkSpec};
 pub use volumes::{
@@ -25,6 +27,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
 use wk_api::Object;
+use wk_engine::Instances;
 
 use crate::container::RestartPolicy;
 use crate::sources::Source;
@@ -84,6 +87,8 @@ pub struct ContainerSpec {
     pub stdin_once: bool,
     /// `tty`: whether its input and output are a terminal.
     pub tty: bool,
+    /// How its requests share instances.
+    pub instances: Instances,
     /// Where it sees the pod's volumes.
     pub mounts: Vec<MountSpec>,
     /// `workingDir`: where its relative paths begin, if not at `/`.
@@ -129,6 +134,7 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
         return refuse("spec.hostNetwork", "a guest has no network of its own to share with the host");
     }
     let timeout = request_timeout(pod)?;
+    let instances = instances::instances(pod)?;
     let volumes = volumes::read_volumes(spec)?;
     let config = read_config(pod)?;
     let network = network::network(pod, ip, timeout)?;
@@ -138,7 +144,7 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
         .enumerate()
         .map(|(index, container)| {
             let read = read_container(container, index, timeout, &network, spec.enable_service_links, &volumes)?;
-            Ok(ContainerSpec { config: config.clone(), ..read })
+            Ok(ContainerSpec { instances, config: config.clone(), ..read })
         })
         .collect::<Result<_, _>>()?;
     Ok(PodSpec {

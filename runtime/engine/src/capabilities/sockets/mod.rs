@@ -1,10 +1,11 @@
-//! `wasi:sockets` 0.2: TCP, UDP and names, answered by the sandbox's [`Network`] instead of the host's sockets.
+//! `wasi:sockets` 0.2 and 0.3: TCP, UDP and names, answered by the sandbox's [`Network`] instead of the host's sockets.
 //!
 //! The generated interfaces are wasmtime's; their resources are handles of ours. A handle that wasmtime's interface
 //! calls a `TcpSocket` is an index into the store's table, where a socket of ours lies: [`ours`] and [`theirs`] rename
 //! it, and the table refuses one of another type.
 
 mod names;
+mod next;
 mod streams;
 mod tcp;
 mod udp;
@@ -21,16 +22,18 @@ use crate::host::Host;
 use crate::network::{Network, NetworkError};
 
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    fn sockets(host: &mut Host) -> Sockets<'_> {
-        Sockets { table: &mut host.table, network: &host.sandbox.network }
-    }
     wit::network::add_to_linker::<_, Answers>(linker, &wit::network::LinkOptions::default(), sockets)?;
     wit::instance_network::add_to_linker::<_, Answers>(linker, sockets)?;
     wit::ip_name_lookup::add_to_linker::<_, Answers>(linker, sockets)?;
     wit::tcp_create_socket::add_to_linker::<_, Answers>(linker, sockets)?;
     wit::tcp::add_to_linker::<_, Answers>(linker, sockets)?;
     wit::udp_create_socket::add_to_linker::<_, Answers>(linker, sockets)?;
-    wit::udp::add_to_linker::<_, Answers>(linker, sockets)
+    wit::udp::add_to_linker::<_, Answers>(linker, sockets)?;
+    next::link(linker)
+}
+
+fn sockets(host: &mut Host) -> Sockets<'_> {
+    Sockets { table: &mut host.table, network: &host.sandbox.network }
 }
 
 struct Answers;
@@ -112,18 +115,24 @@ fn refused(error: &NetworkError) -> SocketError {
 }
 
 /// An address must be of its socket's family, and an IPv4 one must not be written as IPv6.
-fn check_family(address: SocketAddr, family: IpAddressFamily) -> SocketResult<()> {
-    let fits = match (address, family) {
-        (SocketAddr::V4(_), IpAddressFamily::Ipv4) => true,
-        (SocketAddr::V6(address), IpAddressFamily::Ipv6) => address.ip().to_ipv4_mapped().is_none(),
-        (SocketAddr::V4(_), IpAddressFamily::Ipv6) | (SocketAddr::V6(_), IpAddressFamily::Ipv4) => false,
-    };
-    if fits { Ok(()) } else { Err(ErrorCode::InvalidArgument.into()) }
+fn fits(address: SocketAddr, family_is_v4: bool) -> bool {
+    match address {
+        SocketAddr::V4(_) => family_is_v4,
+        SocketAddr::V6(address) => !family_is_v4 && address.ip().to_ipv4_mapped().is_none(),
+    }
 }
 
 /// An address that can be connected or sent to: somebody, at some port.
-fn check_remote(address: SocketAddr) -> SocketResult<()> {
+fn is_somebody(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
-    let somebody = !ip.is_unspecified() && !ip.is_multicast() && address.port() != 0;
-    if somebody { Ok(()) } else { Err(ErrorCode::InvalidArgument.into()) }
+    !ip.is_unspecified() && !ip.is_multicast() && address.port() != 0
+}
+
+fn check_family(address: SocketAddr, family: IpAddressFamily) -> SocketResult<()> {
+    let is_v4 = matches!(family, IpAddressFamily::Ipv4);
+    if fits(address, is_v4) { Ok(()) } else { Err(ErrorCode::InvalidArgument.into()) }
+}
+
+fn check_remote(address: SocketAddr) -> SocketResult<()> {
+    if is_somebody(address) { Ok(()) } else { Err(ErrorCode::InvalidArgument.into()) }
 }

@@ -158,6 +158,11 @@ fn finish(writing: Writing) {
     }
 }
 
+/// Tells the other side that no more comes.
+pub(super) fn shut_down(half: WriteHalf<Stream>) {
+    finish(Writing::Ready(half));
+}
+
 impl Drop for End {
     fn drop(&mut self) {
         let writing = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);

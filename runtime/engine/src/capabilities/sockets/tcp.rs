@@ -50,14 +50,14 @@ enum State {
 
 /// Options that a guest may set and read. They are hints to the connections of a kernel, and there is none here that
 /// is the guest's: those between nodes are kept alive by the mesh.
-struct Hints {
-    keep_alive: bool,
-    idle_nanos: u64,
-    interval_nanos: u64,
-    count: u32,
-    hops: u8,
-    receive_bytes: u64,
-    send_bytes: u64,
+pub(super) struct Hints {
+    pub(super) keep_alive: bool,
+    pub(super) idle_nanos: u64,
+    pub(super) interval_nanos: u64,
+    pub(super) count: u32,
+    pub(super) hops: u8,
+    pub(super) receive_bytes: u64,
+    pub(super) send_bytes: u64,
 }
 
 impl Default for Hints {

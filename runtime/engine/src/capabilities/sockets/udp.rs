@@ -21,7 +21,7 @@ const DATAGRAMS_MAX: usize = 16;
 /// Bytes that one call takes in before it stops.
 const RECEIVED_BYTES_MAX: usize = 64 << 10;
 /// The largest datagram that IPv4 carries.
-const DATAGRAM_BYTES_MAX: usize = 65_507;
+pub(super) const DATAGRAM_BYTES_MAX: usize = 65_507;
 
 type Shared = Arc<Mutex<Box<dyn Datagrams>>>;
 type Received = Result<(Vec<u8>, SocketAddr), NetworkError>;
