@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
 use tokio::sync::{Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
 use wk_api::{Object, kinds};
 use wk_base::error::Chain;
 use wk_base::tasks::Tasks;
@@ -18,13 +17,19 @@ use wk_base::time::{Clock, Timestamp};
 use wk_cluster::Cluster;
 use wk_network::{Cidr, Pool};
 
-use crate::container::State;
+use crate::container::{Notice, State};
 use crate::converge::{Step, converge};
 use crate::events::Recorder;
 use crate::pod::{Order, Pod};
-use crate::run::{Reporter, Run, Runner};
+use crate::probes::Own;
+use crate::records::Records;
+use crate::run::{Run, Runner};
 use crate::write::{self, Wish, Writes};
 use crate::{container, pod, spec, status};
+
+mod care;
+
+use care::Handles;
 
 /// Events that wait for the agent. Runs wait when it is full; each pod has at most a few in it.
 const QUEUE_MAX: usize = 1024;
@@ -68,8 +73,10 @@ pub struct Config {
 struct Local {
     object: Arc<Object>,
     pod: Pod,
-    runs: BTreeMap<usize, CancellationToken>,
+    runs: BTreeMap<usize, Handles>,
     writes: Writes,
+    /// Whether its status is on this disk, because the cluster may not have it yet.
+    recorded: bool,
 }
 
 /// The agent's state; [`Agent::run`] is its only owner.
@@ -77,6 +84,8 @@ pub struct Agent {
     config: Config,
     cluster: Cluster,
     runner: Arc<Runner>,
+    own: Own,
+    records: Records,
     recorder: Recorder,
     clock: Arc<dyn Clock>,
     tasks: Tasks,
@@ -106,14 +115,16 @@ impl LastPass {
 
 impl Agent {
     /// An agent that runs its work in `tasks`.
-    pub fn new(config: Config, cluster: Cluster, runner: Arc<Runner>, tasks: Tasks) -> Self {
+    pub fn new(config: Config, cluster: Cluster, runner: Arc<Runner>, records: Records, tasks: Tasks) -> Self {
         let (queue, events) = mpsc::channel(QUEUE_MAX);
         Self {
             recorder: Recorder::new(cluster.clone(), config.node.clone()),
             clock: Arc::clone(cluster.clock()),
             config,
             cluster,
+            own: Own::new(runner.apps.clone(), runner.consoles.clone()),
             runner,
+            records,
             tasks,
             queue,
             events,
@@ -142,6 +153,8 @@ impl Agent {
         loop {
             let wake = sleep_until(self.wake, &*self.clock);
             tokio::select! {
+                // First, so that runs that end with the process are not taken for crashes.
+                biased;
                 () = stopping.cancelled() => break,
                 () = wake => self.tick(),
                 event = self.events.recv() => match event {
@@ -151,7 +164,7 @@ impl Agent {
             }
         }
         for local in self.pods.values() {
-            local.runs.values().for_each(CancellationToken::cancel);
+            local.runs.values().for_each(|run| run.stop.cancel());
         }
     }
 
@@ -190,7 +203,12 @@ impl Agent {
             if local.object.resource_version() != object.resource_version() {
                 self.runner.volumes.learn(&object);
             }
-            local.object = object;
+            let old = std::mem::replace(&mut local.object, object);
+            if old.generation() != local.object.generation() {
+                self.respec(&uid);
+            }
+            self.judge_gates(&uid);
+            let Some(local) = self.pods.get_mut(&uid) else { continue };
             // Somebody else (the leader, of a node it could not hear) wrote what is not so: set it right.
             if local.writes.is_settled() && is_ready(&local.object) != local.pod.is_ready() {
                 local.writes.want_status();
@@ -225,7 +243,8 @@ impl Agent {
             Ok(typed) => typed,
             Err(error) => return self.refuse(object, "spec", &error.to_string(), now),
         };
-        let before = typed.status.as_ref();
+        let recorded = self.records.read(object.uid());
+        let before = recorded.as_ref().or(typed.status.as_ref());
         let ip = match self.address(before.and_then(|status| status.pod_ip.as_deref())) {
             Ok(ip) => ip,
             // It is looked at again with the next change: addresses come free as pods go.
@@ -241,17 +260,28 @@ impl Agent {
         let started = before.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0);
         let containers = status::take_over(&spec, before, now);
         self.runner.volumes.adopt(&object, &spec);
-        let pod = Pod::new(spec, containers, ip, started);
-        let is_over = before.and_then(|it| it.phase.as_deref()).is_some_and(|it| it == "Failed" || it == "Succeeded");
-        let begins = !is_over && object.deletion_timestamp().is_none();
-        let orders = if begins { pod.begin() } else { Vec::new() };
+        let mut pod = Pod::new(spec, containers, ip, started);
+        let mut orders = Vec::new();
+        if let Some((phase, failed)) = status::settled(before) {
+            pod = pod.settled(phase, failed);
+            orders.extend(recorded.is_some().then_some(Order::Report));
+        } else if object.deletion_timestamp().is_none() {
+            orders = pod.begin(now);
+        }
+        let uid = object.uid().to_owned();
         self.take_on(object, pod, orders);
+        if let Some(local) = self.pods.get_mut(&uid) {
+            local.recorded = recorded.is_some();
+        }
     }
 
     fn take_on(&mut self, object: Arc<Object>, pod: Pod, orders: Vec<Order>) {
         let uid = object.uid().to_owned();
         tracing::info!(pod = %object.name(), namespace = %object.namespace(), %uid, "pod begins");
-        self.pods.insert(uid.clone(), Local { object, pod, runs: BTreeMap::new(), writes: Writes::default() });
+        self.pods.insert(
+            uid.clone(),
+            Local { object, pod, runs: BTreeMap::new(), writes: Writes::default(), recorded: false },
+        );
         self.carry_out(&uid, orders);
     }
 
@@ -273,18 +303,15 @@ impl Agent {
     /// A pod that this node cannot run fails at once, and says which field is the reason.
     fn refuse(&mut self, object: Arc<Object>, field: &str, why: &str, now: Timestamp) {
         self.recorder.warn(&object, "UnsupportedSpec", &format!("{field}: {why}"), &self.tasks);
-        let pod = Pod::refused(spec::bare(&object), field, why, now);
-        let orders = pod.begin();
+        let mut pod = Pod::refused(spec::bare(&object), field, why, now);
+        let orders = pod.begin(now);
         self.take_on(object, pod, orders);
     }
 
     fn forget(&mut self, uid: &str) {
         let Some(local) = self.pods.remove(uid) else { return };
         tracing::info!(pod = %local.pod.spec.name, namespace = %local.pod.spec.namespace, %uid, "pod is gone");
-        for app in self.runner.apps.of(uid) {
-            app.cut();
-        }
-        local.runs.values().for_each(CancellationToken::cancel);
+        local.runs.values().for_each(Handles::cut);
         if let Some(ip) = local.pod.ip {
             self.release(ip);
         }
@@ -299,11 +326,21 @@ impl Agent {
         let now = self.clock.now();
         let Some(local) = self.pods.get_mut(uid) else { return };
         let told = event.clone();
+        let is_stopping =
+            |local: &Local, index: usize| local.pod.containers.get(index).is_some_and(|it| it.is_stopping());
+        let expected = matches!(told, pod::Event::Container(index, _) if is_stopping(local, index));
         let lacks_sources = matches!(&event, pod::Event::Container(_, container::Event::StartFailed { reason, .. })
             if *reason == container::CONFIG_ERROR);
         let orders = local.pod.handle(event, now);
         match told {
-            pod::Event::Container(index, event) => self.record(uid, index, &event, &orders),
+            pod::Event::Container(index, event) => {
+                if matches!(event, container::Event::Ended { .. }) {
+                    self.keep_status(uid);
+                }
+                if !expected {
+                    self.record(uid, index, &event, &orders);
+                }
+            }
             pod::Event::Evict(message) if !orders.is_empty() => {
                 self.recorder.warn(&local.object, "Evicted", &message, &self.tasks);
             }
@@ -314,6 +351,26 @@ impl Agent {
         if lacks_sources {
             // They may have come while this was on its way here.
             self.retry_starts(Some(uid));
+        }
+    }
+
+    /// The object's spec changed: images, the deadline, or containers for debugging.
+    fn respec(&mut self, uid: &str) {
+        let Some(local) = self.pods.get(uid) else { return };
+        let Some(ip) = local.pod.ip else { return };
+        let read = local.object.read().map_err(|error| error.to_string());
+        let read = read.and_then(|typed| spec::read(&typed, ip).map_err(|error| error.to_string()));
+        match read {
+            Ok(spec) => self.pod_event(uid, pod::Event::Changed(Box::new(spec))),
+            Err(error) => self.recorder.warn(&local.object, "UnsupportedSpec", &error, &self.tasks),
+        }
+    }
+
+    fn judge_gates(&mut self, uid: &str) {
+        let Some(local) = self.pods.get(uid) else { return };
+        if !local.pod.spec.gates.is_empty() {
+            let unmet = pod::unmet_gates(&local.pod.spec.gates, local.object.items("/status/conditions"));
+            self.pod_event(uid, pod::Event::Gates(unmet));
         }
     }
 
@@ -343,6 +400,9 @@ impl Agent {
             }
             container::Event::Ended { .. }
             | container::Event::RequestFailed { .. }
+            | container::Event::HookEnded { .. }
+            | container::Event::Probed { .. }
+            | container::Event::ProbeFailed { .. }
             | container::Event::Retry
             | container::Event::Tick => {}
         }
@@ -405,8 +465,11 @@ impl Agent {
         for order in orders {
             match order {
                 Order::Start { container, restart } => self.start(uid, container, restart),
-                Order::StopAll { cut } => self.stop_all(uid, cut),
-                Order::Drain => self.drain(uid),
+                Order::Hook(container, hook) => self.hook(uid, container, hook),
+                Order::Probe(container) => self.probe(uid, container),
+                Order::Stop(container) => self.stop(uid, container),
+                Order::Cut(container) => self.cut(uid, container),
+                Order::Tell(notice) => self.tell(uid, &notice),
                 Order::Report => {
                     if let Some(local) = self.pods.get_mut(uid) {
                         local.writes.want_status();
@@ -428,36 +491,19 @@ impl Agent {
         let Some(local) = self.pods.get_mut(uid) else { return };
         let Some(spec) = local.pod.spec.containers.get(container) else { return };
         let Some(ip) = local.pod.ip else { return };
-        let cancel = self.tasks.stopping().child_token();
-        local.runs.insert(container, cancel.clone());
+        let handles = Handles::new(&self.tasks.stopping());
+        let (cancel, cut) = (handles.stop.clone(), handles.cut.clone());
         let object = Arc::clone(&local.object);
-        let run = Run { pod: uid.to_owned(), object, ip, spec: spec.clone(), restart, cancel };
-        let report = Reporter { agent: self.queue.clone(), pod: uid.to_owned(), container };
-        let runner = Arc::clone(&self.runner);
+        let run = Run { pod: uid.to_owned(), object, ip, spec: spec.clone(), restart, cancel, cut };
+        local.runs.insert(container, handles);
+        let (runner, report) = (Arc::clone(&self.runner), self.reporter(uid, container));
         self.tasks.spawn("container", async move { runner.run(run, report).await });
     }
 
-    fn stop_all(&mut self, uid: &str, cut: bool) {
-        let Some(local) = self.pods.get_mut(uid) else { return };
-        if cut {
-            for app in self.runner.apps.of(uid) {
-                app.cut();
-            }
+    fn tell(&self, uid: &str, notice: &Notice) {
+        if let Some(local) = self.pods.get(uid) {
+            self.recorder.tell(&local.object, notice.severity, notice.reason, &notice.message, &self.tasks);
         }
-        for run in std::mem::take(&mut local.runs).into_values() {
-            run.cancel();
-        }
-    }
-
-    fn drain(&self, uid: &str) {
-        let apps = self.runner.apps.of(uid);
-        let (queue, uid) = (self.queue.clone(), uid.to_owned());
-        self.tasks.spawn_until_stop("drain", async move {
-            for app in apps {
-                app.idle().await;
-            }
-            let _ = queue.send(Event::Pod { uid, event: pod::Event::Drained }).await;
-        });
     }
 
     /// Writes what is wanted of a pod's object, one write of it at a time.
@@ -471,6 +517,14 @@ impl Agent {
         if let Some(wish) = wish {
             self.spawn_write(&object, wish);
         }
+    }
+
+    /// Keeps on this disk what the cluster is yet to take.
+    fn keep_status(&mut self, uid: &str) {
+        let (now, ip) = (self.clock.now(), self.config.ip);
+        let Some(local) = self.pods.get_mut(uid) else { return };
+        local.recorded = true;
+        self.records.keep(uid, &status::render(&local.pod, ip, local.object.at("/status"), now));
     }
 
     fn spawn_write(&self, object: &Arc<Object>, wish: Wish) {
@@ -487,6 +541,14 @@ impl Agent {
         let retry = self.clock.now() + WRITE_RETRY;
         let Some(local) = self.pods.get_mut(uid) else { return };
         local.writes.end(outcome, retry);
+        match outcome {
+            write::Outcome::Failed => self.keep_status(uid),
+            write::Outcome::Done if local.recorded && local.writes.is_settled() => {
+                local.recorded = false;
+                self.records.remove(uid);
+            }
+            write::Outcome::Done => {}
+        }
         self.write(uid);
         self.set_wake(uid);
     }

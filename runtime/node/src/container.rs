@@ -1,13 +1,22 @@
 //! The life of one container of a pod: a pure state machine. It is told what happened and when; it answers what to do.
 //!
-//! Not here: how a container is started, where its state is written. `agent` does the first, `status` renders the
-//! second.
+//! Not here: when a container may start beside the others (`pod`), how one is started, probed and stopped (`agent`
+//! has it done), where its state is written (`status`).
 //!
-//! The states and reasons are those of Kubernetes' *Pod Lifecycle* page ("Container states", "Container restarts").
+//! The states and reasons are those of Kubernetes' *Pod Lifecycle* page ("Container states", "Container restarts",
+//! "Container probes") and of *Container Lifecycle Hooks*.
+//!
+//! **Assumption**: each run that was ordered ends with exactly one [`Event::Ended`] or [`Event::StartFailed`].
 
 use std::time::Duration;
 
 use wk_base::time::Timestamp;
+
+use crate::spec::{ContainerSpec, Hook, ProbeKind, Role};
+
+mod words;
+
+pub use words::{Event, Notice, Order, RestartPolicy, State, Termination, Why};
 
 /// First delay before a crashed container starts again; it doubles with each crash. Kubernetes' figures.
 const BACKOFF_FIRST: Duration = Duration::from_secs(10);
@@ -17,110 +26,34 @@ const BACKOFF_MAX: Duration = Duration::from_mins(5);
 const BACKOFF_RESET: Duration = Duration::from_mins(10);
 /// How often the last failed request of a running container is worth a status write: each costs the cluster an fsync.
 const FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// What a container whose preStop hook took the whole grace period gets on top, once. Kubernetes' figure.
+pub(crate) const HOOK_EXTENSION: Duration = Duration::from_secs(2);
+/// The code of a run that was ended from outside, as a shell shows SIGKILL.
+const KILLED: i32 = 137;
 
 /// Why a container waits whose environment names what is not there.
 pub const CONFIG_ERROR: &str = "CreateContainerConfigError";
 
-/// `spec.restartPolicy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestartPolicy {
-    /// Start again whatever the exit code was.
-    Always,
-    /// Start again after a failure.
-    OnFailure,
-    /// Never start again.
-    Never,
-}
-
-/// How a run ended.
+/// A run under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Termination {
-    /// Exit code as a shell would show it: 137 for a container that was killed.
-    pub code: i32,
-    /// `Completed`, `Error`, `OOMKilled`, `DeadlineExceeded`, …
-    pub reason: String,
-    /// What a person needs to know, empty for a plain exit.
-    pub message: String,
-    /// When the run began, if it did.
-    pub started: Option<Timestamp>,
-    /// When it ended.
-    pub finished: Timestamp,
-}
-
-impl Termination {
-    fn succeeded(&self) -> bool {
-        self.code == 0
-    }
-}
-
-/// Where a container is in its life.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// Not running yet, or not running again yet.
-    Waiting {
-        /// `ContainerCreating`, `ErrImagePull`, `CrashLoopBackOff`, …
-        reason: &'static str,
-        /// Why, for a person.
-        message: String,
-        /// When to try (again); `None` while a start is under way.
-        until: Option<Timestamp>,
-    },
-    /// Running, or for an HTTP component: ready to be instantiated for a request.
-    Running {
-        /// Since when.
-        since: Timestamp,
-    },
-    /// Ended, and it will not start again.
-    Terminated(Termination),
-}
-
-/// What can happen to a container.
-#[derive(Debug, Clone)]
-pub enum Event {
+enum Run {
+    /// Ordered.
+    Starting,
+    /// The guest runs, its postStart hook does too.
+    PostStart,
     /// It runs.
-    Started {
-        /// The module's digest, shown as `imageID`.
-        image_id: String,
-    },
-    /// Its start failed: the reason Kubernetes gives, and why.
-    StartFailed {
-        /// `ErrImagePull`, `InvalidImageName`, `CreateContainerConfigError`, `CreateContainerError`.
-        reason: &'static str,
-        /// Why, for a person.
-        message: String,
-    },
-    /// It ended by itself or was ended by a limit.
-    Ended {
-        /// Exit code, 137 when it was killed.
-        code: i32,
-        /// As in [`Termination::reason`].
-        reason: String,
-        /// As in [`Termination::message`].
-        message: String,
-    },
-    /// One request failed inside the guest; the container itself goes on.
-    RequestFailed {
-        /// `Trapped`, `OOMKilled`, `DeadlineExceeded`, …
-        reason: String,
-        /// Why, for a person.
-        message: String,
-    },
-    /// What its start failed for the want of may be there now.
-    Retry,
-    /// Time passed.
-    Tick,
+    Up,
+    /// Its preStop hook runs; the guest is stopped next.
+    PreStop(Stopping),
+    /// It was told to stop.
+    Stopping(Stopping),
 }
 
-/// What the agent shall do for a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Start run number `restart`.
-    Start {
-        /// 0 for the first run.
-        restart: u32,
-    },
-    /// The state changed: report it.
-    Report,
+struct Stopping {
+    why: Why,
+    /// When it is cut off; `None` once it has been.
+    until: Option<Timestamp>,
 }
 
 /// One container and everything its status shows.
@@ -128,6 +61,8 @@ pub enum Order {
 pub struct Container {
     /// Name in the pod.
     pub name: String,
+    /// What it is for.
+    pub role: Role,
     /// Where it is in its life.
     pub state: State,
     /// How the run before this one ended, or the last failed request.
@@ -137,6 +72,15 @@ pub struct Container {
     /// Digest of the module that runs, once known.
     pub image_id: String,
     policy: RestartPolicy,
+    run: Option<Run>,
+    /// When the run under way began, if it has.
+    began: Option<Timestamp>,
+    /// Whether the containers after it may start: an init container completed, a sidecar has started once.
+    passed: bool,
+    /// What its startup probe says; true without one.
+    startup: bool,
+    /// What its readiness probe says; true without one.
+    readiness: bool,
     /// The delay that the next crash waits; zero: the first restart is immediate, as the kubelet's.
     delay: Duration,
     /// The delay that the next failed start waits.
@@ -145,16 +89,21 @@ pub struct Container {
 }
 
 impl Container {
-    /// A container about to make its run number `restarts`.
-    pub fn new(name: String, policy: RestartPolicy, restarts: u32, last: Option<Termination>) -> Self {
-        let state = State::Waiting { reason: "ContainerCreating", message: String::new(), until: None };
+    /// A container about to make its run number `restarts`, in a pod with this restart policy.
+    pub fn new(spec: &ContainerSpec, policy: RestartPolicy, restarts: u32, last: Option<Termination>) -> Self {
         Self {
-            name,
-            state,
+            name: spec.name.clone(),
+            role: spec.role,
+            state: waiting("ContainerCreating"),
             last,
             restarts,
             image_id: String::new(),
-            policy,
+            policy: policy.of(spec.role),
+            run: None,
+            began: None,
+            passed: false,
+            startup: false,
+            readiness: false,
             delay: Duration::ZERO,
             start_delay: BACKOFF_FIRST,
             reported_failure: None,
@@ -162,37 +111,70 @@ impl Container {
     }
 
     /// A container that had ended for good before this node process began.
-    pub fn ended(name: String, policy: RestartPolicy, restarts: u32, end: Termination) -> Self {
-        Self { state: State::Terminated(end), ..Self::new(name, policy, restarts, None) }
+    pub fn ended(spec: &ContainerSpec, policy: RestartPolicy, restarts: u32, end: Termination) -> Self {
+        let passed = spec.role == Role::Init && end.succeeded();
+        Self { state: State::Terminated(end), passed, ..Self::new(spec, policy, restarts, None) }
     }
 
-    /// Takes in what happened at `now` and tells what to do.
-    pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Order> {
+    /// Waits for the init containers of its pod, as its status says.
+    pub fn waits_for_inits(&mut self) {
+        if self.is_due() {
+            self.state = waiting("PodInitializing");
+        }
+    }
+
+    /// Takes in what happened at `now` and tells what to do. `grace` is the pod's, for a container that a probe ends.
+    pub fn handle(&mut self, event: Event, spec: &ContainerSpec, grace: Duration, now: Timestamp) -> Vec<Order> {
         match event {
-            Event::Started { image_id } => {
-                self.image_id = image_id;
-                self.start_delay = BACKOFF_FIRST;
-                self.state = State::Running { since: now };
-                vec![Order::Report]
-            }
-            Event::StartFailed { reason, message } => {
-                let delay = self.start_delay;
-                self.start_delay = (delay * 2).min(BACKOFF_MAX);
-                self.state = State::Waiting { reason, message, until: Some(now + delay) };
-                vec![Order::Report]
-            }
+            Event::Started { image_id } => self.begun(image_id, spec, now),
+            Event::StartFailed { reason, message } => self.start_failed(reason, message, now),
             Event::Ended { code, reason, message } => self.end(code, reason, message, now),
             Event::RequestFailed { reason, message } => self.note_failed_request(reason, message, now),
-            Event::Retry => self.start_again(|_| true),
-            Event::Tick => self.start_again(|until| until <= now),
+            Event::HookEnded { hook, failure } => self.hook_ended(hook, failure.is_some(), spec, now + grace, now),
+            Event::Probed { probe, healthy } => self.probed(probe, healthy, spec, grace, now),
+            Event::ProbeFailed { probe, message } if self.run == Some(Run::Up) => {
+                vec![Order::Tell(Notice::warning("Unhealthy", format!("{probe} probe failed: {message}")))]
+            }
+            Event::ProbeFailed { .. } => Vec::new(),
+            Event::Retry => self.start_again(),
+            Event::Tick => self.tick(now),
         }
+    }
+
+    /// Starts it, if nothing but other containers kept it waiting.
+    pub fn start(&mut self) -> Vec<Order> {
+        if !self.is_due() {
+            return Vec::new();
+        }
+        self.run = Some(Run::Starting);
+        vec![Order::Start { restart: self.restarts }]
+    }
+
+    /// Stops it until `until`, when it is cut off: its preStop hook first, if it runs and has one.
+    pub fn stop(&mut self, why: Why, until: Timestamp, spec: &ContainerSpec) -> Vec<Order> {
+        let stopping = Stopping { why, until: Some(until) };
+        let has_hook = spec.hooks.pre_stop.is_some();
+        let (run, mut orders) = match self.run.take() {
+            None => return Vec::new(),
+            Some(Run::PostStart | Run::Up) if has_hook => (Run::PreStop(stopping), vec![Order::Hook(Hook::PreStop)]),
+            Some(Run::Starting | Run::PostStart | Run::Up) => (Run::Stopping(stopping), vec![Order::Stop]),
+            // A pod that goes away outranks a restart under way, and an earlier end a later one.
+            Some(Run::PreStop(before)) => (Run::PreStop(before.or(stopping)), Vec::new()),
+            Some(Run::Stopping(before)) => (Run::Stopping(before.or(stopping)), Vec::new()),
+        };
+        self.run = Some(run);
+        if !orders.is_empty() {
+            orders.insert(0, Order::Tell(Notice::killing(&self.name, why, self.policy)));
+        }
+        orders
     }
 
     /// When a tick will change something.
     pub fn wakes_at(&self) -> Option<Timestamp> {
-        match &self.state {
-            State::Waiting { until, .. } => *until,
-            State::Running { .. } | State::Terminated(_) => None,
+        match (&self.state, &self.run) {
+            (_, Some(Run::PreStop(stopping) | Run::Stopping(stopping))) => stopping.until,
+            (State::Waiting { until, .. }, None) => *until,
+            (State::Waiting { .. } | State::Running { .. } | State::Terminated(_), _) => None,
         }
     }
 
@@ -201,15 +183,69 @@ impl Container {
         matches!(self.state, State::Running { .. })
     }
 
-    /// Ends it for good: the pod is over its deadline.
-    pub fn kill(&mut self, reason: &str, message: &str, now: Timestamp) {
+    /// Whether it runs and its startup probe has passed: `started`.
+    pub fn is_started(&self) -> bool {
+        self.is_running() && self.startup
+    }
+
+    /// `ready`: what it is for is done, or can be asked of it now.
+    pub fn is_ready(&self) -> bool {
+        match (self.role, &self.state) {
+            (Role::Init, State::Terminated(end)) => end.succeeded(),
+            (Role::Init, State::Waiting { .. } | State::Running { .. }) => false,
+            (Role::Main | Role::Sidecar, _) => self.is_started() && self.readiness,
+            (Role::Debug, _) => false,
+        }
+    }
+
+    /// Whether the containers after it may start.
+    pub fn has_passed(&self) -> bool {
+        self.passed
+    }
+
+    /// Whether it waits for nothing but to be started.
+    pub fn is_due(&self) -> bool {
+        self.run.is_none() && matches!(self.state, State::Waiting { until: None, .. })
+    }
+
+    /// Whether a run of it is under way.
+    pub fn has_run(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// Whether it was told to stop and has not stopped yet.
+    pub fn is_stopping(&self) -> bool {
+        matches!(&self.run, Some(Run::PreStop(_) | Run::Stopping(_)))
+    }
+
+    /// Whether it was told to go for good and has not gone yet.
+    pub fn is_leaving(&self) -> bool {
+        matches!(&self.run, Some(Run::PreStop(it) | Run::Stopping(it)) if it.why == Why::Leave)
+    }
+
+    /// How it ended, if it will not start again.
+    pub fn end_of_life(&self) -> Option<&Termination> {
+        if let State::Terminated(end) = &self.state { Some(end) } else { None }
+    }
+
+    /// Its spec changed: what went wrong with the old one is no reason to wait.
+    pub fn forget_back_off(&mut self) {
+        self.delay = Duration::ZERO;
+        self.start_delay = BACKOFF_FIRST;
+        if matches!(self.state, State::Waiting { until: Some(_), .. }) {
+            self.state = waiting("ContainerCreating");
+        }
+    }
+
+    /// Its pod has gone and it never ran, or waited to run again: it never will.
+    pub fn abandon(&mut self, now: Timestamp) {
         if !matches!(self.state, State::Terminated(_)) {
-            let started = self.started();
+            self.run = None;
             self.state = State::Terminated(Termination {
-                code: 137,
-                reason: reason.to_owned(),
-                message: message.to_owned(),
-                started,
+                code: KILLED,
+                reason: "ContainerStatusUnknown".into(),
+                message: "The container could not be located when the pod was terminated".into(),
+                started: self.began.take(),
                 finished: now,
             });
         }
@@ -223,27 +259,115 @@ impl Container {
         }
     }
 
-    fn started(&self) -> Option<Timestamp> {
-        match self.state {
-            State::Running { since } => Some(since),
-            State::Waiting { .. } | State::Terminated(_) => None,
+    fn begun(&mut self, image_id: String, spec: &ContainerSpec, now: Timestamp) -> Vec<Order> {
+        match &self.run {
+            Some(Run::Starting) => {}
+            Some(Run::Stopping(_)) => {
+                self.began = Some(now);
+                return Vec::new();
+            }
+            Some(Run::PostStart | Run::Up | Run::PreStop(_)) | None => return Vec::new(),
+        }
+        self.image_id = image_id;
+        self.start_delay = BACKOFF_FIRST;
+        self.began = Some(now);
+        if spec.hooks.post_start.is_some() {
+            self.run = Some(Run::PostStart);
+            return vec![Order::Hook(Hook::PostStart)];
+        }
+        self.up(spec, now)
+    }
+
+    fn up(&mut self, spec: &ContainerSpec, now: Timestamp) -> Vec<Order> {
+        self.run = Some(Run::Up);
+        self.state = State::Running { since: self.began.unwrap_or(now) };
+        self.startup = spec.probes.startup.is_none();
+        self.readiness = spec.probes.readiness.is_none();
+        self.passed |= self.role == Role::Sidecar && self.startup;
+        let probe = spec.probes.any().then_some(Order::Probe);
+        std::iter::once(Order::Report).chain(probe).collect()
+    }
+
+    fn start_failed(&mut self, reason: &'static str, message: String, now: Timestamp) -> Vec<Order> {
+        match self.run {
+            Some(Run::Starting) => {}
+            // It was to stop anyway.
+            Some(_) => return self.end(KILLED, "Error".into(), message, now),
+            None => return Vec::new(),
+        }
+        self.run = None;
+        let delay = self.start_delay;
+        self.start_delay = (delay * 2).min(BACKOFF_MAX);
+        self.state = State::Waiting { reason, message, until: Some(now + delay) };
+        vec![Order::Report]
+    }
+
+    fn hook_ended(
+        &mut self,
+        hook: Hook,
+        failed: bool,
+        spec: &ContainerSpec,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Vec<Order> {
+        match (hook, self.run.clone()) {
+            (Hook::PostStart, Some(Run::PostStart)) if !failed => self.up(spec, now),
+            (Hook::PostStart, Some(Run::PostStart)) => {
+                // What the guest answered is not told: it may hold what is not for everybody's eyes.
+                let mut orders = vec![Order::Tell(Notice::warning("FailedPostStartHook", "PostStartHook failed"))];
+                orders.extend(self.stop(Why::PostStart, until, spec));
+                orders
+            }
+            (Hook::PreStop, Some(Run::PreStop(stopping))) => {
+                self.run = Some(Run::Stopping(stopping));
+                let told = failed.then(|| Order::Tell(Notice::warning("FailedPreStopHook", "PreStopHook failed")));
+                told.into_iter().chain([Order::Stop]).collect()
+            }
+            (Hook::PostStart | Hook::PreStop, _) => Vec::new(),
         }
     }
 
+    fn probed(
+        &mut self,
+        probe: ProbeKind,
+        healthy: bool,
+        spec: &ContainerSpec,
+        grace: Duration,
+        now: Timestamp,
+    ) -> Vec<Order> {
+        if self.run != Some(Run::Up) {
+            return Vec::new();
+        }
+        match (probe, healthy) {
+            (ProbeKind::Startup, true) => {
+                self.startup = true;
+                self.passed |= self.role == Role::Sidecar;
+            }
+            (ProbeKind::Readiness, healthy) => self.readiness = healthy,
+            (ProbeKind::Liveness, true) => return Vec::new(),
+            (ProbeKind::Startup | ProbeKind::Liveness, false) => {
+                let own = spec.probes.of(probe).and_then(|probe| probe.grace);
+                return self.stop(Why::Unhealthy(probe), now + own.unwrap_or(grace), spec);
+            }
+        }
+        vec![Order::Report]
+    }
+
     fn end(&mut self, code: i32, reason: String, message: String, now: Timestamp) -> Vec<Order> {
-        let started = self.started();
-        let end = Termination { code, reason, message, started, finished: now };
-        let again = match self.policy {
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => !end.succeeded(),
-            RestartPolicy::Never => false,
+        let why = match self.run.take() {
+            None => return Vec::new(),
+            Some(Run::PreStop(stopping) | Run::Stopping(stopping)) => Some(stopping.why),
+            Some(Run::Starting | Run::PostStart | Run::Up) => None,
         };
-        if !again {
+        let started = self.began.take();
+        let end = Termination { code, reason, message, started, finished: now };
+        self.passed |= self.role == Role::Init && end.succeeded();
+        if !self.starts_again(why, &end) {
             self.state = State::Terminated(end);
             return vec![Order::Report];
         }
         let ran = started.map_or(Duration::ZERO, |since| now.duration_since(since).unsigned_abs());
-        if ran >= BACKOFF_RESET {
+        if ran >= BACKOFF_RESET || why == Some(Why::Changed) {
             self.delay = Duration::ZERO;
         }
         let delay = self.delay;
@@ -253,16 +377,29 @@ impl Container {
             format!("back-off {} s restarting failed container {}: {}", delay.as_secs(), self.name, end.reason);
         self.last = Some(end);
         if delay.is_zero() {
-            self.state = State::Waiting { reason: "ContainerCreating", message: String::new(), until: None };
-            return vec![Order::Start { restart: self.restarts }, Order::Report];
+            self.state = waiting("ContainerCreating");
+            let mut orders = self.start();
+            orders.push(Order::Report);
+            return orders;
         }
         self.state = State::Waiting { reason: "CrashLoopBackOff", message, until: Some(now + delay) };
         vec![Order::Report]
     }
 
+    fn starts_again(&self, why: Option<Why>, end: &Termination) -> bool {
+        match (why, self.policy) {
+            (Some(Why::Leave), _) => false,
+            (Some(Why::Changed), _) => true,
+            // Somebody else ended it: its exit code says nothing.
+            (Some(Why::Unhealthy(_) | Why::PostStart), policy) => policy != RestartPolicy::Never,
+            (None, RestartPolicy::Always) => true,
+            (None, RestartPolicy::OnFailure) => !end.succeeded(),
+            (None, RestartPolicy::Never) => false,
+        }
+    }
+
     fn note_failed_request(&mut self, reason: String, message: String, now: Timestamp) -> Vec<Order> {
-        let started = self.started();
-        self.last = Some(Termination { code: 1, reason, message, started, finished: now });
+        self.last = Some(Termination { code: 1, reason, message, started: self.began, finished: now });
         let due =
             self.reported_failure.is_none_or(|last| now.duration_since(last).unsigned_abs() >= FAILURE_REPORT_INTERVAL);
         if !due {
@@ -272,90 +409,47 @@ impl Container {
         vec![Order::Report]
     }
 
-    /// Starts it if it waits for a time that is `due`.
-    fn start_again(&mut self, due: impl Fn(Timestamp) -> bool) -> Vec<Order> {
+    /// Starts it if it waits for a time.
+    fn start_again(&mut self) -> Vec<Order> {
         match &mut self.state {
-            State::Waiting { until, .. } if until.is_some_and(&due) => {
-                *until = None;
-                vec![Order::Start { restart: self.restarts }]
+            State::Waiting { until, .. } if until.is_some() && self.run.is_none() => *until = None,
+            State::Waiting { .. } | State::Running { .. } | State::Terminated(_) => return Vec::new(),
+        }
+        self.start()
+    }
+
+    fn tick(&mut self, now: Timestamp) -> Vec<Order> {
+        if self.wakes_at().is_none_or(|wake| wake > now) {
+            return Vec::new();
+        }
+        match &mut self.run {
+            None => self.start_again(),
+            // A hook that took the whole grace period: the guest still gets a moment.
+            Some(Run::PreStop(stopping)) => {
+                let why = stopping.why;
+                self.run = Some(Run::Stopping(Stopping { why, until: Some(now + HOOK_EXTENSION) }));
+                vec![Order::Stop]
             }
-            State::Waiting { .. } | State::Running { .. } | State::Terminated(_) => Vec::new(),
+            Some(Run::Stopping(stopping)) => {
+                stopping.until = None;
+                vec![Order::Cut]
+            }
+            Some(Run::Starting | Run::PostStart | Run::Up) => Vec::new(),
         }
     }
+}
+
+impl Stopping {
+    fn or(self, other: Self) -> Self {
+        let why = if other.why == Why::Leave { Why::Leave } else { self.why };
+        // One that was cut off stays so.
+        Self { why, until: self.until.and_then(|until| other.until.map(|other| until.min(other))) }
+    }
+}
+
+fn waiting(reason: &'static str) -> State {
+    State::Waiting { reason, message: String::new(), until: None }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a small number of seconds")
-    }
-
-    fn crash() -> Event {
-        Event::Ended { code: 1, reason: "Error".into(), message: String::new() }
-    }
-
-    fn running(policy: RestartPolicy) -> Container {
-        let mut container = Container::new("app".into(), policy, 0, None);
-        assert_eq!(container.handle(Event::Started { image_id: "sha256:1".into() }, at(0)), [Order::Report]);
-        container
-    }
-
-    #[test]
-    fn first_crash_restarts_at_once_and_later_ones_wait_ten_seconds_doubling() {
-        let mut container = running(RestartPolicy::Always);
-        assert_eq!(container.handle(crash(), at(1)), [Order::Start { restart: 1 }, Order::Report]);
-        for (restart, delay) in [(2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 300), (8, 300)] {
-            container.handle(Event::Started { image_id: String::new() }, at(1));
-            container.handle(crash(), at(1));
-            assert_eq!(container.wakes_at(), Some(at(1 + delay)), "restart {restart}");
-            assert!(container.handle(Event::Tick, at(delay)).is_empty());
-            assert_eq!(container.handle(Event::Tick, at(1 + delay)), [Order::Start { restart }]);
-        }
-    }
-
-    #[test]
-    fn container_that_ran_ten_minutes_starts_its_back_off_anew() {
-        let mut container = running(RestartPolicy::Always);
-        container.handle(crash(), at(1));
-        container.handle(Event::Started { image_id: String::new() }, at(2));
-        assert_eq!(container.handle(crash(), at(700)), [Order::Start { restart: 2 }, Order::Report]);
-    }
-
-    #[test]
-    fn container_that_waits_for_a_config_map_starts_when_it_appears() {
-        let mut container = Container::new("app".into(), RestartPolicy::Always, 0, None);
-        let message = "configmap \"c\" not found".to_owned();
-        container.handle(Event::StartFailed { reason: CONFIG_ERROR, message }, at(0));
-        assert_eq!(container.lacks(), Some("configmap \"c\" not found"));
-        assert_eq!(container.handle(Event::Retry, at(1)), [Order::Start { restart: 0 }]);
-        assert_eq!(container.lacks(), None);
-        assert_eq!(container.handle(Event::Retry, at(1)), [], "its start is under way");
-    }
-
-    #[test]
-    fn policy_decides_who_starts_again() {
-        let done = Event::Ended { code: 0, reason: "Completed".into(), message: String::new() };
-        for (policy, event, again) in [
-            (RestartPolicy::Always, done.clone(), true),
-            (RestartPolicy::OnFailure, done, false),
-            (RestartPolicy::OnFailure, crash(), true),
-            (RestartPolicy::Never, crash(), false),
-        ] {
-            let mut container = running(policy);
-            container.handle(event, at(1));
-            assert_eq!(!matches!(container.state, State::Terminated(_)), again, "{policy:?}");
-        }
-    }
-
-    #[test]
-    fn failed_requests_are_reported_once_in_ten_seconds() {
-        let mut container = running(RestartPolicy::Always);
-        let failed = Event::RequestFailed { reason: "Trapped".into(), message: "unreachable".into() };
-        assert_eq!(container.handle(failed.clone(), at(1)), [Order::Report]);
-        assert_eq!(container.handle(failed.clone(), at(2)), []);
-        assert_eq!(container.handle(failed, at(11)), [Order::Report]);
-        assert!(container.is_running());
-    }
-}
+mod tests;

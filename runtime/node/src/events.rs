@@ -23,15 +23,16 @@ impl Recorder {
 
     /// Something ordinary.
     pub fn note(&self, about: &Arc<Object>, reason: &str, message: &str, tasks: &Tasks) {
-        self.record(about, Severity::Normal, reason, message, tasks);
+        self.tell(about, Severity::Normal, reason, message, tasks);
     }
 
     /// Something that a person may have to act on.
     pub fn warn(&self, about: &Arc<Object>, reason: &str, message: &str, tasks: &Tasks) {
-        self.record(about, Severity::Warning, reason, message, tasks);
+        self.tell(about, Severity::Warning, reason, message, tasks);
     }
 
-    fn record(&self, about: &Arc<Object>, severity: Severity, reason: &str, message: &str, tasks: &Tasks) {
+    /// Something of this severity.
+    pub fn tell(&self, about: &Arc<Object>, severity: Severity, reason: &str, message: &str, tasks: &Tasks) {
         let note = Note { severity, reason: reason.to_owned(), message: message.to_owned() };
         let (recorder, about) = (self.clone(), Arc::clone(about));
         tasks.spawn_until_stop("event", async move {

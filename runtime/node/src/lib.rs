@@ -19,7 +19,9 @@ pub mod log_stream;
 pub mod logs;
 pub mod net;
 pub mod pod;
+pub mod probes;
 pub mod recent;
+pub mod records;
 pub mod register;
 pub mod routes;
 pub mod run;
@@ -57,6 +59,7 @@ use crate::follow::Followed;
 use crate::ledger::Ledger;
 use crate::logs::Logs;
 use crate::net::Networks;
+use crate::records::Records;
 use crate::register::Facts;
 use crate::run::Runner;
 use crate::sources::Sources;
@@ -119,6 +122,7 @@ impl Node {
     /// Starts the agent and what follows the cluster's routes, in `tasks`.
     pub fn start(facts: Facts, parts: Parts, tasks: &Tasks) -> Self {
         let apps = Apps::default();
+        let records = Records::new(parts.logs_dir.clone());
         let (logs, consoles) = (Logs::new(parts.logs_dir), Consoles::default());
         let meters = Meters::default();
         meters.start(tasks);
@@ -146,7 +150,7 @@ impl Node {
         let streams = Streams::new(apps.clone(), consoles);
         let node = Self { engine, apps, logs, ledger, streams, meters, routes: Arc::default(), networks };
 
-        let agent = Agent::new(config, parts.cluster.clone(), runner, tasks.clone());
+        let agent = Agent::new(config, parts.cluster.clone(), runner, records, tasks.clone());
         let (queue, pass) = (agent.queue(), agent.last_pass());
         volumes.watch(queue.clone(), tasks);
         let sources_queue = queue.clone();

@@ -78,8 +78,10 @@ pub struct Run {
     pub spec: ContainerSpec,
     /// 0 for the first.
     pub restart: u32,
-    /// Ends it.
+    /// Stops it: a command ends, an HTTP container takes no request any more and finishes those it has.
     pub cancel: CancellationToken,
+    /// Ends those too.
+    pub cut: CancellationToken,
 }
 
 /// Where a run tells what happens to it.
@@ -99,7 +101,7 @@ impl Reporter {
     }
 
     /// Tells what must not be lost; waits while the agent's queue is full.
-    async fn tell(&self, event: Event) {
+    pub async fn tell(&self, event: Event) {
         // The queue is closed only when the node stops, and then nobody wants to know.
         let _ = self.agent.send(self.event(event)).await;
     }
@@ -120,32 +122,38 @@ impl Reporter {
 }
 
 impl Runner {
-    /// Runs until the guest ends or is cancelled.
+    /// Runs until the guest ends or is cancelled, and tells which: exactly one of `StartFailed` and `Ended` comes last.
     pub async fn run(&self, run: Run, report: Reporter) {
+        let last = self.run_to_end(&run, &report).await;
+        report.tell(last).await;
+    }
+
+    async fn run_to_end(&self, run: &Run, report: &Reporter) -> Event {
         let prepared = match run.cancel.run_until_cancelled(self.prepare(&run.spec)).await {
-            None => return,
-            Some(Err((reason, message))) => return report.tell(Event::StartFailed { reason, message }).await,
+            None => return killed(),
+            Some(Err((reason, message))) => return Event::StartFailed { reason, message },
             Some(Ok(prepared)) => prepared,
         };
         let Environment { variables, args } = match self.environment(&run.spec, &run.object, run.ip) {
             Ok(environment) => environment,
             Err(error) => {
                 let message = Chain(&error).to_string();
-                return report.tell(Event::StartFailed { reason: CONFIG_ERROR, message }).await;
+                return Event::StartFailed { reason: CONFIG_ERROR, message };
             }
         };
-        let Some(held) = run.cancel.run_until_cancelled(self.volumes(&run, &variables)).await else { return };
+        let held = run.cancel.run_until_cancelled(self.volumes(run, &variables)).await;
+        let Some(held) = held else { return killed() };
         let (held, mounts) = match held {
             Ok(ready) => ready,
             Err(message) => {
-                return report.tell(Event::StartFailed { reason: CONFIG_ERROR, message }).await;
+                return Event::StartFailed { reason: CONFIG_ERROR, message };
             }
         };
         let log = match self.logs.open(&run.pod, &run.spec.name, run.restart, Arc::clone(&self.clock)) {
             Ok(log) => Arc::new(log),
             Err(error) => {
                 let message = format!("open the container's log: {error}");
-                return report.tell(Event::StartFailed { reason: "CreateContainerError", message }).await;
+                return Event::StartFailed { reason: "CreateContainerError", message };
             }
         };
         let page = self.ledger.page(&run.pod, &run.spec.name, &self.clock);
@@ -183,16 +191,18 @@ impl Runner {
             cancel: run.cancel.clone(),
         });
         let _console = self.consoles.insert(&run.pod, &console);
-        match prepared.module.world() {
-            World::Http => self.serve(&run, &prepared, sandbox, &report, &page).await,
-            World::Command => self.command(&run, &prepared, sandbox, &report, &page).await,
+        let end = match prepared.module.world() {
+            World::Http => self.serve(run, &prepared, sandbox, report, &page).await,
+            World::Command => self.command(run, &prepared, sandbox, report, &page).await,
             // Its functions are called from outside, by `exec`, probes and hooks, each in an instance of its own.
             World::Functions => {
                 report.tell(Event::Started { image_id: prepared.image_id.clone() }).await;
                 run.cancel.cancelled().await;
+                Event::Ended { code: 0, reason: "Completed".to_owned(), message: String::new() }
             }
-        }
+        };
         log.finish();
+        end
     }
 
     /// Waits for the pod's volumes.
@@ -231,13 +241,13 @@ impl Runner {
         Ok(Ready { module, image_id })
     }
 
-    async fn serve(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter, page: &Arc<Page>) {
+    async fn serve(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter, page: &Arc<Page>) -> Event {
         let usage = Arc::clone(&sandbox.usage);
         let app = match self.engine.http(&ready.module, sandbox) {
             Ok(app) => app,
             Err(error) => {
                 let message = Chain(&error).to_string();
-                return report.tell(Event::StartFailed { reason: "CreateContainerError", message }).await;
+                return Event::StartFailed { reason: "CreateContainerError", message };
             }
         };
         let failed: FailureSink = {
@@ -253,14 +263,18 @@ impl Runner {
         report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
         run.cancel.cancelled().await;
         self.apps.remove(&run.pod, &app);
-        app.idle().await;
+        if run.cut.run_until_cancelled(app.idle()).await.is_some() {
+            return Event::Ended { code: 0, reason: "Completed".to_owned(), message: String::new() };
+        }
+        app.cut();
+        killed()
     }
 
-    async fn command(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter, page: &Page) {
+    async fn command(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter, page: &Page) -> Event {
         report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
         let usage = Arc::clone(&sandbox.usage);
         let (code, reason, message) = match self.engine.run(&ready.module, sandbox, run.cancel.clone()).await {
-            Exit::Cancelled => return,
+            Exit::Cancelled => return killed(),
             Exit::Code(0) => (0, "Completed", String::new()),
             Exit::Code(code) => (code, "Error", format!("exited with code {code}")),
             Exit::Failed(failure) => {
@@ -271,8 +285,13 @@ impl Runner {
         if code != 0 {
             usage.failure();
         }
-        report.tell(Event::Ended { code, reason: reason.to_owned(), message }).await;
+        Event::Ended { code, reason: reason.to_owned(), message }
     }
+}
+
+/// The end of a run that was made to end: a guest takes no signal, so it cannot have done so by itself.
+fn killed() -> Event {
+    Event::Ended { code: 137, reason: "Error".to_owned(), message: String::new() }
 }
 
 struct Ready {

@@ -309,6 +309,23 @@ impl Apps {
         }
     }
 
+    /// Asks the container of `pod` that serves `port` on this node's own behalf: no traffic of anybody, which a pod that
+    /// is drained does not wait for, and whose failures are the asker's to tell.
+    pub async fn ask(&self, pod: &str, port: u16, request: Request<Body>) -> Result<Response<Body>, CallError> {
+        if let Some(program) = self.program(pod, port, Caller::NODE) {
+            return serve::call_program(&program, port, request).await;
+        }
+        let app = self.http.load().get(pod).and_then(|apps| serving(apps, port)).cloned();
+        let app = app.ok_or_else(|| CallError::Gone(pod.to_owned()))?;
+        let answer = app.cut.run_until_cancelled(app.guest.handle(request)).await;
+        Ok(answer.ok_or(CallError::Cut)??)
+    }
+
+    /// Whether a program of `pod`, and no HTTP container, answers this node at `port`.
+    pub fn is_program(&self, pod: &str, port: u16) -> bool {
+        self.program(pod, port, Caller::NODE).is_some()
+    }
+
     /// The pod, if a program of it listens at `port` and no HTTP container declares that port.
     fn program(&self, pod: &str, port: u16, caller: Caller) -> Option<Arc<Pod>> {
         // Without a lock where most requests go.

@@ -60,13 +60,14 @@ impl Writes {
         if self.under_way.is_some() || self.retry_at.is_some() || !(self.status || self.removal) {
             return None;
         }
-        if self.removal {
-            self.under_way = Some(Kind::Removal);
-            return Some(Wish::Removal);
+        // Whoever watches, or holds the object by a finalizer, sees how it ended before it goes.
+        if self.status {
+            self.under_way = Some(Kind::Status);
+            self.status = false;
+            return Some(Wish::Status(status()));
         }
-        self.under_way = Some(Kind::Status);
-        self.status = false;
-        Some(Wish::Status(status()))
+        self.under_way = Some(Kind::Removal);
+        Some(Wish::Removal)
     }
 
     /// The write under way ended; a failed one is due again at `retry`.
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_write_waits_for_its_retry_and_removal_outranks_status() {
+    fn failed_write_waits_for_its_retry_and_the_last_status_goes_before_the_removal() {
         let mut writes = Writes::default();
         writes.want_removal();
         assert!(matches!(writes.begin(|| json!(1)), Some(Wish::Removal)));

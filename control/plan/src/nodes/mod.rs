@@ -29,6 +29,7 @@ pub const EVICT_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
 const COMPONENT: &str = "node-controller";
 const UNKNOWN_REASON: &str = "NodeStatusUnknown";
+const FAILED_REASON: &str = "StoreFailed";
 
 /// What the decision is made from.
 pub struct Input<'a> {
@@ -58,9 +59,10 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         }
         // What was heard before this leader listened, or long ago, is no sign of life today.
         let is_heard = heard.is_some_and(|at| at >= input.hearing_since && now.duration_since(at) < SILENT_AFTER);
-        readiness(node, is_heard, quiet, &mut plan, now);
+        let failure = input.failures.get(node.name()).copied().filter(|_| is_heard);
+        readiness(node, is_heard, quiet, failure.is_some(), &mut plan, now);
         if is_heard {
-            disk::plan(node, input.failures.get(node.name()).copied(), &mut plan, now);
+            disk::plan(node, failure, &mut plan, now);
         }
     }
     if silent.len() * 2 > input.nodes.len() {
@@ -81,8 +83,9 @@ fn last_sign(node: &Object, heard: Option<Timestamp>, hearing_since: Timestamp) 
     heard.max(hearing_since).max(read::created(node))
 }
 
-/// Ready turns Unknown when a node falls silent, and True again when it was that and the node is heard.
-fn readiness(node: &Object, is_heard: bool, quiet: SignedDuration, plan: &mut Plan, now: Timestamp) {
+/// Ready turns Unknown when a node falls silent, and False when its store gave up: it learns of no pod and of no
+/// deletion any more. It turns True again when it was that and is no longer.
+fn readiness(node: &Object, is_heard: bool, quiet: SignedDuration, failed: bool, plan: &mut Plan, now: Timestamp) {
     let ready = conditions::find(node, "Ready");
     let status = ready.map_or("", |ready| read::text(ready, "status"));
     let reason = ready.map_or("", |ready| read::text(ready, "reason"));
@@ -91,6 +94,13 @@ fn readiness(node: &Object, is_heard: bool, quiet: SignedDuration, plan: &mut Pl
     let (status, reason, message) = if turned_silent {
         plan.say(format!("{}: silent for {:.1} s", node.name(), quiet.as_secs_f64()));
         ("Unknown", UNKNOWN_REASON, "The node's heartbeats stopped.")
+    } else if is_heard && failed {
+        if status == "False" {
+            return;
+        }
+        ("False", FAILED_REASON, "The node's store gave up: it runs on with the pods it has, and learns nothing new.")
+    } else if is_heard && status == "False" && reason == FAILED_REASON {
+        ("True", "NodeReady", "The node's store takes part in the cluster again.")
     } else if is_heard && status == "Unknown" && reason == UNKNOWN_REASON {
         plan.say(format!("{}: heard again", node.name()));
         ("True", "NodeReady", "The node's heartbeats arrive.")
@@ -99,7 +109,7 @@ fn readiness(node: &Object, is_heard: bool, quiet: SignedDuration, plan: &mut Pl
     };
     let wanted = Condition { kind: "Ready", status, reason, message: message.to_owned() };
     plan.orders.push(set_condition(Target::version(&kinds::NODE, node), node, &wanted, now));
-    if turned_silent {
+    if turned_silent || failed {
         plan.orders.push(Order::Event(Event {
             regarding: Target::incarnation(&kinds::NODE, node),
             kind: EventType::Normal,

@@ -40,15 +40,23 @@ impl Amounts {
     }
 }
 
-/// What a pod asks for: the sum over its containers, or what an init container needs if that is more, and its overhead.
+/// What a pod asks for: the sum over its containers and sidecars, or what an init container needs beside the sidecars
+/// before it if that is more, and its overhead (KEP-753).
 pub(super) fn of_pod(pod: &Object) -> Amounts {
-    let mut sum = Amounts::default();
+    let (mut sum, mut beside, mut most) = (Amounts::default(), Amounts::default(), Amounts::default());
+    for container in pod.items("/spec/initContainers") {
+        let mut then = beside;
+        then.add(&of_container(container));
+        if container["restartPolicy"] == "Always" {
+            beside = then;
+        }
+        most = most.at_least(then);
+    }
     for container in pod.items("/spec/containers") {
         sum.add(&of_container(container));
     }
-    for container in pod.items("/spec/initContainers") {
-        sum = sum.at_least(of_container(container));
-    }
+    sum.add(&beside);
+    sum = sum.at_least(most);
     sum.add(&of_list(pod.at("/spec/overhead")));
     sum.pods = 1;
     sum
@@ -71,5 +79,29 @@ fn of_list(list: Option<&Value>) -> Amounts {
         cpu_millis: quantity("cpu").map_or(0, |cpu| u64::try_from(cpu.millis()).unwrap_or_default()),
         memory_bytes: quantity("memory").map_or(0, whole),
         pods: quantity("pods").map_or(0, whole),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn init_containers_count_by_the_largest_and_sidecars_with_the_others() {
+        let asks = |cpu: &str| json!({"requests": {"cpu": cpu}});
+        let stays = |cpu: &str| json!({"restartPolicy": "Always", "resources": asks(cpu)});
+        let goes = |cpu: &str| json!({"resources": asks(cpu)});
+        for (inits, cpu_millis) in [
+            (json!([]), 100),
+            (json!([goes("300m"), goes("200m")]), 300),
+            (json!([stays("50m")]), 150),
+            (json!([stays("50m"), goes("300m")]), 350),
+            (json!([goes("300m"), stays("50m")]), 300),
+        ] {
+            let pod = Object::new(json!({"spec": {"initContainers": inits, "containers": [goes("100m")]}}));
+            assert_eq!(of_pod(&pod).cpu_millis, cpu_millis, "{inits}");
+        }
     }
 }

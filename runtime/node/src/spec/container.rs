@@ -7,28 +7,21 @@ use k8s_openapi::api::core::v1 as core;
 use super::cpu::cpu;
 use super::env::read_env;
 use super::limits::{MEMORY_DEFAULT, MEMORY_MAX, memory_limit};
+use super::probes::Target;
 use super::volumes::{absolute, read_mounts};
-use super::{ContainerSpec, NetworkSpec, SpecError, VolumeSpec, refuse};
+use super::{ContainerSpec, NetworkSpec, Role, SpecError, VolumeSpec};
 
 pub(super) fn read_container(
     container: &core::Container,
-    index: usize,
+    role: Role,
+    field: String,
     request_timeout: Duration,
     network: &NetworkSpec,
     service_links: Option<bool>,
     volumes: &[VolumeSpec],
 ) -> Result<ContainerSpec, SpecError> {
-    let field = format!("spec.containers[{index}]");
-    for (name, is_set) in [
-        ("livenessProbe", container.liveness_probe.is_some()),
-        ("readinessProbe", container.readiness_probe.is_some()),
-        ("startupProbe", container.startup_probe.is_some()),
-        ("lifecycle", container.lifecycle.is_some()),
-    ] {
-        if is_set {
-            return refuse(format!("{field}.{name}"), "not supported yet; leave it out");
-        }
-    }
+    let target = Target { container, field: &field };
+    let (probes, hooks) = (target.probes()?, target.hooks()?);
     let mounts = read_mounts(container, &field, volumes)?;
     let workdir = container.working_dir.as_deref().filter(|dir| !dir.is_empty());
     let workdir = workdir.map(|dir| absolute(dir, &format!("{field}.workingDir"))).transpose()?;
@@ -44,6 +37,9 @@ pub(super) fn read_container(
     let memory_total = memory_limit(container, &field)?;
     Ok(ContainerSpec {
         name: container.name.clone(),
+        role,
+        probes,
+        hooks,
         image: container.image.clone().unwrap_or_default(),
         args,
         env: read_env(container, &field, service_links)?,

@@ -11,12 +11,16 @@ pub mod env;
 mod instances;
 mod limits;
 mod network;
+mod probes;
+mod roles;
 mod volumes;
 
 pub use config::CONFIG;
 pub use instances::{INSTANCE_AGE, INSTANCE_REQUESTS, INSTANCES};
 pub use limits::{MEMORY_DEFAULT, REQUEST_TIMEOUT};
 pub use network::{EGRESS, NetworkSpec};
+pub use probes::{Action, Check, Hook, Hooks, HttpGet, Probe, ProbeKind, Probes};
+pub use roles::Role;
 pub use volumes::{
     DownwardFile, EMPTY_DIR_DEFAULT, EMPTY_DIR_MEMORY_DEFAULT, FromObject, HostPathType, Item, MountSpec, Projection,
     Source as VolumeSource, SubPath, TokenFile, VolumeSpec,
@@ -33,9 +37,11 @@ use crate::container::RestartPolicy;
 use crate::sources::Source;
 
 use config::read_config;
-use container::read_container;
 use env::EnvSpec;
 use limits::request_timeout;
+
+/// `terminationGracePeriodSeconds` of a pod that does not say. Kubernetes' figure.
+const GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// A pod as this node runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,12 +52,16 @@ pub struct PodSpec {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
-    /// Its containers, in order.
+    /// Its containers, in order: init containers and sidecars, the others, those for debugging.
     pub containers: Vec<ContainerSpec>,
     /// Whether ended containers start again.
     pub restart: RestartPolicy,
     /// `activeDeadlineSeconds`.
     pub deadline: Option<Duration>,
+    /// `terminationGracePeriodSeconds`.
+    pub grace: Duration,
+    /// `readinessGates`: conditions that others write.
+    pub gates: Vec<String>,
     /// Its volumes.
     pub volumes: Vec<VolumeSpec>,
 }
@@ -61,6 +71,12 @@ pub struct PodSpec {
 pub struct ContainerSpec {
     /// Name in the pod.
     pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// What it is asked while it runs.
+    pub probes: Probes,
+    /// What is called when it begins and before it ends.
+    pub hooks: Hooks,
     /// The image as written.
     pub image: String,
     /// `argv`, the program's name first; `$(NAME)` in it stands for a variable.
@@ -120,6 +136,8 @@ pub fn bare(pod: &Object) -> PodSpec {
         containers: Vec::new(),
         restart: RestartPolicy::Never,
         deadline: None,
+        grace: GRACE_DEFAULT,
+        gates: Vec::new(),
         volumes: Vec::new(),
     }
 }
@@ -127,9 +145,6 @@ pub fn bare(pod: &Object) -> PodSpec {
 /// Reads a Pod that has the address `ip`.
 pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
     let Some(spec) = &pod.spec else { return refuse("spec", "missing") };
-    if spec.init_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
-        return refuse("spec.initContainers", "init containers are not supported yet");
-    }
     if spec.host_network == Some(true) {
         return refuse("spec.hostNetwork", "a guest has no network of its own to share with the host");
     }
@@ -138,15 +153,11 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
     let volumes = volumes::read_volumes(spec)?;
     let config = read_config(pod)?;
     let network = network::network(pod, ip, timeout)?;
-    let containers = spec
-        .containers
-        .iter()
-        .enumerate()
-        .map(|(index, container)| {
-            let read = read_container(container, index, timeout, &network, spec.enable_service_links, &volumes)?;
-            Ok(ContainerSpec { instances, config: config.clone(), ..read })
-        })
-        .collect::<Result<_, _>>()?;
+    let mut containers = roles::read_containers(spec, timeout, &network, &volumes)?;
+    for container in &mut containers {
+        container.config.clone_from(&config);
+        container.instances = instances;
+    }
     Ok(PodSpec {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
@@ -158,6 +169,11 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
             _ => RestartPolicy::Always,
         },
         deadline: spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
+        grace: spec.termination_grace_period_seconds.map_or(GRACE_DEFAULT, |seconds| {
+            // A negative one means a second, as in Kubernetes.
+            Duration::from_secs(u64::try_from(seconds).unwrap_or(1))
+        }),
+        gates: spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect(),
         volumes,
     })
 }
@@ -209,7 +225,14 @@ mod tests {
                 json!({"name": "a", "env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.nope"}}}]}),
                 "spec.containers[0].env[X].valueFrom",
             ),
-            (json!({"name": "a", "readinessProbe": {"httpGet": {"port": 80}}}), "spec.containers[0].readinessProbe"),
+            (
+                json!({"name": "a", "readinessProbe": {"httpGet": {"port": "web"}}}),
+                "spec.containers[0].readinessProbe.httpGet.port",
+            ),
+            (
+                json!({"name": "a", "livenessProbe": {"tcpSocket": {"port": 80, "host": "10.0.0.1"}}}),
+                "spec.containers[0].livenessProbe.tcpSocket.host",
+            ),
         ] {
             assert_eq!(read_one(&container).unwrap_err().field, field);
         }

@@ -130,6 +130,57 @@ pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to:
     end(to, code).await;
 }
 
+/// Runs a command that reads nothing to its end, and returns its code and the start of what it wrote.
+pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -> (i32, String) {
+    if let Some(program) = console.program().filter(|_| !args.first().is_some_and(|name| is_built_in(name))) {
+        let (code, text) = program::once(program, args).await;
+        return (code, text.chars().take(bytes_max).collect());
+    }
+    let (env, files, args) = (console.env.clone(), console.files.clone(), args.to_vec());
+    let ran = tokio::task::spawn_blocking(move || {
+        let (mut stdout, mut stderr) = (Start::new(bytes_max), Start::new(bytes_max));
+        let mut process = Process {
+            args: &args,
+            env: &env,
+            files: &files,
+            stdin: &mut io::empty(),
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+        };
+        let code = command(&mut process).unwrap_or_else(|error| {
+            let _ = writeln!(stderr, "{error}");
+            1
+        });
+        stdout.bytes.append(&mut stderr.bytes);
+        (code, String::from_utf8_lossy(&stdout.bytes).into_owned())
+    });
+    ran.await.unwrap_or_else(|error| (1, error.to_string()))
+}
+
+/// Keeps the start of what is written, and lets the rest go.
+struct Start {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Start {
+    fn new(bytes_max: usize) -> Self {
+        Self { bytes: Vec::new(), bytes_max }
+    }
+}
+
+impl Write for Start {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.bytes_max.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Passes the client's input on until it ends; true when it was interrupted.
 async fn input(wanted: &Exec, mut stdin: DuplexStream, from: &mut Receiver, to: &Sender) -> bool {
     if !wanted.stdin {

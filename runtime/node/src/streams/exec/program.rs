@@ -64,6 +64,19 @@ pub(super) async fn run(program: &Program, wanted: Exec, mut from: Receiver, to:
     end(to, code).await;
 }
 
+/// Calls it for the node itself, which sends it nothing, and returns the code and what it wrote.
+pub(super) async fn once(program: &Program, command: &[String]) -> (i32, String) {
+    let sink = Arc::new(Watcher::default());
+    let sandbox = Sandbox { output: Arc::new(ToClient(Arc::clone(&sink))), ..program.sandbox.clone() };
+    let code = call(program, sandbox, command, &sink).await;
+    sink.end();
+    let mut text = Vec::new();
+    while let Some(pieces) = sink.next().await {
+        pieces.iter().for_each(|(_, data)| text.extend_from_slice(data));
+    }
+    (code, String::from_utf8_lossy(&text).into_owned())
+}
+
 async fn call(program: &Program, sandbox: Sandbox, command: &[String], sink: &Watcher) -> i32 {
     let Some((function, args)) = command.split_first() else { return NOT_FOUND };
     let tell = |text: String| sink.push(logs::Stream::Err, format!("{text}\n").as_bytes());

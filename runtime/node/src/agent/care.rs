@@ -1,0 +1,97 @@
+//! What the agent does for containers that run: hooks, probes, and stopping them.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Agent, Event, Local};
+use crate::container;
+use crate::pod;
+use crate::probes::{self, Target};
+use crate::run::Reporter;
+use crate::spec::Hook;
+
+/// How a run is made to end.
+pub(super) struct Handles {
+    /// Stops it.
+    pub(super) stop: CancellationToken,
+    /// Ends it, requests or not.
+    pub(super) cut: CancellationToken,
+    /// Ends its probes.
+    pub(super) probes: CancellationToken,
+}
+
+impl Handles {
+    /// For a run that stops when `stopping` fires.
+    pub(super) fn new(stopping: &CancellationToken) -> Self {
+        let stop = stopping.child_token();
+        Self { probes: stop.child_token(), stop, cut: CancellationToken::new() }
+    }
+
+    pub(super) fn cut(&self) {
+        self.cut.cancel();
+        self.stop.cancel();
+    }
+}
+
+impl Local {
+    fn target(&self, container: usize) -> Option<Target> {
+        let spec = self.pod.spec.containers.get(container)?;
+        Some(Target { pod: self.pod.spec.uid.clone(), container: spec.name.clone(), ip: self.pod.ip? })
+    }
+}
+
+impl Agent {
+    pub(super) fn stop(&self, uid: &str, container: usize) {
+        if let Some(run) = self.pods.get(uid).and_then(|local| local.runs.get(&container)) {
+            run.stop.cancel();
+        }
+    }
+
+    pub(super) fn cut(&self, uid: &str, container: usize) {
+        if let Some(run) = self.pods.get(uid).and_then(|local| local.runs.get(&container)) {
+            run.cut();
+        }
+    }
+
+    pub(super) fn probe(&self, uid: &str, container: usize) {
+        let Some(local) = self.pods.get(uid) else { return };
+        let (Some(run), Some(target)) = (local.runs.get(&container), local.target(container)) else { return };
+        let (cancel, probes) = (run.probes.clone(), local.pod.spec.containers[container].probes.clone());
+        let (own, report) = (self.own.clone(), self.reporter(uid, container));
+        self.tasks.spawn("probes", async move {
+            cancel.run_until_cancelled(probes::watch(&own, &target, &probes, &report)).await;
+        });
+    }
+
+    pub(super) fn hook(&self, uid: &str, container: usize, hook: Hook) {
+        let Some(local) = self.pods.get(uid) else { return };
+        let (Some(run), Some(target)) = (local.runs.get(&container), local.target(container)) else { return };
+        let hooks = &local.pod.spec.containers[container].hooks;
+        let (action, until) = match hook {
+            Hook::PostStart => (hooks.post_start.clone(), run.stop.clone()),
+            Hook::PreStop => {
+                run.probes.cancel();
+                (hooks.pre_stop.clone(), run.stop.clone())
+            }
+        };
+        let (own, queue, uid) = (self.own.clone(), self.queue.clone(), uid.to_owned());
+        self.tasks.spawn("hook", async move {
+            let acted = async {
+                match &action {
+                    Some(action) => own.act(&target, action).await,
+                    None => None,
+                }
+            };
+            let Some(failure) = until.run_until_cancelled(acted).await else { return };
+            if let Some(why) = &failure {
+                tracing::info!(pod = uid, container = target.container, ?hook, why, "hook failed");
+            }
+            let event = pod::Event::Container(container, container::Event::HookEnded { hook, failure });
+            // The queue is closed only when the node stops.
+            let _ = queue.send(Event::Pod { uid, event }).await;
+        });
+    }
+
+    pub(super) fn reporter(&self, uid: &str, container: usize) -> Reporter {
+        Reporter { agent: self.queue.clone(), pod: uid.to_owned(), container }
+    }
+}

@@ -1,0 +1,186 @@
+//! What the node itself asks of a pod: for probes and hooks. In-process, and no traffic of anybody: it is not waited for
+//! when the pod is drained, and a failure of the guest is the probe's news and not the container's.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{ACCEPT, HOST, HeaderName, USER_AGENT};
+use http::{HeaderValue, Request, Response};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use wk_base::body::{self, Body};
+
+use crate::net::{Caller, Refused};
+use crate::spec::{Action, HttpGet};
+use crate::streams::console::Consoles;
+use crate::streams::exec;
+use crate::traffic::{Apps, CallError};
+
+/// Read of an answer: the rest says nothing more. Kubernetes' figure.
+const ANSWER_BYTES_MAX: usize = 10 * 1024;
+/// What guests know the prober of Kubernetes by.
+const AGENT: &str = "kube-probe/1.33";
+
+/// Asks pods of this node.
+#[derive(Clone)]
+pub struct Own {
+    apps: Apps,
+    consoles: Consoles,
+}
+
+/// Whom to ask.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The pod's uid.
+    pub pod: String,
+    /// The container's name.
+    pub container: String,
+    /// The pod's address.
+    pub ip: IpAddr,
+}
+
+impl Target {
+    pub(super) fn address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip, port)
+    }
+}
+
+impl HttpGet {
+    /// What the guest sees as the request's target.
+    pub(super) fn url(&self, target: &Target) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}{}", target.address(self.port), self.path)
+    }
+}
+
+impl Own {
+    /// Asks the containers of these tables.
+    pub fn new(apps: Apps, consoles: Consoles) -> Self {
+        Self { apps, consoles }
+    }
+
+    /// Does what a hook says; why it failed, if it did.
+    pub async fn act(&self, target: &Target, action: &Action) -> Option<String> {
+        match action {
+            // As the kubelet: what counts is that there was an answer.
+            Action::Http(get) => self.status(target, get).await.err(),
+            Action::Exec(command) => self.exec(target, command).await.err(),
+            Action::Sleep(time) => {
+                tokio::time::sleep(*time).await;
+                None
+            }
+        }
+    }
+
+    /// `httpGet`: an answer between 200 and 399 is a good one.
+    pub(super) async fn get(&self, target: &Target, get: &HttpGet) -> Result<(), String> {
+        match self.status(target, get).await? {
+            200..400 => Ok(()),
+            status => Err(format!("HTTP probe failed with statuscode: {status}")),
+        }
+    }
+
+    /// `tcpSocket`: somebody listens.
+    pub(super) fn connect(&self, target: &Target, port: u16) -> Result<(), String> {
+        if self.apps.listens(&target.pod, port) {
+            return Ok(());
+        }
+        let connected = self.apps.connect(&target.pod, port, Caller::NODE).map(drop);
+        connected.map_err(|error| match error {
+            Refused::Nobody => refused(target, port),
+            other => format!("dial tcp {}: {other}", target.address(port)),
+        })
+    }
+
+    /// `exec`: a command that ends with code 0.
+    pub(super) async fn exec(&self, target: &Target, command: &[String]) -> Result<(), String> {
+        let Some(console) = self.consoles.get(&target.pod, &target.container) else {
+            return Err("the container does not run".to_owned());
+        };
+        let (code, output) = exec::once(&console, command, ANSWER_BYTES_MAX).await;
+        if code == 0 { Ok(()) } else { Err(format!("{}\ncommand terminated with exit code {code}", output.trim_end())) }
+    }
+
+    async fn status(&self, target: &Target, get: &HttpGet) -> Result<u16, String> {
+        let url = get.url(target);
+        let said = |error: &dyn std::fmt::Display| format!("Get {url:?}: {error}");
+        let request = request(get, &url).map_err(|error| said(&error))?;
+        let response = self.ask(target, get.port, request).await.map_err(|error| said(&error))?;
+        let status = response.status().as_u16();
+        // The guest's work is done with its body.
+        let _ = body::collect(response.into_body(), ANSWER_BYTES_MAX).await;
+        Ok(status)
+    }
+
+    /// A request as HTTP/2 has it, which a program is sent without asking first.
+    pub(super) async fn ask_h2(
+        &self,
+        target: &Target,
+        port: u16,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, String> {
+        if !self.apps.is_program(&target.pod, port) {
+            return self.ask(target, port, request).await;
+        }
+        let stream = self.apps.connect(&target.pod, port, Caller::NODE).map_err(|_| refused(target, port))?;
+        let shaken = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (mut sender, connection) = shaken.map_err(|error| error.to_string())?;
+        // It ends with the sender and the answer's body.
+        tokio::spawn(async move { drop(connection.await) });
+        let answered = sender.send_request(request).await;
+        answered.map(|response| response.map(body::boxed)).map_err(|error| error.to_string())
+    }
+
+    async fn ask(&self, target: &Target, port: u16, request: Request<Body>) -> Result<Response<Body>, String> {
+        self.apps.ask(&target.pod, port, request).await.map_err(|error| match error {
+            CallError::Gone(_) => refused(target, port),
+            error @ (CallError::Cut | CallError::Failed(_)) => error.to_string(),
+        })
+    }
+}
+
+fn refused(target: &Target, port: u16) -> String {
+    format!("dial tcp {}: connect: connection refused", target.address(port))
+}
+
+fn request(get: &HttpGet, url: &str) -> Result<Request<Body>, http::Error> {
+    let mut request = Request::get(url).body(body::empty())?;
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    for (name, value) in &get.headers {
+        headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+    }
+    // The last of those that were given counts, and a host is whom the guest is called.
+    for known in [USER_AGENT, ACCEPT] {
+        if let Some(given) = get.headers.iter().rfind(|(name, _)| name.eq_ignore_ascii_case(known.as_str())) {
+            headers.insert(known, HeaderValue::try_from(&given.1)?);
+        }
+    }
+    if let Some(host) = headers.remove(HOST) {
+        let mut parts = request.uri().clone().into_parts();
+        parts.authority = Some(http::uri::Authority::try_from(host.as_bytes())?);
+        *request.uri_mut() = http::Uri::from_parts(parts)?;
+    }
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_say_who_they_are_and_ask_the_host_that_the_spec_names() {
+        let headers = [("X-A", "1"), ("Host", "web.example"), ("User-Agent", "mine")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let get = HttpGet { port: 8080, path: "/healthz?a=b".into(), https: false, headers };
+        let target = Target { pod: "u".into(), container: "c".into(), ip: IpAddr::from([10, 0, 0, 7]) };
+        let asked = request(&get, &get.url(&target)).unwrap();
+        assert_eq!(asked.uri(), "http://web.example/healthz?a=b");
+        assert_eq!(asked.headers()["x-a"], "1");
+        assert_eq!(asked.headers()["user-agent"], "mine");
+        let plain = HttpGet { headers: Vec::new(), ..get };
+        let asked = request(&plain, &plain.url(&target)).unwrap();
+        assert_eq!(asked.uri(), "http://10.0.0.7:8080/healthz?a=b");
+        assert_eq!(asked.headers()["user-agent"], AGENT);
+    }
+}
