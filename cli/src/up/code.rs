@@ -82,8 +82,8 @@ impl Handover {
     fn order(&self, digest: &str, settings: &Settings) -> Vec<NodeName> {
         let mut names: Vec<NodeName> = self.copies.members.all().into_iter().map(|member| member.name).collect();
         names.sort_by_cached_key(|name| {
-            let is_weak = settings.profile.target == Target::Pulley && *name == self.copies.name;
-            (is_weak, Sha256::new().chain_update(digest).chain_update(name.as_str()).finalize())
+            let is_last = is_weak(settings) && *name == self.copies.name;
+            (is_last, Sha256::new().chain_update(digest).chain_update(name.as_str()).finalize())
         });
         names
     }
@@ -135,7 +135,8 @@ impl Handover {
         let name = asked.digest.to_string();
         let code = match engine.stored_code(&name, &settings).await {
             Some(code) => Ok(Some(code)),
-            None if asked.make => self.make(engine, &asked.digest, &settings).await,
+            // A weak node does no work for the strong.
+            None if asked.make && !is_weak(engine.settings()) => self.make(engine, &asked.digest, &settings).await,
             None => Ok(None),
         };
         match code {
@@ -166,6 +167,11 @@ impl Handover {
         }
         engine.make_code(&digest.to_string(), &blobs.path(digest), settings).await.map(Some)
     }
+}
+
+/// Whether a node with these settings leaves compiling to others.
+fn is_weak(own: &Settings) -> bool {
+    own.profile.target == Target::Pulley
 }
 
 /// What another node asks for.

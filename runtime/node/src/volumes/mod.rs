@@ -2,7 +2,7 @@
 //! the pod is gone.
 //!
 //! `<root>/pods/<uid>/<volume>` is a volume's directory, `<root>/pods/<uid>/.files/…` holds single files that are mounted
-//! alone. What a guest gets is a list of [`Mount`]s, plain data: whoever runs it opens them.
+//! alone, and `<root>/claims/…` the volumes that outlive pods. What a guest gets is a list of [`Mount`]s, plain data: whoever runs it opens them.
 //!
 //! Not here: what the pod's spec says (`spec::volumes`) and how a guest's calls are answered (`wk-engine`). A source of
 //! volumes is a file here; start at [`pod`].
@@ -10,6 +10,7 @@
 mod claim;
 mod empty_dir;
 mod host_path;
+mod memory;
 mod pod;
 mod projected;
 mod remove;
@@ -183,10 +184,11 @@ impl Volumes {
 
     /// Removes what pods have left that are not in `known`. Blocks.
     pub fn keep_only(&self, known: &BTreeSet<String>) {
-        let Ok(entries) = std::fs::read_dir(self.0.parts.root.join("pods")) else { return };
-        for entry in entries.flatten() {
-            if !entry.file_name().to_str().is_some_and(|uid| known.contains(uid)) {
-                remove::remove(&entry.path());
+        for dir in [self.0.parts.root.join("pods"), memory::place(&self.0.parts.root)] {
+            for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+                if !entry.file_name().to_str().is_some_and(|uid| known.contains(uid)) {
+                    remove::remove(&entry.path());
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use wk_engine::Mount;
 
 use crate::spec::{MountSpec, Projection, VolumeSource, VolumeSpec};
 
-use super::{Parts, claim, empty_dir, host_path, projected, remove, sub_path};
+use super::{Parts, claim, empty_dir, host_path, memory, projected, remove, sub_path};
 
 /// Between two tries to make a volume, when nothing has told that it may work now: the kubelet's figures.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -21,6 +21,8 @@ const RETRY_MAX: Duration = Duration::from_secs(122);
 
 pub(super) struct PodVolumes {
     dir: PathBuf,
+    /// Of its volumes in memory, and the place of all of the node's.
+    memory: (PathBuf, PathBuf),
     specs: Vec<VolumeSpec>,
     state: Mutex<State>,
     /// Whether the pod is gone: the data goes with the last that holds this.
@@ -55,8 +57,10 @@ struct Elsewhere {
 impl PodVolumes {
     pub(super) fn new(root: &Path, object: Arc<Object>, specs: Vec<VolumeSpec>) -> Self {
         let dir = root.join("pods").join(object.uid());
+        let place = memory::place(root);
+        let memory = (place.join(object.uid()), place);
         let state = State { object, ready: BTreeMap::new(), told: None };
-        Self { dir, specs, state: Mutex::new(state), condemned: AtomicBool::new(false) }
+        Self { dir, memory, specs, state: Mutex::new(state), condemned: AtomicBool::new(false) }
     }
 
     /// Waits until all volumes are there.
@@ -92,9 +96,14 @@ impl PodVolumes {
     }
 
     async fn make_one(&self, parts: &Parts, object: &Arc<Object>, spec: &VolumeSpec) -> Result<Ready, String> {
-        let dir = self.dir.join(&spec.name);
+        let dir = self.place(spec);
         match &spec.source {
-            VolumeSource::EmptyDir { .. } => {
+            VolumeSource::EmptyDir { memory: true, .. } => {
+                let place = self.memory.1.clone();
+                blocking_text(move || memory::make(&place, &dir)).await?;
+                Ok(Ready::Own)
+            }
+            VolumeSource::EmptyDir { memory: false, .. } => {
                 blocking(move || empty_dir::make(&dir)).await?;
                 Ok(Ready::Own)
             }
@@ -152,12 +161,7 @@ impl PodVolumes {
         for mount in wanted {
             let Some(spec) = self.specs.iter().find(|spec| spec.name == mount.volume) else { continue };
             let copied = matches!(spec.source, VolumeSource::Projected { .. });
-            let own = || Elsewhere {
-                root: self.dir.join(&mount.volume),
-                below: PathBuf::new(),
-                limit: spec.limit(),
-                volume: None,
-            };
+            let own = || Elsewhere { root: self.place(spec), below: PathBuf::new(), limit: spec.limit(), volume: None };
             let place = self.elsewhere(&mount.volume).await.unwrap_or_else(own);
             let mut below = mount.below.as_ref().map(|below| sub_path::resolve(below, expand)).transpose()?;
             if !place.below.as_os_str().is_empty() {
@@ -181,6 +185,12 @@ impl PodVolumes {
         }
         let files = self.dir.join(".files").join(container);
         blocking_text(move || sub_path::mounts(&asked, &files)).await
+    }
+
+    /// The directory of a volume of its own.
+    fn place(&self, spec: &VolumeSpec) -> PathBuf {
+        let memory = matches!(spec.source, VolumeSource::EmptyDir { memory: true, .. });
+        if memory { &self.memory.0 } else { &self.dir }.join(&spec.name)
     }
 
     async fn elsewhere(&self, volume: &str) -> Option<Elsewhere> {
@@ -216,7 +226,7 @@ impl PodVolumes {
     /// Its emptyDirs: name, directory and limit.
     pub(super) fn limited(&self) -> impl Iterator<Item = (&str, PathBuf, u64)> {
         self.specs.iter().filter_map(|spec| match spec.source {
-            VolumeSource::EmptyDir { limit, .. } => Some((spec.name.as_str(), self.dir.join(&spec.name), limit)),
+            VolumeSource::EmptyDir { limit, .. } => Some((spec.name.as_str(), self.place(spec), limit)),
             VolumeSource::Projected { .. } | VolumeSource::HostPath { .. } | VolumeSource::Claim { .. } => None,
         })
     }
@@ -242,8 +252,8 @@ impl Drop for PodVolumes {
         if self.condemned.load(Ordering::Acquire)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let dir = std::mem::take(&mut self.dir);
-            runtime.spawn_blocking(move || remove::remove(&dir));
+            let dirs = [std::mem::take(&mut self.dir), std::mem::take(&mut self.memory.0)];
+            runtime.spawn_blocking(move || dirs.iter().for_each(|dir| remove::remove(dir)));
         }
     }
 }

@@ -16,8 +16,10 @@ use super::{Bench, LOOK_EVERY, WAIT_MAX, app, process, progress};
 use crate::nodes;
 
 const NAME: &str = "hello";
+/// Threads of wrk, one a core; it wants at least a connection for each.
+const THREADS_MAX: u16 = 2;
 const REPLICAS: u16 = 3;
-const CONNECTIONS: [u16; 2] = [32, 256];
+const CONNECTIONS: [u16; 3] = [1, 32, 256];
 /// Ports of the peers.
 const PEER_PORT: u16 = 8201;
 
@@ -188,7 +190,12 @@ async fn peer(tools: &Tools, label: &str, flags: &[&str], address: Ipv4Addr, por
 async fn load(tools: &Tools, server: &Server, connections: u16, seconds: u8) -> Result<Load> {
     let before = process::cpu(server.pid)?;
     let output = Command::new(&tools.wrk)
-        .args(["-t2", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency"])
+        .args([
+            &format!("-t{}", connections.min(THREADS_MAX)),
+            &format!("-c{connections}"),
+            &format!("-d{seconds}s"),
+            "--latency",
+        ])
         .args(["-H", &format!("Host: {NAME}.localhost"), &server.url])
         .stdin(Stdio::null())
         .kill_on_drop(true)

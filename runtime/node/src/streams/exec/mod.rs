@@ -136,8 +136,12 @@ pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -
         let (code, text) = program::once(program, args).await;
         return (code, text.chars().take(bytes_max).collect());
     }
-    let (env, files, args) = (console.env.clone(), console.files.clone(), args.to_vec());
+    let (env, mounts, args) = (console.env.clone(), console.mounts.clone(), args.to_vec());
     let ran = tokio::task::spawn_blocking(move || {
+        let files = match Files::open(&mounts) {
+            Ok(files) => files,
+            Err(error) => return (1, Chain(&error).to_string()),
+        };
         let (mut stdout, mut stderr) = (Start::new(bytes_max), Start::new(bytes_max));
         let mut process = Process {
             args: &args,
