@@ -234,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn watchers_see_what_is_written_from_then_on_and_what_they_missed_is_counted() {
-        let (console, _) = Console::new(&ContainerSpec::default(), Vec::new());
+        let (console, _) = Console::new(&ContainerSpec::default(), Vec::new(), Vec::new());
         let consoles = Consoles::default();
         let registered = consoles.insert("u", &console);
         console.write(Stream::Out, b"before");
