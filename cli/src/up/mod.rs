@@ -22,6 +22,7 @@ mod heartbeat;
 mod join;
 mod kept;
 mod leave;
+mod measure;
 pub(crate) mod members;
 mod metrics;
 mod node;

@@ -17,6 +17,7 @@ use super::base::{Base, ingress_certificates};
 use super::data_dir::DataDir;
 use super::entry::Entry;
 use super::heartbeat::Heart;
+use super::measure::Rounds;
 use super::members::Record;
 use super::ports::Ports;
 use super::secrets_keys;
@@ -117,8 +118,17 @@ impl Node {
         if !base.witness {
             secrets_keys::keep_sealed(&base.cluster, &base.tasks);
             let leading = leading(&base.store, &base.tasks);
-            let (clock, beats) = (Arc::clone(&base.clock), Arc::clone(&base.beats));
-            Controllers::run(base.cluster.clone(), clock, beats, base.electorate.clone(), leading, &base.tasks);
+            let (clock, beats, measured) = (Arc::clone(&base.clock), Arc::clone(&base.beats), Arc::default());
+            let rounds = Rounds {
+                name: base.name.clone(),
+                cluster: base.cluster.clone(),
+                mesh: base.mesh.clone(),
+                meters: agent.as_ref().map(|agent| agent.meters.clone()),
+                measured: Arc::clone(&measured),
+            };
+            rounds.start(leading.clone(), &base.tasks);
+            let electorate = base.electorate.clone();
+            Controllers::run(base.cluster.clone(), clock, beats, measured, electorate, leading, &base.tasks);
         }
 
         let ca = base.authority.fingerprint();

@@ -20,12 +20,14 @@
 //! assert!(heartbeats.heard().contains_key("n1"));
 //! ```
 
+mod autoscale;
 mod electorate;
 mod execute;
 mod gather;
 mod hearing;
 mod heartbeats;
 mod held;
+mod measured;
 mod recorder;
 mod roles;
 mod shells;
@@ -45,6 +47,7 @@ use wk_cluster::Cluster;
 
 pub use electorate::{Electorate, Roll};
 pub use heartbeats::{Heartbeats, Told};
+pub use measured::Measured;
 
 use hearing::Hearing;
 use recorder::Recorder;
@@ -61,18 +64,26 @@ impl Controllers {
         cluster: Cluster,
         clock: Arc<dyn Clock>,
         heartbeats: Arc<Heartbeats>,
+        measured: Arc<Measured>,
         electorate: Electorate,
         is_leader: watch::Receiver<bool>,
         tasks: &Tasks,
     ) {
-        tasks.spawn_until_stop("controllers", supervise(cluster, clock, heartbeats, electorate, is_leader));
+        let news = News { heartbeats, measured };
+        tasks.spawn_until_stop("controllers", supervise(cluster, clock, news, electorate, is_leader));
     }
+}
+
+/// What nodes say that is not in the log.
+struct News {
+    heartbeats: Arc<Heartbeats>,
+    measured: Arc<Measured>,
 }
 
 async fn supervise(
     cluster: Cluster,
     clock: Arc<dyn Clock>,
-    heartbeats: Arc<Heartbeats>,
+    news: News,
     electorate: Electorate,
     mut is_leader: watch::Receiver<bool>,
 ) {
@@ -84,7 +95,7 @@ async fn supervise(
             () = caught_up(&cluster) => {}
         }
         tracing::info!("this peer leads: controllers start");
-        let mut shells = start(&cluster, &clock, &heartbeats, &electorate);
+        let mut shells = start(&cluster, &clock, &news, &electorate);
         tokio::select! {
             () = deposed(&mut is_leader) => {
                 shells.shutdown().await;
@@ -115,12 +126,8 @@ async fn caught_up(cluster: &Cluster) {
 }
 
 /// One leadership: every shell, what wakes them, and the recorder of their events.
-fn start(
-    cluster: &Cluster,
-    clock: &Arc<dyn Clock>,
-    heartbeats: &Arc<Heartbeats>,
-    electorate: &Electorate,
-) -> JoinSet<()> {
+fn start(cluster: &Cluster, clock: &Arc<dyn Clock>, news: &News, electorate: &Electorate) -> JoinSet<()> {
+    let heartbeats = &news.heartbeats;
     // What was heard in an earlier leadership may be out of date: who was about to stop may have started again.
     heartbeats.clear();
     let mut set = JoinSet::new();
@@ -135,6 +142,7 @@ fn start(
             cluster: cluster.clone(),
             clock: Arc::clone(clock),
             heartbeats: Arc::clone(heartbeats),
+            measured: Arc::clone(&news.measured),
             electorate: electorate.clone(),
             recorder: recorder.clone(),
         };

@@ -7,6 +7,7 @@ use wk_api::{Kind, kinds};
 use wk_base::time::Timestamp;
 use wk_plan::{Plan, nodes};
 
+use crate::autoscale::autoscale;
 use crate::gather;
 use crate::hearing::Hearing;
 use crate::roles;
@@ -27,6 +28,9 @@ const NODES_RESYNC: Duration = Duration::from_millis(250);
 
 /// Between looks at the members: a joined peer votes this much after it caught up, and one that stops waits this long.
 const VOTERS_RESYNC: Duration = Duration::from_millis(250);
+
+/// Between looks at what pods use. Kubernetes' `--horizontal-pod-autoscaler-sync-period`.
+const AUTOSCALER_RESYNC: Duration = Duration::from_secs(15);
 
 /// Every shell, for one leadership that hears by `hearing`.
 pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
@@ -90,6 +94,10 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         Shell { reads_custom: true, ..shell("resourcequotas", reads_namespaced(), UNHURRIED, gather::resource_quotas) },
         shell("default-roles", rbac_kinds(), UNHURRIED, roles::complete_defaults()),
         shell("aggregation", vec![&kinds::CLUSTERROLE], UNHURRIED, roles::aggregate),
+        Shell {
+            resync: AUTOSCALER_RESYNC,
+            ..shell("autoscaler", vec![&kinds::HORIZONTALPODAUTOSCALER], UNHURRIED, autoscale())
+        },
         shell("events", Vec::new(), UNHURRIED, gather::old_events),
         Shell { resync: VOTERS_RESYNC, ..shell("voters", Vec::new(), UNHURRIED, gather::voters) },
         Shell { resync: NODES_RESYNC, ..shell("nodes", vec![&kinds::NODE], PROMPT, watch_nodes(hearing)) },

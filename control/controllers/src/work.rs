@@ -15,6 +15,7 @@ use crate::electorate::Electorate;
 use crate::execute;
 use crate::heartbeats::Heartbeats;
 use crate::held::{self, Held};
+use crate::measured::Measured;
 use crate::recorder::Recorder;
 
 /// After looking and planning, a shell rests for this many times as long: many changes never cost more than a third of
@@ -26,6 +27,7 @@ pub(crate) struct Desk {
     pub(crate) cluster: Cluster,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) heartbeats: Arc<Heartbeats>,
+    pub(crate) measured: Arc<Measured>,
     pub(crate) electorate: Electorate,
     pub(crate) recorder: Recorder,
 }

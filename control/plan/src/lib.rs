@@ -17,6 +17,7 @@
 //! ```
 
 pub mod apiservice;
+pub mod autoscaler;
 pub mod claims;
 mod conditions;
 pub mod definitions;

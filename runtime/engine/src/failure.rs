@@ -5,7 +5,7 @@ use std::time::Duration;
 use wasmtime::component::ResourceTableError;
 
 use crate::config::STACK_BYTES;
-use crate::host::HANDLES_MAX;
+use crate::host::{HANDLES_MAX, HOSTCALL_BYTES_MAX};
 use crate::limits::{Limits, Refused};
 use crate::sandbox::MemoryBytes;
 
@@ -161,10 +161,19 @@ fn out_of_memory(limits: &Limits) -> Option<Failure> {
     })
 }
 
+/// In wasmtime's words for a call that wants more copied than it may: the error has no type that can be named.
+const TOO_MUCH_COPIED: &str = "fuel allocated for hostcalls has been exhausted";
+
 /// Limits that wasmtime keeps, and reports in words of its own.
 fn host_limit(error: &wasmtime::Error) -> Option<Failure> {
-    matches!(error.downcast_ref(), Some(ResourceTableError::Full))
-        .then(|| Failure::Limit { what: "open handles", max: u64::try_from(HANDLES_MAX).unwrap_or(u64::MAX) })
+    let (what, max) = if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+        ("open handles", HANDLES_MAX)
+    } else if error.root_cause().to_string().contains(TOO_MUCH_COPIED) {
+        ("bytes in one call to the host", HOSTCALL_BYTES_MAX)
+    } else {
+        return None;
+    };
+    Some(Failure::Limit { what, max: u64::try_from(max).unwrap_or(u64::MAX) })
 }
 
 /// The frames without wasmtime's own heading.

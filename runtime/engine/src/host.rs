@@ -7,12 +7,14 @@
 
 use std::sync::Arc;
 
+use wasmtime::UpdateDeadline;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use crate::capabilities::filesystem::Files;
 use crate::capabilities::http::Hooks;
+use crate::held;
 use crate::input::GuestInput;
 use crate::limits::Limits;
 use crate::output::GuestOutput;
@@ -27,7 +29,7 @@ pub(crate) const HANDLES_MAX: usize = 10_000;
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
 /// Bytes that one call of a guest may make the host copy: lists and strings it passes.
-const HOSTCALL_BYTES_MAX: usize = 32 << 20;
+pub(crate) const HOSTCALL_BYTES_MAX: usize = 32 << 20;
 
 /// The data of one store.
 pub(crate) struct Host {
@@ -63,9 +65,17 @@ impl Host {
         if let Some(tasks) = store.concurrent_resource_table() {
             tasks.set_max_capacity(HANDLES_MAX);
         }
-        // At each tick the guest gives its thread away, for others to run and its deadline to be looked at.
+        // At each tick the guest gives its thread away, for others to run and its deadline to be looked at. What it
+        // made the host hold is counted then too: in one slice that cannot become much.
         store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        store.epoch_deadline_callback(|mut context| {
+            let host = context.data_mut();
+            if host.limits.holds(held::bytes(&mut host.table)) {
+                Ok(UpdateDeadline::Yield(1))
+            } else {
+                Err(wasmtime::format_err!("the host holds too much for this guest"))
+            }
+        });
         store
     }
 

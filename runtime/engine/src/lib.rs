@@ -36,6 +36,7 @@ mod disk;
 mod engine;
 mod failure;
 mod functions;
+mod held;
 mod host;
 mod http;
 mod imports;

@@ -25,6 +25,8 @@ pub(crate) struct Limits {
     usage: Arc<Usage>,
     used: usize,
     last: usize,
+    /// Bytes that the host holds for it, as counted last.
+    held: u64,
     /// Whether the instance's own cost was paid.
     paid: bool,
     started: bool,
@@ -49,7 +51,7 @@ impl Limits {
     pub(crate) fn new(limit: MemoryBytes, usage: &Arc<Usage>) -> Self {
         usage.instance_begins();
         let paid = usage.take_memory(INSTANCE_BYTES);
-        Self { limit, usage: Arc::clone(usage), used: 0, last: 0, paid, started: false, refused: None }
+        Self { limit, usage: Arc::clone(usage), used: 0, last: 0, held: 0, paid, started: false, refused: None }
     }
 
     /// Says that the guest's own code runs from now on.
@@ -63,25 +65,46 @@ impl Limits {
         self.refused
     }
 
+    /// Notes that the host holds so much for the guest by now; false if that is more than it may have.
+    pub(crate) fn holds(&mut self, held: u64) -> bool {
+        if held <= self.held {
+            self.usage.give_memory(self.held - held);
+            self.held = held;
+            return true;
+        }
+        let more = self.take(held - self.held);
+        if more {
+            self.held = held;
+        }
+        more
+    }
+
     /// Forgets that memory was refused, for an instance that is used again.
     pub(crate) fn forgive(&mut self) {
         self.refused = None;
     }
 
     fn grow(&mut self, by: usize) -> bool {
-        let total = self.used.saturating_add(by);
-        let (total_bytes, by_bytes) = (bytes(total), bytes(by));
-        if total_bytes > self.limit.0 {
-            self.refuse(self.limit, total_bytes, 1);
+        let allowed = self.take(bytes(by));
+        if allowed {
+            self.used = self.used.saturating_add(by);
+            self.last = by;
+        }
+        allowed
+    }
+
+    /// Charges it and its container, if neither limit is in the way.
+    fn take(&mut self, more: u64) -> bool {
+        let total = bytes(self.used).saturating_add(self.held).saturating_add(more);
+        if total > self.limit.0 {
+            self.refuse(self.limit, total, 1);
             return false;
         }
-        if !self.paid || !self.usage.take_memory(by_bytes) {
+        if !self.paid || !self.usage.take_memory(more) {
             let held = self.usage.used().memory;
-            self.refuse(self.usage.memory_max(), held.saturating_add(by_bytes), self.usage.instances());
+            self.refuse(self.usage.memory_max(), held.saturating_add(more), self.usage.instances());
             return false;
         }
-        self.used = total;
-        self.last = by;
         true
     }
 
@@ -99,7 +122,7 @@ impl Limits {
 impl Drop for Limits {
     fn drop(&mut self) {
         let own = if self.paid { INSTANCE_BYTES } else { 0 };
-        self.usage.give_memory(bytes(self.used) + own);
+        self.usage.give_memory(bytes(self.used) + self.held + own);
         self.usage.instance_ends();
     }
 }
@@ -159,6 +182,19 @@ mod tests {
         assert!(!limits.memory_growing(600, 700, None).expect("no error"));
         let refused = Refused { limit: MemoryBytes(1000), asked: MemoryBytes(1100), instances: 1, started: true };
         assert_eq!(limits.refused(), Some(refused));
+    }
+
+    #[test]
+    fn what_the_host_holds_counts_like_what_the_guest_does() {
+        let usage = usage(1 << 20);
+        let mut limits = Limits::new(MemoryBytes(1000), &usage);
+        assert!(limits.memory_growing(0, 600, None).expect("no error"));
+        assert!(limits.holds(300) && limits.holds(100));
+        assert_eq!(usage.used().memory, 700 + INSTANCE_BYTES);
+        assert!(!limits.holds(500));
+        assert_eq!(limits.refused().map(|refused| refused.asked), Some(MemoryBytes(1100)));
+        drop(limits);
+        assert_eq!(usage.used().memory, 0);
     }
 
     #[test]

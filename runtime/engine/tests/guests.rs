@@ -9,6 +9,8 @@ mod command;
 mod compile;
 #[path = "guests/files.rs"]
 mod files;
+#[path = "guests/held.rs"]
+mod held;
 #[path = "guests/http.rs"]
 mod http;
 #[path = "guests/instances.rs"]

@@ -17,7 +17,7 @@ use wk_base::time::{Clock, Timestamp};
 use wk_cluster::Cluster;
 use wk_network::{Cidr, Pool};
 
-use crate::container::{Notice, State};
+use crate::container::State;
 use crate::converge::{Step, converge};
 use crate::events::Recorder;
 use crate::pod::{Order, Pod};
@@ -75,8 +75,6 @@ struct Local {
     pod: Pod,
     runs: BTreeMap<usize, Handles>,
     writes: Writes,
-    /// Whether its status is on this disk, because the cluster may not have it yet.
-    recorded: bool,
 }
 
 /// The agent's state; [`Agent::run`] is its only owner.
@@ -243,7 +241,7 @@ impl Agent {
             Ok(typed) => typed,
             Err(error) => return self.refuse(object, "spec", &error.to_string(), now),
         };
-        let recorded = self.records.read(object.uid());
+        let recorded = self.records.newer(object.uid(), typed.status.as_ref());
         let before = recorded.as_ref().or(typed.status.as_ref());
         let ip = match self.address(before.and_then(|status| status.pod_ip.as_deref())) {
             Ok(ip) => ip,
@@ -268,20 +266,13 @@ impl Agent {
         } else if object.deletion_timestamp().is_none() {
             orders = pod.begin(now);
         }
-        let uid = object.uid().to_owned();
         self.take_on(object, pod, orders);
-        if let Some(local) = self.pods.get_mut(&uid) {
-            local.recorded = recorded.is_some();
-        }
     }
 
     fn take_on(&mut self, object: Arc<Object>, pod: Pod, orders: Vec<Order>) {
         let uid = object.uid().to_owned();
         tracing::info!(pod = %object.name(), namespace = %object.namespace(), %uid, "pod begins");
-        self.pods.insert(
-            uid.clone(),
-            Local { object, pod, runs: BTreeMap::new(), writes: Writes::default(), recorded: false },
-        );
+        self.pods.insert(uid.clone(), Local { object, pod, runs: BTreeMap::new(), writes: Writes::default() });
         self.carry_out(&uid, orders);
     }
 
@@ -351,26 +342,6 @@ impl Agent {
         if lacks_sources {
             // They may have come while this was on its way here.
             self.retry_starts(Some(uid));
-        }
-    }
-
-    /// The object's spec changed: images, the deadline, or containers for debugging.
-    fn respec(&mut self, uid: &str) {
-        let Some(local) = self.pods.get(uid) else { return };
-        let Some(ip) = local.pod.ip else { return };
-        let read = local.object.read().map_err(|error| error.to_string());
-        let read = read.and_then(|typed| spec::read(&typed, ip).map_err(|error| error.to_string()));
-        match read {
-            Ok(spec) => self.pod_event(uid, pod::Event::Changed(Box::new(spec))),
-            Err(error) => self.recorder.warn(&local.object, "UnsupportedSpec", &error, &self.tasks),
-        }
-    }
-
-    fn judge_gates(&mut self, uid: &str) {
-        let Some(local) = self.pods.get(uid) else { return };
-        if !local.pod.spec.gates.is_empty() {
-            let unmet = pod::unmet_gates(&local.pod.spec.gates, local.object.items("/status/conditions"));
-            self.pod_event(uid, pod::Event::Gates(unmet));
         }
     }
 
@@ -500,12 +471,6 @@ impl Agent {
         self.tasks.spawn("container", async move { runner.run(run, report).await });
     }
 
-    fn tell(&self, uid: &str, notice: &Notice) {
-        if let Some(local) = self.pods.get(uid) {
-            self.recorder.tell(&local.object, notice.severity, notice.reason, &notice.message, &self.tasks);
-        }
-    }
-
     /// Writes what is wanted of a pod's object, one write of it at a time.
     fn write(&mut self, uid: &str) {
         let now = self.clock.now();
@@ -517,14 +482,6 @@ impl Agent {
         if let Some(wish) = wish {
             self.spawn_write(&object, wish);
         }
-    }
-
-    /// Keeps on this disk what the cluster is yet to take.
-    fn keep_status(&mut self, uid: &str) {
-        let (now, ip) = (self.clock.now(), self.config.ip);
-        let Some(local) = self.pods.get_mut(uid) else { return };
-        local.recorded = true;
-        self.records.keep(uid, &status::render(&local.pod, ip, local.object.at("/status"), now));
     }
 
     fn spawn_write(&self, object: &Arc<Object>, wish: Wish) {
@@ -541,13 +498,8 @@ impl Agent {
         let retry = self.clock.now() + WRITE_RETRY;
         let Some(local) = self.pods.get_mut(uid) else { return };
         local.writes.end(outcome, retry);
-        match outcome {
-            write::Outcome::Failed => self.keep_status(uid),
-            write::Outcome::Done if local.recorded && local.writes.is_settled() => {
-                local.recorded = false;
-                self.records.remove(uid);
-            }
-            write::Outcome::Done => {}
+        if outcome == write::Outcome::Failed {
+            self.keep_status(uid);
         }
         self.write(uid);
         self.set_wake(uid);

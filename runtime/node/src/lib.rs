@@ -13,12 +13,14 @@ pub mod container;
 pub mod converge;
 pub mod environment;
 pub mod events;
+pub mod flood;
 pub mod follow;
 pub mod ledger;
 pub mod log_stream;
 pub mod logs;
 pub mod net;
 pub mod pod;
+pub mod pressure;
 pub mod probes;
 pub mod recent;
 pub mod records;
@@ -193,6 +195,7 @@ impl Node {
         });
 
         let cluster = parts.cluster;
+        tasks.spawn_until_stop("pressure", pressure::watch(cluster.clone(), facts.name.clone()));
         tasks.spawn_until_stop("register", async move { register_until_done(&cluster, &facts).await });
         node
     }

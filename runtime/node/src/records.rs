@@ -1,7 +1,8 @@
-//! What became of pods while it could not be told: their statuses on this node's own disk.
+//! What became of pods, on this node's own disk: their statuses as they were when a run of theirs last ended.
 //!
-//! The cluster's copy of a status is the truth as soon as it takes one. Until then, and for the moment between the end
-//! of a run and its being written, this copy keeps work that was done once from being done again by the next process.
+//! After a restart without a quorum the cluster's copy is what this node knows to be agreed upon, which may be older than
+//! what it was told; and while there is none, nothing can be told. This copy keeps work that was done once from being
+//! done again, and restarts from being forgotten. Whichever has seen more runs end is the newer one.
 //!
 //! Not here: logs, which lie beside it and go with it.
 
@@ -30,21 +31,27 @@ impl Records {
         }
     }
 
-    /// The status kept of a pod.
-    pub fn read(&self, uid: &str) -> Option<core::PodStatus> {
+    /// The status kept of a pod, if it has seen more than the cluster's.
+    pub fn newer(&self, uid: &str, status: Option<&core::PodStatus>) -> Option<core::PodStatus> {
+        self.read(uid).filter(|kept| ends(kept) > status.map_or(0, ends))
+    }
+
+    fn read(&self, uid: &str) -> Option<core::PodStatus> {
         let text = fs::read(self.path(uid)).ok()?;
         let read = serde_json::from_slice(&text);
         read.inspect_err(|error| tracing::warn!(uid, %error, "status of the pod on disk not understood")).ok()
     }
 
-    /// The cluster has it now.
-    pub fn remove(&self, uid: &str) {
-        let _ = fs::remove_file(self.path(uid));
-    }
-
     fn path(&self, uid: &str) -> PathBuf {
         self.dir.join(uid).join("status.json")
     }
+}
+
+/// Runs of the pod's containers that have ended: each was followed by another, or was the last.
+fn ends(status: &core::PodStatus) -> i64 {
+    let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    let ended = |it: &core::ContainerStatus| it.state.as_ref().is_some_and(|state| state.terminated.is_some());
+    lists.into_iter().flatten().flatten().map(|it| i64::from(it.restart_count) + i64::from(ended(it))).sum()
 }
 
 fn write(path: &Path, status: &Value) -> io::Result<()> {
@@ -61,17 +68,26 @@ mod tests {
 
     use super::*;
 
+    fn status(restarts: i32, ended: bool) -> Value {
+        let state = if ended { json!({"terminated": {"exitCode": 0}}) } else { json!({"running": {}}) };
+        json!({"phase": "Running", "containerStatuses": [
+            {"name": "a", "image": "", "imageID": "", "ready": true, "restartCount": restarts, "state": state}]})
+    }
+
     #[test]
-    fn kept_status_is_read_until_it_is_removed_and_a_broken_one_is_none() {
+    fn kept_status_counts_if_it_has_seen_more_runs_end_and_a_broken_one_never() {
         let dir = tempfile::tempdir().unwrap();
         let records = Records::new(dir.path().to_owned());
-        assert!(records.read("u").is_none());
-        records.keep("u", &json!({"phase": "Running"}));
-        records.keep("u", &json!({"phase": "Succeeded"}));
-        assert_eq!(records.read("u").unwrap().phase.as_deref(), Some("Succeeded"));
-        records.remove("u");
-        assert!(records.read("u").is_none());
+        let is_newer_than = |restarts, ended| {
+            let other = serde_json::from_value(status(restarts, ended)).unwrap();
+            records.newer("u", Some(&other)).is_some()
+        };
+        assert!(records.newer("u", None).is_none());
+        records.keep("u", &status(0, false));
+        records.keep("u", &status(1, true));
+        assert!(is_newer_than(1, false) && is_newer_than(0, true));
+        assert!(!is_newer_than(1, true) && !is_newer_than(2, false));
         fs::write(dir.path().join("u/status.json"), "{\"phase\": ").unwrap();
-        assert!(records.read("u").is_none());
+        assert!(records.newer("u", None).is_none());
     }
 }

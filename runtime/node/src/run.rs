@@ -19,6 +19,7 @@ use wk_image::{Blobs, Peers, PullError, Reference};
 use crate::agent;
 use crate::container::{CONFIG_ERROR, Event};
 use crate::environment::{self, Environment, EnvironmentError};
+use crate::flood::Limited;
 use crate::ledger::{Given, Ledger, Page};
 use crate::logs::{self, LogWriter, Logs};
 use crate::net::{LimitSink, Networks};
@@ -107,10 +108,10 @@ impl Reporter {
     }
 
     /// Tells of breaches of the network's limits; the container goes on.
-    fn limit_sink(&self) -> LimitSink {
+    fn limit_sink(&self, reason: &'static str) -> LimitSink {
         let report = self.clone();
         Arc::new(move |message| {
-            let (reason, message) = ("ConnectionLimit".to_owned(), message.to_owned());
+            let (reason, message) = (reason.to_owned(), message.to_owned());
             report.hint(Event::RequestFailed { reason, message });
         })
     }
@@ -162,7 +163,9 @@ impl Runner {
         let metered = self.meters.begin(&run.pod, &run.spec);
         let (console, input) = Console::new(&run.spec, variables.clone(), held.mounts.clone());
         let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
-        let network = self.networks.of(&run.pod, &run.spec.network, &output, report.limit_sink());
+        let output: Arc<dyn Output> =
+            Arc::new(Limited::new(output, Arc::clone(&metered.usage), report.limit_sink("LogLimit")));
+        let network = self.networks.of(&run.pod, &run.spec.network, &output, report.limit_sink("ConnectionLimit"));
         let sandbox = Sandbox {
             args,
             env: variables,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use wk_base::tasks::Tasks;
-use wk_engine::{CpuLimits, MemoryBytes, Usage, Used};
+use wk_engine::{CpuLimits, MemoryBytes, Usage};
 
 use crate::spec::ContainerSpec;
 
@@ -156,9 +156,9 @@ impl Meters {
         Report { machine, pods: pods.filter(|(_, containers)| !containers.is_empty()).collect() }
     }
 
-    /// What one container has used until now, if it ever ran here.
-    pub fn used(&self, pod: &str, container: &str) -> Option<Used> {
-        Some(self.lock().pods.get(pod)?.get(container)?.usage.used())
+    /// What one container counts in, if it ever ran here: for what runs beside it on its account, and for whoever asks.
+    pub fn usage(&self, pod: &str, container: &str) -> Option<Arc<Usage>> {
+        Some(Arc::clone(&self.lock().pods.get(pod)?.get(container)?.usage))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -274,7 +274,7 @@ mod tests {
         again.usage.request();
         assert_eq!(meters.report().pods["u"][0].requests, 2);
         meters.remove("u");
-        assert_eq!(meters.used("u", "app"), None);
+        assert!(meters.usage("u", "app").is_none());
     }
 
     #[test]

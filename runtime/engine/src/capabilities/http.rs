@@ -13,10 +13,10 @@ use crate::host::Host;
 use crate::network::Network;
 
 /// Writes of a response body that wait for the client before the guest does.
-const BODY_CHUNKS: usize = 2;
+pub(crate) const BODY_CHUNKS: usize = 2;
 
 /// The largest write of a response body; what a guest may make the host hold is this times `BODY_CHUNKS`.
-const BODY_CHUNK_BYTES: usize = 256 << 10;
+pub(crate) const BODY_CHUNK_BYTES: usize = 64 << 10;
 
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {

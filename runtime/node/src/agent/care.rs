@@ -1,13 +1,14 @@
-//! What the agent does for containers that run: hooks, probes, and stopping them.
+//! What the agent does for pods that run: hooks, probes, stopping, changes of their specs, and keeping their statuses.
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Agent, Event, Local};
-use crate::container;
+use crate::container::{self, Notice};
 use crate::pod;
 use crate::probes::{self, Target};
 use crate::run::Reporter;
-use crate::spec::Hook;
+use crate::spec::{self, Hook};
+use crate::status;
 
 /// How a run is made to end.
 pub(super) struct Handles {
@@ -93,5 +94,38 @@ impl Agent {
 
     pub(super) fn reporter(&self, uid: &str, container: usize) -> Reporter {
         Reporter { agent: self.queue.clone(), pod: uid.to_owned(), container }
+    }
+
+    /// The object's spec changed: images, the deadline, or containers for debugging.
+    pub(super) fn respec(&mut self, uid: &str) {
+        let Some(local) = self.pods.get(uid) else { return };
+        let Some(ip) = local.pod.ip else { return };
+        let read = local.object.read().map_err(|error| error.to_string());
+        let read = read.and_then(|typed| spec::read(&typed, ip).map_err(|error| error.to_string()));
+        match read {
+            Ok(spec) => self.pod_event(uid, pod::Event::Changed(Box::new(spec))),
+            Err(error) => self.recorder.warn(&local.object, "UnsupportedSpec", &error, &self.tasks),
+        }
+    }
+
+    pub(super) fn judge_gates(&mut self, uid: &str) {
+        let Some(local) = self.pods.get(uid) else { return };
+        if !local.pod.spec.gates.is_empty() {
+            let unmet = pod::unmet_gates(&local.pod.spec.gates, local.object.items("/status/conditions"));
+            self.pod_event(uid, pod::Event::Gates(unmet));
+        }
+    }
+
+    pub(super) fn tell(&self, uid: &str, notice: &Notice) {
+        if let Some(local) = self.pods.get(uid) {
+            self.recorder.tell(&local.object, notice.severity, notice.reason, &notice.message, &self.tasks);
+        }
+    }
+
+    /// Keeps on this disk what the cluster may not have taken yet.
+    pub(super) fn keep_status(&self, uid: &str) {
+        let (now, ip) = (self.clock.now(), self.config.ip);
+        let Some(local) = self.pods.get(uid) else { return };
+        self.records.keep(uid, &status::render(&local.pod, ip, local.object.at("/status"), now));
     }
 }

@@ -94,7 +94,9 @@ async fn call(apps: &Apps, pod: &str, port: u16, request: Request<Incoming>) -> 
     parts.uri = uri;
     match apps.call(pod, port, Request::from_parts(parts, boxed(body))).await {
         Ok(response) => response,
-        Err(CallError::Failed(Failure::Busy { message })) => refuse(StatusCode::SERVICE_UNAVAILABLE, &message),
+        Err(CallError::Failed(failure @ (Failure::Busy { .. } | Failure::Crowded { .. }))) => {
+            refuse(StatusCode::SERVICE_UNAVAILABLE, &failure.to_string())
+        }
         Err(CallError::Failed(failure @ Failure::Deadline(_))) => {
             refuse(StatusCode::GATEWAY_TIMEOUT, &failure.to_string())
         }

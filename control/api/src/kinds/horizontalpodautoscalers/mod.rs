@@ -29,6 +29,7 @@ pub static HORIZONTALPODAUTOSCALER: Kind = Kind {
     short_names: &["hpa"],
     categories: &["all"],
     has_status: true,
+    acts: true,
     collection: "autoscaling/horizontalpodautoscalers",
     rules: Rules {
         schema: HorizontalPodAutoscaler::json_schema,
