@@ -49,9 +49,10 @@ fn page(told: &Value) -> String {
 fn section(page: &mut String, container: &Value) {
     let rows: Vec<Vec<String>> = [("World", "/world"), ("Module", "/digest"), ("Run", "/run")]
         .into_iter()
-        .chain([("Memory limit", "/limits/memory"), ("Request limit", "/limits/requestSeconds")])
+        .chain([("Memory limit", "/limits/memory"), ("CPU limit (m)", "/limits/cpuMillis")])
+        .chain([("Request limit", "/limits/requestSeconds")])
         .filter_map(|(title, pointer)| {
-            let value = container.pointer(pointer)?;
+            let value = container.pointer(pointer).filter(|value| !value.is_null())?;
             let shown = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
             let unit = if title == "Request limit" { " s" } else { "" };
             Some(vec![format!("  {title}:"), format!("{shown}{unit}")])

@@ -159,7 +159,7 @@ impl<'a> Facts<'a> {
     /// The smallest volume that nobody has and that does for the claim.
     fn free(&self, claim: &Object, class: &str, node: Option<&str>) -> Option<&'a Object> {
         let node = node.and_then(|node| self.nodes.get(node));
-        let selector = Labels::from_label_selector(claim.at("/spec/selector").unwrap_or(&Value::Null)).ok()?;
+        let selector = read::at(claim, "/spec/selector").map(Labels::from_label_selector).transpose().ok()?;
         let wanted = storage(claim, "/spec/resources/requests/storage")?;
         let fits = |volume: &&&Object| {
             let modes = volume.items("/spec/accessModes");
@@ -170,7 +170,7 @@ impl<'a> Facts<'a> {
                 && volume.text("/spec/volumeMode") == claim.text("/spec/volumeMode")
                 && claim.items("/spec/accessModes").iter().all(|mode| modes.contains(mode))
                 && storage(volume, "/spec/capacity/storage").is_some_and(|has| has >= wanted)
-                && (selector.is_empty() || selector.matches(&volume.labels()))
+                && selector.as_ref().is_none_or(|selector| selector.matches(&volume.labels()))
                 && node.is_none_or(|node| fits_node(volume, node))
         };
         let free = self.input.volumes.iter().filter(fits);

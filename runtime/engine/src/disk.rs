@@ -21,8 +21,9 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 const BLOCK: u64 = 4096;
 /// Directories in one another that are looked through: each is a descriptor meanwhile. Real trees have some twenty.
 const DEPTH_MAX: usize = 128;
-/// Between two looks through a directory that is full: they are work that a guest can cause.
-const LOOK_PAUSE: Duration = Duration::from_millis(250);
+/// Looks through a directory that is full are work that a guest can cause: after each, so many times as long as it took
+/// passes before the next, so that they take a tenth of a thread at most. A small directory is looked through at once.
+const LOOK_PAUSE_TIMES: u32 = 9;
 /// Open files of one directory that are remembered, so that those that were removed while open are counted.
 const FILES_MAX: usize = 20_000;
 
@@ -61,7 +62,8 @@ pub struct Room {
     refused: AtomicBool,
     /// Files that guests have open to write.
     files: Mutex<Vec<Weak<File>>>,
-    looked: Mutex<Option<Instant>>,
+    /// When it was looked through, and how long that took.
+    looked: Mutex<Option<(Instant, Duration)>>,
 }
 
 impl Room {
@@ -131,9 +133,10 @@ impl Room {
     /// Counts anew; false when that was done just now or cannot be done.
     fn look(&self) -> bool {
         let Ok(mut looked) = self.looked.try_lock() else { return false };
-        if looked.is_some_and(|at| at.elapsed() < LOOK_PAUSE) {
+        if looked.is_some_and(|(at, took)| at.elapsed() < took * LOOK_PAUSE_TIMES) {
             return false;
         }
+        let began = Instant::now();
         let before = self.used.load(Ordering::Relaxed);
         let Ok(named) = measure(&self.root) else { return false };
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +152,7 @@ impl Room {
         let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             Some(counted.saturating_add(used.saturating_sub(before)))
         });
-        *looked = Some(Instant::now());
+        *looked = Some((Instant::now(), began.elapsed()));
         true
     }
 }

@@ -61,6 +61,10 @@ enum Kept {
     Single(Arc<Single>),
 }
 
+/// How often an asynchronous guest is looked at again once its head is there, before its body counts as a stream: a short
+/// body reaches us in the turns right after the head, and then goes out in one piece with its length known.
+const TURNS_AFTER_HEAD: u32 = 4;
+
 /// What the guest sets as its response.
 pub(crate) type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
@@ -94,6 +98,7 @@ impl HttpApp {
 
         // Ends when the instance does or when the head is there, whichever is first.
         let mut head = None;
+        let mut turns = if let HttpPre::Service(_) = self.pre() { TURNS_AFTER_HEAD } else { 0 };
         let until_head = std::future::poll_fn(|cx| {
             if instance.poll_unpin(cx).is_ready() {
                 return Poll::Ready(Done::Yes);
@@ -104,7 +109,15 @@ impl HttpApp {
             {
                 head = Some(set.ok());
             }
-            if matches!(head, Some(Some(_))) { Poll::Ready(Done::No) } else { Poll::Pending }
+            if !matches!(head, Some(Some(_))) {
+                return Poll::Pending;
+            }
+            if turns == 0 {
+                return Poll::Ready(Done::No);
+            }
+            turns -= 1;
+            cx.waker().wake_by_ref();
+            Poll::Pending
         });
         let done = tokio::time::timeout_at(deadline, until_head).await.map_err(|_| Failure::Deadline(patience))?;
 

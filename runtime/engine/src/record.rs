@@ -100,7 +100,9 @@ mod tests {
 
     #[test]
     fn record_is_a_line_and_no_message_can_look_like_two() {
-        let text = |context, message| Record { level: Level::Warn, context, message }.to_string();
+        fn text(context: &str, message: &str) -> String {
+            Record { level: Level::Warn, context, message }.to_string()
+        }
         assert_eq!(text("billing", "card refused"), "WARN billing: card refused\n");
         assert_eq!(text("", "card refused\n"), "WARN card refused\n");
         assert_eq!(text("a\nERROR b", "one\r\nERROR two\n\n"), "WARN a ERROR b: one\n  ERROR two\n");

@@ -27,5 +27,5 @@ pub use blobs::{Blob, Blobs};
 pub use digest::{Digest, DigestError, Hasher};
 pub use error::{BlobError, PullError};
 pub use manifest::{Descriptor, Manifest, ManifestError, WasmOs, media_type, wasm_config};
-pub use pull::{LAYER_BYTES_MAX, MANIFEST_BYTES_MAX, Peers, Wasm, pull};
+pub use pull::{LAYER_BYTES_MAX, MANIFEST_BYTES_MAX, Peers, Wasm, pull, pull_titled};
 pub use reference::{LOCAL_HOST, Reference, ReferenceError};

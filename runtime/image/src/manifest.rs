@@ -2,7 +2,7 @@
 //!
 //! Sources: the OCI image specification 1.1, and the CNCF TAG Runtime's *Wasm OCI Artifact layout*.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,9 +80,18 @@ pub enum ManifestError {
     /// No WebAssembly in it.
     #[error("the image holds no WebAssembly: its layers are {0:?}")]
     NotWasm(Vec<String>),
-    /// Several modules in it.
-    #[error("the image holds {0} WebAssembly layers instead of one")]
+    /// Several modules in it that cannot be told apart.
+    #[error("the image holds {0} WebAssembly layers; of several each needs a title of its own ({TITLE})")]
     Several(usize),
+}
+
+/// What a layer's file is called (OCI image specification, *Pre-Defined Annotation Keys*).
+const TITLE: &str = "org.opencontainers.image.title";
+
+impl Descriptor {
+    fn title(&self) -> Option<&str> {
+        self.annotations.get(TITLE).map(String::as_str)
+    }
 }
 
 impl Manifest {
@@ -129,18 +138,30 @@ impl Manifest {
         serde_json::to_vec(self).expect("strings, numbers and maps with text keys are JSON")
     }
 
-    /// The one WebAssembly layer.
+    /// The WebAssembly layer that a container runs: the only one, or the first of several that each have a title.
     pub fn wasm(&self) -> Result<&Descriptor, ManifestError> {
-        let is_wasm = |kind: &str| kind == media_type::WASM || media_type::WASM_OLD.contains(&kind);
-        let found: Vec<&Descriptor> = self.layers.iter().filter(|layer| is_wasm(&layer.media_type)).collect();
+        let found: Vec<&Descriptor> = self.modules().collect();
+        let titles: BTreeSet<&str> = found.iter().filter_map(|layer| layer.title()).collect();
         match found[..] {
             [layer] => Ok(layer),
+            [first, ..] if titles.len() == found.len() => Ok(first),
             [] => {
                 let kinds = self.layers.iter().take(8).map(|layer| layer.media_type.chars().take(128).collect());
                 Err(ManifestError::NotWasm(kinds.collect()))
             }
             _ => Err(ManifestError::Several(found.len())),
         }
+    }
+
+    /// The WebAssembly layer with this title, with `.wasm` behind it or without.
+    pub fn titled(&self, title: &str) -> Option<&Descriptor> {
+        let plain = |title: &str| title.strip_suffix(".wasm").unwrap_or(title).to_owned();
+        self.modules().find(|layer| layer.title().map(plain) == Some(plain(title)))
+    }
+
+    fn modules(&self) -> impl Iterator<Item = &Descriptor> {
+        let is_wasm = |kind: &str| kind == media_type::WASM || media_type::WASM_OLD.contains(&kind);
+        self.layers.iter().filter(move |layer| is_wasm(&layer.media_type))
     }
 }
 
@@ -195,5 +216,12 @@ mod tests {
         let mut two = manifest();
         two.layers.push(two.layers[0].clone());
         assert!(matches!(two.wasm(), Err(ManifestError::Several(2))));
+        for (layer, title) in two.layers.iter_mut().zip(["main.wasm", "migrate.wasm"]) {
+            layer.annotations.insert(TITLE.to_owned(), title.to_owned());
+        }
+        two.layers[1].digest = Digest::of(b"other");
+        assert_eq!(two.wasm().expect("the first").digest, two.layers[0].digest);
+        assert_eq!(two.titled("migrate").expect("the second").digest, Digest::of(b"other"));
+        assert!(two.titled("none").is_none());
     }
 }

@@ -10,7 +10,7 @@ use wk_base::error::Chain;
 use crate::blobs::Blobs;
 use crate::digest::Digest;
 use crate::error::{BlobError, PullError};
-use crate::manifest::Manifest;
+use crate::manifest::{Descriptor, Manifest};
 use crate::reference::Reference;
 
 /// Largest manifest (the OCI distribution specification asks registries to take 4 MiB).
@@ -45,14 +45,36 @@ pub struct Wasm {
 
 /// Makes sure that the module of an image is on this node's disk.
 pub async fn pull(blobs: &Blobs, image: &Reference, peers: &dyn Peers) -> Result<Wasm, PullError> {
+    let (digest, manifest) = manifest_of(blobs, image, peers).await?;
+    let descriptor = manifest.wasm().map_err(|source| PullError::Manifest { digest, source })?;
+    layer(blobs, descriptor, peers).await
+}
+
+/// As [`pull`], but the module of the image that has this title, if there is one.
+pub async fn pull_titled(
+    blobs: &Blobs,
+    image: &Reference,
+    title: &str,
+    peers: &dyn Peers,
+) -> Result<Option<Wasm>, PullError> {
+    let (_, manifest) = manifest_of(blobs, image, peers).await?;
+    match manifest.titled(title) {
+        Some(descriptor) => layer(blobs, descriptor, peers).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn manifest_of(blobs: &Blobs, image: &Reference, peers: &dyn Peers) -> Result<(Digest, Manifest), PullError> {
     if !image.is_local() {
         return Err(PullError::UnsupportedHost { host: image.host().to_owned() });
     }
     let Some(manifest_digest) = image.digest() else {
         return Err(PullError::NoDigest { image: image.to_string() });
     };
-    let manifest = manifest(blobs, manifest_digest, peers).await?;
-    let layer = manifest.wasm().map_err(|source| PullError::Manifest { digest: *manifest_digest, source })?;
+    Ok((*manifest_digest, manifest(blobs, manifest_digest, peers).await?))
+}
+
+async fn layer(blobs: &Blobs, layer: &Descriptor, peers: &dyn Peers) -> Result<Wasm, PullError> {
     let wrong = |size, why| PullError::Layer { digest: layer.digest, size, why };
     if layer.size > LAYER_BYTES_MAX {
         return Err(wrong(layer.size, format!("more than {LAYER_BYTES_MAX}")));

@@ -320,8 +320,7 @@ impl Agent {
         let is_stopping =
             |local: &Local, index: usize| local.pod.containers.get(index).is_some_and(|it| it.is_stopping());
         let expected = matches!(told, pod::Event::Container(index, _) if is_stopping(local, index));
-        let lacks_sources = matches!(&event, pod::Event::Container(_, container::Event::StartFailed { reason, .. })
-            if *reason == container::CONFIG_ERROR);
+        let lacks_sources = matches!(&event, pod::Event::Container(_, container::Event::Lacks { .. }));
         let orders = local.pod.handle(event, now);
         match told {
             pod::Event::Container(index, event) => {
@@ -354,7 +353,7 @@ impl Agent {
             container::Event::Started { .. } => {
                 self.recorder.note(&local.object, "Started", &format!("Started container {name}"), &self.tasks);
             }
-            container::Event::StartFailed { reason: container::CONFIG_ERROR, message } => {
+            container::Event::Lacks { message } => {
                 self.recorder.warn(&local.object, "Failed", &format!("Error: {message}"), &self.tasks);
             }
             container::Event::StartFailed { reason, message } => {

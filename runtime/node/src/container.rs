@@ -6,7 +6,8 @@
 //! The states and reasons are those of Kubernetes' *Pod Lifecycle* page ("Container states", "Container restarts",
 //! "Container probes") and of *Container Lifecycle Hooks*.
 //!
-//! **Assumption**: each run that was ordered ends with exactly one [`Event::Ended`] or [`Event::StartFailed`].
+//! **Assumption**: each run that was ordered ends with exactly one [`Event::Ended`], [`Event::StartFailed`] or
+//! [`Event::Lacks`].
 
 use std::time::Duration;
 
@@ -86,6 +87,8 @@ pub struct Container {
     /// The delay that the next failed start waits.
     start_delay: Duration,
     reported_failure: Option<Timestamp>,
+    /// Whether its start was put off for what its environment names.
+    lacks_sources: bool,
 }
 
 impl Container {
@@ -107,6 +110,7 @@ impl Container {
             delay: Duration::ZERO,
             start_delay: BACKOFF_FIRST,
             reported_failure: None,
+            lacks_sources: false,
         }
     }
 
@@ -127,6 +131,11 @@ impl Container {
     pub fn handle(&mut self, event: Event, spec: &ContainerSpec, grace: Duration, now: Timestamp) -> Vec<Order> {
         match event {
             Event::Started { image_id } => self.begun(image_id, spec, now),
+            Event::Lacks { message } => {
+                let orders = self.start_failed(CONFIG_ERROR, message, now);
+                self.lacks_sources = true;
+                orders
+            }
             Event::StartFailed { reason, message } => self.start_failed(reason, message, now),
             Event::Ended { code, reason, message } => self.end(code, reason, message, now),
             Event::RequestFailed { reason, message } => self.note_failed_request(reason, message, now),
@@ -254,7 +263,7 @@ impl Container {
     /// What its environment lacked when its start was put off, if that is what it waits for.
     pub fn lacks(&self) -> Option<&str> {
         match &self.state {
-            State::Waiting { reason: CONFIG_ERROR, message, until: Some(_) } => Some(message),
+            State::Waiting { message, until: Some(_), .. } if self.lacks_sources => Some(message),
             State::Waiting { .. } | State::Running { .. } | State::Terminated(_) => None,
         }
     }
@@ -296,6 +305,7 @@ impl Container {
             None => return Vec::new(),
         }
         self.run = None;
+        self.lacks_sources = false;
         let delay = self.start_delay;
         self.start_delay = (delay * 2).min(BACKOFF_MAX);
         self.state = State::Waiting { reason, message, until: Some(now + delay) };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use wk_base::time::{Clock, Timestamp};
-use wk_engine::{Failure, Prepared};
+use wk_engine::{Failure, Prepared, Usage};
 use wk_network::Egress;
 
 use crate::recent::Recent;
@@ -28,6 +28,7 @@ pub struct Page {
 #[derive(Default)]
 struct State {
     run: Option<Value>,
+    usage: Option<Arc<Usage>>,
     failure: Option<Value>,
 }
 
@@ -90,10 +91,18 @@ impl Page {
             "exports": surface.exports,
             "limits": {
                 "memory": wk_engine::MemoryBytes(spec.memory_max).to_string(),
+                "memoryOfAllInstances": spec.memory_total.map(|bytes| wk_engine::MemoryBytes(bytes).to_string()),
+                "cpuRequestMillis": spec.cpu_request,
+                "cpuMillis": spec.cpu_limit,
                 "requestSeconds": spec.request_timeout.as_secs_f64(),
             },
         });
         self.state.lock().unwrap_or_else(PoisonError::into_inner).run = Some(run);
+    }
+
+    /// Notes where what it uses is counted.
+    pub fn measured(&self, usage: &Arc<Usage>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).usage = Some(Arc::clone(usage));
     }
 
     /// Notes how it failed.
@@ -108,11 +117,25 @@ impl Page {
     fn to_value(&self) -> Value {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut value = state.run.clone().unwrap_or_else(|| json!({}));
+        if let Some(usage) = &state.usage {
+            value["usage"] = used(usage);
+        }
         value["name"] = json!(self.container);
         value["lastFailure"] = json!(state.failure);
         value["requests"] = self.recent.to_value();
         value
     }
+}
+
+fn used(usage: &Usage) -> Value {
+    let used = usage.used();
+    json!({
+        "cpuSeconds": used.cpu.as_secs_f64(), "throttledSeconds": used.throttled.as_secs_f64(),
+        "memoryBytes": used.memory, "memoryPeakBytes": used.memory_peak,
+        "instances": used.instances, "instancesTotal": used.instances_total,
+        "requests": used.requests, "failures": used.failures,
+        "bytesIn": used.bytes_in, "bytesOut": used.bytes_out, "logBytesDropped": used.log_dropped,
+    })
 }
 
 /// Whether this container was given what the interface is for, and what answers it in words.
@@ -135,7 +158,13 @@ fn answer(import: &str, spec: &ContainerSpec, given: Given) -> (bool, String) {
             let named: Vec<_> = spec.config.iter().map(|source| format!("{} {}", source.kind, source.name)).collect();
             (true, named.join(", "))
         }
-        ("wasi:filesystem", _) => (false, "no directory: the container has no volumes".to_owned()),
+        ("wasi:filesystem", _) if spec.mounts.is_empty() => {
+            (false, "no directory: the container has no volumes".to_owned())
+        }
+        ("wasi:filesystem", _) => {
+            let paths: Vec<_> = spec.mounts.iter().map(|mount| mount.path.as_str()).collect();
+            (true, format!("volumes at {}", paths.join(", ")))
+        }
         ("wasi:sockets", _) | ("wasi:http", "outgoing-handler" | "client") => {
             if spec.network.egress == Egress::default() {
                 return (false, format!("refused: the pod has no annotation {}", crate::spec::EGRESS));

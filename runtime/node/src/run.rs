@@ -29,7 +29,7 @@ use crate::sources::Sources;
 use crate::spec::ContainerSpec;
 use crate::spec::downward::Facts;
 use crate::streams::console::{Console, Consoles};
-use crate::streams::exec::program::Program;
+use crate::streams::exec::program::{Image, Program};
 use crate::traffic::{App, Apps, FailureSink};
 use crate::usage::Meters;
 use crate::volumes::{Held, Volumes};
@@ -123,7 +123,8 @@ impl Reporter {
 }
 
 impl Runner {
-    /// Runs until the guest ends or is cancelled, and tells which: exactly one of `StartFailed` and `Ended` comes last.
+    /// Runs until the guest ends or is cancelled, and tells which: exactly one of `StartFailed`, `Lacks` and `Ended` comes
+    /// last.
     pub async fn run(&self, run: Run, report: Reporter) {
         let last = self.run_to_end(&run, &report).await;
         report.tell(last).await;
@@ -139,7 +140,7 @@ impl Runner {
             Ok(environment) => environment,
             Err(error) => {
                 let message = Chain(&error).to_string();
-                return Event::StartFailed { reason: CONFIG_ERROR, message };
+                return Event::Lacks { message };
             }
         };
         let held = run.cancel.run_until_cancelled(self.volumes(run, &variables)).await;
@@ -161,6 +162,7 @@ impl Runner {
         let given = Given { restart: run.restart, variables: variables.len(), arguments: args.len() };
         page.begins(&run.spec, &prepared.module, given);
         let metered = self.meters.begin(&run.pod, &run.spec);
+        page.measured(&metered.usage);
         let (console, input) = Console::new(&run.spec, variables.clone(), held.mounts.clone());
         let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
         let output: Arc<dyn Output> =
@@ -185,6 +187,11 @@ impl Runner {
         console.runs(Program {
             engine: self.engine.clone(),
             module: Arc::clone(&prepared.module),
+            image: Image {
+                reference: prepared.reference.clone(),
+                blobs: self.blobs.clone(),
+                peers: Arc::clone(&self.peers),
+            },
             sandbox: Sandbox {
                 args: vec![run.spec.name.clone()],
                 output: Arc::new(Discard),
@@ -241,7 +248,7 @@ impl Runner {
         let path: PathBuf = wasm.path;
         let module = self.engine.prepare(&image_id, &path).await;
         let module = module.map_err(|error| ("CreateContainerError", Chain(&error).to_string()))?;
-        Ok(Ready { module, image_id })
+        Ok(Ready { module, image_id, reference })
     }
 
     async fn serve(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter, page: &Arc<Page>) -> Event {
@@ -300,6 +307,7 @@ fn killed() -> Event {
 struct Ready {
     module: Arc<Prepared>,
     image_id: String,
+    reference: Reference,
 }
 
 /// Kubernetes' reasons: a name that can never work, or a pull that may work later.

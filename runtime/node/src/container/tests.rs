@@ -103,7 +103,7 @@ fn container_that_ran_ten_minutes_starts_its_back_off_anew() {
 fn container_that_waits_for_a_config_map_starts_when_it_appears() {
     let mut told = Told::begins(spec(), RestartPolicy::Always);
     let message = "configmap \"c\" not found".to_owned();
-    told.is(Event::StartFailed { reason: CONFIG_ERROR, message }, 0);
+    told.is(Event::Lacks { message }, 0);
     assert_eq!(told.container.lacks(), Some("configmap \"c\" not found"));
     assert_eq!(told.is(Event::Retry, 1), [Order::Start { restart: 0 }]);
     assert_eq!(told.container.lacks(), None);

@@ -85,6 +85,11 @@ pub enum Event {
         /// Why, for a person.
         message: String,
     },
+    /// Its environment names what is not there: `CreateContainerConfigError` until it is.
+    Lacks {
+        /// What, in Kubernetes' words.
+        message: String,
+    },
     /// It ended by itself, was ended by a limit, or was stopped as ordered.
     Ended {
         /// Exit code, 137 when it was killed.

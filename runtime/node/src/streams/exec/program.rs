@@ -1,12 +1,15 @@
-//! Exec of what the container's own component exports: one function, called in an instance of its own, in the
-//! container's sandbox. Its output is the client's and not the container's log.
+//! Exec of what the container's image holds: a function that its component exports, or another component of the image by
+//! its title, in an instance of its own and in the container's sandbox. Its output is the client's and not the
+//! container's log.
 //!
 //! Not here: how text becomes arguments and an answer an exit code (`wk-engine`).
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use wk_base::error::Chain;
 use wk_engine::{Engine, Exit, Failure, Input, InvokeError, Output, Prepared, Sandbox, Stream};
+use wk_image::{Blobs, Peers, Reference};
 use wk_streams::relay::{Channel, Exec, Receiver, Sender};
 
 use super::{INTERRUPTED, NOT_FOUND, PIPE_BYTES};
@@ -16,6 +19,8 @@ use crate::streams::{end, terminal};
 
 /// What a shell ends with for a program that cannot be run like this.
 const MISUSED: i32 = 126;
+/// What a program exports.
+const RUN: &str = "wasi:cli/run";
 /// What a shell ends with for a program that was killed.
 const KILLED: i32 = 137;
 
@@ -25,10 +30,45 @@ pub struct Program {
     pub engine: Engine,
     /// The component.
     pub module: Arc<Prepared>,
+    /// Where the other components are.
+    pub image: Image,
     /// The container's sandbox; its output and its input are replaced.
     pub sandbox: Sandbox,
     /// Set off when the container stops.
     pub cancel: CancellationToken,
+}
+
+/// The image of a container that runs: it is on this node's disk, but for components that never ran here.
+pub struct Image {
+    /// Its name.
+    pub reference: Reference,
+    /// Modules on this disk.
+    pub blobs: Blobs,
+    /// Modules on other nodes.
+    pub peers: Arc<dyn Peers>,
+}
+
+impl Program {
+    /// The component with this title, ready to run; None when there is none. The error is for the client.
+    async fn other(&self, title: &str) -> Result<Option<Arc<Prepared>>, String> {
+        let Image { reference, blobs, peers } = &self.image;
+        let wasm = wk_image::pull_titled(blobs, reference, title, &**peers).await;
+        let Some(wasm) = wasm.map_err(|error| Chain(&error).to_string())? else { return Ok(None) };
+        let prepared = self.engine.prepare(&wasm.digest.to_string(), &wasm.path).await;
+        prepared.map(Some).map_err(|error| Chain(&error).to_string())
+    }
+
+    /// Calls a function of the container's component, else runs another component.
+    async fn invoke(&self, sandbox: Sandbox, name: &str, args: &[String]) -> Result<Result<Exit, InvokeError>, String> {
+        let (engine, cancel) = (&self.engine, || self.cancel.clone());
+        let called = engine.invoke(&self.module, sandbox.clone(), name, args.to_vec(), cancel()).await;
+        if !matches!(called, Err(InvokeError::NoFunction { .. })) {
+            return Ok(called);
+        }
+        let Some(other) = self.other(name).await? else { return Ok(called) };
+        let sandbox = Sandbox { args: vec![name.to_owned()], ..sandbox };
+        Ok(engine.invoke(&other, sandbox, RUN, args.to_vec(), cancel()).await)
+    }
 }
 
 /// Calls the function that the first word names, with the others as its arguments, until it answers or the client leaves.
@@ -80,8 +120,14 @@ pub(super) async fn once(program: &Program, command: &[String]) -> (i32, String)
 async fn call(program: &Program, sandbox: Sandbox, command: &[String], sink: &Watcher) -> i32 {
     let Some((function, args)) = command.split_first() else { return NOT_FOUND };
     let tell = |text: String| sink.push(logs::Stream::Err, format!("{text}\n").as_bytes());
-    let called = program.engine.invoke(&program.module, sandbox, function, args.to_vec(), program.cancel.clone());
-    match called.await {
+    let called = match program.invoke(sandbox, function, args).await {
+        Ok(called) => called,
+        Err(why) => {
+            tell(format!("exec: {function:?}: {why}"));
+            return MISUSED;
+        }
+    };
+    match called {
         Ok(Exit::Code(code)) => code,
         Ok(Exit::Cancelled) => {
             tell("the container was stopped".to_owned());

@@ -55,6 +55,7 @@ pub(super) fn ls(process: &mut Process<'_>) -> io::Result<i32> {
     let (options, mut paths): (Vec<&str>, Vec<&str>) =
         process.args[1..].iter().map(String::as_str).partition(|arg| arg.starts_with('-') && arg.len() > 1);
     let long = options.iter().any(|option| option.contains('l'));
+    let all = options.iter().any(|option| option.contains(['a', 'A']));
     if paths.is_empty() {
         paths.push("/");
     }
@@ -65,7 +66,7 @@ pub(super) fn ls(process: &mut Process<'_>) -> io::Result<i32> {
                 if paths.len() > 1 {
                     writeln!(process.stdout, "{path}:")?;
                 }
-                for (name, kind) in entries {
+                for (name, kind) in entries.into_iter().filter(|(name, _)| all || !name.starts_with('.')) {
                     match kind {
                         _ if !long => writeln!(process.stdout, "{name}")?,
                         Kind::Directory => writeln!(process.stdout, "d {:>12} {name}", "-")?,

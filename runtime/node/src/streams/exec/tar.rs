@@ -157,7 +157,14 @@ fn add(
     stderr: &mut dyn io::Write,
     depth: usize,
 ) -> io::Result<bool> {
-    let metadata = dir.symlink_metadata(path)?;
+    let mut metadata = dir.symlink_metadata(path)?;
+    // A link stands for the file that it leads to within the volume: files made of objects are links.
+    if metadata.is_symlink()
+        && let Ok(target) = dir.metadata(path)
+        && target.is_file()
+    {
+        metadata = target;
+    }
     if depth > DEPTH_MAX {
         return Err(io::Error::other("too many directories in one another"));
     }
@@ -181,6 +188,8 @@ fn add(
     let mut names: Vec<_> =
         dir.read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
     names.sort_unstable();
+    // Kubernetes' own in such volumes: what they hold is there by its name too.
+    names.retain(|name| !name.as_encoded_bytes().starts_with(b".."));
     let mut whole = true;
     for entry in names {
         whole &= add(archive, dir, &path.join(&entry), &name.join(&entry), stderr, depth + 1)?;
