@@ -49,6 +49,10 @@ impl Memory {
         now: Timestamp,
     ) -> Paced {
         self.forget(now);
+        if self.recommended.is_empty() {
+            // A leader that has only just begun knows of no wish before, and what there is was somebody's.
+            self.recommended.push((now, current));
+        }
         self.recommended.push((now, wanted));
         let behavior = autoscaler.at("/spec/behavior").unwrap_or(&Value::Null);
         let (up, down) = (&behavior["scaleUp"], &behavior["scaleDown"]);

@@ -142,8 +142,9 @@ fn pods_that_nobody_measured_count_as_at_the_aim_when_fewer_are_asked_for() {
     let autoscaler = half_of_cpu();
     // Two of four idle: one less is enough for certain, two are not.
     let usages = using(&[0, 0], 1);
-    let (_, memory) = (0, Memory::default());
-    let (plan, _) = decide(&autoscaler, &pods(&[true; 4]), Some(&usages), &memory, at(0));
+    let (held, memory) = decide(&autoscaler, &pods(&[true; 4]), Some(&usages), &Memory::default(), at(0));
+    assert_eq!(set_to(&held), None, "a new leader waits like any other");
+    let (plan, _) = decide(&autoscaler, &pods(&[true; 4]), Some(&usages), &memory, at(301));
     assert_eq!(set_to(&plan), Some(2));
 }
 
