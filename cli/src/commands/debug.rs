@@ -1,6 +1,8 @@
 //! `wk debug`: what a pod's node tells of it: imports and what answers them, limits and usage, the last failure with its
 //! backtrace, the last requests.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::pods;
@@ -33,11 +35,11 @@ fn page(told: &Value) -> String {
         let waiting = text(status, "/state/waiting/reason");
         if !waiting.is_empty() {
             let why = text(status, "/state/waiting/message");
-            page.push_str(&format!("\nContainer {} waits: {waiting}: {why}\n", text(status, "/name")));
+            let _ = write!(page, "\nContainer {} waits: {waiting}: {why}\n", text(status, "/name"));
         }
     }
     for container in list(told, "/containers") {
-        page.push_str(&format!("\nContainer {}\n", text(container, "/name")));
+        let _ = write!(page, "\nContainer {}\n", text(container, "/name"));
         section(&mut page, container);
     }
     if list(told, "/containers").next().is_none() {
@@ -69,19 +71,19 @@ fn section(page: &mut String, container: &Value) {
         let rows: Vec<_> =
             imports.map(|it| vec![format!("    {}", text(it, "/name")), text(it, "/by").to_owned()]).collect();
         if !rows.is_empty() {
-            page.push_str(&format!("  {title}:\n"));
+            let _ = writeln!(page, "  {title}:");
             table(page, &rows);
         }
     }
     let exports: Vec<_> = list(container, "/exports").filter_map(Value::as_str).collect();
     if !exports.is_empty() {
-        page.push_str(&format!("  Exports:\n    {}\n", exports.join("\n    ")));
+        let _ = write!(page, "  Exports:\n    {}\n", exports.join("\n    "));
     }
     if let Some(failure) = container.get("lastFailure").filter(|failure| !failure.is_null()) {
         let (time, reason) = (text(failure, "/time"), text(failure, "/reason"));
-        page.push_str(&format!("  Last failure, {time}:\n    {reason}: {}\n", text(failure, "/message")));
+        let _ = write!(page, "  Last failure, {time}:\n    {reason}: {}\n", text(failure, "/message"));
         for frame in list(failure, "/backtrace").filter_map(Value::as_str) {
-            page.push_str(&format!("    {frame}\n"));
+            let _ = writeln!(page, "    {frame}");
         }
     }
     let requests: Vec<_> = list(container, "/requests").map(request).collect();

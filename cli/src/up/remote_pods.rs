@@ -78,7 +78,7 @@ impl Pods for RemotePods {
             level: options.level.clone(),
         };
         if node == self.name.as_str() {
-            return log_stream::stream(&self.logs, pod, container, query).map_err(|error| explain(&error, container));
+            return log_stream::stream(&self.logs, pod, container, &query).map_err(|error| explain(&error, container));
         }
         let unreachable = |why: String| Status::unavailable(format!("node {node} cannot be asked for the log: {why}"));
         let text = serde_json::to_string(&query).expect("a query of plain fields");
@@ -201,7 +201,7 @@ pub(crate) fn answer(logs: &Logs, uri: &Uri) -> Response<Body> {
     if [pod, container].iter().any(|part| !part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')) {
         return plain(StatusCode::BAD_REQUEST, "not a log's path".to_owned());
     }
-    match log_stream::stream(logs, pod, container, query) {
+    match log_stream::stream(logs, pod, container, &query) {
         Ok(body) => Response::new(body),
         Err(error) if error.kind() == io::ErrorKind::NotFound => plain(StatusCode::NOT_FOUND, error.to_string()),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),

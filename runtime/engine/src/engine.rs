@@ -117,14 +117,13 @@ impl Engine {
         let started = std::time::Instant::now();
         let Inner { code, settings, .. } = &*self.inner;
         let bytes = code.get(settings, &digest, &path, Ask::Colleagues, &|| self.in_use()).await?;
-        let prepared = match self.link(&digest, bytes).await? {
-            Some(prepared) => prepared,
-            None => {
-                code.forget(settings, &digest);
-                let bytes = code.get(settings, &digest, &path, Ask::Nobody, &|| self.in_use()).await?;
-                let broken = || PrepareError::Compiler { message: "its code cannot be loaded".into() };
-                self.link(&digest, bytes).await?.ok_or_else(broken)?
-            }
+        let prepared = if let Some(prepared) = self.link(&digest, bytes).await? {
+            prepared
+        } else {
+            code.forget(settings, &digest);
+            let bytes = code.get(settings, &digest, &path, Ask::Nobody, &|| self.in_use()).await?;
+            let broken = || PrepareError::Compiler { message: "its code cannot be loaded".into() };
+            self.link(&digest, bytes).await?.ok_or_else(broken)?
         };
         tracing::debug!(digest, world = %prepared.world(), elapsed = ?started.elapsed(), "prepared");
         Ok(Arc::new(prepared))
@@ -190,13 +189,11 @@ impl Engine {
 
     /// Runs a command to its end, or until `cancel`. Dropping the future ends the command too.
     pub async fn run(&self, prepared: &Arc<Prepared>, sandbox: Sandbox, cancel: CancellationToken) -> Exit {
-        match &prepared.command {
-            Some(pre) => command::run(self, pre, sandbox, cancel).await,
-            None => {
-                let error = WrongWorld { is: prepared.world(), wanted: World::Command };
-                Exit::Failed(crate::Failure::Io(error.to_string()))
-            }
+        if let Some(pre) = &prepared.command {
+            return command::run(self, pre, sandbox, cancel).await;
         }
+        let error = WrongWorld { is: prepared.world(), wanted: World::Command };
+        Exit::Failed(crate::Failure::Io(error.to_string()))
     }
 
     /// Calls one exported function of any prepared component in a fresh instance, to its answer or until `cancel`:

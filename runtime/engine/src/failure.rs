@@ -141,7 +141,7 @@ impl Failure {
         }
         let mut message = trap.map_or_else(|| error.root_cause().to_string(), ToString::to_string);
         if trap == Some(&wasmtime::Trap::StackOverflow) {
-            message += &format!(", at its limit of {} KiB", STACK_BYTES >> 10);
+            message = format!("{message}, at its limit of {} KiB", STACK_BYTES >> 10);
         }
         let backtrace = backtrace.map(frames).unwrap_or_default();
         Self::Trap { message: shortened(&message, MESSAGE_BYTES_MAX), backtrace }

@@ -199,7 +199,6 @@ fn tell(answer: &Val, stream: Stream, sandbox: &Sandbox) -> i32 {
         Val::S16(code) => return i32::from(*code),
         Val::U32(code) => return code.cast_signed(),
         Val::S32(code) => return *code,
-        Val::Option(None) | Val::Result(Ok(None)) => {}
         Val::Option(Some(inner)) | Val::Result(Ok(Some(inner))) => return tell(inner, stream, sandbox),
         Val::Result(Err(None)) => return FAILURE_CODE,
         Val::Result(Err(Some(inner))) => return tell(inner, Stream::Err, sandbox).max(FAILURE_CODE),
@@ -212,7 +211,7 @@ fn tell(answer: &Val, stream: Stream, sandbox: &Sandbox) -> i32 {
         Val::Float32(number) => say(&number.to_string(), stream, sandbox),
         Val::Float64(number) => say(&number.to_string(), stream, sandbox),
         Val::Char(character) => say(character.encode_utf8(&mut [0; 4]), stream, sandbox),
-        // `results` has refused what holds these.
+        // Nothing to say; and what `results` has refused.
         _ => {}
     }
     SUCCESS_CODE

@@ -160,7 +160,8 @@ impl Keeper {
         match driven {
             Some(Ok(Pause::Idle)) => return Pause::Idle,
             Some(Ok(Pause::Retired)) | None => {
-                flights.fail(|late| if late { Failure::Deadline(self.sandbox.request_deadline) } else { Failure::Lost })
+                let late = || Failure::Deadline(self.sandbox.request_deadline);
+                flights.fail(|is_late| if is_late { late() } else { Failure::Lost });
             }
             Some(Err(error)) => {
                 let failure = Failure::of(&error, &store.data().limits);

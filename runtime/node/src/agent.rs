@@ -317,8 +317,9 @@ impl Agent {
         let now = self.clock.now();
         let Some(local) = self.pods.get_mut(uid) else { return };
         let told = event.clone();
-        let is_stopping =
-            |local: &Local, index: usize| local.pod.containers.get(index).is_some_and(|it| it.is_stopping());
+        let is_stopping = |local: &Local, index: usize| {
+            local.pod.containers.get(index).is_some_and(container::Container::is_stopping)
+        };
         let expected = matches!(told, pod::Event::Container(index, _) if is_stopping(local, index));
         let lacks_sources = matches!(&event, pod::Event::Container(_, container::Event::Lacks { .. }));
         let orders = local.pod.handle(event, now);

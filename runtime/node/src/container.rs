@@ -201,9 +201,8 @@ impl Container {
     pub fn is_ready(&self) -> bool {
         match (self.role, &self.state) {
             (Role::Init, State::Terminated(end)) => end.succeeded(),
-            (Role::Init, State::Waiting { .. } | State::Running { .. }) => false,
             (Role::Main | Role::Sidecar, _) => self.is_started() && self.readiness,
-            (Role::Debug, _) => false,
+            (Role::Init | Role::Debug, _) => false,
         }
     }
 
@@ -398,13 +397,11 @@ impl Container {
 
     fn starts_again(&self, why: Option<Why>, end: &Termination) -> bool {
         match (why, self.policy) {
-            (Some(Why::Leave), _) => false,
-            (Some(Why::Changed), _) => true,
+            (Some(Why::Leave), _) | (None, RestartPolicy::Never) => false,
+            (Some(Why::Changed), _) | (None, RestartPolicy::Always) => true,
             // Somebody else ended it: its exit code says nothing.
             (Some(Why::Unhealthy(_) | Why::PostStart), policy) => policy != RestartPolicy::Never,
-            (None, RestartPolicy::Always) => true,
             (None, RestartPolicy::OnFailure) => !end.succeeded(),
-            (None, RestartPolicy::Never) => false,
         }
     }
 

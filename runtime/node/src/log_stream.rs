@@ -62,7 +62,7 @@ impl Wanted {
 /// Streams a container's log. `NotFound` when there is none, `InvalidInput` for a level that does not exist.
 ///
 /// A follower goes on with the container's next run, until the container will not run again or the pod is gone.
-pub fn stream(logs: &Logs, pod: &str, container: &str, query: LogQuery) -> io::Result<Body> {
+pub fn stream(logs: &Logs, pod: &str, container: &str, query: &LogQuery) -> io::Result<Body> {
     let newest = logs.newest(pod, container)?;
     let run = if query.previous { newest.checked_sub(1).ok_or(io::ErrorKind::NotFound)? } else { newest };
     let wanted = query.wanted()?;
@@ -71,9 +71,10 @@ pub fn stream(logs: &Logs, pod: &str, container: &str, query: LogQuery) -> io::R
     let reader = logs.reader(pod, container, run)?;
     let (pieces, body) = mpsc::channel::<Result<Bytes, BoxError>>(PIECES_MAX);
     let source = Source { logs: logs.clone(), pod: pod.to_owned(), container: container.to_owned(), run, reader };
+    let tail = query.tail;
+    let mut out = Out { left: query.limit_bytes, timestamps: query.timestamps, pieces };
     tokio::spawn(async move {
-        let mut out = Out { left: query.limit_bytes, timestamps: query.timestamps, pieces };
-        if let Err(error) = send(source, query.tail, wanted, progress, &mut out).await {
+        if let Err(error) = send(source, tail, wanted, progress, &mut out).await {
             let _ = out.pieces.send(Err(error.into())).await;
         }
     });
@@ -227,7 +228,7 @@ mod tests {
         let (_dir, logs, clock) = logs();
         let first = logs.open("uid", "app", 0, clock.clone()).unwrap();
         first.write(Stream::Out, b"run 0\n");
-        let mut followed = stream(&logs, "uid", "app", LogQuery { follow: true, ..LogQuery::default() }).unwrap();
+        let mut followed = stream(&logs, "uid", "app", &LogQuery { follow: true, ..LogQuery::default() }).unwrap();
         let frame = followed.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "run 0\n");
         first.write(Stream::Out, b"its end");
@@ -244,7 +245,7 @@ mod tests {
         let (_dir, logs, clock) = logs();
         let writer = logs.open("uid", "app", 0, clock).unwrap();
         writer.write(Stream::Out, b"one\n");
-        let followed = stream(&logs, "uid", "app", LogQuery { follow: true, ..LogQuery::default() }).unwrap();
+        let followed = stream(&logs, "uid", "app", &LogQuery { follow: true, ..LogQuery::default() }).unwrap();
         writer.finish();
         drop(writer);
         logs.remove("uid");
@@ -259,12 +260,12 @@ mod tests {
         for (level, text) in [(Level::Debug, "DEBUG a"), (Level::Warn, "WARN b"), (Level::Error, "ERROR c")] {
             writer.record(level, text);
         }
-        let read = async |query| all(stream(&logs, "uid", "app", query).unwrap()).await;
+        let read = async |query: LogQuery| all(stream(&logs, "uid", "app", &query).unwrap()).await;
         let level = |word: &str| LogQuery { level: Some(word.to_owned()), ..LogQuery::default() };
         assert_eq!(read(level("warn")).await, "WARN b\nERROR c\n");
         assert_eq!(read(LogQuery { tail: Some(1), ..level("debug") }).await, "ERROR c\n");
         assert_eq!(read(LogQuery { limit_bytes: Some(9), ..LogQuery::default() }).await, "printed\nD");
-        let error = stream(&logs, "uid", "app", level("loud")).unwrap_err();
+        let error = stream(&logs, "uid", "app", &level("loud")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

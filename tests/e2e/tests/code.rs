@@ -9,7 +9,10 @@ use wk_kit::{Cluster, MESH, Node, SOON, until};
 /// The names of a node's compiled modules: each says module, settings and target.
 fn compiled(data_dir: &Path) -> BTreeSet<String> {
     let files = std::fs::read_dir(data_dir.join("compiled")).into_iter().flatten().flatten();
-    files.map(|file| file.file_name().to_string_lossy().into_owned()).filter(|name| name.ends_with(".cwasm")).collect()
+    files
+        .map(|file| file.file_name().to_string_lossy().into_owned())
+        .filter(|name| Path::new(name).extension().is_some_and(|end| end == "cwasm"))
+        .collect()
 }
 
 /// Two like nodes need one compilation, and an interpreting one, which asks the others first, needs another. That one of

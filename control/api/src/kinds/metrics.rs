@@ -147,7 +147,7 @@ mod tests {
         let pod = Object::new(json!({"metadata": {"name": "web-1", "namespace": "shop", "labels": {"app": "web"}}}));
         let amounts = Amounts { nanocores: 1_500_000, memory: 2049 };
         let now = "2026-11-21T10:00:00Z".parse().expect("a time");
-        let metrics = pod_metrics(&pod, &[("a", amounts), ("b", amounts)], Duration::from_millis(15_000), now);
+        let metrics = pod_metrics(&pod, &[("a", amounts), ("b", amounts)], Duration::from_secs(15), now);
         assert_eq!(metrics.at("/containers/0/usage"), Some(&json!({"cpu": "1500000n", "memory": "3Ki"})));
         assert_eq!((metrics.text("/window"), metrics.namespace(), metrics.label("app")), ("15s", "shop", Some("web")));
         let cells = (PODMETRICS.rules.cells)(&metrics, now);

@@ -1,5 +1,7 @@
 //! How fast replicas may come and go: the stabilization windows and the policies of `spec.behavior`.
 
+use std::cmp::Ordering;
+
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use wk_api::Object;
@@ -68,12 +70,10 @@ impl Memory {
                 condition("AbleToScale", "True", "ScaleUpStabilized", message)
             }
         });
-        let allowed = if stable > current {
-            stable.min(self.limit(up, current, now, Way::Up))
-        } else if stable < current {
-            stable.max(self.limit(down, current, now, Way::Down))
-        } else {
-            stable
+        let allowed = match stable.cmp(&current) {
+            Ordering::Greater => stable.min(self.limit(up, current, now, Way::Up)),
+            Ordering::Less => stable.max(self.limit(down, current, now, Way::Down)),
+            Ordering::Equal => stable,
         };
         let replicas = bounds.keep(allowed);
         let limited = if allowed > bounds.max {
@@ -126,7 +126,7 @@ impl Memory {
     /// Up to the least that was wanted within the one window, down to the most within the other.
     fn stabilized(&self, current: i64, wanted: i64, up: SignedDuration, down: SignedDuration, now: Timestamp) -> i64 {
         let within = |window: SignedDuration| {
-            self.recommended.iter().filter(move |(at, _)| now.duration_since(*at) <= window).map(|(_, it)| *it)
+            self.recommended.iter().filter(move |(at, _)| now.duration_since(*at) < window).map(|(_, it)| *it)
         };
         let least = within(up).min().unwrap_or(wanted).min(wanted);
         let most = within(down).max().unwrap_or(wanted).max(wanted);

@@ -114,13 +114,12 @@ mod tests {
         let mut bucket = Bucket::new(250, start);
         let (mut now, mut ran) = (start, 0);
         while now < start + Duration::from_secs(10) {
-            match bucket.wait(now) {
-                Some(later) => now = later,
-                None => {
-                    now += Duration::from_millis(10);
-                    ran += 10;
-                    bucket.charge(10 * MILLISECOND, now);
-                }
+            if let Some(later) = bucket.wait(now) {
+                now = later;
+            } else {
+                now += Duration::from_millis(10);
+                ran += 10;
+                bucket.charge(10 * MILLISECOND, now);
             }
         }
         assert!((2450..=2550).contains(&ran), "{ran} ms of 2500");

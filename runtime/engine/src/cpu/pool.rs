@@ -236,7 +236,7 @@ impl<T> Future for Pooled<T> {
             Ok(Ok(value)) => Poll::Ready(value),
             // As if it had run here.
             Ok(Err(panicked)) => panic::resume_unwind(panicked),
-            Err(_) => panic!("a guest's task went without an end"),
+            Err(error) => panic!("a guest's task went without an end: {error}"),
         }
     }
 }

@@ -81,7 +81,9 @@ fn changed_guests_are_refused_or_compiled_and_never_a_panic() {
             match std::panic::catch_unwind(|| compile(&Profile::default(), &mutant)) {
                 Ok(Ok(_)) => taken += 1,
                 Ok(Err(_)) => refused += 1,
-                Err(_) => panic!("mutant {number} makes the compiler panic: {}", hex(&mutant)),
+                Err(panicked) => {
+                    panic!("mutant {number} makes the compiler panic ({panicked:?}): {}", hex(&mutant));
+                }
             }
         }
     }
@@ -90,5 +92,5 @@ fn changed_guests_are_refused_or_compiled_and_never_a_panic() {
 
 fn hex(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 4096;
-    bytes.iter().take(SHOWN_MAX).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&bytes[..bytes.len().min(SHOWN_MAX)])
 }

@@ -97,7 +97,7 @@ impl Network for Made {
             }),
             9 => tokio::spawn(async move {
                 let _far = far;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }),
             _ => return Err(NetworkError::Refused),
         };

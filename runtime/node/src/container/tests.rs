@@ -13,11 +13,11 @@ fn spec() -> ContainerSpec {
     ContainerSpec { name: "app".into(), ..ContainerSpec::default() }
 }
 
-fn probe(grace: Option<u64>) -> Option<Probe> {
+fn probe(grace: Option<u64>) -> Probe {
     let second = Duration::from_secs(1);
     let (check, initial_delay, period, timeout) = (Check::Tcp { port: 1 }, second, second, second);
     let grace = grace.map(Duration::from_secs);
-    Some(Probe { check, initial_delay, period, timeout, success: 1, failure: 1, grace })
+    Probe { check, initial_delay, period, timeout, success: 1, failure: 1, grace }
 }
 
 /// A container and its spec, for tests that read as a list of what happened.
@@ -210,7 +210,7 @@ fn liveness_failure_restarts_but_for_a_policy_of_never() {
         (RestartPolicy::OnFailure, "Killing: Container app failed liveness probe, will be restarted", true),
         (RestartPolicy::Never, "Killing: Container app failed liveness probe", false),
     ] {
-        let probes = Probes { liveness: probe(Some(5)), ..Probes::default() };
+        let probes = Probes { liveness: Some(probe(Some(5))), ..Probes::default() };
         let mut told = Told::begins(ContainerSpec { probes, ..spec() }, policy);
         assert_eq!(told.is(started(), 0), [Order::Report, Order::Probe]);
         let orders = told.is(probed(ProbeKind::Liveness, false), 10);
@@ -224,7 +224,7 @@ fn liveness_failure_restarts_but_for_a_policy_of_never() {
 
 #[test]
 fn readiness_follows_its_probe_after_the_startup_probe_passed() {
-    let probes = Probes { startup: probe(None), readiness: probe(None), liveness: None };
+    let probes = Probes { startup: Some(probe(None)), readiness: Some(probe(None)), liveness: None };
     let mut told = Told::running(ContainerSpec { probes, role: Role::Sidecar, ..spec() }, RestartPolicy::Always);
     let seen = |told: &Told| (told.container.is_started(), told.container.is_ready(), told.container.has_passed());
     assert_eq!(seen(&told), (false, false, false));

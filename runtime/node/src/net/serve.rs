@@ -65,7 +65,9 @@ pub(crate) async fn call_program(pod: &Pod, port: u16, request: Request<Body>) -
     let answered = tokio::time::timeout(patience, sender.try_send_request(origin(request))).await;
     match answered {
         Ok(Ok(mut response)) => {
-            HOP_BY_HOP.iter().for_each(|name| drop(response.headers_mut().remove(name)));
+            for name in HOP_BY_HOP {
+                response.headers_mut().remove(name);
+            }
             Ok(response.map(boxed))
         }
         Ok(Err(mut error)) => Err(if error.take_message().is_some() { gone() } else { CallError::Cut }),

@@ -87,7 +87,7 @@ impl Own {
         let connected = self.apps.connect(&target.pod, port, Caller::NODE).map(drop);
         connected.map_err(|error| match error {
             Refused::Nobody => refused(target, port),
-            other => format!("dial tcp {}: {other}", target.address(port)),
+            other @ Refused::Full => format!("dial tcp {}: {other}", target.address(port)),
         })
     }
 

@@ -14,15 +14,15 @@ use super::{ContainerSpec, NetworkSpec, Role, SpecError, VolumeSpec};
 pub(super) fn read_container(
     container: &core::Container,
     role: Role,
-    field: String,
+    field: &str,
     request_timeout: Duration,
     network: &NetworkSpec,
     service_links: Option<bool>,
     volumes: &[VolumeSpec],
 ) -> Result<ContainerSpec, SpecError> {
-    let target = Target { container, field: &field };
+    let target = Target { container, field };
     let (probes, hooks) = (target.probes()?, target.hooks()?);
-    let mounts = read_mounts(container, &field, volumes)?;
+    let mounts = read_mounts(container, field, volumes)?;
     let workdir = container.working_dir.as_deref().filter(|dir| !dir.is_empty());
     let workdir = workdir.map(|dir| absolute(dir, &format!("{field}.workingDir"))).transpose()?;
     let mut args = container.command.clone().unwrap_or_default();
@@ -33,8 +33,8 @@ pub(super) fn read_container(
 
     let tcp = |port: &&core::ContainerPort| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
     let ports = container.ports.iter().flatten().filter(tcp);
-    let (cpu_request, cpu_limit) = cpu(container, &field)?;
-    let memory_total = memory_limit(container, &field)?;
+    let (cpu_request, cpu_limit) = cpu(container, field)?;
+    let memory_total = memory_limit(container, field)?;
     Ok(ContainerSpec {
         name: container.name.clone(),
         role,
@@ -42,7 +42,7 @@ pub(super) fn read_container(
         hooks,
         image: container.image.clone().unwrap_or_default(),
         args,
-        env: read_env(container, &field, service_links)?,
+        env: read_env(container, field, service_links)?,
         memory_max: memory_total.unwrap_or(MEMORY_DEFAULT).min(MEMORY_MAX),
         memory_total,
         cpu_request,

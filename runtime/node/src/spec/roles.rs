@@ -36,7 +36,7 @@ pub(super) fn read_containers(
         containers.push(read_container(
             container,
             role,
-            field,
+            &field,
             request_timeout,
             network,
             spec.enable_service_links,
@@ -48,7 +48,7 @@ pub(super) fn read_containers(
         containers.push(read_container(
             container,
             Role::Main,
-            field,
+            &field,
             request_timeout,
             network,
             spec.enable_service_links,
@@ -64,7 +64,7 @@ pub(super) fn read_containers(
         containers.push(read_container(
             &container,
             Role::Debug,
-            field,
+            &field,
             request_timeout,
             network,
             spec.enable_service_links,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::table::{Table, duration, median};
-use super::{Bench, app, deploy, process, progress, start};
+use super::{Bench, deploy, process, progress, start};
 use crate::nodes::{self, Node};
 use crate::root;
 
@@ -48,7 +48,7 @@ async fn idle(bench: &Bench<'_>, components: u16, table: &mut Table) -> Result<(
     let begun = Instant::now();
     for number in 0..components {
         let file = deploy::like_no_other(bench.dir)?;
-        super::deploy(&nodes[0], &file, &name(number), PODS_EACH).await?;
+        deploy(&nodes[0], &file, &name(number), PODS_EACH).await?;
         let memory = process::memory(nodes[0].pid)?.resident / 1024;
         progress(&format!("{} pods after {:?}, {memory} MiB", (number + 1) * PODS_EACH, begun.elapsed()));
     }
@@ -64,7 +64,7 @@ async fn commands(bench: &Bench<'_>, count: u16, table: &mut Table) -> Result<()
     let nodes = bench.nodes("density-commands", 1).await?;
     let before = process::memory(nodes[0].pid)?;
     let begun = Instant::now();
-    super::deploy(&nodes[0], &root().join(COMMAND), "ticker", count).await?;
+    deploy(&nodes[0], &root().join(COMMAND), "ticker", count).await?;
     let ready = begun.elapsed();
     let seen = Seen::of(&nodes[0], before, u64::from(count)).await?;
     row(table, &format!("{count} commands that print a line a second"), 1, ready, &seen, None);

@@ -134,15 +134,12 @@ impl<T> Turns<T> {
     /// Puts a container that is nowhere where it belongs.
     fn place(&mut self, id: u64, now: Instant) {
         let Some(present) = self.present.get_mut(&id).filter(|present| !present.ready.is_empty()) else { return };
-        match present.usage.account.throttled(now) {
-            Some(until) => {
-                present.place = Place::Throttled(until);
-                self.throttled.insert((until, id), now);
-            }
-            None => {
-                present.place = Place::Ordered;
-                self.order.insert((present.virtual_time, id));
-            }
+        if let Some(until) = present.usage.account.throttled(now) {
+            present.place = Place::Throttled(until);
+            self.throttled.insert((until, id), now);
+        } else {
+            present.place = Place::Ordered;
+            self.order.insert((present.virtual_time, id));
         }
     }
 }
@@ -164,7 +161,9 @@ mod tests {
     fn loops(containers: &[Arc<Usage>], tasks: &[usize], threads: usize, rounds: usize) -> Vec<u64> {
         let mut turns = Turns::default();
         let now = Instant::now();
-        tasks.iter().for_each(|task| turns.push(&containers[*task], *task, now));
+        for task in tasks {
+            turns.push(&containers[*task], *task, now);
+        }
         let mut had = vec![0; containers.len()];
         for _ in 0..rounds {
             let running: Vec<usize> = (0..threads)

@@ -112,7 +112,9 @@ pub(super) async fn once(program: &Program, command: &[String]) -> (i32, String)
     sink.end();
     let mut text = Vec::new();
     while let Some(pieces) = sink.next().await {
-        pieces.iter().for_each(|(_, data)| text.extend_from_slice(data));
+        for (_, data) in &pieces {
+            text.extend_from_slice(data);
+        }
     }
     (code, String::from_utf8_lossy(&text).into_owned())
 }
