@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use wk_engine::{Output, Stream, Usage};
+use wk_engine::{Output, Record, Stream, Usage};
 
 use crate::net::LimitSink;
 
@@ -34,18 +34,17 @@ impl Limited {
     pub fn new(inner: Arc<dyn Output>, usage: Arc<Usage>, tell: LimitSink) -> Self {
         Self { inner, usage, tell, state: Mutex::new(State::new(Instant::now())) }
     }
-}
 
-impl Output for Limited {
-    fn write(&self, stream: Stream, bytes: &[u8]) {
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    /// Passes on what `give` gives, which has `size` bytes, if that is within the rate.
+    fn pass(&self, size: usize, give: impl FnOnce(&dyn Output)) {
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
         let verdict = self.state.lock().unwrap_or_else(PoisonError::into_inner).admit(size, Instant::now());
         match verdict {
             Verdict::Pass { dropped } => {
                 if dropped > 0 {
                     self.inner.write(Stream::Err, remark(dropped).as_bytes());
                 }
-                self.inner.write(stream, bytes);
+                give(&*self.inner);
             }
             Verdict::Drop { tell } => {
                 self.usage.dropped_output(size);
@@ -57,6 +56,16 @@ impl Output for Limited {
                 }
             }
         }
+    }
+}
+
+impl Output for Limited {
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        self.pass(bytes.len(), |inner| inner.write(stream, bytes));
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.pass(record.to_string().len(), |inner| inner.log(record));
     }
 }
 
@@ -118,7 +127,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wk_engine::{CpuLimits, MemoryBytes};
+    use wk_engine::{CpuLimits, Level, MemoryBytes};
 
     #[derive(Default)]
     struct Kept(Mutex<Vec<u8>>);
@@ -127,6 +136,27 @@ mod tests {
         fn write(&self, _: Stream, bytes: &[u8]) {
             self.0.lock().unwrap().extend_from_slice(bytes);
         }
+    }
+
+    /// Keeps the levels of messages.
+    #[derive(Default)]
+    struct Levels(Mutex<Vec<Level>>);
+
+    impl Output for Levels {
+        fn write(&self, _: Stream, _: &[u8]) {}
+
+        fn log(&self, record: &Record<'_>) {
+            self.0.lock().unwrap().push(record.level);
+        }
+    }
+
+    #[test]
+    fn messages_keep_their_level() {
+        let kept = Arc::new(Levels::default());
+        let usage = Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(0));
+        let limited = Limited::new(Arc::<Levels>::clone(&kept), usage, Arc::new(|_| {}));
+        limited.log(&Record { level: Level::Warn, context: "app", message: "hello" });
+        assert_eq!(*kept.0.lock().unwrap(), [Level::Warn]);
     }
 
     #[test]

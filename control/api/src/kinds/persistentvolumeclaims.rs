@@ -20,6 +20,7 @@ use crate::validate::{self, labels, one_of_if_set};
 /// `PersistentVolumeClaim`.
 pub static PERSISTENTVOLUMECLAIM: Kind = Kind {
     kind: "PersistentVolumeClaim",
+    acts: true,
     plural: "persistentvolumeclaims",
     singular: "persistentvolumeclaim",
     short_names: &["pvc"],

@@ -45,6 +45,7 @@ const SOURCES: [&str; 22] = [
 /// `PersistentVolume`.
 pub static PERSISTENTVOLUME: Kind = Kind {
     kind: "PersistentVolume",
+    acts: true,
     plural: "persistentvolumes",
     singular: "persistentvolume",
     short_names: &["pv"],

@@ -25,6 +25,7 @@ const PARAMETERS_BYTES_MAX: usize = 256 * 1024;
 pub static STORAGECLASS: Kind = Kind {
     group: "storage.k8s.io",
     kind: "StorageClass",
+    acts: true,
     plural: "storageclasses",
     singular: "storageclass",
     short_names: &["sc"],
