@@ -12,11 +12,16 @@ pub fn stored(object: &Object) -> (Vec<u8>, u32) {
     let mut bytes = Vec::with_capacity(1024);
     let mut stamp = 0;
     bytes.push(b'{');
-    for (index, (key, value)) in object.0.as_object().into_iter().flatten().enumerate() {
+    // As Go writes it: clients that stop at the first mistake name the place.
+    let first = ["kind", "apiVersion"];
+    let named = first.iter().filter_map(|key| Some((*key, object.0.get(*key)?)));
+    let others = object.0.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value));
+    let members = named.chain(others.filter(|(key, _)| !first.contains(key)));
+    for (index, (key, value)) in members.enumerate() {
         if index > 0 {
             bytes.push(b',');
         }
-        push(&mut bytes, &Value::from(key.as_str()));
+        push(&mut bytes, &Value::from(key));
         bytes.push(b':');
         if key != "metadata" {
             push(&mut bytes, value);
