@@ -22,7 +22,7 @@ fn pod(name: &str, image: &str, volumes: &Value) -> Value {
     let mounts = volumes.as_array().into_iter().flatten();
     let mounts: Vec<Value> = mounts
         .map(
-            |volume| json!({"name": volume["name"], "mountPath": format!("/mnt/{}", volume["name"].as_str().unwrap())}),
+            |volume| json!({"name": volume["name"], "mountPath": format!("/mnt/{}", volume["name"].as_str().expect("a name"))}),
         )
         .collect();
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
