@@ -29,31 +29,18 @@ pub(super) fn read_containers(
     network: &NetworkSpec,
     volumes: &[VolumeSpec],
 ) -> Result<Vec<ContainerSpec>, SpecError> {
+    let read = |container: &core::Container, role, field: &str| {
+        read_container(container, role, field, request_timeout, network, spec.enable_service_links, volumes)
+    };
     let mut containers = Vec::new();
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
         let role = if container.restart_policy.as_deref() == Some("Always") { Role::Sidecar } else { Role::Init };
         let field = format!("spec.initContainers[{index}]");
-        containers.push(read_container(
-            container,
-            role,
-            &field,
-            request_timeout,
-            network,
-            spec.enable_service_links,
-            volumes,
-        )?);
+        containers.push(read(container, role, &field)?);
     }
     for (index, container) in spec.containers.iter().enumerate() {
         let field = format!("spec.containers[{index}]");
-        containers.push(read_container(
-            container,
-            Role::Main,
-            &field,
-            request_timeout,
-            network,
-            spec.enable_service_links,
-            volumes,
-        )?);
+        containers.push(read(container, Role::Main, &field)?);
     }
     for (index, container) in spec.ephemeral_containers.iter().flatten().enumerate() {
         let field = format!("spec.ephemeralContainers[{index}]");
@@ -61,15 +48,7 @@ pub(super) fn read_containers(
             Ok(container) => container,
             Err(error) => return refuse(field, error.to_string()),
         };
-        containers.push(read_container(
-            &container,
-            Role::Debug,
-            &field,
-            request_timeout,
-            network,
-            spec.enable_service_links,
-            volumes,
-        )?);
+        containers.push(read(&container, Role::Debug, &field)?);
     }
     Ok(containers)
 }
