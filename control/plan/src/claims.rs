@@ -141,8 +141,14 @@ impl<'a> Facts<'a> {
                 "accessModes": volume.at("/spec/accessModes").cloned().unwrap_or_default(),
                 "capacity": volume.at("/spec/capacity").cloned().unwrap_or_default(),
             }),
-            // A claim that names its volume itself gets it when nobody else has it.
+            // A claim that names its volume itself gets it when nobody else has it and it does.
             Some(volume) if read::at(volume, "/spec/claimRef").is_none() => {
+                let class = claim.at("/spec/storageClassName").and_then(Value::as_str);
+                let class = class.or_else(|| default_class(self.input.classes)).unwrap_or_default();
+                let wanted = storage(claim, "/spec/resources/requests/storage");
+                if !wanted.is_some_and(|wanted| does(volume, claim, class, wanted)) {
+                    return None;
+                }
                 let change = json!({"spec": {"claimRef": reference(claim)}});
                 return Some(Order::Update { target: Target::version(&kinds::PERSISTENTVOLUME, volume), change });
             }
@@ -162,14 +168,9 @@ impl<'a> Facts<'a> {
         let selector = read::at(claim, "/spec/selector").map(Labels::from_label_selector).transpose().ok()?;
         let wanted = storage(claim, "/spec/resources/requests/storage")?;
         let fits = |volume: &&&Object| {
-            let modes = volume.items("/spec/accessModes");
-            !volume.is_deleting()
-                && !self.given.contains(volume.name())
+            !self.given.contains(volume.name())
                 && read::at(volume, "/spec/claimRef").is_none()
-                && volume.text("/spec/storageClassName") == class
-                && volume.text("/spec/volumeMode") == claim.text("/spec/volumeMode")
-                && claim.items("/spec/accessModes").iter().all(|mode| modes.contains(mode))
-                && storage(volume, "/spec/capacity/storage").is_some_and(|has| has >= wanted)
+                && does(volume, claim, class, wanted)
                 && selector.as_ref().is_none_or(|selector| selector.matches(&volume.labels()))
                 && node.is_none_or(|node| fits_node(volume, node))
         };
@@ -245,6 +246,16 @@ pub(crate) fn claims_of(pod: &Object) -> impl Iterator<Item = String> {
 fn default_class<'a>(classes: &[&'a Object]) -> Option<&'a str> {
     let marked = classes.iter().filter(|class| class.annotation(DEFAULT_CLASS) == Some("true"));
     marked.max_by_key(|class| (read::created(class), std::cmp::Reverse(class.name()))).map(|class| class.name())
+}
+
+/// Whether a volume is of the class, the modes and the size that a claim wants.
+fn does(volume: &Object, claim: &Object, class: &str, wanted: i64) -> bool {
+    let modes = volume.items("/spec/accessModes");
+    !volume.is_deleting()
+        && volume.text("/spec/storageClassName") == class
+        && volume.text("/spec/volumeMode") == claim.text("/spec/volumeMode")
+        && claim.items("/spec/accessModes").iter().all(|mode| modes.contains(mode))
+        && storage(volume, "/spec/capacity/storage").is_some_and(|has| has >= wanted)
 }
 
 /// Whether a volume was made for a claim, or kept for it.

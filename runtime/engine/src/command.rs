@@ -42,6 +42,9 @@ impl CommandPre {
 }
 
 pub(crate) async fn run(engine: &Engine, pre: &CommandPre, sandbox: Sandbox, cancel: CancellationToken) -> Exit {
+    if let Err(failure) = engine.admit(&sandbox) {
+        return Exit::Failed(failure);
+    }
     let sandbox = Arc::new(sandbox.resolved());
     let mut store = Host::store(engine.wasmtime(), &sandbox, engine.running());
     let pre = pre.clone();

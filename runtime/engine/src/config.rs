@@ -94,6 +94,10 @@ const INSTANCES_FLOOR: u32 = 16;
 const NARROW_BYTES: u64 = 256 << 20;
 const NARROW_GUARD_BYTES: u64 = 64 << 10;
 
+/// One container has no more than this part of the slots alive at once: its requests may sleep for an hour, and those of
+/// the others, their probes and their hooks, need one too.
+pub(crate) const CONTAINERS_PART: u32 = 2;
+
 /// What an instance may keep mapped in its slot for the next one. Setting a page to zero in place costs a fifth of
 /// giving it back and faulting it in again; past a mebibyte the bytes held by idle slots (at most `WARM_SLOTS_MAX`
 /// times this) weigh more.
@@ -126,6 +130,8 @@ const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(32).expect("not zero");
 pub(crate) struct Started {
     pub(crate) engine: Engine,
     pub(crate) profile: Profile,
+    /// Slots of the pool; what was asked for, where there is none.
+    pub(crate) instances: u32,
 }
 
 /// Starts wasmtime with the largest instance pool up to `instances_max` that the machine has room for: wide slots, or
@@ -142,7 +148,7 @@ pub(crate) fn start(target: &Target, instances_max: u32) -> Result<Started, Engi
             match Engine::new(&config) {
                 Ok(engine) => {
                     tracing::debug!(instances, ?space, "instance pool ready");
-                    return Ok(Started { engine, profile });
+                    return Ok(Started { engine, profile, instances });
                 }
                 Err(error) => tracing::info!(instances, ?space, %error, "no room for an instance pool of this size"),
             }
@@ -152,7 +158,7 @@ pub(crate) fn start(target: &Target, instances_max: u32) -> Result<Started, Engi
     tracing::warn!("no instance pool on this machine: every instance maps its own memory, which is slower");
     let profile = Profile { target: target.clone(), space: AddressSpace::Narrow };
     let engine = Engine::new(&profile.config().map_err(runtime)?).map_err(runtime)?;
-    Ok(Started { engine, profile })
+    Ok(Started { engine, profile, instances: instances_max })
 }
 
 /// The settings that code depends on, and those of every engine.
@@ -162,8 +168,9 @@ pub(crate) fn base(space: AddressSpace) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(STACK_BYTES)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
-        // File and line where a module carries DWARF; names of functions come from the name section regardless.
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // Names of functions come from the name section. Files and lines would come from the module's own DWARF, which
+        // wasmtime reads anew for each frame, here, with no limit on time and memory: a megabyte of it makes gigabytes.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .memory_init_cow(true)
         .parallel_compilation(true);
     if space == AddressSpace::Narrow {
@@ -184,7 +191,7 @@ fn warm_slots(memory: u64) -> u32 {
 }
 
 /// Bytes of memory that this process may count on: the machine's, or what its control group leaves of it.
-pub(crate) fn memory_of_machine() -> u64 {
+pub fn memory_of_machine() -> u64 {
     let machine = rustix::system::sysinfo();
     // Their width is the platform's own.
     #[expect(clippy::useless_conversion, reason = "u32 on machines of 32 bits")]

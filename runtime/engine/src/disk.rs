@@ -27,6 +27,13 @@ const LOOK_PAUSE_TIMES: u32 = 9;
 /// Open files of one directory that are remembered, so that those that were removed while open are counted.
 const FILES_MAX: usize = 20_000;
 
+/// A part of the disk that guests leave free, and the most of it: the cluster's log is on the same one, and a node that
+/// cannot write it leaves the cluster.
+const RESERVE_PART: u64 = 50;
+const RESERVE_MAX: u64 = 1 << 30;
+/// The disk is looked at each time that a directory has grown by so much.
+const RESERVE_STEP: u64 = 1 << 20;
+
 /// What a directory that has a limit holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskUse {
@@ -84,20 +91,37 @@ impl Room {
         });
         rooms.insert(root.to_owned(), Arc::downgrade(&room));
         drop(rooms);
-        // What cannot be counted counts as full: too many directories in one another.
-        room.used.store(measure(root).unwrap_or(limit), Ordering::Relaxed);
+        // What cannot be counted counts as full: too many directories in one another. Others may have taken room already.
+        let there = measure(root).unwrap_or(limit);
+        let _ = room.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_add(there)));
         Ok(room)
     }
 
     /// Takes room for so many bytes, or fails as a full disk does.
     pub fn take(&self, bytes: u64) -> io::Result<()> {
-        if bytes == 0 || self.try_take(bytes) {
+        if bytes == 0 {
             return Ok(());
         }
-        if self.look() && self.try_take(bytes) {
-            return Ok(());
+        if self.try_take(bytes) || self.look() && self.try_take(bytes) {
+            return self.leave_reserve(bytes);
         }
         self.refused.store(true, Ordering::Relaxed);
+        Err(rustix::io::Errno::NOSPC.into())
+    }
+
+    /// Gives the room back, and fails as a full disk does, where the disk itself has no more than its reserve. Whoever
+    /// made the directory chose its limit, and need not have asked how large the disk is.
+    fn leave_reserve(&self, bytes: u64) -> io::Result<()> {
+        let after = self.used.load(Ordering::Relaxed);
+        if after / RESERVE_STEP == after.saturating_sub(bytes) / RESERVE_STEP {
+            return Ok(());
+        }
+        let disk = rustix::fs::statvfs(&self.root)?;
+        if leaves_reserve(disk.f_frsize, disk.f_blocks, disk.f_bavail, bytes) {
+            return Ok(());
+        }
+        let without = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, without);
         Err(rustix::io::Errno::NOSPC.into())
     }
 
@@ -155,6 +179,12 @@ impl Room {
         *looked = Some((Instant::now(), began.elapsed()));
         true
     }
+}
+
+/// Whether so many bytes more leave the reserve of a disk with so many blocks, of which so many are free.
+fn leaves_reserve(block: u64, all: u64, free: u64, bytes: u64) -> bool {
+    let reserve = (all.saturating_mul(block) / RESERVE_PART).min(RESERVE_MAX);
+    free.saturating_mul(block) >= bytes.saturating_add(reserve)
 }
 
 fn blocks(bytes: u64) -> u64 {
@@ -224,6 +254,26 @@ mod tests {
         let sparse = File::create(dir.path().join("d")).unwrap();
         sparse.set_len(100 * BLOCK + 1).unwrap();
         assert_eq!(measure(dir.path()).unwrap(), 103 * BLOCK);
+    }
+
+    #[test]
+    fn a_fiftieth_of_the_disk_stays_free_and_a_gibibyte_of_a_large_one() {
+        const MIB: u64 = 1 << 20;
+        // Of 100 MiB two stay.
+        assert!(leaves_reserve(MIB, 100, 10, 8 * MIB));
+        assert!(!leaves_reserve(MIB, 100, 10, 8 * MIB + 1));
+        assert!(leaves_reserve(MIB, 1 << 30, 1025, MIB) && !leaves_reserve(MIB, 1 << 30, 1024, MIB));
+        assert!(!leaves_reserve(4096, u64::MAX, 0, u64::MAX));
+    }
+
+    #[test]
+    fn a_limit_beyond_the_disk_ends_with_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = Room::of(dir.path(), u64::MAX).unwrap();
+        assert_eq!(room.take(1 << 60).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let disk = disk_use(dir.path()).unwrap();
+        assert_eq!((disk.used, disk.refused), (0, false), "it is no fault of the pod's");
+        room.take(BLOCK).unwrap();
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::code::{self, Ask, Code, CodeCounts};
 use crate::command;
 use crate::config::{self, EngineError, Options};
 use crate::cpu::{Guest, Scheduler};
-use crate::failure::Exit;
+use crate::failure::{Exit, Failure};
 use crate::host::Host;
 use crate::http::HttpApp;
 use crate::invoke::{self, InvokeError};
@@ -49,6 +49,8 @@ struct Inner {
     prepared: Mutex<HashMap<String, Shared>>,
     ticker: Ticker,
     scheduler: Arc<Scheduler>,
+    /// Instances that one container may have alive at once.
+    instances_of_one: u64,
 }
 
 impl Engine {
@@ -56,7 +58,7 @@ impl Engine {
     pub fn new(options: Options) -> Result<Self, EngineError> {
         let Options { cache_dir, cache_bytes_max, instances_max, compilations_max, target, compiler, colleagues } =
             options;
-        let config::Started { engine, profile } = config::start(&target, instances_max)?;
+        let config::Started { engine, profile, instances } = config::start(&target, instances_max)?;
         let settings = Settings::of(profile, &engine);
         let cache = match Cache::open(&cache_dir, cache_bytes_max) {
             Ok(cache) => cache,
@@ -68,7 +70,8 @@ impl Engine {
         let ticker = Ticker::start(engine.weak(), Arc::clone(&scheduler.load)).map_err(EngineError::Ticker)?;
         let code = Arc::new(Code::new(cache, compiler, colleagues, compilations_max));
         let prepared = Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { linker, code, settings, prepared, ticker, scheduler }) })
+        let instances_of_one = u64::from((instances / config::CONTAINERS_PART).max(1));
+        Ok(Self { inner: Arc::new(Inner { linker, code, settings, prepared, ticker, scheduler, instances_of_one }) })
     }
 
     /// Makes the module at `wasm_path` ready to run.
@@ -193,7 +196,7 @@ impl Engine {
             return command::run(self, pre, sandbox, cancel).await;
         }
         let error = WrongWorld { is: prepared.world(), wanted: World::Command };
-        Exit::Failed(crate::Failure::Io(error.to_string()))
+        Exit::Failed(Failure::Io(error.to_string()))
     }
 
     /// Calls one exported function of any prepared component in a fresh instance, to its answer or until `cancel`:
@@ -231,6 +234,15 @@ impl Engine {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Guest<T> {
         Guest::new(&self.inner.scheduler, &sandbox.usage, work)
+    }
+
+    /// Whether the sandbox's container may have one more instance.
+    pub(crate) fn admit(&self, sandbox: &Sandbox) -> Result<(), Failure> {
+        let max = self.inner.instances_of_one;
+        if sandbox.usage.instances() < max {
+            return Ok(());
+        }
+        Err(Failure::Busy { message: format!("one container may have {max} of them alive at once") })
     }
 
     pub(crate) fn running(&self) -> Running {

@@ -1,5 +1,6 @@
 //! How a guest can end badly, in words for a pod's status.
 
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use wasmtime::component::ResourceTableError;
@@ -27,7 +28,7 @@ pub enum Failure {
     /// It asked for more memory than it may have, and then gave up.
     #[error("the guest needed more memory than its limit of {limit}: it asked for {asked}{}", others(*.instances))]
     OutOfMemory {
-        /// What it may have, or its container.
+        /// What it may have, or its container, or all containers of the machine together.
         limit: MemoryBytes,
         /// What it would have held, or its container.
         asked: MemoryBytes,
@@ -116,6 +117,9 @@ pub enum Exit {
 /// The longest backtrace kept: it ends up in an object's status and in an event.
 const BACKTRACE_BYTES_MAX: usize = 4096;
 
+/// Of each function's name: those of generic code are longer than anybody reads.
+const NAME_BYTES_MAX: usize = 256;
+
 /// The longest message kept.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
@@ -176,11 +180,63 @@ fn host_limit(error: &wasmtime::Error) -> Option<Failure> {
     Some(Failure::Limit { what, max: u64::try_from(max).unwrap_or(u64::MAX) })
 }
 
-/// The frames without wasmtime's own heading.
+/// The frames, as wasmtime shows them. Not by its own `Display`, which demangles names of C++ whole: the guest chooses its
+/// names, and some hundred bytes of such a name say gigabytes.
 fn frames(backtrace: &wasmtime::WasmBacktrace) -> String {
-    let text = backtrace.to_string();
-    let frames = text.split_once('\n').map_or("", |(_heading, frames)| frames);
-    shortened(frames.trim_end(), BACKTRACE_BYTES_MAX)
+    let mut text = Bounded::new(BACKTRACE_BYTES_MAX);
+    // It refuses when it is full.
+    let _ = backtrace.frames().iter().enumerate().try_for_each(|(at, frame)| {
+        let line_end = if at > 0 { "\n" } else { "" };
+        write!(text, "{line_end}  {at:>3}: ")?;
+        if let Some(offset) = frame.module_offset() {
+            write!(text, "{offset:#8x} - ")?;
+        }
+        let module = named(&frame.module().name().unwrap_or("<unknown>"));
+        match frame.func_name() {
+            Some(name) => match rustc_demangle::try_demangle(name) {
+                Ok(name) => write!(text, "{module}!{}", named(&name)),
+                Err(_) => write!(text, "{module}!{}", named(&name)),
+            },
+            None => write!(text, "{module}!<wasm function {}>", frame.func_index()),
+        }
+    });
+    text.finish()
+}
+
+fn named(name: &impl fmt::Display) -> String {
+    let mut text = Bounded::new(NAME_BYTES_MAX);
+    // Names of Rust without the sum at their end.
+    let _ = write!(text, "{name:#}");
+    text.finish()
+}
+
+/// Text that takes so many bytes and refuses what comes then, so that nobody goes on writing.
+struct Bounded {
+    text: String,
+    bytes_max: usize,
+    is_cut: bool,
+}
+
+impl Bounded {
+    fn new(bytes_max: usize) -> Self {
+        Self { text: String::new(), bytes_max, is_cut: false }
+    }
+
+    fn finish(mut self) -> String {
+        if self.is_cut {
+            self.text.push_str(" …");
+        }
+        self.text
+    }
+}
+
+impl Write for Bounded {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = self.bytes_max - self.text.len();
+        self.text.push_str(&more[..more.floor_char_boundary(room)]);
+        self.is_cut |= more.len() > room;
+        if self.is_cut { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 fn shortened(text: &str, bytes_max: usize) -> String {

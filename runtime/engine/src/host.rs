@@ -28,6 +28,11 @@ pub(crate) const HANDLES_MAX: usize = 10_000;
 /// Random bytes of one call; the host makes them in memory.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
+/// What lies behind a guest's handles is counted after so many calls that concern them, and after one more for each
+/// [`COUNT_BYTES`] of it: a guest that waits gives no other occasion, and counting after each would take long by itself.
+const COUNT_CALLS: u64 = 32;
+const COUNT_BYTES: u64 = 64 << 10;
+
 /// Bytes that one call of a guest may make the host copy: lists and strings it passes.
 pub(crate) const HOSTCALL_BYTES_MAX: usize = 32 << 20;
 
@@ -41,6 +46,8 @@ pub(crate) struct Host {
     pub(crate) files: Files,
     wasi: Option<Box<WasiCtx>>,
     running: Option<Running>,
+    /// Calls until what is behind the handles is counted.
+    calls_left: u64,
 }
 
 impl Host {
@@ -57,6 +64,7 @@ impl Host {
             hooks: Hooks { network: Arc::clone(&sandbox.network) },
             files: Files::default(),
             running: Some(running),
+            calls_left: COUNT_CALLS,
         };
         let mut store = wasmtime::Store::new(engine, host);
         store.limiter(|host| &mut host.limits);
@@ -69,14 +77,29 @@ impl Host {
         // made the host hold is counted then too: in one slice that cannot become much.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
-            let host = context.data_mut();
-            if host.limits.holds(held::bytes(&mut host.table)) {
+            if context.data_mut().count() {
                 Ok(UpdateDeadline::Yield(1))
             } else {
                 Err(wasmtime::format_err!("the host holds too much for this guest"))
             }
         });
         store
+    }
+
+    /// A call of the guest is about its handles. One that made the host hold more than it may loses all of them, with what
+    /// is behind them, and ends with the next that it names.
+    pub(crate) fn called(&mut self) {
+        self.calls_left -= 1;
+        if self.calls_left == 0 && !self.count() {
+            self.table = ResourceTable::new();
+        }
+    }
+
+    /// Whether the guest may have what the host holds for it by now.
+    fn count(&mut self) -> bool {
+        let bytes = held::bytes(&mut self.table);
+        self.calls_left = COUNT_CALLS + bytes / COUNT_BYTES;
+        self.limits.holds(bytes)
     }
 
     /// The instance has nothing to do until [`resume`](Self::resume): nobody need count its time.
@@ -113,7 +136,41 @@ impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Made at first use: a guest that only answers requests never looks at arguments, clocks or random numbers,
         // and seeding generators for it would cost more than its request.
+        self.called();
         let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi(&self.sandbox)));
         WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi::p2::DynOutputStream;
+
+    use super::*;
+    use crate::sandbox::MemoryBytes;
+    use crate::{Engine, Options};
+
+    #[tokio::test]
+    async fn what_the_host_holds_is_counted_without_a_tick_and_let_go_past_the_limit() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let options = Options { instances_max: 16, ..Options::new(dir.path().join("compiled")) };
+        let engine = Engine::new(options).expect("the engine starts");
+        let sandbox = Arc::new(Sandbox { memory_max: MemoryBytes::mebibytes(8), ..Sandbox::bare() });
+        let mut store = Host::store(engine.wasmtime(), &sandbox, engine.running());
+        let host = store.data_mut();
+        for _ in 0..40 {
+            let stream: DynOutputStream = Box::new(GuestOutput::new(&sandbox, Stream::Out));
+            host.called();
+            host.table.push(stream).expect("there is room");
+        }
+        assert_eq!(host.limits.refused(), None, "four mebibytes when it was counted");
+        assert!(sandbox.usage.used().memory > 3 << 20, "{:?}", sandbox.usage.used());
+        for _ in 0..200 {
+            host.called();
+            let stream: DynOutputStream = Box::new(GuestOutput::new(&sandbox, Stream::Out));
+            host.table.push(stream).expect("there is room");
+        }
+        assert!(host.limits.refused().is_some());
+        assert!(host.table.iter_mut().count() < 200);
     }
 }

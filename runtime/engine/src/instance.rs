@@ -47,6 +47,7 @@ pub(crate) struct Instance {
 impl Instance {
     /// A fresh one.
     pub(crate) async fn start(engine: &Engine, pre: &HttpPre, sandbox: &Arc<Sandbox>) -> Result<Self, Failure> {
+        engine.admit(sandbox)?;
         let mut store = Host::store(engine.wasmtime(), sandbox, engine.running());
         let exports = match pre {
             HttpPre::Proxy(pre) => pre.instantiate_async(&mut store).await.map(Exports::Proxy),

@@ -69,6 +69,9 @@ pub(crate) async fn invoke(
     };
     let mut results = results(function)?;
 
+    if let Err(failure) = engine.admit(&sandbox) {
+        return Ok(Exit::Failed(failure));
+    }
     let sandbox = Arc::new(sandbox.resolved());
     let mut store = Host::store(engine.wasmtime(), &sandbox, engine.running());
     let (pre, name, index, output) = (pre.clone(), function.to_string(), function.index, Arc::clone(&sandbox));

@@ -62,7 +62,7 @@ mod usage;
 pub use crate::cache::StoredCode;
 pub use crate::code::{CodeCounts, Colleagues};
 pub use crate::compiler::{Compiler, compile, compile_worker};
-pub use crate::config::{CACHE_BYTES_DEFAULT, EngineError, Options};
+pub use crate::config::{CACHE_BYTES_DEFAULT, EngineError, Options, memory_of_machine};
 pub use crate::disk::{DiskUse, Room, disk_use, measure};
 pub use crate::engine::{Engine, WrongWorld};
 pub use crate::failure::{Exit, Failure};
@@ -78,7 +78,7 @@ pub use crate::sandbox::{
     Record, Sandbox, Stream,
 };
 pub use crate::target::{AddressSpace, Architecture, Profile, Settings, Target, UnknownProfile, UnknownTarget};
-pub use crate::usage::{CpuLimits, Usage, Used};
+pub use crate::usage::{Commons, CpuLimits, Usage, Used};
 
 /// wasmtime's version. `tests/xtask/tests/laws.rs` holds it against `Cargo.lock`.
 pub const VERSION: &str = "48.0.8";

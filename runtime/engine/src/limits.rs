@@ -50,7 +50,7 @@ impl Limits {
     /// For an instance that may hold `limit`, and with the others of its container what `usage` says.
     pub(crate) fn new(limit: MemoryBytes, usage: &Arc<Usage>) -> Self {
         usage.instance_begins();
-        let paid = usage.take_memory(INSTANCE_BYTES);
+        let paid = usage.take_memory(INSTANCE_BYTES).is_ok();
         Self { limit, usage: Arc::clone(usage), used: 0, last: 0, held: 0, paid, started: false, refused: None }
     }
 
@@ -100,11 +100,13 @@ impl Limits {
             self.refuse(self.limit, total, 1);
             return false;
         }
-        if !self.paid || !self.usage.take_memory(more) {
-            let held = self.usage.used().memory;
-            self.refuse(self.usage.memory_max(), held.saturating_add(more), self.usage.instances());
+        let more = if self.paid { more } else { more.saturating_add(INSTANCE_BYTES) };
+        if let Err((limit, asked)) = self.usage.take_memory(more) {
+            self.refuse(limit, asked, self.usage.instances());
             return false;
         }
+        // If it was not, somebody has gone meanwhile.
+        self.paid = true;
         true
     }
 

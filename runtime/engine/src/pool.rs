@@ -52,7 +52,10 @@ impl Pool {
 
     /// An instance that has answered before and may again.
     pub(crate) fn take(&self, engine: &Engine) -> Option<Instance> {
-        let (_, mut instance) = lock(&self.inner).resting.pop()?;
+        let popped = || lock(&self.inner).resting.pop();
+        // Those that are too old by now go, each without the lock.
+        let (_, mut instance) =
+            std::iter::from_fn(popped).find(|(_, instance)| instance.born.elapsed() < self.reuse.age)?;
         Host::resume(&mut instance.store, engine.running());
         Some(instance)
     }

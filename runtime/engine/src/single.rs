@@ -4,7 +4,7 @@
 //! A task owns the instance, since it must outlive the clients: one that goes away in the middle of its request leaves
 //! the instance, and the others' requests, as they were.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -40,8 +40,8 @@ const WATCH: Duration = Duration::from_millis(100);
 /// The way to a pod's single instance.
 #[derive(Default)]
 pub(crate) struct Single {
-    /// Made by the first request.
-    queue: OnceLock<mpsc::Sender<Job>>,
+    /// Made by the first request, and anew if the task behind it ended: by a fault of ours, which is not to stay.
+    queue: Mutex<Option<mpsc::Sender<Job>>>,
 }
 
 /// One request on its way to the instance.
@@ -65,15 +65,17 @@ impl Single {
         sandbox: &Arc<Sandbox>,
         job: Job,
     ) -> Result<(), Failure> {
-        let queue = self.queue.get_or_init(|| {
-            let (queue, jobs) = mpsc::channel(WAITING_MAX);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.as_ref().is_none_or(mpsc::Sender::is_closed) {
+            let (sender, jobs) = mpsc::channel(WAITING_MAX);
             let keeper =
                 Keeper { engine: engine.clone(), prepared: Arc::clone(prepared), sandbox: Arc::clone(sandbox) };
             // Within what the container may have of the cores, like any guest.
             tokio::spawn(engine.guest(sandbox, keeper.keep(jobs)));
-            queue
-        });
-        queue.try_send(job).map_err(|_| Failure::Busy {
+            *queue = Some(sender);
+        }
+        let sent = queue.as_ref().map(|queue| queue.try_send(job));
+        sent.is_some_and(|sent| sent.is_ok()).then_some(()).ok_or_else(|| Failure::Busy {
             message: format!("{WAITING_MAX} requests wait for the pod's single instance already"),
         })
     }

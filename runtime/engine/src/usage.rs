@@ -38,11 +38,57 @@ impl CpuLimits {
     }
 }
 
+/// The memory that all containers of a machine may hold together. Their own limits may be more in sum than there is, and
+/// who has none could take all: what is past this is refused to whoever asks for it, before the kernel ends the node.
+///
+/// What a container was promised (`requests.memory`) it gets: it counts as held from the beginning.
+#[derive(Debug)]
+pub struct Commons {
+    max: MemoryBytes,
+    held: AtomicU64,
+}
+
+impl Commons {
+    /// So much for all of them.
+    pub fn new(max: MemoryBytes) -> Arc<Self> {
+        Arc::new(Self { max, held: AtomicU64::new(0) })
+    }
+
+    /// Bytes that are held or promised.
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let within = |held: u64| held.checked_add(bytes).filter(|total| *total <= self.max.0);
+        bytes == 0 || self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
+    }
+
+    fn give(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A container's part in the memory of all.
+#[derive(Debug)]
+struct Share {
+    promised: u64,
+    commons: Arc<Commons>,
+}
+
+impl Share {
+    /// What it has of all when it holds so much itself.
+    fn of(&self, held: u64) -> u64 {
+        held.max(self.promised)
+    }
+}
+
 /// Counts what a container uses. All its instances share one, and a container that starts again may keep it.
 #[derive(Debug)]
 pub struct Usage {
     cpu_limits: CpuLimits,
     memory_max: MemoryBytes,
+    share: Option<Share>,
     pub(crate) account: Account,
     cpu_nanos: AtomicU64,
     waited_nanos: AtomicU64,
@@ -87,10 +133,23 @@ pub struct Used {
 impl Usage {
     /// Nothing used yet. `memory_max` is for all instances together.
     pub fn new(cpu: CpuLimits, memory_max: MemoryBytes) -> Arc<Self> {
+        Arc::new(Self::sharing(cpu, memory_max, None))
+    }
+
+    /// The same for a container of a machine, which was promised so much of what all of them may hold.
+    pub fn within(cpu: CpuLimits, memory_max: MemoryBytes, promised: MemoryBytes, commons: &Arc<Commons>) -> Arc<Self> {
+        // A promise that nobody could keep, of a pod that no scheduler placed, is none.
+        let promised = if commons.take(promised.0) { promised.0 } else { 0 };
+        let share = Share { promised, commons: Arc::clone(commons) };
+        Arc::new(Self::sharing(cpu, memory_max, Some(share)))
+    }
+
+    fn sharing(cpu: CpuLimits, memory_max: MemoryBytes, share: Option<Share>) -> Self {
         let zero = AtomicU64::default;
-        Arc::new(Self {
+        Self {
             cpu_limits: cpu,
             memory_max,
+            share,
             account: Account::new(cpu),
             cpu_nanos: zero(),
             waited_nanos: zero(),
@@ -103,7 +162,7 @@ impl Usage {
             bytes_in: zero(),
             bytes_out: zero(),
             log_dropped: zero(),
-        })
+        }
     }
 
     /// What it may have of the cores.
@@ -182,20 +241,39 @@ impl Usage {
         self.instances.load(Ordering::Relaxed)
     }
 
-    /// Takes more memory, unless that would be more than all instances may hold together.
-    pub(crate) fn take_memory(&self, bytes: u64) -> bool {
+    /// Takes more memory, unless that would be more than all instances may hold together, or all containers. Then it says
+    /// which limit that is, and how much it would have been.
+    pub(crate) fn take_memory(&self, bytes: u64) -> Result<(), (MemoryBytes, u64)> {
         let within = |held: u64| held.checked_add(bytes).filter(|total| *total <= self.memory_max.0);
-        match self.memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
-            Ok(before) => {
-                self.memory_peak.fetch_max(before + bytes, Ordering::Relaxed);
-                true
-            }
-            Err(_) => false,
+        let taken = self.memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
+        let before = taken.map_err(|held| (self.memory_max, held.saturating_add(bytes)))?;
+        let after = before + bytes;
+        if let Some(share) = &self.share
+            && !share.commons.take(share.of(after) - share.of(before))
+        {
+            let refused = Err((share.commons.max, share.commons.held().saturating_add(bytes)));
+            // As if it had been taken: others of this container may have gone on from there.
+            share.commons.held.fetch_add(share.of(after) - share.of(before), Ordering::Relaxed);
+            self.give_memory(bytes);
+            return refused;
         }
+        self.memory_peak.fetch_max(after, Ordering::Relaxed);
+        Ok(())
     }
 
     pub(crate) fn give_memory(&self, bytes: u64) {
-        self.memory.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.memory.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(share) = &self.share {
+            share.commons.give(share.of(before) - share.of(before.saturating_sub(bytes)));
+        }
+    }
+}
+
+impl Drop for Usage {
+    fn drop(&mut self) {
+        if let Some(share) = &self.share {
+            share.commons.give(share.of(*self.memory.get_mut()));
+        }
     }
 }
 
@@ -213,10 +291,32 @@ mod tests {
     #[test]
     fn memory_of_all_instances_has_one_limit_and_a_peak() {
         let usage = Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(100));
-        assert!(usage.take_memory(60) && usage.take_memory(40));
-        assert!(!usage.take_memory(1));
+        assert!(usage.take_memory(60).is_ok() && usage.take_memory(40).is_ok());
+        assert_eq!(usage.take_memory(1), Err((MemoryBytes(100), 101)));
         usage.give_memory(60);
-        assert!(usage.take_memory(1));
+        assert_eq!(usage.take_memory(1), Ok(()));
         assert_eq!((usage.used().memory, usage.used().memory_peak), (41, 100));
+    }
+
+    #[test]
+    fn containers_hold_no_more_than_there_is_for_all_and_each_gets_what_it_was_promised() {
+        let commons = Commons::new(MemoryBytes(100));
+        let one = |limit, promised| {
+            Usage::within(CpuLimits::BEST_EFFORT, MemoryBytes(limit), MemoryBytes(promised), &commons)
+        };
+        let (greedy, promised) = (one(1000, 0), one(1000, 40));
+        assert_eq!(greedy.take_memory(60), Ok(()));
+        assert_eq!(greedy.take_memory(1), Err((MemoryBytes(100), 101)));
+        assert_eq!(greedy.used().memory, 60);
+        assert_eq!(promised.take_memory(40), Ok(()));
+        assert!(promised.take_memory(1).is_err(), "beyond its promise it is one of all");
+        greedy.give_memory(50);
+        assert_eq!(promised.take_memory(20), Ok(()));
+        promised.give_memory(45);
+        assert_eq!(commons.held(), 50);
+        let unkept = one(1000, 60);
+        assert_eq!((commons.held(), unkept.take_memory(51)), (50, Err((MemoryBytes(100), 101))));
+        drop((greedy, promised));
+        assert_eq!(commons.held(), 0);
     }
 }

@@ -27,5 +27,7 @@ mod prepare;
 mod settings;
 #[path = "guests/usage.rs"]
 mod usage;
+#[path = "guests/words.rs"]
+mod words;
 #[path = "guests/worlds.rs"]
 mod worlds;

@@ -131,9 +131,13 @@ impl Egress {
         })
     }
 
-    /// Whether a network of the annotation holds `address`: then it is meant, whatever it is.
+    /// Whether a network of the annotation holds `address`: then it is meant, whatever it is. But for the loopback: that is
+    /// each pod's own, and this machine's is given to nobody.
     pub fn gives_address(&self, address: IpAddr, port: u16) -> bool {
         let address = address.to_canonical();
+        if address.is_loopback() || address.is_unspecified() {
+            return false;
+        }
         self.rules.iter().any(|rule| match rule {
             Rule::Block { block, port: only } => block.contains(address) && only.is_none_or(|only| only == port),
             Rule::Cluster | Rule::Internet | Rule::Name { .. } => false,
@@ -178,21 +182,27 @@ pub fn is_special(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_special_v4(address),
         IpAddr::V6(address) => {
+            // Of Amazon (the machine's, and a pod's identity) and of Google.
+            const METADATA: [[u16; 8]; 3] = [
+                [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254],
+                [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23],
+                [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254],
+            ];
             let segments = address.segments();
             address.is_loopback()
                 || address.is_unspecified()
                 || address.is_multicast()
                 || segments[0] & 0xffc0 == 0xfe80
-                // Amazon's metadata over IPv6.
-                || segments == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+                || METADATA.contains(&segments)
                 || embedded_v4(segments).is_some_and(is_special_v4)
         }
     }
 }
 
 fn is_special_v4(address: Ipv4Addr) -> bool {
-    // Metadata of Alibaba's and of Oracle's cloud; that of all others is link-local.
-    const METADATA: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
+    // Metadata of Alibaba's and of Oracle's cloud, and what Azure tells its machines; that of all others is link-local.
+    const METADATA: [Ipv4Addr; 3] =
+        [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
     address.octets()[0] == 0
         || address.is_loopback()
         || address.is_link_local()

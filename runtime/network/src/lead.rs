@@ -103,6 +103,7 @@ impl Table {
 
     /// Whether a node has this address.
     pub fn is_node(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.nodes().iter().any(|node| node.addresses.contains(&address))
     }
 }
@@ -205,6 +206,6 @@ mod tests {
         assert_eq!(lead("10.255.0.9:1"), Lead::Nobody);
         assert_eq!(lead("10.112.0.1:1"), Lead::Outside);
         assert_eq!(lead("198.51.100.1:1"), Lead::Outside);
-        assert!(table().is_node(ip("192.0.2.1")));
+        assert!(table().is_node(ip("192.0.2.1")) && table().is_node(ip("::ffff:192.0.2.1")));
     }
 }

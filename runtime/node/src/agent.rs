@@ -225,13 +225,7 @@ impl Agent {
         let Ok(cidr) = node.text("/spec/podCIDR").parse::<Cidr>() else { return false };
         tracing::info!(%cidr, "pod addresses assigned");
         self.addresses = Some(Pool::new(cidr));
-        let known: BTreeSet<_> =
-            self.cluster.local(&kinds::POD, None).items.iter().map(|pod| pod.uid().to_owned()).collect();
-        let (logs, volumes) = (self.runner.logs.clone(), self.runner.volumes.clone());
-        tokio::task::spawn_blocking(move || {
-            volumes.keep_only(&known);
-            logs.keep_only(&|uid| known.contains(uid));
-        });
+        self.clean_up();
         true
     }
 

@@ -13,6 +13,9 @@ use crate::net::LimitSink;
 /// Bytes a second that a container may print all the time: some ten thousand lines, more than anybody reads, and a
 /// hundredth of what a small disk can write.
 const RATE: u64 = 1 << 20;
+/// What a line costs beside what it says: its time and its stream, which the log puts before it. A container that prints
+/// nothing but line ends would have forty times as much written.
+const LINE_COST: usize = 40;
 /// What it may print at once after a quiet while: one file of its log.
 const BURST: u64 = 10 << 20;
 /// What must be free again before output is taken again after some was dropped: half a second's, so that the log does
@@ -35,10 +38,12 @@ impl Limited {
         Self { inner, usage, tell, state: Mutex::new(State::new(Instant::now())) }
     }
 
-    /// Passes on what `give` gives, which has `size` bytes, if that is within the rate.
-    fn pass(&self, size: usize, give: impl FnOnce(&dyn Output)) {
-        let size = u64::try_from(size).unwrap_or(u64::MAX);
-        let verdict = self.state.lock().unwrap_or_else(PoisonError::into_inner).admit(size, Instant::now());
+    /// Passes on `text` by `give`, if that is within the rate.
+    fn pass(&self, text: &[u8], give: impl FnOnce(&dyn Output)) {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let lines = text.iter().filter(|byte| **byte == b'\n').count();
+        let (size, cost) = (number(text.len()), number(text.len().saturating_add(lines * LINE_COST)));
+        let verdict = self.state.lock().unwrap_or_else(PoisonError::into_inner).admit(size, cost, Instant::now());
         match verdict {
             Verdict::Pass { dropped } => {
                 if dropped > 0 {
@@ -61,11 +66,11 @@ impl Limited {
 
 impl Output for Limited {
     fn write(&self, stream: Stream, bytes: &[u8]) {
-        self.pass(bytes.len(), |inner| inner.write(stream, bytes));
+        self.pass(bytes, |inner| inner.write(stream, bytes));
     }
 
     fn log(&self, record: &Record<'_>) {
-        self.pass(record.to_string().len(), |inner| inner.log(record));
+        self.pass(record.to_string().as_bytes(), |inner| inner.log(record));
     }
 }
 
@@ -103,16 +108,17 @@ impl State {
         Self { left: BURST, at: now, dropped: 0, told: None }
     }
 
-    fn admit(&mut self, size: u64, now: Instant) -> Verdict {
+    /// Judges output of so many bytes, which costs so much.
+    fn admit(&mut self, size: u64, cost: u64, now: Instant) -> Verdict {
         let micros = u64::try_from(now.saturating_duration_since(self.at).as_micros()).unwrap_or(u64::MAX);
         let earned = micros.saturating_mul(RATE) / 1_000_000;
         if earned > 0 {
             self.left = self.left.saturating_add(earned).min(BURST);
             self.at = now;
         }
-        let needed = if self.dropped > 0 { size.max(RESUME) } else { size };
+        let needed = if self.dropped > 0 { cost.max(RESUME) } else { cost };
         if self.left >= needed {
-            self.left -= size;
+            self.left -= cost;
             return Verdict::Pass { dropped: std::mem::take(&mut self.dropped) };
         }
         self.dropped = self.dropped.saturating_add(size);
@@ -183,12 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_cost_what_the_log_makes_of_them() {
+        let kept = Arc::new(Kept::default());
+        let usage = Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(0));
+        let output = Limited::new(Arc::clone(&kept) as Arc<dyn Output>, usage, Arc::new(|_| {}));
+        let lines = vec![b'\n'; 64 << 10];
+        (0..100).for_each(|_| output.write(Stream::Out, &lines));
+        // Six megabytes of them would be within the burst by their own size.
+        let kept = kept.0.lock().unwrap().len() as u64;
+        assert!(kept < BURST / 20, "{kept}");
+    }
+
+    #[test]
     fn steady_printing_within_the_rate_is_never_cut() {
         let start = Instant::now();
         let mut state = State::new(start);
         for second in 0..100 {
             let now = start + Duration::from_secs(second);
-            assert_eq!(state.admit(RATE, now), Verdict::Pass { dropped: 0 });
+            assert_eq!(state.admit(RATE, RATE, now), Verdict::Pass { dropped: 0 });
         }
     }
 
@@ -196,9 +214,9 @@ mod tests {
     fn output_is_taken_again_when_there_is_room_and_says_what_is_missing() {
         let start = Instant::now();
         let mut state = State::new(start);
-        assert_eq!(state.admit(BURST, start), Verdict::Pass { dropped: 0 });
-        assert_eq!(state.admit(10, start), Verdict::Drop { tell: true });
-        assert_eq!(state.admit(10, start + Duration::from_millis(100)), Verdict::Drop { tell: false });
-        assert_eq!(state.admit(10, start + Duration::from_millis(700)), Verdict::Pass { dropped: 20 });
+        assert_eq!(state.admit(BURST, BURST, start), Verdict::Pass { dropped: 0 });
+        assert_eq!(state.admit(10, 10, start), Verdict::Drop { tell: true });
+        assert_eq!(state.admit(10, 10, start + Duration::from_millis(100)), Verdict::Drop { tell: false });
+        assert_eq!(state.admit(10, 10, start + Duration::from_millis(700)), Verdict::Pass { dropped: 20 });
     }
 }

@@ -14,6 +14,11 @@ use wk_network::Egress;
 use crate::recent::Recent;
 use crate::spec::ContainerSpec;
 
+/// Names of imports and of exports that are kept of a component, and of each so many bytes: more than a person reads. A
+/// component may have megabytes of them, and each of its pods has a page.
+const NAMES_MAX: usize = 256;
+const NAME_BYTES_MAX: usize = 200;
+
 /// All pods of a node. Clones share them.
 #[derive(Clone, Default)]
 pub struct Ledger(Arc<Mutex<HashMap<String, Vec<Arc<Page>>>>>);
@@ -81,14 +86,15 @@ impl Page {
         let surface = prepared.surface();
         let import = |name: &String| {
             let (is_given, by) = answer(name, spec, given);
-            json!({"name": name, "given": is_given, "by": by})
+            json!({"name": short(name), "given": is_given, "by": by})
         };
+        let exports: Vec<&str> = surface.exports.iter().take(NAMES_MAX).map(|name| short(name)).collect();
         let run = json!({
             "run": given.restart,
             "world": prepared.world().to_string(),
             "digest": prepared.digest(),
-            "imports": surface.imports.iter().map(import).collect::<Vec<_>>(),
-            "exports": surface.exports,
+            "imports": surface.imports.iter().take(NAMES_MAX).map(import).collect::<Vec<_>>(),
+            "exports": exports,
             "limits": {
                 "memory": wk_engine::MemoryBytes(spec.memory_max).to_string(),
                 "memoryOfAllInstances": spec.memory_total.map(|bytes| wk_engine::MemoryBytes(bytes).to_string()),
@@ -125,6 +131,10 @@ impl Page {
         value["requests"] = self.recent.to_value();
         value
     }
+}
+
+fn short(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_BYTES_MAX)]
 }
 
 fn used(usage: &Usage) -> Value {

@@ -12,6 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use tokio::sync::watch;
 use wk_base::time::{Clock, Timestamp};
@@ -103,11 +104,11 @@ impl Logs {
         let _ = fs::remove_dir_all(self.dir.join(pod));
     }
 
-    /// Removes the logs of pods that are not in `keep`.
-    pub fn keep_only(&self, keep: &dyn Fn(&str) -> bool) {
+    /// Removes the logs of pods that are not in `keep`, but for those begun since `begun`.
+    pub fn keep_only(&self, keep: &dyn Fn(&str) -> bool, begun: SystemTime) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         for entry in entries.flatten() {
-            if !entry.file_name().to_str().is_some_and(keep) {
+            if !entry.file_name().to_str().is_some_and(keep) && crate::volumes::is_older(&entry, begun) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -299,8 +299,8 @@ impl Apps {
 
     /// Calls the container of `pod` that serves `port`.
     pub async fn call(&self, pod: &str, port: u16, request: Request<Body>) -> Result<Response<Body>, CallError> {
-        if let Some(program) = self.program(pod, port, Caller::NODE) {
-            return serve::call_program(&program, port, request).await;
+        if let Some(program) = self.program(pod, port, Caller::TRAFFIC) {
+            return serve::call_program(&program, port, Caller::TRAFFIC, request).await;
         }
         let app = self.http.load().get(pod).and_then(|apps| serving(apps, port)).cloned();
         match app {
@@ -313,7 +313,7 @@ impl Apps {
     /// is drained does not wait for, and whose failures are the asker's to tell.
     pub async fn ask(&self, pod: &str, port: u16, request: Request<Body>) -> Result<Response<Body>, CallError> {
         if let Some(program) = self.program(pod, port, Caller::NODE) {
-            return serve::call_program(&program, port, request).await;
+            return serve::call_program(&program, port, Caller::NODE, request).await;
         }
         let app = self.http.load().get(pod).and_then(|apps| serving(apps, port)).cloned();
         let app = app.ok_or_else(|| CallError::Gone(pod.to_owned()))?;

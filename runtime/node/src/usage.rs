@@ -3,12 +3,12 @@
 //! Not here: counting (`wk_engine::Usage`), and who may read it (the API server).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use wk_base::tasks::Tasks;
-use wk_engine::{CpuLimits, MemoryBytes, Usage};
+use wk_engine::{Commons, CpuLimits, MemoryBytes, Usage, memory_of_machine};
 
 use crate::spec::ContainerSpec;
 
@@ -16,6 +16,9 @@ use crate::spec::ContainerSpec;
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 /// Samples kept: rates are over three intervals, the window in which Kubernetes' metrics server measures.
 const SAMPLES_MAX: usize = 4;
+/// All containers together hold no more than three quarters of the machine: the rest is the node's own, the compiler's,
+/// and the kernel's cache of files. Past it the kernel ends the process that holds most, which is the node with all pods.
+const COMMONS_QUARTERS: u64 = 3;
 
 /// What runs here uses. Clones share it.
 #[derive(Clone, Default)]
@@ -26,6 +29,8 @@ struct Inner {
     /// By pod's uid, then by container's name.
     pods: BTreeMap<String, BTreeMap<String, Meter>>,
     machine: VecDeque<Sample>,
+    /// What all containers hold.
+    commons: OnceLock<Arc<Commons>>,
 }
 
 struct Meter {
@@ -106,10 +111,13 @@ impl Meters {
     /// grow and a quota is not had anew by crashing.
     pub fn begin(&self, pod: &str, spec: &ContainerSpec) -> Metered {
         let mut inner = self.lock();
-        let containers = inner.pods.entry(pod.to_owned()).or_default();
+        let Inner { pods, commons, .. } = &mut *inner;
+        let commons = commons.get_or_init(|| Commons::new(MemoryBytes(memory_of_machine() / 4 * COMMONS_QUARTERS)));
+        let containers = pods.entry(pod.to_owned()).or_default();
         let meter = containers.entry(spec.name.clone()).or_insert_with(|| {
             let cpu = CpuLimits::of_millis(spec.cpu_request, spec.cpu_limit);
-            let usage = Usage::new(cpu, MemoryBytes(spec.memory_total.unwrap_or_else(half_of_memory)));
+            let most = MemoryBytes(spec.memory_total.unwrap_or_else(half_of_memory));
+            let usage = Usage::within(cpu, most, MemoryBytes(spec.memory_request), commons);
             Meter { usage, runs: 0, samples: VecDeque::from([Sample { at: Instant::now(), cpu: Duration::ZERO }]) }
         });
         meter.runs += 1;
@@ -235,7 +243,7 @@ fn parse_memory(text: &str) -> Memory {
 /// What all instances of a container without a memory limit may hold: it may fill the machine as in Kubernetes, but not
 /// take the node with it.
 fn half_of_memory() -> u64 {
-    machine_memory().total / 2
+    memory_of_machine() / 2
 }
 
 /// Time that the machine's cores were at work since it started.

@@ -42,6 +42,6 @@ impl environment_0_3::Host for &Sandbox {
     }
 
     fn get_initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(None)
+        Ok(self.workdir.clone())
     }
 }

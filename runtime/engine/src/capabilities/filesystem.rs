@@ -36,6 +36,7 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 fn view(host: &mut Host) -> View<'_> {
+    host.called();
     let Files { opened, origins, wasi } = &mut host.files;
     let inner = WasiFilesystemCtxView { ctx: wasi, table: &mut host.table };
     View { mounts: &host.sandbox.mounts, opened, origins, inner }

@@ -6,9 +6,14 @@ use wasmtime_wasi::p2::bindings::io::{error, poll, streams};
 use crate::host::Host;
 
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    error::add_to_linker::<_, Handles>(linker, |host| &mut host.table)?;
-    poll::add_to_linker::<_, Handles>(linker, |host| &mut host.table)?;
-    streams::add_to_linker::<_, Handles>(linker, |host| &mut host.table)
+    error::add_to_linker::<_, Handles>(linker, table)?;
+    poll::add_to_linker::<_, Handles>(linker, table)?;
+    streams::add_to_linker::<_, Handles>(linker, table)
+}
+
+fn table(host: &mut Host) -> &mut ResourceTable {
+    host.called();
+    &mut host.table
 }
 
 struct Handles;

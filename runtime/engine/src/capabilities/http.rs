@@ -20,6 +20,7 @@ pub(crate) const BODY_CHUNK_BYTES: usize = 64 << 10;
 
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.called();
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
     }
 }

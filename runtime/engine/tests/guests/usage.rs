@@ -75,6 +75,25 @@ async fn growing_past_what_the_container_may_hold_names_the_limit_and_the_others
     waiting.abort();
 }
 
+#[tokio::test]
+async fn one_container_leaves_half_of_the_slots_to_the_others() {
+    let kit = Kit::new();
+    let (sandbox, used) = usage(CpuLimits::BEST_EFFORT, PLENTY);
+    let app = kit.app(&misbehaving_http(), sandbox).await;
+    let wait = |app: HttpApp| tokio::spawn(async move { app.handle(get("/silent")).await.map(|_| ()) });
+    // Half of the kit's 64.
+    let waiting: Vec<_> = (0..32).map(|_| wait(app.clone())).collect();
+    while used.used().instances < 32 {
+        tokio::task::yield_now().await;
+    }
+    let refused = failure(&app, "/").await;
+    assert!(matches!(refused, Failure::Busy { .. }) && refused.to_string().contains("32"), "{refused}");
+    let (other, _) = usage(CpuLimits::BEST_EFFORT, PLENTY);
+    let other = kit.app(&misbehaving_http(), other).await;
+    assert_eq!(text(other.handle(get("/")).await.expect("answers")).await, "well behaved\n");
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 /// Loops until `time` has passed, in as many instances of each container.
 async fn loops(kit: &Kit, containers: &[Sandbox], each: usize, time: Duration) {
     let prepared = kit.prepare(&misbehaving_command()).await;

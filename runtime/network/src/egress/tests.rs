@@ -44,6 +44,9 @@ fn internet_is_everything_but_this_machine_its_link_metadata_and_nodes() {
         "fe80::1",
         "ff02::1",
         "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+        "168.63.129.16",
         "::ffff:127.0.0.1",
         "::127.0.0.1",
         "64:ff9b::7f00:1",
@@ -83,13 +86,22 @@ fn wildcard_stands_for_names_below_it() {
 
 #[test]
 fn network_allows_its_addresses_whatever_they_are() {
-    let networks = egress("127.0.0.0/8:5432, 2001:db8::/32, 192.0.2.7/32");
-    assert!(reaches(&networks, "127.0.0.1", 5432, &[]) && !reaches(&networks, "127.0.0.1", 80, &[]));
-    assert!(reaches(&networks, "::ffff:127.0.0.1", 5432, &[]));
+    let networks = egress("198.51.100.0/24:5432, 2001:db8::/32, 192.0.2.7/32");
+    assert!(reaches(&networks, "198.51.100.9", 5432, &[]) && !reaches(&networks, "198.51.100.9", 80, &[]));
+    assert!(reaches(&networks, "::ffff:198.51.100.9", 5432, &[]));
     assert!(reaches(&networks, "2001:db8::9", 1, &[]) && !reaches(&networks, "2001:db9::9", 1, &[]));
     assert!(reaches(&networks, "192.0.2.7", 1, &[]) && !reaches(&networks, "192.0.2.8", 1, &[]));
     assert!(reaches(&egress("0.0.0.0/0"), "169.254.169.254", 80, &[]));
     assert!(!networks.may_look_up("example.com"));
+}
+
+#[test]
+fn no_word_gives_the_loopback_of_this_machine() {
+    let all = egress("0.0.0.0/0, ::/0, 127.0.0.0/8, internet, cluster");
+    for address in ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0"] {
+        assert!(!all.gives_address(address.parse().expect("an address"), 80), "{address}");
+        assert!(!reaches(&all, address, 80, &[]), "{address}");
+    }
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! What the agent does for pods that run: hooks, probes, stopping, changes of their specs, and keeping their statuses.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
 use tokio_util::sync::CancellationToken;
+use wk_api::kinds;
+use wk_base::backoff::Backoff;
+use wk_cluster::Freshness;
 
 use super::{Agent, Event, Local};
 use crate::container::{self, Notice};
@@ -9,6 +15,10 @@ use crate::probes::{self, Target};
 use crate::run::Reporter;
 use crate::spec::{self, Hook};
 use crate::status;
+
+/// Between two tries to ask the cluster which pods there are, while it cannot be asked.
+const ASK_AGAIN_FIRST: Duration = Duration::from_secs(1);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// How a run is made to end.
 pub(super) struct Handles {
@@ -120,6 +130,28 @@ impl Agent {
         if let Some(local) = self.pods.get(uid) {
             self.recorder.tell(&local.object, notice.severity, notice.reason, &notice.message, &self.tasks);
         }
+    }
+
+    /// Removes what pods have left that are gone: once the cluster has been asked, since the local copy may not know of all
+    /// that this node was given before it stopped. What this process has made since is younger and stays.
+    pub(super) fn clean_up(&self) {
+        let (cluster, begun) = (self.cluster.clone(), SystemTime::now());
+        let (logs, volumes) = (self.runner.logs.clone(), self.runner.volumes.clone());
+        self.tasks.spawn_until_stop("clean-up", async move {
+            let mut backoff = Backoff::new(ASK_AGAIN_FIRST, ASK_AGAIN_MAX);
+            let pods = loop {
+                match cluster.list(&kinds::POD, None, Freshness::Linearizable).await {
+                    Ok(pods) => break pods.items,
+                    Err(_) => tokio::time::sleep(backoff.next_delay()).await,
+                }
+            };
+            let known: BTreeSet<String> = pods.iter().map(|pod| pod.uid().to_owned()).collect();
+            let cleaned = tokio::task::spawn_blocking(move || {
+                volumes.keep_only(&known, begun);
+                logs.keep_only(&|uid| known.contains(uid), begun);
+            });
+            let _ = cleaned.await;
+        });
     }
 
     /// Keeps on this disk what the cluster may not have taken yet.

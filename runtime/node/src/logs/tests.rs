@@ -111,3 +111,19 @@ fn records_keep_their_level_and_leave_half_a_line_alone() {
     let expected = [("WARN billing: card refused\n", warn), ("  twice\n", warn), ("half a line\n", None)];
     assert_eq!(shown, expected);
 }
+
+#[test]
+fn what_pods_left_goes_and_what_was_made_since_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    for pod in ["known", "gone", "new"] {
+        fs::create_dir(dir.path().join(pod)).unwrap();
+    }
+    let begun = SystemTime::now() - std::time::Duration::from_secs(60);
+    for old in ["known", "gone"] {
+        File::open(dir.path().join(old)).unwrap().set_modified(begun - std::time::Duration::from_secs(1)).unwrap();
+    }
+    Logs::new(dir.path().to_owned()).keep_only(&|uid| uid == "known", begun);
+    let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["known", "new"]);
+}

@@ -61,7 +61,7 @@ impl GuestNetwork {
     /// The addresses of a name: of the cluster's, or of an outside one that the pod may ask for.
     pub(super) async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, NetworkError> {
         if let Ok(address) = name.parse::<IpAddr>() {
-            return Ok(vec![address]);
+            return Ok(vec![address.to_canonical()]);
         }
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Err(NetworkError::NoName);
@@ -88,7 +88,7 @@ impl GuestNetwork {
         let answer = tokio::task::spawn_blocking(move || {
             // The turn ends with the question, not with the guest's patience for its answer.
             let _turn = turn;
-            (asked.as_str(), 0).to_socket_addrs().map(|all| all.map(|it| it.ip()).collect::<Vec<_>>())
+            (asked.as_str(), 0).to_socket_addrs().map(|all| all.map(|it| it.ip().to_canonical()).collect::<Vec<_>>())
         });
         let answer = tokio::time::timeout(LOOK_UP_MAX, answer).await.map_err(|_| NetworkError::NameFailed)?;
         let mut addresses = match answer {
@@ -107,9 +107,11 @@ impl GuestNetwork {
         Ok(addresses)
     }
 
-    /// Where an address leads that the pod may connect to; None when it is the pod's own.
+    /// Where an address leads that the pod may connect to; None when it is the pod's own. An IPv4 address is not written
+    /// as IPv6: sockets refuse that, and [`Self::look_up`] answers none.
     pub(super) fn allowed(&self, to: SocketAddr) -> Result<Option<Lead>, NetworkError> {
-        if to.ip().is_loopback() || to.ip() == self.pod.spec.address {
+        // Nobody's address stands for oneself, as with a kernel.
+        if to.ip().is_loopback() || to.ip().is_unspecified() || to.ip() == self.pod.spec.address {
             return Ok(None);
         }
         let table = self.node.table.load();

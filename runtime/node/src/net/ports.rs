@@ -31,8 +31,10 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// This node itself: a probe, a forwarded port, the ingress.
+    /// This node itself: a probe, a forwarded port.
     pub const NODE: Self = Self::Inside(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
+    /// Somebody's request that this node passes on: the ingress', another pod's, a client's of the API.
+    pub const TRAFFIC: Self = Self::Outside(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
 
     fn address(self) -> SocketAddr {
         match self {

@@ -56,10 +56,15 @@ pub(crate) fn connect(apps: &Apps, pod: &str, port: u16, place: Option<OwnedSema
 const HOP_BY_HOP: [HeaderName; 4] =
     [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, HeaderName::from_static("keep-alive")];
 
-/// Sends one request to the program of `pod` that listens at `port`.
-pub(crate) async fn call_program(pod: &Pod, port: u16, request: Request<Body>) -> Result<Response<Body>, CallError> {
+/// Sends one request of `caller` to the program of `pod` that listens at `port`.
+pub(crate) async fn call_program(
+    pod: &Pod,
+    port: u16,
+    caller: Caller,
+    request: Request<Body>,
+) -> Result<Response<Body>, CallError> {
     let gone = || CallError::Gone(pod.uid.clone());
-    let stream = pod.connect(port, Caller::NODE).map_err(|_| gone())?;
+    let stream = pod.connect(port, caller).map_err(|_| gone())?;
     let mut sender = handshake(stream).await.map_err(|_| gone())?;
     let patience = pod.patience();
     let answered = tokio::time::timeout(patience, sender.try_send_request(origin(request))).await;

@@ -162,7 +162,7 @@ fn name_leads_only_where_it_was_looked_up_to_lead() {
     named.remember("api.example.com", &[to.ip()]);
     assert!(judge::connect(&named, &table, to, &Lead::Outside).is_ok());
     // Its owner says that it is this cluster's node, or the cloud's metadata.
-    for hostile in ["192.0.2.1:443", "169.254.169.254:80"] {
+    for hostile in ["192.0.2.1:443", "[::ffff:192.0.2.1]:443", "169.254.169.254:80", "[::ffff:169.254.169.254]:80"] {
         named.remember("api.example.com", &[address(hostile).ip()]);
         assert!(judge::connect(&named, &table, address(hostile), &Lead::Outside).is_err(), "{hostile}");
     }
@@ -174,6 +174,8 @@ fn addresses_written_behind_a_service_are_outside_ones() {
     let pod = pod(&pods, "cluster,internet");
     assert!(judge::written(&pod, &table, address("169.254.169.254:80")).is_err());
     assert!(judge::written(&pod, &table, address("192.0.2.1:6443")).is_err());
+    let all = self::pod(&Pods::default(), "0.0.0.0/0");
+    assert!(judge::written(&all, &table, address("127.0.0.1:6443")).is_err());
     assert!(judge::api(&table, &ServiceName::new("shop", "kubernetes"), "n2").is_empty());
     let api = judge::api(&table, &ServiceName::new("default", "kubernetes"), "n2");
     assert_eq!(api, [address("192.0.2.2:6443"), address("192.0.2.1:6443")]);

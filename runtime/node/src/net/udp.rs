@@ -13,7 +13,7 @@ use std::time::Duration;
 use ::http::{Request, Response, StatusCode, Uri};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use wk_base::body::{self, Body};
 use wk_engine::{Datagrams, NetworkError};
 use wk_mesh::NodeName;
@@ -29,6 +29,10 @@ pub const MESH_PREFIX: &str = "/datagram/";
 const BYTES_MAX: usize = 65_507;
 /// Datagrams that wait for a program.
 const WAITING_MAX: usize = 64;
+/// Bytes of them that wait for one pod, at all of its ports: a datagram can be 64 KiB, and what waits is nobody's memory.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+/// What one costs besides its bytes.
+const DATAGRAM_BYTES: usize = 128;
 /// UDP ports of one pod.
 const PORTS_MAX: usize = 64;
 /// Addresses that one socket remembers: whom it wrote to, who wrote to it, and which pod stands for which service.
@@ -38,19 +42,36 @@ const ON_THE_WAY_MAX: Duration = Duration::from_secs(2);
 
 type Datagram = (Vec<u8>, SocketAddr);
 
+/// One that waits, and its place.
+type Waiting = (Datagram, OwnedSemaphorePermit);
+
+type Ports = BTreeMap<u16, mpsc::Sender<Waiting>>;
+
 /// The UDP ports of a pod, and the programs behind them.
-#[derive(Default)]
-pub(super) struct UdpPorts(Mutex<BTreeMap<u16, mpsc::Sender<Datagram>>>);
+pub(super) struct UdpPorts {
+    ports: Mutex<Ports>,
+    /// Bytes that may wait yet.
+    room: Arc<Semaphore>,
+}
+
+impl Default for UdpPorts {
+    fn default() -> Self {
+        Self { ports: Mutex::default(), room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
+    }
+}
 
 impl UdpPorts {
-    fn table(&self) -> MutexGuard<'_, BTreeMap<u16, mpsc::Sender<Datagram>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands a datagram to the program at `port`, if there is one with room for it.
     fn deliver(&self, port: u16, data: Vec<u8>, from: SocketAddr) {
-        if let Some(queue) = self.table().get(&port) {
-            let _ = queue.try_send((data, from));
+        let bytes = u32::try_from(data.len() + DATAGRAM_BYTES).unwrap_or(u32::MAX);
+        if let Some(queue) = self.table().get(&port)
+            && let Ok(place) = Arc::clone(&self.room).try_acquire_many_owned(bytes)
+        {
+            let _ = queue.try_send(((data, from), place));
         }
     }
 }
@@ -75,7 +96,7 @@ impl Known {
 struct Socket {
     network: GuestNetwork,
     at: SocketAddr,
-    waiting: mpsc::Receiver<Datagram>,
+    waiting: mpsc::Receiver<Waiting>,
     outside: Option<UdpSocket>,
     buffer: Vec<u8>,
     /// Whom outside it wrote to: nobody else's datagrams are taken in.
@@ -128,7 +149,7 @@ impl Drop for Socket {
 
 impl Datagrams for Socket {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Datagram, NetworkError>> {
-        if let Poll::Ready(Some((data, from))) = self.waiting.poll_recv(cx) {
+        if let Poll::Ready(Some(((data, from), _place))) = self.waiting.poll_recv(cx) {
             self.heard.insert(from);
             return Poll::Ready(Ok((data, self.services.get(&from).copied().unwrap_or(from))));
         }
@@ -252,4 +273,32 @@ fn place(apps: &Apps, uri: &Uri) -> Option<(Option<Arc<Pod>>, u16, SocketAddr)> 
     let (address, port) = uri.path().strip_prefix(MESH_PREFIX)?.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;
     Some((apps.pods().by_address(address), port.parse().ok()?, uri.query()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_that_wait_have_a_limit_in_bytes_for_all_ports_of_a_pod() {
+        let ports = UdpPorts::default();
+        let from = SocketAddr::from(([10, 128, 0, 5], 4000));
+        let mut queues: Vec<_> = (1..=4)
+            .map(|port| {
+                let (queue, waiting) = mpsc::channel(WAITING_MAX);
+                ports.table().insert(port, queue);
+                waiting
+            })
+            .collect();
+        for _ in 0..WAITING_MAX {
+            (1..=4).for_each(|port| ports.deliver(port, vec![0; BYTES_MAX], from));
+        }
+        let waiting: usize = queues.iter().map(mpsc::Receiver::len).sum();
+        assert_eq!(waiting, WAITING_BYTES_MAX / (BYTES_MAX + DATAGRAM_BYTES));
+        // What is taken makes room for others.
+        let taken = queues[0].try_recv().expect("one waits");
+        drop(taken);
+        ports.deliver(4, vec![0; BYTES_MAX], from);
+        assert_eq!(queues.iter().map(mpsc::Receiver::len).sum::<usize>(), waiting);
+    }
 }

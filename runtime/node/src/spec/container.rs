@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1 as core;
 
 use super::cpu::cpu;
 use super::env::read_env;
-use super::limits::{MEMORY_DEFAULT, MEMORY_MAX, memory_limit};
+use super::limits::{MEMORY_DEFAULT, MEMORY_MAX, memory_limit, memory_request};
 use super::probes::Target;
 use super::volumes::{absolute, read_mounts};
 use super::{ContainerSpec, NetworkSpec, Role, SpecError, VolumeSpec};
@@ -45,6 +45,7 @@ pub(super) fn read_container(
         env: read_env(container, field, service_links)?,
         memory_max: memory_total.unwrap_or(MEMORY_DEFAULT).min(MEMORY_MAX),
         memory_total,
+        memory_request: memory_request(container, field)?,
         cpu_request,
         cpu_limit,
         request_timeout,

@@ -30,6 +30,20 @@ pub(super) fn request_timeout(pod: &core::Pod) -> Result<Duration, SpecError> {
     }
 }
 
+/// `requests.memory`: what the scheduler has kept for it. Without it the limit is one, as in Kubernetes.
+pub(super) fn memory_request(container: &core::Container, field: &str) -> Result<u64, SpecError> {
+    let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    let Some(request) = requests.and_then(|requests| requests.get("memory")) else {
+        return Ok(memory_limit(container, field)?.unwrap_or(0));
+    };
+    match Quantity::parse(&request.0).ok().and_then(|quantity| u64::try_from(quantity.value()).ok()) {
+        Some(bytes) => Ok(bytes),
+        None => {
+            refuse(format!("{field}.resources.requests.memory"), format!("{:?} is not an amount of memory", request.0))
+        }
+    }
+}
+
 /// `limits.memory`: for all instances of the container together, as a kernel's cgroup holds all of its processes.
 pub(super) fn memory_limit(container: &core::Container, field: &str) -> Result<Option<u64>, SpecError> {
     let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());

@@ -42,6 +42,9 @@ use limits::request_timeout;
 
 /// `terminationGracePeriodSeconds` of a pod that does not say. Kubernetes' figure.
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);
+/// The longest time that is taken at its word. The API takes any number of seconds, and the end of what is added to now
+/// has to lie within the calendar: an agent that panics there takes care of no pod any more.
+const TIME_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// A pod as this node runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub struct ContainerSpec {
     pub memory_max: u64,
     /// Bytes of memory all of its instances may use together, if it says so.
     pub memory_total: Option<u64>,
+    /// Bytes of memory that are kept for it.
+    pub memory_request: u64,
     /// Thousandths of a core that it asks for: its weight where cores are short.
     pub cpu_request: u64,
     /// Thousandths of a core that it never gets more of.
@@ -123,6 +128,11 @@ pub struct SpecError {
     pub why: String,
 }
 
+/// So many seconds, as far as time goes.
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count).min(TIME_MAX)
+}
+
 fn refuse<T>(field: impl Into<String>, why: impl Into<String>) -> Result<T, SpecError> {
     Err(SpecError { field: field.into(), why: why.into() })
 }
@@ -154,6 +164,7 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
     let config = read_config(pod)?;
     let network = network::network(pod, ip, timeout)?;
     let mut containers = roles::read_containers(spec, timeout, &network, &volumes)?;
+    let volumes = volumes::within_memory(volumes, &containers);
     for container in &mut containers {
         container.config.clone_from(&config);
         container.instances = instances;
@@ -168,11 +179,11 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
             Some("OnFailure") => RestartPolicy::OnFailure,
             _ => RestartPolicy::Always,
         },
-        deadline: spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
-        grace: spec.termination_grace_period_seconds.map_or(GRACE_DEFAULT, |seconds| {
-            // A negative one means a second, as in Kubernetes.
-            Duration::from_secs(u64::try_from(seconds).unwrap_or(1))
-        }),
+        deadline: spec.active_deadline_seconds.and_then(|count| u64::try_from(count).ok()).map(seconds),
+        // A negative one means a second, as in Kubernetes.
+        grace: spec
+            .termination_grace_period_seconds
+            .map_or(GRACE_DEFAULT, |count| seconds(u64::try_from(count).unwrap_or(1))),
         gates: spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect(),
         volumes,
     })
@@ -204,8 +215,36 @@ mod tests {
         .unwrap();
         assert_eq!(container.args, ["app", "-v"]);
         assert_eq!(container.memory_max, 64 * 1024 * 1024);
-        assert_eq!(container.memory_total, Some(64 * 1024 * 1024));
+        assert_eq!((container.memory_total, container.memory_request), (Some(64 << 20), 64 << 20));
         assert_eq!((container.cpu_request, container.cpu_limit), (100, Some(1500)));
+    }
+
+    #[test]
+    fn volume_in_memory_holds_no_more_than_its_containers_may() {
+        let mut pod = pod(&json!({"name": "a", "resources": {"limits": {"memory": "64Mi"}}}));
+        let volume =
+            |name: &str, medium: &str| json!({"name": name, "emptyDir": {"medium": medium, "sizeLimit": "1Ti"}});
+        let volumes = json!([volume("memory", "Memory"), volume("disk", "")]);
+        pod.spec.as_mut().unwrap().volumes = serde_json::from_value(volumes).unwrap();
+        let read = read(&pod, IpAddr::from([10, 128, 0, 5])).unwrap();
+        let limits: Vec<_> = read.volumes.iter().map(VolumeSpec::limit).collect();
+        assert_eq!(limits, [Some(64 << 20), Some(1 << 40)]);
+    }
+
+    #[test]
+    fn times_that_go_past_the_calendar_are_cut() {
+        let mut pod = pod(&json!({
+            "name": "a", "livenessProbe": {"tcpSocket": {"port": 1}, "terminationGracePeriodSeconds": i64::MAX},
+            "lifecycle": {"preStop": {"sleep": {"seconds": i64::MAX}}},
+        }));
+        let spec = pod.spec.as_mut().unwrap();
+        (spec.termination_grace_period_seconds, spec.active_deadline_seconds) = (Some(i64::MAX), Some(i64::MAX));
+        let read = read(&pod, IpAddr::from([10, 128, 0, 5])).unwrap();
+        let probe = read.containers[0].probes.liveness.as_ref().and_then(|probe| probe.grace);
+        let Some(Action::Sleep(sleep)) = read.containers[0].hooks.pre_stop else { panic!("a hook") };
+        for time in [read.grace, read.deadline.unwrap(), probe.unwrap(), sleep] {
+            assert!(wk_base::time::Timestamp::now().checked_add(time).is_ok(), "{time:?}");
+        }
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Target<'_> {
             timeout: seconds(probe.timeout_seconds, 1),
             success: at_least(probe.success_threshold, 1),
             failure: at_least(probe.failure_threshold, 3),
-            grace: grace.map(Duration::from_secs),
+            grace: grace.map(super::seconds),
         }))
     }
 
@@ -209,7 +209,7 @@ impl Target<'_> {
             return command(exec, &field).map(Action::Exec).map(Some);
         }
         if let Some(sleep) = &handler.sleep {
-            return Ok(Some(Action::Sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0)))));
+            return Ok(Some(Action::Sleep(super::seconds(u64::try_from(sleep.seconds).unwrap_or(0)))));
         }
         refuse(field, "says nothing to do: one of httpGet, exec, sleep")
     }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use k8s_openapi::api::core::v1 as core;
 use wk_api::quantity::Quantity;
 
-use super::{SpecError, refuse};
+use super::{ContainerSpec, MEMORY_DEFAULT, SpecError, refuse};
 
 /// What an emptyDir holds that names no limit. Kubernetes has none and watches the node's disk; here a guest that fills
 /// its directory meets its own limit long before its neighbours meet a full disk.
@@ -172,6 +172,19 @@ pub(super) fn read_volumes(spec: &core::PodSpec) -> Result<Vec<VolumeSpec>, Spec
         Ok(VolumeSpec { name: volume.name.clone(), source })
     };
     volumes.map(read).collect()
+}
+
+/// Volumes in memory hold no more than the limits of the pod's containers together, whatever their `sizeLimit` says: as
+/// Kubernetes documents `emptyDir.sizeLimit`. A container without a limit counts with what one instance of it gets.
+pub(super) fn within_memory(mut volumes: Vec<VolumeSpec>, containers: &[ContainerSpec]) -> Vec<VolumeSpec> {
+    let limits = containers.iter().map(|container| container.memory_total.unwrap_or(MEMORY_DEFAULT));
+    let most = limits.fold(0, u64::saturating_add);
+    for volume in &mut volumes {
+        if let Source::EmptyDir { limit, memory: true } = &mut volume.source {
+            *limit = most.min(*limit);
+        }
+    }
+    volumes
 }
 
 fn source(volume: &core::Volume, field: &str) -> Result<Source, SpecError> {

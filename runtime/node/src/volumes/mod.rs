@@ -20,7 +20,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use wk_access::tokens::Keyring;
@@ -80,6 +80,11 @@ pub struct Options {
     pub host_paths: Vec<PathBuf>,
     /// Sign service accounts' tokens.
     pub keys: Keyring,
+}
+
+/// Whether nothing was made in a directory, or with it, since `begun`.
+pub(crate) fn is_older(entry: &std::fs::DirEntry, begun: SystemTime) -> bool {
+    entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| modified < begun)
 }
 
 /// A container's mounts. The volumes are not removed before this is dropped.
@@ -182,11 +187,11 @@ impl Volumes {
         }
     }
 
-    /// Removes what pods have left that are not in `known`. Blocks.
-    pub fn keep_only(&self, known: &BTreeSet<String>) {
+    /// Removes what pods have left that are not in `known`, but for what was made since `begun`. Blocks.
+    pub fn keep_only(&self, known: &BTreeSet<String>, begun: SystemTime) {
         for dir in [self.0.parts.root.join("pods"), memory::place(&self.0.parts.root)] {
             for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-                if !entry.file_name().to_str().is_some_and(|uid| known.contains(uid)) {
+                if !entry.file_name().to_str().is_some_and(|uid| known.contains(uid)) && is_older(&entry, begun) {
                     remove::remove(&entry.path());
                 }
             }

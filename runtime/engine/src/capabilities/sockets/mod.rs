@@ -33,6 +33,7 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 fn sockets(host: &mut Host) -> Sockets<'_> {
+    host.called();
     Sockets { table: &mut host.table, network: &host.sandbox.network }
 }
 

@@ -11,6 +11,8 @@ mod tar;
 mod tests;
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -130,19 +132,23 @@ pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to:
     end(to, code).await;
 }
 
-/// Runs a command that reads nothing to its end, and returns its code and the start of what it wrote.
+/// Runs a command that reads nothing to its end, and returns its code and the start of what it wrote. Dropping the future
+/// ends it with its next piece of output: a probe that has timed out leaves no thread behind.
 pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -> (i32, String) {
     if let Some(program) = console.program().filter(|_| !args.first().is_some_and(|name| is_built_in(name))) {
         let (code, text) = program::once(program, args).await;
         return (code, text.chars().take(bytes_max).collect());
     }
     let (env, mounts, args) = (console.env.clone(), console.mounts.clone(), args.to_vec());
+    let gone = Arc::new(AtomicBool::new(false));
+    let _waiting = Waiting(Arc::clone(&gone));
     let ran = tokio::task::spawn_blocking(move || {
         let files = match Files::open(&mounts) {
             Ok(files) => files,
             Err(error) => return (1, Chain(&error).to_string()),
         };
-        let (mut stdout, mut stderr) = (Start::new(bytes_max), Start::new(bytes_max));
+        let start = || Start { bytes: Vec::new(), bytes_max, gone: Arc::clone(&gone) };
+        let (mut stdout, mut stderr) = (start(), start());
         let mut process = Process {
             args: &args,
             env: &env,
@@ -161,20 +167,27 @@ pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -
     ran.await.unwrap_or_else(|error| (1, error.to_string()))
 }
 
-/// Keeps the start of what is written, and lets the rest go.
+/// Whoever waits for a command's end. Dropping it says that nobody does any more.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Keeps the start of what is written, and lets the rest go; broken once nobody waits for it.
 struct Start {
     bytes: Vec<u8>,
     bytes_max: usize,
-}
-
-impl Start {
-    fn new(bytes_max: usize) -> Self {
-        Self { bytes: Vec::new(), bytes_max }
-    }
+    gone: Arc<AtomicBool>,
 }
 
 impl Write for Start {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let room = self.bytes_max.saturating_sub(self.bytes.len());
         self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
         Ok(bytes.len())

@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use tar::EntryType::{Link, Regular, Symlink};
 
 use super::files::{Files, Mount};
-use super::{Process, command};
+use super::{Process, command, once};
+use crate::spec::ContainerSpec;
+use crate::streams::console::Console;
 
 struct Ran {
     code: i32,
@@ -157,4 +160,22 @@ fn small_commands_answer_and_others_say_what_works() {
     let shell = run(&files, &["/bin/sh", "-c", "ls"], b"");
     assert_eq!(shell.code, 127);
     assert!(shell.err.contains("no shell") && shell.err.contains("cat, env, ls, tar and test"), "{}", shell.err);
+}
+
+#[test]
+fn command_that_nobody_waits_for_any_more_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    // Hours of reading, and no byte on the disk.
+    fs::File::create(dir.path().join("endless")).unwrap().set_len(8 << 40).unwrap();
+    let (path, root) = ("/data".to_owned(), dir.path().to_owned());
+    let mount = wk_engine::Mount { path, root, below: PathBuf::new(), read_only: true, limit: None };
+    let (console, _) = Console::new(&ContainerSpec::default(), Vec::new(), vec![mount]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let command = ["cat".to_owned(), "/data/endless".to_owned()];
+    let asked = async { tokio::time::timeout(Duration::from_millis(50), once(&console, &command, 100)).await };
+    assert!(runtime.block_on(asked).is_err());
+    let begun = Instant::now();
+    // Waits for the command's thread, this long at most.
+    runtime.shutdown_timeout(Duration::from_secs(30));
+    assert!(begun.elapsed() < Duration::from_secs(30));
 }
