@@ -1,4 +1,4 @@
-//! Tells modules from components, and makes a core preview-1 module into a component.
+//! Tells modules from components, and makes a core preview-1 module that is no plain program into a component.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -14,20 +14,31 @@ use wit_parser::Resolve;
 use crate::prepare::PrepareError;
 use crate::reactor;
 
-/// The bytes as a component: as they are, or adapted.
-pub(crate) fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, PrepareError> {
+/// What is compiled.
+pub(crate) enum Image<'a> {
+    /// A component: as it was given, or a core module that was made one.
+    Component(Cow<'a, [u8]>),
+    /// A core module that is a program and asks for preview 1 alone.
+    Program(&'a [u8]),
+}
+
+/// The bytes as what can be run.
+pub(crate) fn image(wasm: &[u8]) -> Result<Image<'_>, PrepareError> {
     match scan(wasm)? {
-        None => Ok(Cow::Borrowed(wasm)),
+        None => Ok(Image::Component(Cow::Borrowed(wasm))),
         Some(module) => {
             let (exit, start, typed) = (module.exit.clone(), module.start, module.typed);
             module.check()?;
-            if start || typed {
-                return adapt(wasm, exit, start).map(Cow::Owned);
+            if start && !typed {
+                return Ok(Image::Program(wasm));
+            }
+            if typed {
+                return adapt(wasm, exit, start).map(Cow::Owned).map(Image::Component);
             }
             let described = reactor::described(wasm)?.ok_or(PrepareError::NoStart)?;
             // Its sections have moved.
             let exit = scan(&described)?.and_then(|module| module.exit);
-            adapt(&described, exit, start).map(Cow::Owned)
+            adapt(&described, exit, start).map(Cow::Owned).map(Image::Component)
         }
     }
 }
@@ -195,20 +206,22 @@ mod tests {
     }
 
     fn refused(text: &str) -> String {
-        component(&wasm(text)).expect_err("must be refused").to_string()
+        image(&wasm(text)).err().expect("must be refused").to_string()
     }
 
     #[test]
-    fn command_module_becomes_a_component() {
+    fn program_stays_as_it_is_and_reactor_becomes_a_component() {
         let module = wasm(r#"(module (memory (export "memory") 1) (func (export "_start")))"#);
-        let adapted = component(&module).expect("adapts");
+        assert!(matches!(image(&module), Ok(Image::Program(same)) if same == module));
+        let module = wasm(r#"(module (memory (export "memory") 1) (func (export "refresh")))"#);
+        let Ok(Image::Component(adapted)) = image(&module) else { panic!("it is not adapted") };
         assert!(scan(&adapted).expect("parses").is_none(), "not a component");
     }
 
     #[test]
     fn component_stays_as_it_is() {
         let given = wasm("(component)");
-        assert_eq!(component(&given).expect("parses"), given);
+        assert!(matches!(image(&given), Ok(Image::Component(same)) if same == given));
     }
 
     #[test]
@@ -226,7 +239,7 @@ mod tests {
     #[test]
     fn other_bytes_are_refused() {
         for bytes in [&b"\x7fELF\x02\x01"[..], b"", b"\0asm", b"\0asm\x01\0\0\0\xff\xff"] {
-            let error = component(bytes).expect_err("must be refused");
+            let error = image(bytes).err().expect("must be refused");
             assert!(matches!(error, PrepareError::Malformed { .. } | PrepareError::NoStart), "{bytes:?}: {error}");
         }
     }

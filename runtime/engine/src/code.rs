@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use async_trait::async_trait;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use wasmtime::component::Component;
+use wasmtime::{Module, Precompiled};
 
 use crate::cache::Cache;
 use crate::compiler::Compiler;
@@ -155,14 +156,27 @@ impl Code {
     }
 }
 
-/// Code as a component that can be linked.
-pub(crate) fn load(engine: &wasmtime::Engine, code: &[u8]) -> io::Result<Component> {
+/// Code that can be linked.
+pub(crate) enum Loaded {
+    /// Of a component.
+    Component(Component),
+    /// Of a core module that is a program.
+    Program(Module),
+}
+
+/// Code as what it was made of.
+pub(crate) fn load(engine: &wasmtime::Engine, code: &[u8]) -> io::Result<Loaded> {
     #[expect(
         unsafe_code,
         reason = "this is native code that wasmtime runs as it is; this node's compiler made it, or a node whose word \
                   was proved, and the checksum over module, settings and code was right on the very bytes that are \
                   loaded: see `Code::get`"
     )]
-    let component = unsafe { Component::deserialize(engine, code) };
-    component.map_err(|error| io::Error::other(format!("{error:#}")))
+    let loaded = unsafe {
+        match wasmtime::Engine::detect_precompiled(code) {
+            Some(Precompiled::Module) => Module::deserialize(engine, code).map(Loaded::Program),
+            _ => Component::deserialize(engine, code).map(Loaded::Component),
+        }
+    };
+    loaded.map_err(|error| io::Error::other(format!("{error:#}")))
 }

@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::failure::{Exit, Failure};
 use crate::host::Host;
 use crate::limits::Limits;
+use crate::preview1;
 use crate::sandbox::Sandbox;
 
 /// What a program ends with that returns an error from `run`: the code a shell knows for failure.
@@ -18,6 +19,8 @@ const FAILURE_CODE: i32 = 1;
 /// A program, linked, of either version.
 #[derive(Clone)]
 pub(crate) enum CommandPre {
+    /// `_start` of a core module.
+    V1(wasmtime::InstancePre<Host>),
     /// `wasi:cli/run` 0.2.
     V2(p2::bindings::CommandPre<Host>),
     /// `wasi:cli/run` 0.3.
@@ -27,6 +30,7 @@ pub(crate) enum CommandPre {
 impl CommandPre {
     async fn run(&self, store: &mut Store<Host>) -> wasmtime::Result<Result<(), ()>> {
         match self {
+            Self::V1(pre) => preview1::run(pre, store).await.map(Ok),
             Self::V2(pre) => {
                 let command = pre.instantiate_async(&mut *store).await?;
                 store.data_mut().limits.started();

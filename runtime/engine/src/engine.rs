@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::Linker;
 
 use crate::cache::{Cache, file_name};
 use crate::capabilities;
@@ -15,10 +14,10 @@ use crate::command;
 use crate::config::{self, EngineError, Options};
 use crate::cpu::{Guest, Scheduler};
 use crate::failure::{Exit, Failure};
-use crate::host::Host;
 use crate::http::HttpApp;
 use crate::invoke::{self, InvokeError};
-use crate::prepare::{self, PrepareError, Prepared, World};
+use crate::prepare::{self, Linkers, PrepareError, Prepared, World};
+use crate::preview1;
 use crate::sandbox::Sandbox;
 use crate::target::Settings;
 use crate::ticker::{Running, Ticker};
@@ -43,7 +42,7 @@ pub struct Engine {
 type Shared = Arc<OnceCell<Weak<Prepared>>>;
 
 struct Inner {
-    linker: Linker<Host>,
+    linkers: Linkers,
     code: Arc<Code>,
     settings: Settings,
     prepared: Mutex<HashMap<String, Shared>>,
@@ -64,14 +63,15 @@ impl Engine {
             Ok(cache) => cache,
             Err(source) => return Err(EngineError::CacheDir { dir: cache_dir, source }),
         };
-        let linker =
-            capabilities::linker(&engine).map_err(|error| EngineError::Runtime { message: format!("{error:#}") })?;
+        let runtime = |error: wasmtime::Error| EngineError::Runtime { message: format!("{error:#}") };
+        let components = capabilities::linker(&engine).map_err(runtime)?;
+        let linkers = Linkers { components, programs: preview1::linker(&engine).map_err(runtime)? };
         let scheduler = Arc::new(Scheduler::new());
         let ticker = Ticker::start(engine.weak(), Arc::clone(&scheduler.load)).map_err(EngineError::Ticker)?;
         let code = Arc::new(Code::new(cache, compiler, colleagues, compilations_max));
         let prepared = Mutex::default();
         let instances_of_one = u64::from((instances / config::CONTAINERS_PART).max(1));
-        Ok(Self { inner: Arc::new(Inner { linker, code, settings, prepared, ticker, scheduler, instances_of_one }) })
+        Ok(Self { inner: Arc::new(Inner { linkers, code, settings, prepared, ticker, scheduler, instances_of_one }) })
     }
 
     /// Makes the module at `wasm_path` ready to run.
@@ -135,8 +135,8 @@ impl Engine {
     /// None for code that wasmtime does not take.
     async fn link(&self, digest: &str, code: Vec<u8>) -> Result<Option<Prepared>, PrepareError> {
         let (inner, named) = (Arc::clone(&self.inner), digest.to_owned());
-        let task = tokio::task::spawn_blocking(move || match code::load(inner.linker.engine(), &code) {
-            Ok(component) => prepare::link(&inner.linker, &named, &component).map(Some),
+        let task = tokio::task::spawn_blocking(move || match code::load(inner.linkers.engine(), &code) {
+            Ok(loaded) => prepare::link(&inner.linkers, &named, &loaded).map(Some),
             Err(error) => {
                 tracing::warn!(digest = named, %error, "compiled code cannot be loaded, compiling again");
                 Ok(None)
@@ -215,7 +215,7 @@ impl Engine {
         args: Vec<String>,
         cancel: CancellationToken,
     ) -> Result<Exit, InvokeError> {
-        invoke::invoke(self, &prepared.instance, sandbox, function, args, cancel).await
+        invoke::invoke(self, prepared, sandbox, function, args, cancel).await
     }
 
     /// How many instances are alive: requests in the hands of guests, and commands.
@@ -224,7 +224,7 @@ impl Engine {
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
-        self.inner.linker.engine()
+        self.inner.linkers.engine()
     }
 
     /// Does the work of a guest, within what its container may have of the cores.

@@ -60,6 +60,15 @@ impl fmt::Display for Function {
 /// What a program exports, and how it may be named in short.
 const RUN: &str = "wasi:cli/run";
 
+/// The one function of a program that is a core module, as `all` would say it of a component.
+pub(crate) const PROGRAM: &str = "wasi:cli/run#run() -> result";
+
+/// Whether `wanted` names it.
+pub(crate) fn is_program(wanted: &str) -> bool {
+    let (interface, function) = wanted.split_once('#').unwrap_or((wanted, "run"));
+    function == "run" && (unversioned(interface) == RUN || interface == "run")
+}
+
 fn unversioned(interface: &str) -> &str {
     interface.split_once('@').map_or(interface, |(name, _)| name)
 }

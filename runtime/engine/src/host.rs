@@ -18,6 +18,7 @@ use crate::held;
 use crate::input::GuestInput;
 use crate::limits::Limits;
 use crate::output::GuestOutput;
+use crate::preview1::Preview1;
 use crate::sandbox::{Input, Sandbox, Stream};
 use crate::ticker::Running;
 
@@ -44,6 +45,8 @@ pub(crate) struct Host {
     pub(crate) http: WasiHttpCtx,
     pub(crate) hooks: Hooks,
     pub(crate) files: Files,
+    /// Of a core module.
+    pub(crate) preview1: Option<Box<Preview1>>,
     wasi: Option<Box<WasiCtx>>,
     running: Option<Running>,
     /// Calls until what is behind the handles is counted.
@@ -63,6 +66,7 @@ impl Host {
             http: WasiHttpCtx::new(),
             hooks: Hooks { network: Arc::clone(&sandbox.network) },
             files: Files::default(),
+            preview1: None,
             running: Some(running),
             calls_left: COUNT_CALLS,
         };

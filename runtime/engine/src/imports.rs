@@ -103,6 +103,14 @@ impl Surface {
     }
 }
 
+impl Surface {
+    /// Of a core module, whose names are of functions.
+    pub(crate) fn of_program(module: &wasmtime::Module) -> Self {
+        let imports = module.imports().map(|import| format!("{}/{}", import.module(), import.name()));
+        Self { imports: imports.collect(), exports: module.exports().map(|export| export.name().to_owned()).collect() }
+    }
+}
+
 /// Patch versions are compatible with each other; release candidates with nothing but themselves.
 fn compatible(one: &str, other: &str) -> bool {
     fn minor(version: &str) -> Option<&str> {

@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use wasmtime::component::Val;
 use wasmtime::component::types::Type;
-use wasmtime::component::{InstancePre, Val};
 
+use crate::command;
 use crate::engine::Engine;
 use crate::failure::{Exit, Failure};
 use crate::functions::{self, Function, type_name};
 use crate::host::Host;
+use crate::prepare::Prepared;
 use crate::sandbox::{Sandbox, Stream};
 
 /// A function cannot be called: nothing of the guest has run.
@@ -50,12 +52,15 @@ pub enum InvokeError {
 /// Calls `function` with `args` until it answers, or until `cancel`.
 pub(crate) async fn invoke(
     engine: &Engine,
-    pre: &InstancePre<Host>,
+    prepared: &Prepared,
     mut sandbox: Sandbox,
     function: &str,
     args: Vec<String>,
     cancel: CancellationToken,
 ) -> Result<Exit, InvokeError> {
+    let Some(pre) = &prepared.instance else {
+        return run_again(engine, prepared, sandbox, function, args, cancel).await;
+    };
     let all = functions::all(pre.component());
     let Some(function) = functions::find(&all, function) else {
         let there = all.iter().map(ToString::to_string).collect();
@@ -97,6 +102,24 @@ pub(crate) async fn invoke(
         () = cancel.cancelled() => Exit::Cancelled,
         exit = call => exit,
     })
+}
+
+/// Runs a program that has nothing but its beginning, with more arguments.
+async fn run_again(
+    engine: &Engine,
+    prepared: &Prepared,
+    mut sandbox: Sandbox,
+    function: &str,
+    args: Vec<String>,
+    cancel: CancellationToken,
+) -> Result<Exit, InvokeError> {
+    match &prepared.command {
+        Some(program) if functions::is_program(function) => {
+            sandbox.args.extend(args);
+            Ok(command::run(engine, program, sandbox, cancel).await)
+        }
+        _ => Err(InvokeError::NoFunction { function: function.to_owned(), there: prepared.functions() }),
+    }
 }
 
 const SUCCESS_CODE: i32 = 0;

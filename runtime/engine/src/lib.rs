@@ -49,6 +49,7 @@ mod network;
 mod output;
 mod pool;
 mod prepare;
+mod preview1;
 mod reactor;
 mod record;
 mod response;

@@ -10,11 +10,13 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::{p2 as http_p2, p3 as http_p3};
 
+use crate::code::Loaded;
 use crate::command::CommandPre;
 use crate::functions;
 use crate::host::Host;
 use crate::imports::{self, Surface, Version};
 use crate::instance::HttpPre;
+use crate::preview1;
 
 /// What a component is to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,8 +132,8 @@ const WASM_BYTES_MAX: u64 = 256 << 20;
 /// A compiled and linked component, shared by all pods of one digest.
 pub struct Prepared {
     digest: String,
-    /// For what no world is needed: calling one of its functions.
-    pub(crate) instance: InstancePre<Host>,
+    /// For what no world is needed: calling one of a component's functions. A program of a core module has none.
+    pub(crate) instance: Option<InstancePre<Host>>,
     /// Present if it answers requests.
     pub(crate) http: Option<HttpPre>,
     /// Present if it is a program. A component can be both.
@@ -150,8 +152,14 @@ impl Prepared {
 
     /// What it imports and exports.
     pub fn surface(&self) -> Surface {
-        let component = self.instance.component();
-        Surface::of(&component.component_type(), component.engine())
+        match (&self.instance, &self.command) {
+            (Some(instance), _) => {
+                let component = instance.component();
+                Surface::of(&component.component_type(), component.engine())
+            }
+            (None, Some(CommandPre::V1(program))) => Surface::of_program(program.module()),
+            (None, _) => Surface::default(),
+        }
     }
 
     /// The digest it was prepared by.
@@ -161,7 +169,10 @@ impl Prepared {
 
     /// The functions that can be called one by one, with their signatures.
     pub fn functions(&self) -> Vec<String> {
-        functions::all(self.instance.component()).iter().map(ToString::to_string).collect()
+        match &self.instance {
+            Some(instance) => functions::all(instance.component()).iter().map(ToString::to_string).collect(),
+            None => vec![functions::PROGRAM.to_owned()],
+        }
     }
 }
 
@@ -171,8 +182,31 @@ impl fmt::Debug for Prepared {
     }
 }
 
-/// Makes a component ready to be instantiated: its imports are there, and its first instance costs no more than others.
-pub(crate) fn link(linker: &Linker<Host>, digest: &str, component: &Component) -> Result<Prepared, PrepareError> {
+/// What guests are linked with: components, and core modules.
+pub(crate) struct Linkers {
+    pub(crate) components: Linker<Host>,
+    pub(crate) programs: wasmtime::Linker<Host>,
+}
+
+impl Linkers {
+    pub(crate) fn engine(&self) -> &wasmtime::Engine {
+        self.components.engine()
+    }
+}
+
+/// Makes code ready to be instantiated: its imports are there, and its first instance costs no more than others.
+pub(crate) fn link(linkers: &Linkers, digest: &str, code: &Loaded) -> Result<Prepared, PrepareError> {
+    match code {
+        Loaded::Component(component) => link_component(&linkers.components, digest, component),
+        Loaded::Program(module) => {
+            let program = preview1::link(&linkers.programs, module)?;
+            let command = Some(CommandPre::V1(program));
+            Ok(Prepared { digest: digest.to_owned(), instance: None, http: None, command })
+        }
+    }
+}
+
+fn link_component(linker: &Linker<Host>, digest: &str, component: &Component) -> Result<Prepared, PrepareError> {
     let types = component.component_type();
     imports::check(&types, linker)?;
     let worlds = imports::worlds(component)?;
@@ -192,7 +226,7 @@ pub(crate) fn link(linker: &Linker<Host>, digest: &str, component: &Component) -
         Some(Version::V2) => Some(CommandPre::V2(p2::bindings::CommandPre::new(instance.clone()).map_err(link)?)),
         Some(Version::V3) => Some(CommandPre::V3(p3::bindings::CommandPre::new(instance.clone()).map_err(link)?)),
     };
-    Ok(Prepared { digest: digest.to_owned(), instance, http, command })
+    Ok(Prepared { digest: digest.to_owned(), instance: Some(instance), http, command })
 }
 
 /// The module's bytes, unless there are too many.

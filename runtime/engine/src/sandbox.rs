@@ -91,7 +91,7 @@ pub trait Next: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Input(Arc<Mutex<Option<Source>>>);
 
-type Source = Box<dyn AsyncRead + Send + Sync + Unpin>;
+pub(crate) type Source = Box<dyn AsyncRead + Send + Sync + Unpin>;
 
 impl Input {
     /// What `source` yields.

@@ -23,6 +23,8 @@ mod mutations;
 mod network;
 #[path = "guests/prepare.rs"]
 mod prepare;
+#[path = "guests/preview1.rs"]
+mod preview1;
 #[path = "guests/settings.rs"]
 mod settings;
 #[path = "guests/usage.rs"]

@@ -153,6 +153,11 @@ fn answer(import: &str, spec: &ContainerSpec, given: Given) -> (bool, String) {
     let interface = import.split_once('@').map_or(import, |(interface, _version)| interface);
     let (package, interface) = interface.split_once('/').unwrap_or((interface, ""));
     let yes = |text: &str| (true, text.to_owned());
+    let package = match (package, interface) {
+        // What a core module calls its files by.
+        ("wasi_snapshot_preview1", name) if name.starts_with("path_") => "wasi:filesystem",
+        (package, _) => package,
+    };
     match (package, interface) {
         ("wasi:cli", "environment") => (true, format!("{} variables, {} arguments", given.variables, given.arguments)),
         ("wasi:cli", "stdin") if spec.stdin => yes("what clients attach"),

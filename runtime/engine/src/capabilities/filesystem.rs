@@ -35,7 +35,7 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, Given>(linker, view)
 }
 
-fn view(host: &mut Host) -> View<'_> {
+pub(crate) fn view(host: &mut Host) -> View<'_> {
     host.called();
     let Files { opened, origins, wasi } = &mut host.files;
     let inner = WasiFilesystemCtxView { ctx: wasi, table: &mut host.table };
@@ -48,7 +48,7 @@ impl HasData for Given {
     type Data<'a> = View<'a>;
 }
 
-struct View<'a> {
+pub(crate) struct View<'a> {
     mounts: &'a Mounts,
     opened: &'a mut Option<Arc<Vec<Opened>>>,
     origins: &'a mut HashMap<u32, usize>,

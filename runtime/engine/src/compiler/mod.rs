@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::setpriority_process;
 
-use crate::adapt;
+use crate::adapt::{self, Image};
 use crate::prepare::PrepareError;
 use crate::target::{Profile, Settings};
 
@@ -59,8 +59,11 @@ impl Compiler {
 pub fn compile(profile: &Profile, wasm: &[u8]) -> Result<Vec<u8>, PrepareError> {
     let failed = |error: wasmtime::Error| PrepareError::Compiler { message: format!("{error:#}") };
     let engine = profile.compiler().map_err(failed)?;
-    let component = adapt::component(wasm)?;
-    engine.precompile_component(&component).map_err(|error| PrepareError::Compile { message: format!("{error:#}") })
+    let code = match adapt::image(wasm)? {
+        Image::Component(component) => engine.precompile_component(&component),
+        Image::Program(module) => engine.precompile_module(module),
+    };
+    code.map_err(|error| PrepareError::Compile { message: format!("{error:#}") })
 }
 
 /// On a thread of its own. The compiler's own threads begin with the first one here, and are as nice as it is.

@@ -136,7 +136,9 @@ async fn quota_holds_even_where_nobody_else_wants_the_core() {
     // A fifth, and what a period holds, and what the last slices went beyond.
     let most = wall / 5 + Duration::from_millis(60);
     assert!(used.cpu <= most, "{:?} of {most:?} in {wall:?}", used.cpu);
-    assert!(used.throttled > Duration::ZERO);
+    // Where other programs took the cores, there may have been nothing to hold back.
+    let starved = used.cpu + Duration::from_millis(60) < wall / 5;
+    assert!(starved || used.throttled > Duration::ZERO, "{:?} in {wall:?}", used.cpu);
 }
 
 async fn slowest_of(app: &HttpApp, requests: u32) -> Duration {
