@@ -20,11 +20,15 @@ use std::process::ExitCode;
 
 use crate::render::Ui;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    if wk_node::worker::is_wanted() {
+        // It gives up its rights before it makes its threads.
+        return wk_node::worker::main();
+    }
     let cli = args::parse();
     let mut ui = Ui::for_process();
-    match commands::run(cli, &mut ui).await {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(commands::run(cli, &mut ui))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if exit::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

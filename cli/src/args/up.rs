@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use wk_api::quantity::Quantity;
 use wk_engine::{Architecture, Target};
+use wk_node::spec::Standard;
 
 /// The port nodes talk to each other on unless told otherwise.
 pub(crate) const MESH_PORT: u16 = 7443;
@@ -58,6 +59,11 @@ pub(crate) struct UpArgs {
     /// Directory of this machine that pods may have as a hostPath volume, with all below it; may be given several times
     #[arg(long, value_name = "DIR", help_heading = "Pods")]
     pub(crate) allow_host_path: Vec<PathBuf>,
+    /// Which pods share a process: all and the node itself, those of a namespace, none. A namespace's label
+    /// wk.dev/isolation says it for its pods, and a pod may ask for more; "auto" is shared on a lone node and namespace in a
+    /// cluster [default: as before, else shared]
+    #[arg(long, value_name = "shared|namespace|pod|auto", help_heading = "Pods")]
+    pub(crate) isolation: Option<Standard>,
     /// While this node leads, a voter silent for longer is replaced [default: as before, else 30s]
     #[arg(long, value_name = "DURATION", value_parser = super::deploy::duration, help_heading = "Membership")]
     pub(crate) voter_timeout: Option<Duration>,

@@ -49,7 +49,7 @@ fn page(told: &Value) -> String {
 }
 
 fn section(page: &mut String, container: &Value) {
-    let rows: Vec<Vec<String>> = [("World", "/world"), ("Module", "/digest"), ("Run", "/run")]
+    let rows: Vec<Vec<String>> = [("World", "/world"), ("Module", "/digest"), ("Run", "/run"), ("Process", "/process")]
         .into_iter()
         .chain([("Memory limit", "/limits/memory"), ("CPU limit (m)", "/limits/cpuMillis")])
         .chain([("Request limit", "/limits/requestSeconds")])

@@ -15,12 +15,13 @@ use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, SystemClock, Timestamp};
 use wk_cluster::{Cluster, Manager, Vault};
 use wk_controllers::{Electorate, Heartbeats};
-use wk_engine::{Compiler, Engine, EngineError};
+use wk_engine::{Compiler, Engine};
 use wk_image::Blobs;
 use wk_ingress::{Ingress, Pem};
 use wk_mesh::join::Member;
 use wk_mesh::{Alpn, Authority, Handler, Mesh, NodeName, Tls};
 use wk_node::certificates::TlsSecrets;
+use wk_node::place::worker::{Program, Setup, Workers};
 use wk_node::register::Facts;
 use wk_node::traffic::Traffic;
 use wk_store::{Options, Start, Store};
@@ -155,10 +156,19 @@ impl Base {
         member: u64,
         certificates: Arc<TlsSecrets>,
     ) -> anyhow::Result<wk_node::Node> {
-        let engine = start_engine(settings, data_dir, &self.code).context("start the engine")?;
+        let options = engine_options(settings, data_dir, &self.code);
+        let workers = Workers::new(Setup {
+            program: Program::itself(&[wk_node::worker::COMMAND]),
+            compiled_dir: options.cache_dir.clone(),
+            target: options.target.clone(),
+            instances_max: options.instances_max,
+        });
+        let engine = Engine::new(options).context("start the engine")?;
         let parts = wk_node::Parts {
             cluster: self.cluster.as_manager(Manager::internal("wk-node")),
             engine,
+            workers,
+            isolation: settings.isolation,
             blobs: self.blobs.clone(),
             peers: Arc::new(self.copies.clone()),
             logs_dir: data_dir.join("pods"),
@@ -337,19 +347,19 @@ pub(super) fn ingress_certificates(authority: &Authority, settings: &Settings) -
     Ok(TlsSecrets::new(fallback, Box::new(for_host)))
 }
 
-fn start_engine(settings: &Settings, data_dir: &DataDir, code: &Arc<Handover>) -> Result<Engine, EngineError> {
+fn engine_options(settings: &Settings, data_dir: &DataDir, code: &Arc<Handover>) -> wk_engine::Options {
     let compiler = Compiler::Process {
         // This very build, also after another was installed in its place.
         program: "/proc/self/exe".into(),
         arguments: vec!["compile-worker".to_owned()],
     };
-    Engine::new(wk_engine::Options {
+    wk_engine::Options {
         target: settings.engine.clone(),
         cache_bytes_max: settings.compiled_max,
         compiler,
         colleagues: Some(Arc::<Handover>::clone(code)),
         ..wk_engine::Options::new(data_dir.join("compiled"))
-    })
+    }
 }
 
 fn facts(settings: &Settings, name: &NodeName, member: u64, now: Timestamp) -> Facts {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wk_engine::Target;
 use wk_mesh::join::Vote;
+use wk_node::spec::Standard;
 
 use super::data_dir::DataDir;
 use super::secrets_keys::KeySource;
@@ -36,6 +37,8 @@ pub(crate) struct Kept {
     pub(crate) zone: Option<String>,
     /// `--voter-timeout`.
     pub(crate) voter_timeout: Option<Duration>,
+    /// `--isolation`.
+    pub(crate) isolation: Option<Standard>,
     /// `--engine`.
     pub(crate) engine: Option<Target>,
     /// `--compiled-max`.

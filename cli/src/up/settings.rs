@@ -7,6 +7,7 @@ use std::time::Duration;
 use wk_engine::Target;
 use wk_mesh::join::Vote;
 use wk_mesh::{NodeName, Token};
+use wk_node::spec::Standard;
 
 use super::access::Access;
 use super::data_dir::DataDir;
@@ -51,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) zone: Option<String>,
     /// While it leads, a voter silent for longer is replaced.
     pub(crate) voter_timeout: Duration,
+    /// How far apart pods run whose namespaces say nothing.
+    pub(crate) isolation: Standard,
     /// What modules are compiled for.
     pub(crate) engine: Target,
     /// Disk for compiled code, in bytes.
@@ -141,6 +144,7 @@ impl Settings {
             vote: asked.or(kept.vote).unwrap_or_default(),
             zone: args.zone.or(kept.zone),
             voter_timeout: args.voter_timeout.or(kept.voter_timeout).unwrap_or(VOTER_TIMEOUT),
+            isolation: args.isolation.or(kept.isolation).unwrap_or_default(),
             engine: args.engine.or(kept.engine).unwrap_or_else(Target::best),
             compiled_max: args.compiled_max.or(kept.compiled_max).unwrap_or(wk_engine::CACHE_BYTES_DEFAULT),
             secrets_keys,
@@ -158,6 +162,7 @@ impl Settings {
             vote: Some(self.vote),
             zone: self.zone.clone(),
             voter_timeout: Some(self.voter_timeout),
+            isolation: Some(self.isolation),
             engine: Some(self.engine.clone()),
             compiled_max: Some(self.compiled_max),
             secrets_keys: self.secrets_keys.clone(),

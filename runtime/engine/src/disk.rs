@@ -60,6 +60,15 @@ pub fn disk_use(root: &Path) -> Option<DiskUse> {
     })
 }
 
+/// Takes note that a guest in another process was refused room in `root`, which held `used` bytes then.
+pub fn disk_refused(root: &Path, used: u64) {
+    let rooms = ROOMS.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(room) = rooms.get(root).and_then(Weak::upgrade) else { return };
+    drop(rooms);
+    room.used.fetch_max(used, Ordering::Relaxed);
+    room.refused.store(true, Ordering::Relaxed);
+}
+
 /// The room in one directory, shared by all who write there.
 #[derive(Debug)]
 pub struct Room {

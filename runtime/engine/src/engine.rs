@@ -100,6 +100,16 @@ impl Engine {
         }
     }
 
+    /// Loads what an engine of the same settings in another process prepared and stored in the same directory. Compiles
+    /// nothing: that takes time and memory, and belongs where no guest runs.
+    pub async fn load(&self, digest: &str) -> Result<Arc<Prepared>, PrepareError> {
+        // There is nothing to compile at the empty path.
+        self.prepare(digest, Path::new("")).await.map_err(|error| match error {
+            PrepareError::Read { .. } => PrepareError::NotStored,
+            other => other,
+        })
+    }
+
     fn shared(&self, digest: &str) -> Shared {
         let mut prepared = self.inner.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         // Looked through when something new is prepared, so the map never outgrows what is in use by more than one.

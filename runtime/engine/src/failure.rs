@@ -1,8 +1,10 @@
 //! How a guest can end badly, in words for a pod's status.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::component::ResourceTableError;
 
 use crate::config::STACK_BYTES;
@@ -11,7 +13,7 @@ use crate::limits::{Limits, Refused};
 use crate::sandbox::MemoryBytes;
 
 /// Why a guest did not do what was asked of it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Failure {
     /// It ran into a WebAssembly trap: `unreachable`, out of bounds, a stack too deep, …
@@ -51,7 +53,7 @@ pub enum Failure {
     #[error("the guest went past its limit of {max} {what}")]
     Limit {
         /// Of what, with its unit.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// How many it may have.
         max: u64,
     },
@@ -79,6 +81,9 @@ pub enum Failure {
     /// The instance that worked on it was given up because of another request.
     #[error("the pod's single instance was ended, because another of its requests missed its deadline")]
     Lost,
+    /// The process that ran it ended under it.
+    #[error("{0}")]
+    Crashed(String),
     /// The host could not do its part.
     #[error("the engine could not run the guest: {0}")]
     Io(String),
@@ -91,6 +96,7 @@ impl Failure {
             Self::Trap { .. } => "Trapped",
             Self::Deadline(_) => "DeadlineExceeded",
             Self::OutOfMemory { .. } => "OOMKilled",
+            Self::Crashed(_) => "WorkerCrashed",
             Self::Crowded { .. } => "MemoryLimit",
             Self::Limit { .. } => "LimitExceeded",
             Self::NoResponse
@@ -104,7 +110,7 @@ impl Failure {
 }
 
 /// How a command ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// It came to its end, or called exit. 0 is success.
     Code(i32),
@@ -177,7 +183,7 @@ fn host_limit(error: &wasmtime::Error) -> Option<Failure> {
     } else {
         return None;
     };
-    Some(Failure::Limit { what, max: u64::try_from(max).unwrap_or(u64::MAX) })
+    Some(Failure::Limit { what: what.into(), max: u64::try_from(max).unwrap_or(u64::MAX) })
 }
 
 /// The frames, as wasmtime shows them. Not by its own `Display`, which demangles names of C++ whole: the guest chooses its

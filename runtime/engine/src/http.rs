@@ -15,6 +15,7 @@ use futures::FutureExt as _;
 use http::header::HOST;
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wasmtime_wasi_http::Error;
@@ -32,7 +33,7 @@ use crate::sandbox::Sandbox;
 use crate::single::{Job, Single};
 
 /// How a pod's requests share instances.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Instances {
     /// A fresh one for each request: nothing of one request is there for the next.
     #[default]

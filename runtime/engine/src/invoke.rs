@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Val;
 use wasmtime::component::types::Type;
@@ -17,7 +18,7 @@ use crate::prepare::Prepared;
 use crate::sandbox::{Sandbox, Stream};
 
 /// A function cannot be called: nothing of the guest has run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum InvokeError {
     /// The component does not export it.
@@ -47,6 +48,9 @@ pub enum InvokeError {
         /// The type that is in the way.
         kind: String,
     },
+    /// The process in which it would run did not take it.
+    #[error("{0}")]
+    Place(String),
 }
 
 /// Calls `function` with `args` until it answers, or until `cancel`.

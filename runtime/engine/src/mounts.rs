@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use serde::{Deserialize, Serialize};
 
 use crate::disk::Room;
 
 /// A directory that a guest gets.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mount {
     /// Where the guest sees it, from `/`.
     pub path: String,

@@ -3,12 +3,14 @@
 //! Not here: who may reach what, names, addresses, any socket of the host. Whoever implements [`Network`] decides; the
 //! engine only translates between it and `wasi:sockets` and `wasi:http`. A guest without one is refused everything.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Request, Response};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use wk_base::body::Body;
 
@@ -34,7 +36,7 @@ impl std::fmt::Debug for Connection {
 }
 
 /// Why the network did not do what a guest asked of it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum NetworkError {
     /// The pod was not given it.
@@ -66,7 +68,7 @@ pub enum NetworkError {
     NotHere,
     /// A limit of the pod; the text names it.
     #[error("too many: {0}")]
-    TooMany(&'static str),
+    TooMany(Cow<'static, str>),
     /// The connection broke.
     #[error("the connection broke")]
     Reset,
@@ -85,7 +87,7 @@ pub enum NetworkError {
 }
 
 /// How long a guest waits for the parts of a response. Each is within what the engine allows at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Patience {
     /// For a connection, name and TLS included.
     pub connect: Duration,

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::instance::Instance;
@@ -16,7 +18,7 @@ const RESTING_MAX: usize = 64;
 const REST_MAX: Duration = Duration::from_secs(10);
 
 /// How often one instance may be used, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reuse {
     /// Requests it answers in its life.
     pub requests: u32,

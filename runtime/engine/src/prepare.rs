@@ -52,6 +52,9 @@ pub enum PrepareError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Its code is not in the directory of compiled code.
+    #[error("the module's compiled code is not on this disk any more")]
+    NotStored,
     /// The file is too large.
     #[error("the module has {size} bytes, and at most {limit} are compiled")]
     TooLarge {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 use wk_base::body::Body;
 
@@ -17,7 +18,7 @@ pub use crate::record::{Level, NoSuchLevel, Record};
 use crate::usage::{CpuLimits, Usage};
 
 /// An amount of guest memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MemoryBytes(pub u64);
 
 impl MemoryBytes {
@@ -99,7 +100,8 @@ impl Input {
         Self(Arc::new(Mutex::new(Some(Box::new(source)))))
     }
 
-    pub(crate) fn take(&self) -> Option<Source> {
+    /// The source, for whoever asks first.
+    pub fn take(&self) -> Option<Box<dyn AsyncRead + Send + Sync + Unpin>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

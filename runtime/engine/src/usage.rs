@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cpu::Account;
 use crate::sandbox::MemoryBytes;
 
 /// What a container may have of the machine's cores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuLimits {
     /// Its weight where several want the cores, as cgroups' `cpu.shares`: 1024 for a requested core.
     pub shares: u32,
@@ -104,7 +106,7 @@ pub struct Usage {
 }
 
 /// What a container used until now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used {
     /// Time on a core.
     pub cpu: Duration,
@@ -193,6 +195,28 @@ impl Usage {
         }
     }
 
+    /// Takes over what the same container used in another process between two looks at it: its time and its instances.
+    /// What it holds now replaces what it held then. Requests and their bytes are counted where they pass.
+    pub fn take_over(&self, before: &Used, now: &Used) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let add = |counter: &AtomicU64, before: u64, now: u64| {
+            // What is held may be less than before: the difference wraps, and so does the sum, to what is meant.
+            counter.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        };
+        add(&self.cpu_nanos, nanos(before.cpu), nanos(now.cpu));
+        add(&self.waited_nanos, nanos(before.throttled), nanos(now.throttled));
+        add(&self.instances, before.instances, now.instances);
+        add(&self.instances_total, before.instances_total, now.instances_total);
+        // Of what all containers may hold it has no more than its own limit, whatever is said.
+        let most = |bytes: u64| bytes.min(self.memory_max.0);
+        self.memory_peak.fetch_max(most(now.memory_peak), Ordering::Relaxed);
+        let (before, now) = (most(before.memory), most(now.memory));
+        match now.checked_sub(before) {
+            Some(more) => self.hold_memory(more),
+            None => self.give_memory(before - now),
+        }
+    }
+
     /// A request arrived.
     pub fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -261,6 +285,15 @@ impl Usage {
         Ok(())
     }
 
+    /// Holds more memory, which was taken elsewhere: no limit is in the way any more.
+    fn hold_memory(&self, bytes: u64) {
+        let before = self.memory.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(share) = &self.share {
+            let more = share.of(before.saturating_add(bytes)) - share.of(before);
+            share.commons.held.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn give_memory(&self, bytes: u64) {
         let before = self.memory.fetch_sub(bytes, Ordering::Relaxed);
         if let Some(share) = &self.share {
@@ -286,6 +319,34 @@ mod tests {
         for (millis, shares) in [(0, 2), (1, 2), (100, 102), (250, 256), (1000, 1024), (u64::MAX, 262_144)] {
             assert_eq!(CpuLimits::of_millis(millis, None).shares, shares, "{millis}m");
         }
+    }
+
+    #[test]
+    fn what_another_process_says_it_holds_counts_among_all_up_to_its_limit() {
+        let commons = Commons::new(MemoryBytes(1000));
+        let usage = Usage::within(CpuLimits::BEST_EFFORT, MemoryBytes(100), MemoryBytes(30), &commons);
+        let (none, holds) = (Used::default(), |memory| Used { memory, ..Used::default() });
+        usage.take_over(&none, &holds(20));
+        assert_eq!(commons.held(), 30);
+        usage.take_over(&holds(20), &holds(u64::MAX));
+        assert_eq!((commons.held(), usage.used().memory), (100, 100));
+        usage.take_over(&holds(u64::MAX), &holds(50));
+        assert_eq!(commons.held(), 50);
+        drop(usage);
+        assert_eq!(commons.held(), 0);
+    }
+
+    #[test]
+    fn what_another_process_used_is_added_and_what_it_holds_is_replaced() {
+        let usage = Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(100));
+        let none = Used::default();
+        let cpu = Duration::from_secs(2);
+        let some = Used { cpu, memory: 80, memory_peak: 90, instances: 2, instances_total: 7, ..none };
+        usage.take_over(&none, &some);
+        usage.take_over(&some, &Used { memory: 0, instances: 0, ..some });
+        let used = usage.used();
+        assert_eq!((used.cpu, used.memory, used.memory_peak), (cpu, 0, 90));
+        assert_eq!((used.instances, used.instances_total), (0, 7));
     }
 
     #[test]

@@ -20,10 +20,12 @@ use wk_network::{Cidr, Pool};
 use crate::container::State;
 use crate::converge::{Step, converge};
 use crate::events::Recorder;
+use crate::place::worker::Class;
 use crate::pod::{Order, Pod};
 use crate::probes::Own;
 use crate::records::Records;
 use crate::run::{Run, Runner};
+use crate::spec::{Isolation, PodSpec, Standard};
 use crate::write::{self, Wish, Writes};
 use crate::{container, pod, spec, status};
 
@@ -68,6 +70,8 @@ pub struct Config {
     pub node: String,
     /// Its address.
     pub ip: IpAddr,
+    /// How far apart pods run whose namespaces say nothing.
+    pub isolation: Standard,
 }
 
 struct Local {
@@ -94,6 +98,8 @@ pub struct Agent {
     pods: BTreeMap<String, Local>,
     wake: Option<Timestamp>,
     pass: LastPass,
+    /// Whether there is no other node.
+    is_alone: bool,
 }
 
 /// How long the agent's last look at all pods took.
@@ -131,6 +137,7 @@ impl Agent {
             pods: BTreeMap::new(),
             wake: None,
             pass: LastPass::default(),
+            is_alone: true,
         }
     }
 
@@ -184,6 +191,7 @@ impl Agent {
         if !self.learn_addresses() {
             return;
         }
+        self.is_alone = self.cluster.local(&kinds::NODE, None).items.len() < 2;
         let node = self.config.node.as_str();
         let mut assigned = self.cluster.local(&kinds::POD, None).items;
         assigned.retain(|pod| pod.text("/spec/nodeName") == node);
@@ -242,7 +250,7 @@ impl Agent {
             // It is looked at again with the next change: addresses come free as pods go.
             Err(error) => return tracing::warn!(pod = object.name(), error, "pod waits for an address"),
         };
-        let spec = match spec::read(&typed, ip) {
+        let spec = match self.read_spec(&typed, ip) {
             Ok(spec) => spec,
             Err(error) => {
                 self.release(ip);
@@ -459,7 +467,8 @@ impl Agent {
         let handles = Handles::new(&self.tasks.stopping());
         let (cancel, cut) = (handles.stop.clone(), handles.cut.clone());
         let object = Arc::clone(&local.object);
-        let run = Run { pod: uid.to_owned(), object, ip, spec: spec.clone(), restart, cancel, cut };
+        let class = class(&local.pod.spec);
+        let run = Run { pod: uid.to_owned(), object, ip, spec: spec.clone(), restart, cancel, cut, class };
         local.runs.insert(container, handles);
         let (runner, report) = (Arc::clone(&self.runner), self.reporter(uid, container));
         self.tasks.spawn("container", async move { runner.run(run, report).await });
@@ -497,6 +506,15 @@ impl Agent {
         }
         self.write(uid);
         self.set_wake(uid);
+    }
+}
+
+/// Whose worker a pod runs in.
+fn class(pod: &PodSpec) -> Option<Class> {
+    match pod.isolation {
+        Isolation::Shared => None,
+        Isolation::Namespace => Some(Class::Namespace(pod.namespace.clone())),
+        Isolation::Pod => Some(Class::Pod { uid: pod.uid.clone(), name: format!("{}/{}", pod.namespace, pod.name) }),
     }
 }
 

@@ -30,7 +30,11 @@ const FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// What a container whose preStop hook took the whole grace period gets on top, once. Kubernetes' figure.
 pub(crate) const HOOK_EXTENSION: Duration = Duration::from_secs(2);
 /// The code of a run that was ended from outside, as a shell shows SIGKILL.
-const KILLED: i32 = 137;
+pub const KILLED: i32 = 137;
+
+/// Why a container ended whose worker process did. It says nothing of the container: it starts again at once, and its next
+/// crash waits no longer. The worker itself waits if it is often so (`place::worker`).
+pub const WORKER_CRASHED: &str = "WorkerCrashed";
 
 /// Why a container waits whose environment names what is not there.
 pub const CONFIG_ERROR: &str = "CreateContainerConfigError";
@@ -379,8 +383,10 @@ impl Container {
         if ran >= BACKOFF_RESET || why == Some(Why::Changed) {
             self.delay = Duration::ZERO;
         }
-        let delay = self.delay;
-        self.delay = (delay * 2).clamp(BACKOFF_FIRST, BACKOFF_MAX);
+        let delay = if end.reason == WORKER_CRASHED { Duration::ZERO } else { self.delay };
+        if end.reason != WORKER_CRASHED {
+            self.delay = (delay * 2).clamp(BACKOFF_FIRST, BACKOFF_MAX);
+        }
         self.restarts += 1;
         let message =
             format!("back-off {} s restarting failed container {}: {}", delay.as_secs(), self.name, end.reason);

@@ -11,6 +11,7 @@ use wk_base::time::{Clock, Timestamp};
 use wk_engine::{Failure, Prepared, Usage};
 use wk_network::Egress;
 
+use crate::place::Place;
 use crate::recent::Recent;
 use crate::spec::ContainerSpec;
 
@@ -104,6 +105,13 @@ impl Page {
             },
         });
         self.state.lock().unwrap_or_else(PoisonError::into_inner).run = Some(run);
+    }
+
+    /// Notes in which process it runs.
+    pub fn runs_in(&self, place: &Place) {
+        if let Some(run) = &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).run {
+            run["process"] = json!(place.to_string());
+        }
     }
 
     /// Notes where what it uses is counted.

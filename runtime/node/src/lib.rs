@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod log_stream;
 pub mod logs;
 pub mod net;
+pub mod place;
 pub mod pod;
 pub mod pressure;
 pub mod probes;
@@ -36,6 +37,7 @@ pub mod streams;
 pub mod traffic;
 pub mod usage;
 pub mod volumes;
+pub mod worker;
 pub mod write;
 
 use std::path::PathBuf;
@@ -61,10 +63,13 @@ use crate::follow::Followed;
 use crate::ledger::Ledger;
 use crate::logs::Logs;
 use crate::net::Networks;
+use crate::place::Places;
+use crate::place::worker::Workers;
 use crate::records::Records;
 use crate::register::Facts;
 use crate::run::Runner;
 use crate::sources::Sources;
+use crate::spec::Standard;
 use crate::streams::Streams;
 use crate::streams::console::Consoles;
 use crate::traffic::Apps;
@@ -75,8 +80,12 @@ use crate::volumes::Volumes;
 pub struct Parts {
     /// The cluster's objects.
     pub cluster: Cluster,
-    /// Runs guests.
+    /// Runs guests, and makes code of modules.
     pub engine: Engine,
+    /// Runs guests apart from the node.
+    pub workers: Workers,
+    /// How far apart pods run whose namespaces say nothing.
+    pub isolation: Standard,
     /// Modules on this disk.
     pub blobs: Blobs,
     /// Modules on other nodes.
@@ -132,10 +141,10 @@ impl Node {
         volumes.follow(tasks);
         let engine = parts.engine.clone();
         let ledger = Ledger::default();
-        let config = Config { node: facts.name.clone(), ip: facts.ip };
+        let config = Config { node: facts.name.clone(), ip: facts.ip, isolation: parts.isolation };
         let networks = Networks::new(&facts.name, apps.clone(), parts.mesh, parts.client_tls);
         let runner = Arc::new(Runner {
-            engine: parts.engine,
+            places: Places::new(parts.engine, parts.workers),
             blobs: parts.blobs,
             peers: parts.peers,
             logs: logs.clone(),

@@ -11,18 +11,18 @@ use tokio_util::sync::CancellationToken;
 use wk_api::{Object, kinds};
 use wk_base::error::Chain;
 use wk_base::time::Clock;
-use wk_engine::{
-    Discard, Engine, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Record, Sandbox, Stream, World,
-};
+use wk_engine::{Discard, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Record, Sandbox, Stream, World};
 use wk_image::{Blobs, Peers, PullError, Reference};
 
 use crate::agent;
-use crate::container::{CONFIG_ERROR, Event};
+use crate::container::{CONFIG_ERROR, Event, KILLED, WORKER_CRASHED};
 use crate::environment::{self, Environment, EnvironmentError};
 use crate::flood::Limited;
 use crate::ledger::{Given, Ledger, Page};
 use crate::logs::{self, LogWriter, Logs};
 use crate::net::{LimitSink, Networks};
+use crate::place::worker::Class;
+use crate::place::{FailureSink, Place, Places};
 use crate::pod;
 use crate::settings::Settings;
 use crate::sources::Sources;
@@ -30,7 +30,7 @@ use crate::spec::ContainerSpec;
 use crate::spec::downward::Facts;
 use crate::streams::console::{Console, Consoles};
 use crate::streams::exec::program::{Image, Program};
-use crate::traffic::{App, Apps, FailureSink};
+use crate::traffic::{App, Apps};
 use crate::usage::Meters;
 use crate::volumes::{Held, Volumes};
 
@@ -39,8 +39,8 @@ const PATH_BYTES_MAX: usize = 4096;
 
 /// What every run needs.
 pub struct Runner {
-    /// Runs guests.
-    pub engine: Engine,
+    /// Where guests run.
+    pub places: Places,
     /// Modules on this disk.
     pub blobs: Blobs,
     /// Modules on other nodes.
@@ -83,6 +83,8 @@ pub struct Run {
     pub cancel: CancellationToken,
     /// Ends those too.
     pub cut: CancellationToken,
+    /// Whose worker it runs in; none: in this process.
+    pub class: Option<Class>,
 }
 
 /// Where a run tells what happens to it.
@@ -151,6 +153,8 @@ impl Runner {
                 return Event::StartFailed { reason: CONFIG_ERROR, message };
             }
         };
+        let class = run.class.clone().map(|class| class.with(run, &held.mounts));
+        let place = self.places.of(class.as_ref());
         let log = match self.logs.open(&run.pod, &run.spec.name, run.restart, Arc::clone(&self.clock)) {
             Ok(log) => Arc::new(log),
             Err(error) => {
@@ -161,6 +165,7 @@ impl Runner {
         let page = self.ledger.page(&run.pod, &run.spec.name, &self.clock);
         let given = Given { restart: run.restart, variables: variables.len(), arguments: args.len() };
         page.begins(&run.spec, &prepared.module, given);
+        page.runs_in(&place);
         let metered = self.meters.begin(&run.pod, &run.spec);
         page.measured(&metered.usage);
         let (console, input) = Console::new(&run.spec, variables.clone(), held.mounts.clone());
@@ -185,7 +190,7 @@ impl Runner {
             config: Some(Arc::new(self.settings(&run.spec, run.object.namespace()))),
         };
         console.runs(Program {
-            engine: self.engine.clone(),
+            place: place.clone(),
             module: Arc::clone(&prepared.module),
             image: Image {
                 reference: prepared.reference.clone(),
@@ -202,10 +207,11 @@ impl Runner {
         });
         let _console = self.consoles.insert(&run.pod, &console);
         let end = match prepared.module.world() {
-            World::Http => self.serve(run, &prepared, sandbox, report, &page).await,
-            World::Command => self.command(run, &prepared, sandbox, report, &page).await,
+            World::Http => self.serve(&place, run, &prepared, sandbox, report, &page).await,
+            World::Command => self.command(&place, run, &prepared, sandbox, report, &page).await,
             // Its functions are called from outside, by `exec`, probes and hooks, each in an instance of its own.
             World::Functions => {
+                let _process = place.hold().await;
                 report.tell(Event::Started { image_id: prepared.image_id.clone() }).await;
                 run.cancel.cancelled().await;
                 Event::Ended { code: 0, reason: "Completed".to_owned(), message: String::new() }
@@ -246,20 +252,21 @@ impl Runner {
         let wasm = wk_image::pull(&self.blobs, &reference, &*self.peers).await.map_err(|error| pull_failed(&error))?;
         let image_id = wasm.digest.to_string();
         let path: PathBuf = wasm.path;
-        let module = self.engine.prepare(&image_id, &path).await;
+        let module = self.places.engine().prepare(&image_id, &path).await;
         let module = module.map_err(|error| ("CreateContainerError", Chain(&error).to_string()))?;
         Ok(Ready { module, image_id, reference })
     }
 
-    async fn serve(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter, page: &Arc<Page>) -> Event {
+    async fn serve(
+        &self,
+        place: &Place,
+        run: &Run,
+        ready: &Ready,
+        sandbox: Sandbox,
+        report: &Reporter,
+        page: &Arc<Page>,
+    ) -> Event {
         let usage = Arc::clone(&sandbox.usage);
-        let app = match self.engine.http(&ready.module, sandbox) {
-            Ok(app) => app,
-            Err(error) => {
-                let message = Chain(&error).to_string();
-                return Event::StartFailed { reason: "CreateContainerError", message };
-            }
-        };
         let failed: FailureSink = {
             let (report, page, clock) = (report.clone(), Arc::clone(page), Arc::clone(&self.clock));
             Arc::new(move |failure| {
@@ -267,12 +274,21 @@ impl Runner {
                 report.hint(Event::RequestFailed { reason: failure.reason().to_owned(), message: describe(failure) });
             })
         };
+        let app = match run.cancel.run_until_cancelled(place.http(&ready.module, sandbox, &failed)).await {
+            None => return killed(),
+            Some(Ok(app)) => app,
+            Some(Err(message)) => return Event::StartFailed { reason: "CreateContainerError", message },
+        };
         let app = App::new(app, report.container, run.spec.ports.clone(), failed, usage, page.recent());
         let app = Arc::new(app);
         self.apps.insert(&run.pod, &app);
         report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
-        run.cancel.cancelled().await;
+        let crashed = run.cancel.run_until_cancelled(app.crashed()).await;
         self.apps.remove(&run.pod, &app);
+        if let Some(message) = crashed {
+            page.failed(&Failure::Crashed(message.clone()), self.clock.now());
+            return Event::Ended { code: KILLED, reason: WORKER_CRASHED.to_owned(), message };
+        }
         if run.cut.run_until_cancelled(app.idle()).await.is_some() {
             return Event::Ended { code: 0, reason: "Completed".to_owned(), message: String::new() };
         }
@@ -280,16 +296,24 @@ impl Runner {
         killed()
     }
 
-    async fn command(&self, run: &Run, ready: &Ready, sandbox: Sandbox, report: &Reporter, page: &Page) -> Event {
+    async fn command(
+        &self,
+        place: &Place,
+        run: &Run,
+        ready: &Ready,
+        sandbox: Sandbox,
+        report: &Reporter,
+        page: &Page,
+    ) -> Event {
         report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
         let usage = Arc::clone(&sandbox.usage);
-        let (code, reason, message) = match self.engine.run(&ready.module, sandbox, run.cancel.clone()).await {
+        let (code, reason, message) = match place.run(&ready.module, sandbox, run.cancel.clone()).await {
             Exit::Cancelled => return killed(),
             Exit::Code(0) => (0, "Completed", String::new()),
             Exit::Code(code) => (code, "Error", format!("exited with code {code}")),
             Exit::Failed(failure) => {
                 page.failed(&failure, self.clock.now());
-                (137, failure.reason(), describe(&failure))
+                (KILLED, failure.reason(), describe(&failure))
             }
         };
         if code != 0 {
@@ -301,7 +325,7 @@ impl Runner {
 
 /// The end of a run that was made to end: a guest takes no signal, so it cannot have done so by itself.
 fn killed() -> Event {
-    Event::Ended { code: 137, reason: "Error".to_owned(), message: String::new() }
+    Event::Ended { code: KILLED, reason: "Error".to_owned(), message: String::new() }
 }
 
 struct Ready {

@@ -21,11 +21,12 @@ use imbl::HashMap;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wk_base::body::{self, Body, BoxError};
-use wk_engine::{Duplex, Failure, HttpApp, Usage};
+use wk_engine::{Duplex, Failure, Usage};
 use wk_ingress::{Endpoint, Upstream, UpstreamError};
 use wk_mesh::{Mesh, NodeName};
 
 use crate::net::{Caller, Pod, Pods, Refused, serve};
+use crate::place::{FailureSink, Guest};
 use crate::recent::{Outcome, Recent};
 
 /// The first path segment of a request to a pod over the mesh: `/pods/<uid>/<port>/<the request's own path>`.
@@ -49,12 +50,9 @@ pub enum CallError {
     Failed(#[from] Failure),
 }
 
-/// Told about each request that failed inside a guest. Called on the request's path: it must not wait.
-pub type FailureSink = Arc<dyn Fn(&Failure) + Send + Sync>;
-
 /// One HTTP container that serves.
 pub struct App {
-    guest: HttpApp,
+    guest: Guest,
     /// Its place among the pod's containers.
     index: usize,
     ports: Vec<u16>,
@@ -75,7 +73,7 @@ impl App {
     /// An app for the pod's container `index` and its `ports`; with none it serves any. What it does is counted in
     /// `usage` and told in `recent`.
     pub fn new(
-        guest: HttpApp,
+        guest: Guest,
         index: usize,
         ports: Vec<u16>,
         failed: FailureSink,
@@ -88,6 +86,11 @@ impl App {
     /// Cuts off the requests in flight.
     pub fn cut(&self) {
         self.cut.cancel();
+    }
+
+    /// Waits until the process under the guest ends, and tells how.
+    pub async fn crashed(&self) -> String {
+        self.guest.crashed().await
     }
 
     /// Waits until no request is in flight.
@@ -103,8 +106,8 @@ impl App {
 
     fn note(&self, failure: &Failure) {
         self.usage.failure();
-        // The node's own troubles are not the guest's.
-        if !matches!(failure, Failure::Busy { .. } | Failure::Io(_)) {
+        // The node's own troubles are not the guest's, and a crash is told once for all requests.
+        if !matches!(failure, Failure::Busy { .. } | Failure::Crashed(_) | Failure::Io(_)) {
             (self.failed)(failure);
         }
     }
@@ -354,6 +357,7 @@ impl Apps {
             }
             Err(CallError::Gone(pod)) => mesh_error(StatusCode::MISDIRECTED_REQUEST, "gone", &pod),
             Err(CallError::Cut) => mesh_error(StatusCode::BAD_GATEWAY, "cut", "the pod was stopped"),
+            Err(CallError::Failed(Failure::Crashed(message))) => mesh_error(StatusCode::BAD_GATEWAY, "cut", &message),
             Err(CallError::Failed(failure @ (Failure::Busy { .. } | Failure::Crowded { .. }))) => {
                 mesh_error(StatusCode::SERVICE_UNAVAILABLE, "gone", &failure.to_string())
             }
@@ -464,7 +468,7 @@ impl Upstream for Traffic {
             CallError::Gone(_) | CallError::Failed(Failure::Busy { .. } | Failure::Crowded { .. }) => {
                 UpstreamError::NotSent(error.into())
             }
-            CallError::Cut => UpstreamError::Broken(error.into()),
+            CallError::Cut | CallError::Failed(Failure::Crashed(_)) => UpstreamError::Broken(error.into()),
             CallError::Failed(Failure::Deadline(after)) => UpstreamError::Deadline(after),
             CallError::Failed(failure) => UpstreamError::Failed(failure.to_string()),
         })

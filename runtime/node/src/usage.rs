@@ -18,7 +18,7 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 const SAMPLES_MAX: usize = 4;
 /// All containers together hold no more than three quarters of the machine: the rest is the node's own, the compiler's,
 /// and the kernel's cache of files. Past it the kernel ends the process that holds most, which is the node with all pods.
-const COMMONS_QUARTERS: u64 = 3;
+pub(crate) const COMMONS_QUARTERS: u64 = 3;
 
 /// What runs here uses. Clones share it.
 #[derive(Clone, Default)]

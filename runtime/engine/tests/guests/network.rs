@@ -122,7 +122,7 @@ impl Network for Made {
         match head.uri.path() {
             "/denied" => Err(NetworkError::Denied),
             "/refused" => Err(NetworkError::Refused),
-            "/limit" => Err(NetworkError::TooMany("requests")),
+            "/limit" => Err(NetworkError::TooMany("requests".into())),
             "/late" => {
                 let pieces: Vec<Result<_, body::BoxError>> = vec![
                     Ok(hyper::body::Frame::data(bytes::Bytes::from_static(b"half"))),

@@ -1,8 +1,10 @@
 //! What the agent does for pods that run: hooks, probes, stopping, changes of their specs, and keeping their statuses.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use k8s_openapi::api::core::v1 as core;
 use tokio_util::sync::CancellationToken;
 use wk_api::kinds;
 use wk_base::backoff::Backoff;
@@ -13,7 +15,7 @@ use crate::container::{self, Notice};
 use crate::pod;
 use crate::probes::{self, Target};
 use crate::run::Reporter;
-use crate::spec::{self, Hook};
+use crate::spec::{self, Hook, PodSpec, SpecError};
 use crate::status;
 
 /// Between two tries to ask the cluster which pods there are, while it cannot be asked.
@@ -106,12 +108,21 @@ impl Agent {
         Reporter { agent: self.queue.clone(), pod: uid.to_owned(), container }
     }
 
+    /// What a pod means here, in its namespace as that is now.
+    pub(super) fn read_spec(&self, pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
+        let mut spec = spec::read(pod, ip)?;
+        let namespace = self.cluster.local_object(&kinds::NAMESPACE, None, &spec.namespace);
+        let standard = self.config.isolation.isolation(self.is_alone);
+        spec.isolation = spec::isolation(pod, namespace.as_deref(), standard)?;
+        Ok(spec)
+    }
+
     /// The object's spec changed: images, the deadline, or containers for debugging.
     pub(super) fn respec(&mut self, uid: &str) {
         let Some(local) = self.pods.get(uid) else { return };
         let Some(ip) = local.pod.ip else { return };
         let read = local.object.read().map_err(|error| error.to_string());
-        let read = read.and_then(|typed| spec::read(&typed, ip).map_err(|error| error.to_string()));
+        let read = read.and_then(|typed| self.read_spec(&typed, ip).map_err(|error| error.to_string()));
         match read {
             Ok(spec) => self.pod_event(uid, pod::Event::Changed(Box::new(spec))),
             Err(error) => self.recorder.warn(&local.object, "UnsupportedSpec", &error, &self.tasks),

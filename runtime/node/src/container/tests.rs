@@ -92,6 +92,21 @@ fn first_crash_restarts_at_once_and_later_ones_wait_ten_seconds_doubling() {
 }
 
 #[test]
+fn crash_of_its_worker_restarts_it_at_once_however_often_and_is_not_held_against_it() {
+    let crashed = || Event::Ended { code: KILLED, reason: WORKER_CRASHED.into(), message: "signal: 9".into() };
+    let mut told = Told::running(spec(), RestartPolicy::Always);
+    for restart in 1..4 {
+        assert_eq!(told.is(crashed(), 1), [Order::Start { restart }, Order::Report]);
+        assert_eq!(told.container.last.as_ref().map(|end| end.reason.as_str()), Some(WORKER_CRASHED));
+        told.is(started(), 1);
+    }
+    assert_eq!(told.is(exit(1), 2), [Order::Start { restart: 4 }, Order::Report], "its own first crash");
+    let mut once = Told::running(spec(), RestartPolicy::Never);
+    assert_eq!(once.is(crashed(), 1), [Order::Report]);
+    assert!(once.container.end_of_life().is_some());
+}
+
+#[test]
 fn container_that_ran_ten_minutes_starts_its_back_off_anew() {
     let mut told = Told::running(spec(), RestartPolicy::Always);
     told.is(exit(1), 1);

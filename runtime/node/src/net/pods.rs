@@ -109,17 +109,19 @@ impl Pod {
 
     /// A place for one more socket.
     pub(crate) fn socket(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
-        Arc::clone(&self.sockets).try_acquire_owned().map_err(|_| NetworkError::TooMany("sockets of the pod"))
+        Arc::clone(&self.sockets).try_acquire_owned().map_err(|_| NetworkError::TooMany("sockets of the pod".into()))
     }
 
     /// A place for one more request.
     pub(super) fn request(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
-        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| NetworkError::TooMany("requests of the pod"))
+        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| NetworkError::TooMany("requests of the pod".into()))
     }
 
     /// A place for one more datagram over the mesh.
     pub(super) fn datagram(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
-        Arc::clone(&self.datagrams).try_acquire_owned().map_err(|_| NetworkError::TooMany("datagrams of the pod"))
+        Arc::clone(&self.datagrams)
+            .try_acquire_owned()
+            .map_err(|_| NetworkError::TooMany("datagrams of the pod".into()))
     }
 
     /// A turn to look up a name; waits for it.

@@ -84,7 +84,7 @@ impl Pod {
         }
         let mut table = self.ports.table();
         if table.len() >= PORTS_MAX {
-            return Err(NetworkError::TooMany("ports that the pod listens at"));
+            return Err(NetworkError::TooMany("ports that the pod listens at".into()));
         }
         let free = || (0..PORTS_MAX * 2).map(|_| self.port()).find(|port| !table.contains_key(port));
         let port = if at.port() == 0 { free().ok_or(NetworkError::InUse)? } else { at.port() };

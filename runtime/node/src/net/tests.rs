@@ -86,7 +86,7 @@ fn pod_has_so_many_sockets_and_no_more() {
         held.push((near, accepted(&mut listener)));
     }
     assert_eq!(pod.connect(8080, STRANGER).err(), Some(Refused::Full));
-    assert_eq!(pod.socket().err(), Some(NetworkError::TooMany("sockets of the pod")));
+    assert_eq!(pod.socket().err(), Some(NetworkError::TooMany("sockets of the pod".into())));
     held.pop();
     assert!(pod.connect(8080, STRANGER).is_ok());
 }

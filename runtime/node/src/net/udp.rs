@@ -118,7 +118,7 @@ pub(super) fn bind(network: &GuestNetwork, at: SocketAddr) -> Result<Box<dyn Dat
     let place = pod.socket()?;
     let mut table = pod.udp.table();
     if table.len() >= PORTS_MAX {
-        return Err(NetworkError::TooMany("UDP ports of the pod"));
+        return Err(NetworkError::TooMany("UDP ports of the pod".into()));
     }
     let free = || (0..PORTS_MAX * 2).map(|_| pod.port()).find(|port| !table.contains_key(port));
     let port = if at.port() == 0 { free().ok_or(NetworkError::InUse)? } else { at.port() };

@@ -54,8 +54,8 @@ impl Voice {
 
     /// The same error, told where it is a breach of a limit.
     pub(super) fn told(&self, error: NetworkError) -> NetworkError {
-        if let NetworkError::TooMany(which) = error {
-            let number = match which {
+        if let NetworkError::TooMany(which) = &error {
+            let number = match &**which {
                 "sockets of the pod" => super::pods::SOCKETS_MAX,
                 "requests of the pod" => super::pods::REQUESTS_MAX,
                 _ => return error,

@@ -25,6 +25,7 @@ fn spec(policy: RestartPolicy, containers: Vec<ContainerSpec>) -> PodSpec {
         grace: Duration::from_secs(30),
         gates: Vec::new(),
         volumes: Vec::new(),
+        isolation: crate::spec::Isolation::Shared,
     }
 }
 

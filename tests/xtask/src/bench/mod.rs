@@ -10,6 +10,7 @@ mod density;
 mod deploy;
 mod idle;
 mod ingress;
+mod isolation;
 mod process;
 mod start;
 pub(crate) mod store;
@@ -73,6 +74,8 @@ enum Part {
     Idle,
     /// From `wk up` to a node that serves.
     Start,
+    /// Requests to pods in the node's process beside pods in workers. Only when asked for.
+    Isolation,
     /// Thousands of pods on one node. Takes its time: only when asked for.
     Density,
 }
@@ -123,6 +126,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         if bench.arguments.only.contains(&Part::Density) {
             println!("{}", density::measure(&bench).await.context("measure thousands of pods")?);
+        }
+        if bench.arguments.only.contains(&Part::Isolation) {
+            println!("{}", isolation::measure(&bench).await.context("measure isolation")?);
         }
         if let Some(tools) = peers {
             println!("{}", ingress::measure(&bench, &tools).await.context("measure the ingress")?);

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use wk_base::error::Chain;
-use wk_engine::{Engine, Exit, Failure, Input, InvokeError, Output, Prepared, Sandbox, Stream};
+use wk_engine::{Exit, Failure, Input, InvokeError, Output, Prepared, Sandbox, Stream};
 use wk_image::{Blobs, Peers, Reference};
 use wk_streams::relay::{Channel, Exec, Receiver, Sender};
 
 use super::{INTERRUPTED, NOT_FOUND, PIPE_BYTES};
 use crate::logs;
+use crate::place::Place;
 use crate::streams::console::Watcher;
 use crate::streams::{end, terminal};
 
@@ -26,8 +27,8 @@ const KILLED: i32 = 137;
 
 /// The code of a container that runs, and what a call of it is given.
 pub struct Program {
-    /// Runs it.
-    pub engine: Engine,
+    /// Where it runs.
+    pub place: Place,
     /// The component.
     pub module: Arc<Prepared>,
     /// Where the other components are.
@@ -54,20 +55,20 @@ impl Program {
         let Image { reference, blobs, peers } = &self.image;
         let wasm = wk_image::pull_titled(blobs, reference, title, &**peers).await;
         let Some(wasm) = wasm.map_err(|error| Chain(&error).to_string())? else { return Ok(None) };
-        let prepared = self.engine.prepare(&wasm.digest.to_string(), &wasm.path).await;
+        let prepared = self.place.prepare(&wasm.digest.to_string(), &wasm.path).await;
         prepared.map(Some).map_err(|error| Chain(&error).to_string())
     }
 
     /// Calls a function of the container's component, else runs another component.
     async fn invoke(&self, sandbox: Sandbox, name: &str, args: &[String]) -> Result<Result<Exit, InvokeError>, String> {
-        let (engine, cancel) = (&self.engine, || self.cancel.clone());
-        let called = engine.invoke(&self.module, sandbox.clone(), name, args.to_vec(), cancel()).await;
+        let (place, cancel) = (&self.place, || self.cancel.clone());
+        let called = place.invoke(&self.module, sandbox.clone(), name, args.to_vec(), cancel()).await;
         if !matches!(called, Err(InvokeError::NoFunction { .. })) {
             return Ok(called);
         }
         let Some(other) = self.other(name).await? else { return Ok(called) };
         let sandbox = Sandbox { args: vec![name.to_owned()], ..sandbox };
-        Ok(engine.invoke(&other, sandbox, RUN, args.to_vec(), cancel()).await)
+        Ok(place.invoke(&other, sandbox, RUN, args.to_vec(), cancel()).await)
     }
 }
 

@@ -1,0 +1,300 @@
+//! Answers what guests in a worker ask of the node: each from what its own container was given here.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, ready};
+
+use bytes::BytesMut;
+use dashmap::DashMap;
+use futures::StreamExt as _;
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt as _;
+use tokio_util::io::ReaderStream;
+use wk_base::body::{self, Body, BoxError};
+use wk_engine::{Connection, Datagrams, Network, NetworkError};
+
+use crate::worker::asked::{ANSWERED, ASKED, Answered, Asked, Came, datagram, read_datagram};
+use crate::worker::wire::{self, Answers, CONNECTION_WINDOW, GUEST, HEADER_BYTES_MAX, STREAM_WINDOW, STREAMS_MAX};
+
+/// Connections of one worker that have come and not been taken: a usual backlog, for a few ports.
+const WAITING_MAX: usize = 512;
+
+/// What containers of one worker may ask for, by their numbers.
+#[derive(Default)]
+pub(super) struct Callbacks {
+    containers: DashMap<u64, Answers>,
+    /// Connections that came to a port and were not taken yet, with the container they are for.
+    waiting: DashMap<u64, (u64, Mutex<Connection>)>,
+    numbers: AtomicU64,
+}
+
+/// A container that may ask, until this is dropped.
+pub(super) struct Registered {
+    callbacks: Arc<Callbacks>,
+    number: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.callbacks.containers.remove(&self.number);
+        self.callbacks.waiting.retain(|_, (of, _)| *of != self.number);
+    }
+}
+
+impl Callbacks {
+    /// Lets a container ask.
+    pub(super) fn register(self: &Arc<Self>, number: u64, answers: Answers) -> Registered {
+        self.containers.insert(number, answers);
+        Registered { callbacks: Arc::clone(self), number }
+    }
+
+    /// Answers what comes over `socket` until the worker closes it.
+    pub(super) async fn serve(self: Arc<Self>, socket: UnixStream) {
+        let made = socket.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(socket));
+        let Ok(socket) = made else { return };
+        let answer = service_fn(move |request| {
+            let callbacks = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(callbacks.answer(request).await) }
+        });
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADER_BYTES_MAX)
+            .max_pending_accept_reset_streams(STREAMS_MAX as usize)
+            .max_local_error_reset_streams(None::<usize>)
+            .auto_date_header(false);
+        let _ = builder.serve_connection(TokioIo::new(socket), answer).await;
+    }
+
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
+        // It says how it travelled here; what goes on from here goes by HTTP/1.1 or by a call.
+        *request.version_mut() = http::Version::HTTP_11;
+        let headers = request.headers_mut();
+        let number = headers.remove(GUEST).and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
+        let asked = headers.remove(ASKED).and_then(|it| serde_json::from_slice(it.as_bytes()).ok());
+        let (Some(number), Some(asked)) = (number, asked) else { return refused(NetworkError::Denied) };
+        let Some(answers) = self.containers.get(&number).map(|it| it.clone()) else {
+            return refused(NetworkError::Denied);
+        };
+        let network = &answers.network;
+        let answered = match asked {
+            Asked::Resolve(name) => {
+                network.resolve(&name).await.map(|all| told(&Answered::Addresses(all), Response::new(body::empty())))
+            }
+            Asked::Connect(to) => network.connect(to).await.map(|it| joined(it, request.into_body())),
+            Asked::Take(came) => match self.waiting.remove_if(&came, |_, (of, _)| *of == number) {
+                Some((_, (_, connection))) => {
+                    let connection = connection.into_inner().unwrap_or_else(PoisonError::into_inner);
+                    Ok(joined(connection, request.into_body()))
+                }
+                None => Err(NetworkError::Reset),
+            },
+            Asked::Listen(at) => self.listen(&**network, number, at),
+            Asked::Datagrams(at) => network.datagrams(at).map(|it| datagrams(it, request.into_body())),
+            Asked::Request(patience) => {
+                let answer = network.request(request.map(body::boxed), patience).await;
+                answer.map(|response| told(&Answered::Response, response))
+            }
+            Asked::Next => Ok(next(&answers, request).await),
+            Asked::Settings(key) => Ok(settings(&answers, key.as_deref())),
+        };
+        answered.unwrap_or_else(refused)
+    }
+
+    fn listen(
+        self: &Arc<Self>,
+        network: &dyn Network,
+        number: u64,
+        at: SocketAddr,
+    ) -> Result<Response<Body>, NetworkError> {
+        let mut listener = network.listen(at)?;
+        let local = listener.local();
+        let callbacks = Arc::clone(self);
+        let coming = futures::stream::poll_fn(move |cx| {
+            loop {
+                let connection = ready!(listener.poll_accept(cx));
+                // A worker that takes none is not offered more: what comes is cut off, as past a backlog.
+                if callbacks.waiting.len() < WAITING_MAX {
+                    let came = callbacks.numbers.fetch_add(1, Ordering::Relaxed);
+                    callbacks.waiting.insert(came, (number, Mutex::new(connection)));
+                    return Poll::Ready(Some(Ok::<_, BoxError>(http_body::Frame::data(Came(came).bytes()))));
+                }
+            }
+        });
+        Ok(told(&Answered::Bound(local), Response::new(body::boxed(StreamBody::new(coming)))))
+    }
+}
+
+async fn next(answers: &Answers, request: Request<Incoming>) -> Response<Body> {
+    let answer = match &answers.next {
+        Some(next) => next.handle(request.map(body::boxed)).await,
+        None => Err("this container has no next one".to_owned()),
+    };
+    match answer {
+        Ok(response) => told(&Answered::Response, response),
+        Err(why) => told(&Answered::NoNext(why), Response::new(body::empty())),
+    }
+}
+
+/// One setting or all of them, read from this node's copy: nothing that waits.
+fn settings(answers: &Answers, key: Option<&str>) -> Response<Body> {
+    let config = answers.config.as_ref();
+    let answer = match key {
+        Some(key) => wire::encode(&config.map_or(Ok(None), |config| config.get(key))),
+        None => wire::encode(&config.map_or(Ok(Vec::new()), |config| config.all())),
+    };
+    told(&Answered::Response, Response::new(body::full(answer)))
+}
+
+/// Marks a response as an answer.
+fn told(answered: &Answered, mut response: Response<Body>) -> Response<Body> {
+    if let Ok(value) = HeaderValue::from_maybe_shared(wire::encode(answered)) {
+        response.headers_mut().insert(ANSWERED, value);
+    }
+    response
+}
+
+fn refused(error: NetworkError) -> Response<Body> {
+    told(&Answered::Refused(error), Response::new(body::empty()))
+}
+
+/// A connection as the two bodies of a request.
+fn joined(connection: Connection, mut incoming: Incoming) -> Response<Body> {
+    let Connection { stream, local, remote } = connection;
+    let (from, mut to) = tokio::io::split(stream);
+    tokio::spawn(async move {
+        loop {
+            match incoming.frame().await {
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    if to.write_all(&data).await.is_err() {
+                        return;
+                    }
+                }
+                // The guest writes no more.
+                None => return drop(to.shutdown().await),
+                // It, or its worker, is gone: so is the connection.
+                Some(Err(_)) => return,
+            }
+        }
+    });
+    let pieces = ReaderStream::new(from).map(|it| it.map(http_body::Frame::data).map_err(BoxError::from));
+    told(&Answered::Connected(local, remote), Response::new(body::boxed(StreamBody::new(pieces))))
+}
+
+/// A UDP port as the two bodies of a request.
+fn datagrams(mut socket: Box<dyn Datagrams>, mut incoming: Incoming) -> Response<Body> {
+    let local = socket.local();
+    let (mut behind, mut ended) = (BytesMut::new(), false);
+    let coming = futures::stream::poll_fn(move |cx| {
+        while !ended {
+            match read_datagram(&mut behind) {
+                Ok(Some((data, to))) => {
+                    // What cannot be sent is lost, as on networks.
+                    let _ = socket.send(data, to);
+                    continue;
+                }
+                Ok(None) => {}
+                Err(()) => return Poll::Ready(None),
+            }
+            match http_body::Body::poll_frame(std::pin::Pin::new(&mut incoming), cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        behind.extend_from_slice(&data);
+                    }
+                }
+                Poll::Ready(_) => ended = true,
+                Poll::Pending => break,
+            }
+        }
+        if ended {
+            return Poll::Ready(None);
+        }
+        socket.poll_receive(cx).map(|received| {
+            let (data, from) = received.ok()?;
+            Some(Ok::<_, BoxError>(http_body::Frame::data(datagram(&data, from))))
+        })
+    });
+    told(&Answered::Bound(local), Response::new(body::boxed(StreamBody::new(coming))))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::client::conn::http2 as client;
+    use wk_engine::{Config, NoNetwork};
+
+    use super::*;
+    use crate::worker::asked::SETTINGS_BYTES_MAX;
+
+    struct Named;
+
+    impl Config for Named {
+        fn get(&self, key: &str) -> Result<Option<String>, String> {
+            Ok((key == "mode").then(|| "fast".to_owned()))
+        }
+
+        fn all(&self) -> Result<Vec<(String, String)>, String> {
+            Err("not now".to_owned())
+        }
+    }
+
+    /// Asks as a worker does, with any header it likes.
+    async fn ask(worker: &mut client::SendRequest<Body>, number: &str, asked: &[u8]) -> Response<Incoming> {
+        let mut request = Request::new(body::empty());
+        *request.uri_mut() = http::Uri::from_static("http://node/");
+        request.headers_mut().insert(GUEST, number.parse().unwrap());
+        request.headers_mut().insert(ASKED, HeaderValue::from_bytes(asked).unwrap());
+        worker.send_request(request).await.unwrap()
+    }
+
+    fn answered(response: &Response<Incoming>) -> Answered {
+        wire::decode(response.headers()[ANSWERED].as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn worker_is_answered_for_its_own_containers_while_they_run_and_nonsense_is_refused() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let callbacks = Arc::new(Callbacks::default());
+        tokio::spawn(Arc::clone(&callbacks).serve(there));
+        here.set_nonblocking(true).unwrap();
+        let here = TokioIo::new(tokio::net::UnixStream::from_std(here).unwrap());
+        let (mut worker, connection) = client::handshake::<_, _, Body>(TokioExecutor::new(), here).await.unwrap();
+        tokio::spawn(connection);
+
+        let answers = Answers { network: Arc::new(NoNetwork), next: None, config: Some(Arc::new(Named)) };
+        let registered = callbacks.register(7, answers);
+        let setting = |key: Option<&str>| wire::encode(&Asked::Settings(key.map(str::to_owned)));
+        let found = ask(&mut worker, "7", &setting(Some("mode"))).await;
+        let bytes = body::collect(body::boxed(found.into_body()), SETTINGS_BYTES_MAX).await.unwrap();
+        assert_eq!(wire::decode::<Result<Option<String>, String>>(&bytes).unwrap(), Ok(Some("fast".to_owned())));
+        let next = ask(&mut worker, "7", &wire::encode(&Asked::Next)).await;
+        assert!(matches!(answered(&next), Answered::NoNext(_)));
+
+        for (number, asked) in [
+            ("8", &setting(Some("mode"))[..]),
+            ("-1", &setting(None)[..]),
+            ("7", b"{"),
+            ("7", br#"{"Become":"root"}"#),
+            ("7", &wire::encode(&Asked::Connect("127.0.0.1:1".parse().unwrap()))),
+        ] {
+            let refused = ask(&mut worker, number, asked).await;
+            assert!(matches!(answered(&refused), Answered::Refused(NetworkError::Denied)), "{number} {asked:?}");
+        }
+        // A connection that came to another container's port is not there for this one.
+        let taken = ask(&mut worker, "7", &wire::encode(&Asked::Take(0))).await;
+        assert!(matches!(answered(&taken), Answered::Refused(NetworkError::Reset)));
+        drop(registered);
+        let gone = ask(&mut worker, "7", &setting(Some("mode"))).await;
+        assert!(matches!(answered(&gone), Answered::Refused(NetworkError::Denied)));
+    }
+}

@@ -1,0 +1,114 @@
+//! A worker: a process that runs the containers of one trust class for a node, and can do nothing else. `wk worker`
+//! starts it; nobody but a node does.
+//!
+//! Not here: what starts it, watches it and starts it again (`place::worker`).
+//!
+//! Order is everything: the assignment is read and all rights are given up ([`confine`]) while there is one thread and
+//! no guest; then come engine, threads and sockets. Code is compiled in the node; a worker loads what it finds, once its
+//! checksum is right.
+
+pub(crate) mod asked;
+mod confine;
+pub(crate) mod door;
+pub(crate) mod frames;
+mod network;
+mod output;
+mod serve;
+mod watched;
+pub(crate) mod wire;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use wk_base::error::Chain;
+use wk_engine::{Engine, EngineError};
+
+use door::Door;
+use serve::Worker;
+use wire::{Assignment, Ready};
+
+/// Why a worker could not begin.
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    #[error("read the worker's assignment")]
+    Door(#[source] io::Error),
+    #[error("the first message of the node is not an assignment with three sockets")]
+    NoAssignment,
+    #[error("there is no target {0}")]
+    Target(String),
+    #[error("start the worker's engine")]
+    Engine(#[source] EngineError),
+    #[error("start the worker's threads")]
+    Runtime(#[source] io::Error),
+    #[error("talk to the node")]
+    Node(#[source] hyper::Error),
+    #[error("take over the node's sockets")]
+    Sockets(#[source] io::Error),
+}
+
+/// What a node starts a worker with, as its first argument: of this program, for nobody to type.
+pub const COMMAND: &str = "worker";
+
+/// Whether this process was started as a worker.
+pub fn is_wanted() -> bool {
+    std::env::args_os().nth(1).is_some_and(|word| word == COMMAND)
+}
+
+/// The whole life of a worker's process. Call it before anything has made a thread.
+pub fn main() -> ExitCode {
+    main_that_tries(|_| {})
+}
+
+/// The same for a worker that first does what `tries` does, once its rights are given up: for tests of what it cannot do.
+/// It is told what of them could not be given up.
+pub fn main_that_tries(tries: impl FnOnce(&[String])) -> ExitCode {
+    match run(tries) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("worker: {}", Chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(tries: impl FnOnce(&[String])) -> Result<(), WorkerError> {
+    wk_base::trace::init("warn");
+    let door = Door::inherited().map_err(WorkerError::Door)?;
+    // A spare one waits here, for hours perhaps; a node that ends meanwhile closes the door.
+    let Some((message, sockets)) = door.receive().map_err(WorkerError::Door)? else { return Ok(()) };
+    let assignment: Assignment = wire::decode(&message).map_err(WorkerError::Door)?;
+    let [control, requests, node] = <[OwnedFd; 3]>::try_from(sockets).map_err(|_| WorkerError::NoAssignment)?;
+    let ready = Ready { missing: confine::confine(&assignment) };
+    tries(&ready.missing);
+
+    let mut options = wk_engine::Options::new(assignment.compiled_dir);
+    options.instances_max = assignment.instances_max;
+    options.target = assignment.target.parse().map_err(|_| WorkerError::Target(assignment.target))?;
+    let engine = Engine::new(options).map_err(WorkerError::Engine)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime =
+        runtime.worker_threads(assignment.threads.max(1)).enable_all().build().map_err(WorkerError::Runtime)?;
+    let _entered = runtime.enter();
+    let node = runtime.block_on(network::connect(socket(node)?)).map_err(WorkerError::Node)?;
+    let worker = Worker::new(engine, ready, assignment.memory_max, node);
+    runtime.spawn(Arc::clone(&worker).count());
+    runtime.spawn(Arc::clone(&worker).control(socket(control)?));
+    runtime.spawn(Arc::clone(&worker).requests(socket(requests)?));
+    // What comes now are more connections for requests, until the node is gone.
+    while let Ok(Some((_, sockets))) = door.receive() {
+        for connection in sockets {
+            runtime.spawn(Arc::clone(&worker).kept_requests(socket(connection)?));
+        }
+    }
+    // At once: guests have no say in it, and nothing here is worth keeping.
+    std::process::exit(0)
+}
+
+fn socket(descriptor: OwnedFd) -> Result<tokio::net::UnixStream, WorkerError> {
+    let socket = UnixStream::from(descriptor);
+    socket.set_nonblocking(true).map_err(WorkerError::Sockets)?;
+    tokio::net::UnixStream::from_std(socket).map_err(WorkerError::Sockets)
+}

@@ -1,0 +1,238 @@
+//! What a node and its workers say to each other.
+//!
+//! The *door* is a socket pair made before the worker's process: over it the node tells what the worker is for
+//! ([`Assignment`]) and hands it three more sockets. Over the first, HTTP/2, the node starts containers: one request for
+//! each, whose body is a [`Start`] and then the container's input, and whose response's body is a row of
+//! [`Frame`](super::frames::Frame)s for as long as the container lives; who drops either end ends it. Over the second,
+//! HTTP/2 too, requests for HTTP containers travel as they are, with the container's number in [`GUEST`]; further
+//! sockets carry them by HTTP/1.1, one after another. Over the third the worker asks, and the node answers
+//! ([`asked`](super::asked)).
+//!
+//! Whoever is inside a worker may be hostile once it is broken into: what comes from one is taken for its own containers
+//! alone, and nothing in it is longer than the limits here and in `frames`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use wk_engine::{
+    Commons, Config, CpuLimits, Input, Instances, MemoryBytes, Mount, MountError, Mounts, Network, Next, Output,
+    Sandbox, Usage,
+};
+
+/// The container a request is for, by the number its [`Start`] gave.
+pub(crate) const GUEST: &str = "wk-worker-guest";
+/// On a response that is the worker's and not the guest's: the body is a `Failure`.
+pub(crate) const FAILED: &str = "wk-worker-failed";
+/// Starts a container.
+pub(crate) const START_PATH: &str = "/start";
+/// Answers with [`Ready`] once the worker can start containers.
+pub(crate) const READY_PATH: &str = "/ready";
+
+/// The longest [`Start`]: a container's environment may be made of several ConfigMaps of 1 MiB.
+pub(crate) const START_BYTES_MAX: usize = 16 << 20;
+/// What one body may have in flight. A local socket has no latency to hide: this is for throughput.
+pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
+/// What all bodies may have in flight: much more than one, so that one slow reader does not stop the others.
+pub(crate) const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
+/// Containers of a worker, requests in its hands, and what it asks at once. Its engine has a lower limit of instances.
+pub(crate) const STREAMS_MAX: u32 = 8192;
+/// Names and values of the headers of one message: as on the mesh.
+pub(crate) const HEADER_BYTES_MAX: u32 = 64 << 10;
+
+/// What a worker is for. It comes before anything else, and decides what the process may do from then on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Assignment {
+    /// Where compiled code lies; read only.
+    pub(crate) compiled_dir: PathBuf,
+    /// What it is made for.
+    pub(crate) target: String,
+    /// Directories that its containers may use.
+    pub(crate) writable: Vec<PathBuf>,
+    /// Directories that they may read.
+    pub(crate) readable: Vec<PathBuf>,
+    /// The most instances alive at once.
+    pub(crate) instances_max: u32,
+    /// Bytes that all its containers may hold together.
+    pub(crate) memory_max: MemoryBytes,
+    /// Threads that answer requests.
+    pub(crate) threads: usize,
+}
+
+/// A worker is ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    /// What should confine it and does not, in words.
+    pub(crate) missing: Vec<String>,
+}
+
+/// A container to start.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    /// What requests for it and its own questions name it by.
+    pub(crate) number: u64,
+    /// What to do with it.
+    pub(crate) job: Job,
+    /// The code, compiled and on disk.
+    pub(crate) digest: String,
+    /// What it is given.
+    pub(crate) given: Given,
+}
+
+/// What to do with a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Job {
+    /// Answer requests that name its number.
+    Serve,
+    /// Run from start to end.
+    Run,
+    /// Call an exported function with these arguments.
+    Call(String, Vec<String>),
+}
+
+/// A [`Sandbox`] as it travels: all but what calls back.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Given {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    memory_max: MemoryBytes,
+    request_deadline: Duration,
+    has_input: bool,
+    terminal: bool,
+    instances: Instances,
+    has_next: bool,
+    has_config: bool,
+    gives_sockets: bool,
+    cpu: CpuLimits,
+    memory_total: MemoryBytes,
+    mounts: Vec<Mount>,
+    workdir: Option<String>,
+}
+
+/// What of a [`Sandbox`] stays in the node.
+pub(crate) struct Kept {
+    /// Where output goes.
+    pub(crate) output: Arc<dyn Output>,
+    /// Where input comes from.
+    pub(crate) input: Option<Input>,
+    /// What counts what it uses.
+    pub(crate) usage: Arc<Usage>,
+    /// Its directories: while they are kept, the node knows how full they are.
+    pub(crate) mounts: Mounts,
+    /// What it may ask.
+    pub(crate) answers: Answers,
+}
+
+/// What a container may ask of the node.
+#[derive(Clone)]
+pub(crate) struct Answers {
+    /// Sockets, names and outgoing requests.
+    pub(crate) network: Arc<dyn Network>,
+    /// Whom it passes requests on to.
+    pub(crate) next: Option<Arc<dyn Next>>,
+    /// Its settings.
+    pub(crate) config: Option<Arc<dyn Config>>,
+}
+
+/// The same from the worker's side: what calls back, made there.
+pub(crate) struct Callbacks {
+    pub(crate) output: Arc<dyn Output>,
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) next: Arc<dyn Next>,
+    pub(crate) config: Arc<dyn Config>,
+    /// What all containers of the worker hold.
+    pub(crate) commons: Arc<Commons>,
+}
+
+impl Given {
+    /// Takes a sandbox apart. Each field is named, so that a new one cannot be left behind in silence: carry it here, or
+    /// refuse the container by name.
+    pub(crate) fn of(sandbox: Sandbox) -> (Self, Kept) {
+        let Sandbox {
+            args,
+            env,
+            memory_max,
+            request_deadline,
+            output,
+            input,
+            terminal,
+            instances,
+            next,
+            usage,
+            mounts,
+            workdir,
+            config,
+            network,
+        } = sandbox;
+        let given = Self {
+            args,
+            env,
+            memory_max,
+            request_deadline,
+            has_input: input.is_some(),
+            terminal,
+            instances,
+            has_next: next.is_some(),
+            has_config: config.is_some(),
+            gives_sockets: network.gives_sockets(),
+            cpu: usage.cpu_limits(),
+            memory_total: usage.memory_max(),
+            mounts: mounts.list().to_vec(),
+            workdir,
+        };
+        (given, Kept { output, input, usage, mounts, answers: Answers { network, next, config } })
+    }
+
+    /// The sandbox as the worker's engine gets it; `input` makes its input if it has one. An error is a directory that
+    /// cannot be opened.
+    pub(crate) fn sandbox(self, back: Callbacks, input: impl FnOnce() -> Input) -> Result<Sandbox, MountError> {
+        Ok(Sandbox {
+            args: self.args,
+            env: self.env,
+            memory_max: self.memory_max,
+            request_deadline: self.request_deadline,
+            output: back.output,
+            input: self.has_input.then(input),
+            terminal: self.terminal,
+            instances: self.instances,
+            next: self.has_next.then_some(back.next),
+            usage: Usage::within(self.cpu, self.memory_total, MemoryBytes(0), &back.commons),
+            mounts: Mounts::new(self.mounts)?,
+            workdir: self.workdir,
+            config: self.has_config.then_some(back.config),
+            network: back.network,
+        })
+    }
+
+    /// The longest that a request may take.
+    pub(crate) fn request_deadline(&self) -> Duration {
+        self.request_deadline
+    }
+
+    /// Whether its guest may have sockets.
+    pub(crate) fn gives_sockets(&self) -> bool {
+        self.gives_sockets
+    }
+}
+
+/// A value as bytes.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
+    serde_json::to_vec(value).expect("plain data has a form in bytes").into()
+}
+
+/// The value of these bytes.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> io::Result<T> {
+    serde_json::from_slice(bytes).map_err(io::Error::from)
+}
+
+/// A value behind its length, as [`Reader::value`](super::frames::Reader::value) reads it.
+pub(crate) fn with_length<T: Serialize>(value: &T) -> Bytes {
+    let value = encode(value);
+    let mut bytes = BytesMut::with_capacity(size_of::<u32>() + value.len());
+    bytes.put_u32(u32::try_from(value.len()).unwrap_or(u32::MAX));
+    bytes.put(value);
+    bytes.freeze()
+}
