@@ -118,7 +118,7 @@ impl Node {
         if !base.witness {
             secrets_keys::keep_sealed(&base.cluster, &base.tasks);
             let leading = leading(&base.store, &base.tasks);
-            let (clock, beats, measured) = (Arc::clone(&base.clock), Arc::clone(&base.beats), Arc::default());
+            let (beats, measured) = (Arc::clone(&base.beats), Arc::default());
             let rounds = Rounds {
                 name: base.name.clone(),
                 cluster: base.cluster.clone(),
@@ -128,7 +128,8 @@ impl Node {
             };
             rounds.start(leading.clone(), &base.tasks);
             let electorate = base.electorate.clone();
-            Controllers::run(base.cluster.clone(), clock, beats, measured, electorate, leading, &base.tasks);
+            let authority = base.authority.cert_pem().as_str();
+            Controllers::run(base.cluster.clone(), authority, beats, measured, electorate, leading, &base.tasks);
         }
 
         let ca = base.authority.fingerprint();

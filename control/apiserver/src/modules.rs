@@ -138,7 +138,10 @@ async fn put(server: &ApiServer, name: &str, reference: &str, body: Body) -> Res
         return Err(Refusal(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message));
     }
     let manifest = Manifest::parse(&bytes).map_err(|error| invalid(Chain(&error).to_string()))?;
-    manifest.wasm().map_err(|error| invalid(error.to_string()))?;
+    // Either something to run, or files to mount.
+    if let (Err(error), Err(_)) = (manifest.wasm(), manifest.contents()) {
+        return Err(invalid(error.to_string()));
+    }
     let mut needed = vec![digest];
     for part in std::iter::once(&manifest.config).chain(&manifest.layers) {
         if server.blobs.get(&part.digest).await.map_err(|error| refuse(&error))?.is_none() {

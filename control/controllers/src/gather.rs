@@ -7,8 +7,8 @@ use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
 use wk_cluster::{kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
-    Children, Plan, apiservice, claims, definitions, deployment, disruption, endpointslice, events, garbage, job,
-    namespaces, podgc, replicaset, resourcequotas, scheduler, serviceaccounts, voters,
+    Children, Plan, apiservice, claims, definitions, deployment, disruption, endpointslice, ephemeral, events, garbage,
+    job, namespaces, podgc, replicaset, resourcequotas, rootca, scheduler, serviceaccounts, voters,
 };
 use wk_store::View;
 
@@ -216,6 +216,32 @@ pub(crate) fn service_accounts(desk: &Desk, _now: Timestamp) -> Plan {
     let (namespaces, accounts) = (borrowed(&namespaces), borrowed(&accounts));
     let name = wk_cluster::DEFAULT_SERVICE_ACCOUNT;
     serviceaccounts::plan(&serviceaccounts::Input { namespaces: &namespaces, accounts: &accounts, name })
+}
+
+pub(crate) fn root_ca(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let namespaces = list(&view, &kinds::NAMESPACE);
+    let published = |namespace: &Arc<Object>| {
+        let stored = view.get(&wk_cluster::key(&kinds::CONFIGMAP, Some(namespace.name()), rootca::NAME))?;
+        Some(object(&stored))
+    };
+    let published: Vec<Arc<Object>> = namespaces.iter().filter_map(published).collect();
+    rootca::plan(&rootca::Input {
+        namespaces: &borrowed(&namespaces),
+        published: &borrowed(&published),
+        certificate: &desk.authority,
+    })
+}
+
+pub(crate) fn ephemeral_volumes(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let mut pods = list(&view, &kinds::POD);
+    pods.retain(|pod| pod.items("/spec/volumes").iter().any(|volume| volume.get("ephemeral").is_some()));
+    if pods.is_empty() {
+        return Plan::default();
+    }
+    let claims = list(&view, &kinds::PERSISTENTVOLUMECLAIM);
+    ephemeral::plan(&ephemeral::Input { pods: &borrowed(&pods), claims: &borrowed(&claims) })
 }
 
 pub(crate) fn api_service(desk: &Desk, _now: Timestamp) -> Plan {

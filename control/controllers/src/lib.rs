@@ -42,7 +42,6 @@ use tokio::task::JoinSet;
 use wk_base::backoff::Backoff;
 use wk_base::error::Chain;
 use wk_base::tasks::Tasks;
-use wk_base::time::Clock;
 use wk_cluster::Cluster;
 
 pub use electorate::{Electorate, Roll};
@@ -59,34 +58,30 @@ use work::Desk;
 pub struct Controllers;
 
 impl Controllers {
-    /// Runs them in `tasks`, whenever and as long as `is_leader` says that this peer leads.
+    /// Runs them in `tasks`, whenever and as long as `is_leader` says that this peer leads. `authority` is the
+    /// certificate, in PEM, by which the API's servers are known.
     pub fn run(
         cluster: Cluster,
-        clock: Arc<dyn Clock>,
+        authority: &str,
         heartbeats: Arc<Heartbeats>,
         measured: Arc<Measured>,
         electorate: Electorate,
         is_leader: watch::Receiver<bool>,
         tasks: &Tasks,
     ) {
-        let news = News { heartbeats, measured };
-        tasks.spawn_until_stop("controllers", supervise(cluster, clock, news, electorate, is_leader));
+        let news = News { heartbeats, measured, authority: authority.into() };
+        tasks.spawn_until_stop("controllers", supervise(cluster, news, electorate, is_leader));
     }
 }
 
-/// What nodes say that is not in the log.
+/// What controllers know that is not in the log.
 struct News {
     heartbeats: Arc<Heartbeats>,
     measured: Arc<Measured>,
+    authority: Arc<str>,
 }
 
-async fn supervise(
-    cluster: Cluster,
-    clock: Arc<dyn Clock>,
-    news: News,
-    electorate: Electorate,
-    mut is_leader: watch::Receiver<bool>,
-) {
+async fn supervise(cluster: Cluster, news: News, electorate: Electorate, mut is_leader: watch::Receiver<bool>) {
     // A shell that panics is a bug that may come back at once: restarts get slower.
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
     while is_leader.wait_for(|leads| *leads).await.is_ok() {
@@ -95,7 +90,7 @@ async fn supervise(
             () = caught_up(&cluster) => {}
         }
         tracing::info!("this peer leads: controllers start");
-        let mut shells = start(&cluster, &clock, &news, &electorate);
+        let mut shells = start(&cluster, &news, &electorate);
         tokio::select! {
             () = deposed(&mut is_leader) => {
                 shells.shutdown().await;
@@ -126,7 +121,8 @@ async fn caught_up(cluster: &Cluster) {
 }
 
 /// One leadership: every shell, what wakes them, and the recorder of their events.
-fn start(cluster: &Cluster, clock: &Arc<dyn Clock>, news: &News, electorate: &Electorate) -> JoinSet<()> {
+fn start(cluster: &Cluster, news: &News, electorate: &Electorate) -> JoinSet<()> {
+    let clock = cluster.clock();
     let heartbeats = &news.heartbeats;
     // What was heard in an earlier leadership may be out of date: who was about to stop may have started again.
     heartbeats.clear();
@@ -145,6 +141,7 @@ fn start(cluster: &Cluster, clock: &Arc<dyn Clock>, news: &News, electorate: &El
             measured: Arc::clone(&news.measured),
             electorate: electorate.clone(),
             recorder: recorder.clone(),
+            authority: Arc::clone(&news.authority),
         };
         set.spawn(work::work(shell, desk, wake));
     }

@@ -85,6 +85,8 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         Shell { reads_custom: true, ..shell("namespaces", reads_all(), UNHURRIED, gather::namespaces) },
         Shell { reads_custom: true, ..shell("definitions", vec![&kinds::CRD], UNHURRIED, gather::definitions) },
         shell("serviceaccounts", vec![&kinds::NAMESPACE, &kinds::SERVICEACCOUNT], PROMPT, gather::service_accounts),
+        shell("rootca", vec![&kinds::NAMESPACE, &kinds::CONFIGMAP], PROMPT, gather::root_ca),
+        shell("ephemeral", vec![&kinds::POD, &kinds::PERSISTENTVOLUMECLAIM], PROMPT, gather::ephemeral_volumes),
         shell(
             "api-service",
             vec![&kinds::NAMESPACE, &kinds::NODE, &kinds::SERVICE, &kinds::ENDPOINTS],

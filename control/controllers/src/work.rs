@@ -30,6 +30,8 @@ pub(crate) struct Desk {
     pub(crate) measured: Arc<Measured>,
     pub(crate) electorate: Electorate,
     pub(crate) recorder: Recorder,
+    /// The certificate of the cluster's authority, in PEM.
+    pub(crate) authority: Arc<str>,
 }
 
 /// One row of the table of shells.

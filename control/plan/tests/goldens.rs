@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use wk_api::{Kind, Object, kinds};
 use wk_base::time::Timestamp;
 use wk_plan::{
-    Children, Plan, apiservice, claims, deployment, disruption, endpointslice, events, garbage, namespaces, nodes,
-    podgc, replicaset, resourcequotas, scheduler, serviceaccounts, voters,
+    Children, Plan, apiservice, claims, deployment, disruption, endpointslice, ephemeral, events, garbage, namespaces,
+    nodes, podgc, replicaset, resourcequotas, rootca, scheduler, serviceaccounts, voters,
 };
 
 /// One golden's input.
@@ -152,6 +152,14 @@ fn plan(planner: &str, world: &World) -> Plan {
             let input = serviceaccounts::Input { namespaces: &namespaces, accounts: &accounts, name: "default" };
             serviceaccounts::plan(&input)
         }
+        "rootca" => {
+            let (namespaces, published) = (world.of(&kinds::NAMESPACE), world.of(&kinds::CONFIGMAP));
+            rootca::plan(&rootca::Input { namespaces: &namespaces, published: &published, certificate: "pem" })
+        }
+        "ephemeral" => {
+            let claims = world.of(&kinds::PERSISTENTVOLUMECLAIM);
+            ephemeral::plan(&ephemeral::Input { pods: &pods, claims: &claims })
+        }
         "apiservice" => {
             let (namespaces, slices) = (world.of(&kinds::NAMESPACE), world.of(&kinds::ENDPOINTSLICE));
             let input = apiservice::Input {
@@ -273,6 +281,16 @@ fn resourcequotas_plans_read_as_their_goldens() {
 #[test]
 fn serviceaccounts_plans_read_as_their_goldens() {
     check("serviceaccounts");
+}
+
+#[test]
+fn rootca_plans_read_as_their_goldens() {
+    check("rootca");
+}
+
+#[test]
+fn ephemeral_plans_read_as_their_goldens() {
+    check("ephemeral");
 }
 
 #[test]

@@ -145,6 +145,12 @@ impl Room {
         self.take(blocks(bytes).saturating_sub(blocks(now)))
     }
 
+    /// Takes room for a file to have `bytes` more written to it, from `position` on or at its end.
+    pub(crate) fn extend(&self, file: &File, position: Option<u64>, bytes: u64) -> io::Result<()> {
+        let start = position.map_or_else(|| file.metadata().map(|it| it.len()), Ok)?;
+        self.grow(file, start.saturating_add(bytes))
+    }
+
     /// Takes room for a new name: a file, directory or link.
     pub(crate) fn add_name(&self) -> io::Result<()> {
         self.take(BLOCK)

@@ -12,55 +12,41 @@ use crate::prepare::PrepareError;
 /// The packages, versions and interfaces that `capabilities::linker` answers. The versions are those they are linked
 /// by; other patches of the same minor are the same to wasmtime.
 const ANSWERED: &[(&str, &str, &[&str])] = &[
-    (
-        "wasi:cli",
-        V0_2,
-        &[
-            "environment",
-            "exit",
-            "stderr",
-            "stdin",
-            "stdout",
-            "terminal-input",
-            "terminal-output",
-            "terminal-stderr",
-            "terminal-stdin",
-            "terminal-stdout",
-        ],
-    ),
+    ("wasi:cli", V0_2, CLI),
     ("wasi:clocks", V0_2, &["monotonic-clock", "wall-clock"]),
-    ("wasi:filesystem", V0_2, &["preopens", "types"]),
+    ("wasi:filesystem", V0_2, FILESYSTEM),
     ("wasi:http", V0_2, &["outgoing-handler", "types"]),
     ("wasi:io", V0_2, &["error", "poll", "streams"]),
-    ("wasi:random", V0_2, &["insecure", "insecure-seed", "random"]),
+    ("wasi:random", V0_2, RANDOM),
     (
         "wasi:sockets",
         V0_2,
         &["instance-network", "ip-name-lookup", "network", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
     ),
-    (
-        "wasi:cli",
-        V0_3,
-        &[
-            "environment",
-            "exit",
-            "stderr",
-            "stdin",
-            "stdout",
-            "terminal-input",
-            "terminal-output",
-            "terminal-stderr",
-            "terminal-stdin",
-            "terminal-stdout",
-            "types",
-        ],
-    ),
+    ("wasi:cli", V0_3, CLI),
+    ("wasi:cli", V0_3, &["types"]),
     ("wasi:clocks", V0_3, &["monotonic-clock", "system-clock", "types"]),
-    ("wasi:filesystem", V0_3, &["preopens", "types"]),
+    ("wasi:filesystem", V0_3, FILESYSTEM),
     ("wasi:http", V0_3, &["client", "handler", "types"]),
-    ("wasi:random", V0_3, &["insecure", "insecure-seed", "random"]),
+    ("wasi:random", V0_3, RANDOM),
     ("wasi:sockets", V0_3, &["ip-name-lookup", "types"]),
 ];
+
+/// What both versions have.
+const CLI: &[&str] = &[
+    "environment",
+    "exit",
+    "stderr",
+    "stdin",
+    "stdout",
+    "terminal-input",
+    "terminal-output",
+    "terminal-stderr",
+    "terminal-stdin",
+    "terminal-stdout",
+];
+const FILESYSTEM: &[&str] = &["preopens", "types"];
+const RANDOM: &[&str] = &["insecure", "insecure-seed", "random"];
 
 /// What the interfaces of WASI 0.2 and 0.3 are linked by.
 const V0_2: &str = "0.2.12";

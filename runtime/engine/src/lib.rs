@@ -70,7 +70,7 @@ pub use crate::failure::{Exit, Failure};
 pub use crate::http::{HttpApp, Instances};
 pub use crate::imports::Surface;
 pub use crate::invoke::InvokeError;
-pub use crate::mounts::{Mount, MountError, Mounts};
+pub use crate::mounts::{Fill, Mount, MountError, Mounts};
 pub use crate::network::{Connection, Datagrams, Duplex, Listener, Network, NetworkError, NoNetwork, Patience};
 pub use crate::pool::Reuse;
 pub use crate::prepare::{PrepareError, Prepared, World};

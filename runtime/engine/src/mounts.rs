@@ -5,11 +5,13 @@
 //!
 //! Not here: how a guest's calls are answered (`capabilities/filesystem.rs`).
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use async_trait::async_trait;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,15 @@ pub struct Mount {
     pub read_only: bool,
     /// Bytes that the root may hold, if it has a limit.
     pub limit: Option<u64>,
+    /// Whether its content is made when somebody first looks into it ([`Fill`]); until then it may not be there at all.
+    pub late: bool,
+}
+
+/// Makes the content of late mounts: an idle pod has files that it never looks at, a token among them.
+#[async_trait]
+pub trait Fill: Send + Sync + 'static {
+    /// Makes it, if it is not there. The guest waits meanwhile; after an error it may ask again.
+    async fn fill(&self, mount: &Mount) -> io::Result<()>;
 }
 
 /// A mount that cannot be opened.
@@ -47,6 +58,9 @@ impl Mount {
     /// Opens the directory.
     pub fn open(&self) -> Result<File, MountError> {
         let open = || {
+            if self.late {
+                DirBuilder::new().recursive(true).mode(0o700).create(&self.root)?;
+            }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::openat(CWD, &self.root, flags, Mode::empty())?;
             if self.below.as_os_str().is_empty() {
@@ -82,6 +96,7 @@ struct Inner {
     mounts: Vec<Mount>,
     /// The room of each, kept while the container runs even if no instance does.
     rooms: Vec<Option<Arc<Room>>>,
+    late: Option<Arc<dyn Fill>>,
     opened: Mutex<Weak<Vec<Opened>>>,
 }
 
@@ -92,20 +107,53 @@ pub(crate) struct Opened {
     pub(crate) read_only: bool,
     /// What is left of the limit.
     pub(crate) room: Option<Arc<Room>>,
+    /// What makes its content, if that is made late.
+    pub(crate) late: Option<Arc<Late>>,
+}
+
+/// The content of a late mount, as long as an instance has it open.
+pub(crate) struct Late {
+    fill: Arc<dyn Fill>,
+    mount: Mount,
+    filled: tokio::sync::OnceCell<()>,
+}
+
+impl Late {
+    /// Waits until the content is there.
+    pub(crate) async fn look(&self) -> io::Result<()> {
+        self.filled.get_or_try_init(|| self.fill.fill(&self.mount)).await.map(|_| ())
+    }
 }
 
 impl Mounts {
-    /// These directories. They are opened once here, so that what is wrong with one is known before the guest runs.
+    /// These directories, none of them late. They are opened once here, so that what is wrong with one is known before
+    /// the guest runs.
     pub fn new(mounts: Vec<Mount>) -> Result<Self, MountError> {
+        Self::with_late(mounts, None)
+    }
+
+    /// These directories, of which `fill` makes the late ones. Blocks shortly, if any is not late.
+    pub fn with_late(mounts: Vec<Mount>, fill: Option<Arc<dyn Fill>>) -> Result<Self, MountError> {
         let rooms = mounts.iter().map(Mount::room).collect::<Result<_, _>>()?;
-        let all = Self(Arc::new(Inner { mounts, rooms, opened: Mutex::default() }));
-        all.open()?;
+        let all = Self(Arc::new(Inner { mounts, rooms, late: fill, opened: Mutex::default() }));
+        if all.0.mounts.iter().any(|mount| !mount.late) {
+            all.open()?;
+        }
         Ok(all)
     }
 
-    /// What they are.
+    /// What they are. The late ones may be empty: whoever hands the list on has them filled first.
     pub fn list(&self) -> &[Mount] {
         &self.0.mounts
+    }
+
+    /// Makes the content of those that are late, for whoever opens them by the list.
+    pub async fn fill(&self) -> io::Result<()> {
+        let Some(fill) = &self.0.late else { return Ok(()) };
+        for mount in self.0.mounts.iter().filter(|mount| mount.late) {
+            fill.fill(mount).await?;
+        }
+        Ok(())
     }
 
     /// The directories, open for as long as anybody keeps them.
@@ -116,7 +164,12 @@ impl Mounts {
         }
         let open = |(mount, room): (&Mount, &Option<Arc<Room>>)| {
             let dir = Arc::new(mount.open()?);
-            Ok(Opened { path: mount.path.clone(), dir, read_only: mount.read_only, room: room.clone() })
+            let fill = self.0.late.as_ref().filter(|_| mount.late);
+            let late = |fill: &Arc<dyn Fill>| {
+                Arc::new(Late { fill: Arc::clone(fill), mount: mount.clone(), filled: tokio::sync::OnceCell::new() })
+            };
+            let (path, room) = (mount.path.clone(), room.clone());
+            Ok(Opened { path, dir, read_only: mount.read_only, room, late: fill.map(late) })
         };
         let opened = Arc::new(self.0.mounts.iter().zip(&self.0.rooms).map(open).collect::<Result<_, _>>()?);
         *shared = Arc::downgrade(&opened);

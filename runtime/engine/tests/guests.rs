@@ -17,6 +17,8 @@ mod http;
 mod instances;
 #[path = "guests/invoke.rs"]
 mod invoke;
+#[path = "guests/late.rs"]
+mod late;
 #[path = "guests/mutations.rs"]
 mod mutations;
 #[path = "guests/network.rs"]

@@ -22,10 +22,12 @@ mod error;
 mod manifest;
 mod pull;
 mod reference;
+mod unpack;
 
 pub use blobs::{Blob, Blobs};
 pub use digest::{Digest, DigestError, Hasher};
 pub use error::{BlobError, PullError};
-pub use manifest::{Descriptor, Manifest, ManifestError, WasmOs, media_type, wasm_config};
-pub use pull::{LAYER_BYTES_MAX, MANIFEST_BYTES_MAX, Peers, Wasm, pull, pull_titled};
+pub use manifest::{Content, Descriptor, Manifest, ManifestError, WasmOs, media_type, wasm_config};
+pub use pull::{LAYER_BYTES_MAX, Layer, MANIFEST_BYTES_MAX, Peers, Wasm, pull, pull_layers, pull_titled};
 pub use reference::{LOCAL_HOST, Reference, ReferenceError};
+pub use unpack::{UnpackError, unpack};

@@ -80,6 +80,11 @@ pub enum ManifestError {
     /// No WebAssembly in it.
     #[error("the image holds no WebAssembly: its layers are {0:?}")]
     NotWasm(Vec<String>),
+    /// A layer that no directory can be made of.
+    #[error(
+        "a layer of the image is a {0}, which is neither an archive (tar, tar+gzip) nor a file with a title ({TITLE})"
+    )]
+    NoFile(String),
     /// Several modules in it that cannot be told apart.
     #[error("the image holds {0} WebAssembly layers; of several each needs a title of its own ({TITLE})")]
     Several(usize),
@@ -88,10 +93,40 @@ pub enum ManifestError {
 /// What a layer's file is called (OCI image specification, *Pre-Defined Annotation Keys*).
 const TITLE: &str = "org.opencontainers.image.title";
 
+/// What a layer is to whoever wants the image's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A file of this name.
+    File(String),
+    /// An archive of files.
+    Tar,
+    /// The same, compressed.
+    TarGzip,
+}
+
 impl Descriptor {
+    /// What it is as files: an archive, or by its title a file. A module without one is called `module.wasm`.
+    pub fn content(&self) -> Result<Content, ManifestError> {
+        let kind = self.media_type.as_str();
+        match self.title() {
+            _ if kind.ends_with(".tar") => Ok(Content::Tar),
+            _ if kind.ends_with(".tar+gzip") || kind.ends_with(".tar.gzip") => Ok(Content::TarGzip),
+            Some(title) => Ok(Content::File(title.to_owned())),
+            None if is_wasm(kind) => Ok(Content::File(MODULE.to_owned())),
+            None => Err(ManifestError::NoFile(kind.chars().take(128).collect())),
+        }
+    }
+
     fn title(&self) -> Option<&str> {
         self.annotations.get(TITLE).map(String::as_str)
     }
+}
+
+/// What a module is called that has no title.
+const MODULE: &str = "module.wasm";
+
+fn is_wasm(kind: &str) -> bool {
+    kind == media_type::WASM || media_type::WASM_OLD.contains(&kind)
 }
 
 impl Manifest {
@@ -159,9 +194,13 @@ impl Manifest {
         self.modules().find(|layer| layer.title().map(plain) == Some(plain(title)))
     }
 
+    /// What the layers are as files, or why the image has none.
+    pub fn contents(&self) -> Result<Vec<(&Descriptor, Content)>, ManifestError> {
+        self.layers.iter().map(|layer| Ok((layer, layer.content()?))).collect()
+    }
+
     fn modules(&self) -> impl Iterator<Item = &Descriptor> {
-        let is_wasm = |kind: &str| kind == media_type::WASM || media_type::WASM_OLD.contains(&kind);
-        self.layers.iter().filter(move |layer| is_wasm(&layer.media_type))
+        self.layers.iter().filter(|layer| is_wasm(&layer.media_type))
     }
 }
 

@@ -10,7 +10,7 @@ use wk_base::error::Chain;
 use crate::blobs::Blobs;
 use crate::digest::Digest;
 use crate::error::{BlobError, PullError};
-use crate::manifest::{Descriptor, Manifest};
+use crate::manifest::{Content, Descriptor, Manifest};
 use crate::reference::Reference;
 
 /// Largest manifest (the OCI distribution specification asks registries to take 4 MiB).
@@ -62,6 +62,27 @@ pub async fn pull_titled(
         Some(descriptor) => layer(blobs, descriptor, peers).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// A layer on this node's disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// What it is as files.
+    pub content: Content,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Makes sure that all layers of an image are on this node's disk, and says what they are as files.
+pub async fn pull_layers(blobs: &Blobs, image: &Reference, peers: &dyn Peers) -> Result<Vec<Layer>, PullError> {
+    let (digest, manifest) = manifest_of(blobs, image, peers).await?;
+    let contents = manifest.contents().map_err(|source| PullError::Manifest { digest, source })?;
+    let mut layers = Vec::with_capacity(contents.len());
+    for (descriptor, content) in contents {
+        let path = layer(blobs, descriptor, peers).await?.path;
+        layers.push(Layer { content, path });
+    }
+    Ok(layers)
 }
 
 async fn manifest_of(blobs: &Blobs, image: &Reference, peers: &dyn Peers) -> Result<(Digest, Manifest), PullError> {

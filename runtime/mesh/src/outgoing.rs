@@ -2,12 +2,12 @@
 //!
 //! Not for nodes: those are [`crate::Mesh`]'s. No client certificates: a guest that has one opens sockets.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
@@ -30,6 +30,12 @@ pub enum TrustError {
     /// The server's certificate is none to believe, or not this server's.
     #[error("the server's certificate: {0}")]
     Certificate(String),
+    /// The server's certificate comes from an authority that nobody named.
+    #[error("the server's certificate is by an authority that is not trusted")]
+    UnknownIssuer,
+    /// What should be certificates is none.
+    #[error("there is no certificate in PEM in what is to be trusted besides")]
+    NoAuthority,
     /// It is no name that a certificate could be for.
     #[error("{0:?} is no name of a server")]
     Name(String),
@@ -55,18 +61,29 @@ struct Shared {
     /// Made when first needed: few nodes have pods that call out, and the machine's authorities are some hundred.
     public: OnceCell<TlsConnector>,
     cluster: OnceCell<TlsConnector>,
+    /// Those that believe authorities of pods' own as well, the last used at the end.
+    private: Mutex<Vec<(Private, TlsConnector)>>,
 }
+
+/// Whom else, and beside whom.
+type Private = (Trust, String);
+
+/// Sets of private authorities that are kept: each holds some hundred public ones too, 100 KiB together. Pods of one
+/// application share theirs; past this many a set is read again for a connection.
+const PRIVATE_MAX: usize = 16;
 
 impl ClientTls {
     /// TLS that believes the machine's authorities, and where asked to the cluster's `authority`.
     pub fn new(authority: CertPem) -> Self {
-        Self { shared: Arc::new(Shared { authority, public: OnceCell::new(), cluster: OnceCell::new() }) }
+        let shared = Shared { authority, public: OnceCell::new(), cluster: OnceCell::new(), private: Mutex::default() };
+        Self { shared: Arc::new(shared) }
     }
 
-    /// Shakes hands with `host`, a name or an address, over `stream`.
+    /// Shakes hands with `host`, a name or an address, over `stream`. Authorities in `private`, in PEM, are believed too.
     pub async fn connect<S>(
         &self,
         trust: Trust,
+        private: &str,
         host: &str,
         stream: S,
     ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<S>, TrustError>
@@ -74,26 +91,62 @@ impl ClientTls {
         S: AsyncRead + AsyncWrite + Send + Unpin,
     {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TrustError::Name(host.to_owned()))?;
-        let connector = match trust {
-            Trust::Public => self.shared.public.get_or_try_init(|| connector(None)).await?,
-            Trust::Cluster => {
-                let authority = Some(self.shared.authority.clone());
-                self.shared.cluster.get_or_try_init(|| connector(authority)).await?
-            }
-        };
+        let connector =
+            if private.is_empty() { self.usual(trust).await? } else { self.private(trust, private).await? };
         connector.connect(name, stream).await.map_err(|error| {
             let why = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
             match why {
+                Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => TrustError::UnknownIssuer,
                 Some(rustls::Error::InvalidCertificate(why)) => TrustError::Certificate(why.to_string()),
                 _ => TrustError::Handshake(error),
             }
         })
     }
+
+    async fn usual(&self, trust: Trust) -> Result<TlsConnector, TrustError> {
+        let cell = match trust {
+            Trust::Public => &self.shared.public,
+            Trust::Cluster => &self.shared.cluster,
+        };
+        cell.get_or_try_init(|| connector(self.own(trust))).await.cloned()
+    }
+
+    async fn private(&self, trust: Trust, pem: &str) -> Result<TlsConnector, TrustError> {
+        let wanted = (trust, pem.to_owned());
+        {
+            let mut kept = self.shared.private.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = kept.iter().position(|(known, _)| *known == wanted) {
+                let found = kept.remove(at);
+                kept.push(found.clone());
+                return Ok(found.1);
+            }
+        }
+        if CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).next().is_none() {
+            return Err(TrustError::NoAuthority);
+        }
+        let mut authorities = self.own(trust);
+        authorities.push(CertPem::new(pem));
+        let made = connector(authorities).await?;
+        let mut kept = self.shared.private.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= PRIVATE_MAX {
+            kept.remove(0);
+        }
+        kept.push((wanted, made.clone()));
+        Ok(made)
+    }
+
+    /// The cluster's authority, where it is to be believed.
+    fn own(&self, trust: Trust) -> Vec<CertPem> {
+        match trust {
+            Trust::Public => Vec::new(),
+            Trust::Cluster => vec![self.shared.authority.clone()],
+        }
+    }
 }
 
-async fn connector(authority: Option<CertPem>) -> Result<TlsConnector, TrustError> {
+async fn connector(authorities: Vec<CertPem>) -> Result<TlsConnector, TrustError> {
     // Reads some hundred files of the machine.
-    let roots = tokio::task::spawn_blocking(move || roots(authority.as_ref()));
+    let roots = tokio::task::spawn_blocking(move || roots(&authorities));
     let roots = roots.await.unwrap_or_else(|_| RootCertStore::empty());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
@@ -107,14 +160,14 @@ async fn connector(authority: Option<CertPem>) -> Result<TlsConnector, TrustErro
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-fn roots(authority: Option<&CertPem>) -> RootCertStore {
+fn roots(authorities: &[CertPem]) -> RootCertStore {
     let mut store = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::debug!(%error, "a trusted certificate of the machine cannot be read");
     }
     store.add_parsable_certificates(found.certs);
-    if let Some(authority) = authority {
+    for authority in authorities {
         let own = CertificateDer::pem_slice_iter(authority.as_str().as_bytes()).filter_map(Result::ok);
         store.add_parsable_certificates(own);
     }

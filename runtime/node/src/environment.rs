@@ -57,7 +57,7 @@ pub fn resolve(
         let value = match value {
             Value::Text(text) => known.expand(text, BYTES_MAX).ok_or(TOO_LARGE)?,
             Value::Field(field) => field.value(facts),
-            Value::Resource(resource) => resource.value(facts),
+            Value::Resource(resource) => resource.value(facts.pod, facts.allocatable),
             Value::Key(source, key) => match lookup.find(source)?.map(|data| data.text(key)) {
                 None => continue,
                 Some(Err(error)) if source.optional && error.is_absence() => continue,

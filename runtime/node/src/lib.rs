@@ -137,12 +137,14 @@ impl Node {
         let (logs, consoles) = (Logs::new(parts.logs_dir), Consoles::default());
         let meters = Meters::default();
         meters.start(tasks);
-        let volumes = Volumes::new(parts.volumes, parts.cluster.clone(), &facts.name, tasks);
+        let registry = volumes::Registry { blobs: parts.blobs.clone(), peers: Arc::clone(&parts.peers) };
+        let volumes = Volumes::new(parts.volumes, registry, parts.cluster.clone(), &facts.name, tasks);
         volumes.follow(tasks);
         let engine = parts.engine.clone();
         let ledger = Ledger::default();
         let config = Config { node: facts.name.clone(), ip: facts.ip, isolation: parts.isolation };
-        let networks = Networks::new(&facts.name, apps.clone(), parts.mesh, parts.client_tls);
+        let sources = Sources::new(parts.cluster.clone());
+        let networks = Networks::new(&facts.name, apps.clone(), parts.mesh, parts.client_tls, sources.clone());
         let runner = Arc::new(Runner {
             places: Places::new(parts.engine, parts.workers),
             blobs: parts.blobs,
@@ -154,7 +156,7 @@ impl Node {
             volumes: volumes.clone(),
             networks: networks.clone(),
             clock: Arc::clone(parts.cluster.clock()),
-            sources: Sources::new(parts.cluster.clone()),
+            sources,
             host: config.clone(),
             ledger: ledger.clone(),
         });

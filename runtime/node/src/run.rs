@@ -147,7 +147,7 @@ impl Runner {
         };
         let held = run.cancel.run_until_cancelled(self.volumes(run, &variables)).await;
         let Some(held) = held else { return killed() };
-        let (held, mounts) = match held {
+        let mounts = match held {
             Ok(ready) => ready,
             Err(message) => {
                 return Event::StartFailed { reason: CONFIG_ERROR, message };
@@ -168,7 +168,7 @@ impl Runner {
         page.runs_in(&place);
         let metered = self.meters.begin(&run.pod, &run.spec);
         page.measured(&metered.usage);
-        let (console, input) = Console::new(&run.spec, variables.clone(), held.mounts.clone());
+        let (console, input) = Console::new(&run.spec, variables.clone(), mounts.clone());
         let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
         let output: Arc<dyn Output> =
             Arc::new(Limited::new(output, Arc::clone(&metered.usage), report.limit_sink("LogLimit")));
@@ -222,15 +222,15 @@ impl Runner {
     }
 
     /// Waits for the pod's volumes.
-    async fn volumes(&self, run: &Run, variables: &[(String, String)]) -> Result<(Held, Mounts), String> {
+    async fn volumes(&self, run: &Run, variables: &[(String, String)]) -> Result<Mounts, String> {
         let Run { pod, spec, .. } = run;
         let value_of = |name: &str| Some(variables.iter().find(|(known, _)| known == name)?.1.as_str());
         let expand = |text: &str| environment::expand(text, value_of, PATH_BYTES_MAX).unwrap_or_default();
         let held = self.volumes.hold(pod, &spec.name, &spec.mounts, &expand).await.map_err(|it| it.to_string())?;
-        let mounts = held.mounts.clone();
-        let opened = tokio::task::spawn_blocking(move || Mounts::new(mounts)).await;
-        let mounts = opened.map_err(|error| error.to_string())?.map_err(|error| Chain(&error).to_string())?;
-        Ok((held, mounts))
+        let Held { mounts, fill } = held;
+        let open = move || Mounts::with_late(mounts, fill);
+        let opened = tokio::task::spawn_blocking(open).await;
+        opened.map_err(|error| error.to_string())?.map_err(|error| Chain(&error).to_string())
     }
 
     /// What a container's environment and arguments are if it starts now.

@@ -128,7 +128,7 @@ impl Sources {
             let (namespace, name) = (namespace.to_owned(), name.to_owned());
             return Err(SourceError::Sealed { namespace, name, key: key.to_owned() });
         }
-        Ok(Data { kind, object })
+        Ok(Data::new(kind, object))
     }
 }
 
@@ -140,6 +140,11 @@ pub struct Data {
 }
 
 impl Data {
+    /// The entries of `object`, which is a `kind`.
+    pub(crate) fn new(kind: SourceKind, object: Arc<Object>) -> Self {
+        Self { kind, object }
+    }
+
     /// The object's uid and version: the same two, the same data.
     pub fn version(&self) -> (&str, &str) {
         (self.object.uid(), self.object.resource_version())
@@ -221,7 +226,7 @@ mod tests {
 
     fn data(kind: SourceKind, mut members: Value) -> Data {
         members["metadata"] = json!({"name": "it", "namespace": "n"});
-        Data { kind, object: Arc::new(Object(members)) }
+        Data::new(kind, Arc::new(Object(members)))
     }
 
     #[test]

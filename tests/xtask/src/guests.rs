@@ -65,6 +65,7 @@ const GUESTS: &[Guest] = &[
     Guest { folder: "tests/guests", target: "command", file: "command.wasm", form: Form::CommandModule },
     Guest { folder: "tests/worlds/service", target: "service", file: "service.wasm", form: Form::HttpComponent },
     Guest { folder: "tests/worlds/program", target: "program", file: "program.wasm", form: Form::HttpComponent },
+    Guest { folder: "tests/worlds/io", target: "io", file: "io.wasm", form: Form::HttpComponent },
     Guest { folder: "tests/worlds/middleware", target: "middleware", file: "middleware.wasm", form: Form::TypedModule },
     Guest { folder: "tests/worlds/wstd", target: "wstd-guest", file: "wstd.wasm", form: Form::CommandComponent },
     Guest { folder: "tests/worlds/c", target: "program", file: "program.wasm", form: Form::C(&[]) },

@@ -1,6 +1,5 @@
-//! Kubernetes' plug-in `ServiceAccount`: a pod is somebody, and that somebody exists.
-//!
-//! Tokens are not projected into pods yet, because no runtime of ours could show them to the program.
+//! Kubernetes' plug-in `ServiceAccount`: a pod is somebody, that somebody exists, and the pod can prove it to the API by
+//! a token in its files (unless it or its account wants none).
 
 use serde_json::{Value, json};
 use wk_api::strategy::{self, Facts};
@@ -31,7 +30,61 @@ pub(super) fn choose(view: &View, pod: &mut Object) -> Result<(), Status> {
     if pod.items("/spec/imagePullSecrets").is_empty() && !secrets.is_empty() {
         pod.0["spec"]["imagePullSecrets"] = Value::from(secrets.to_vec());
     }
+    let automounts = |object: &Object, pointer: &str| object.at(pointer).and_then(Value::as_bool);
+    let wanted = automounts(pod, "/spec/automountServiceAccountToken")
+        .or_else(|| automounts(&account, "/automountServiceAccountToken"));
+    if wanted.unwrap_or(true) {
+        mount_token(pod);
+    }
     Ok(())
+}
+
+/// Where programs look for their token, the API's certificate and their namespace (client-go's `InClusterConfig`).
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// What the volume's name begins with.
+const TOKEN_VOLUME: &str = "kube-api-access-";
+/// Random characters at its end.
+const TOKEN_VOLUME_SUFFIX: usize = 5;
+/// An hour, and seven seconds by which upstream knows tokens that it mounted itself.
+const TOKEN_SECONDS: i64 = 3607;
+
+/// Mounts a token into each container that has nothing of its own at that path.
+fn mount_token(pod: &mut Object) {
+    let volumes = pod.items("/spec/volumes").iter().filter_map(|volume| volume["name"].as_str());
+    let existing = volumes.clone().find(|name| name.starts_with(TOKEN_VOLUME)).map(str::to_owned);
+    let name = existing.clone().unwrap_or_else(|| format!("{TOKEN_VOLUME}{}", id::suffix(TOKEN_VOLUME_SUFFIX)));
+    let mut mounted = false;
+    for list in ["initContainers", "containers"] {
+        for container in pod.0["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let Some(container) = container.as_object_mut() else { continue };
+            let mounts = container.entry("volumeMounts").or_insert_with(|| json!([]));
+            if mounts.is_null() {
+                *mounts = json!([]);
+            }
+            let Some(mounts) = mounts.as_array_mut() else { continue };
+            if !mounts.iter().any(|mount| mount["mountPath"] == TOKEN_PATH) {
+                mounts.push(json!({"name": name, "readOnly": true, "mountPath": TOKEN_PATH}));
+                mounted = true;
+            }
+        }
+    }
+    if mounted && existing.is_none() {
+        let volumes = &mut pod.0["spec"]["volumes"];
+        if !volumes.is_array() {
+            *volumes = json!([]);
+        }
+        volumes.as_array_mut().expect("it is one now").push(token_volume(&name));
+    }
+}
+
+fn token_volume(name: &str) -> Value {
+    json!({"name": name, "projected": {"defaultMode": 0o644, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [
+            {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
+        ]}},
+    ]}})
 }
 
 /// A namespace is born with its default service account, so that no pod can come before it.

@@ -49,6 +49,37 @@ async fn a_pod_is_somebody_who_exists() {
 }
 
 #[tokio::test]
+async fn a_pod_gets_a_token_unless_it_or_its_account_wants_none() {
+    let (cluster, _dir) = cluster().await;
+    let mut body = plain("a");
+    body["spec"]["initContainers"] = json!([{"name": "first", "image": "i", "volumeMounts": [
+        {"name": "own", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"},
+    ]}]);
+    body["spec"]["volumes"] = json!([{"name": "own", "emptyDir": {}}]);
+    let made = make(&cluster, &kinds::POD, body).await;
+    let name = made.text("/spec/volumes/1/name").to_owned();
+    assert!(name.starts_with("kube-api-access-") && name.len() == 21, "{name}");
+    assert_eq!(made.int("/spec/volumes/1/projected/sources/0/serviceAccountToken/expirationSeconds"), Some(3607));
+    assert_eq!(
+        made.at("/spec/containers/0/volumeMounts"),
+        Some(&json!([{"name": name, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]))
+    );
+    assert_eq!(made.items("/spec/initContainers/0/volumeMounts").len(), 1);
+
+    let mut none = plain("b");
+    none["spec"]["automountServiceAccountToken"] = json!(false);
+    assert!(make(&cluster, &kinds::POD, none).await.items("/spec/volumes").is_empty());
+    let shy = json!({"metadata": {"name": "shy"}, "automountServiceAccountToken": false});
+    make(&cluster, &kinds::SERVICEACCOUNT, shy).await;
+    let mut of_shy = plain("c");
+    of_shy["spec"]["serviceAccountName"] = json!("shy");
+    assert!(make(&cluster, &kinds::POD, of_shy.clone()).await.items("/spec/volumes").is_empty());
+    of_shy["metadata"]["name"] = json!("d");
+    of_shy["spec"]["automountServiceAccountToken"] = json!(true);
+    assert_eq!(make(&cluster, &kinds::POD, of_shy).await.items("/spec/volumes").len(), 1);
+}
+
+#[tokio::test]
 async fn a_namespace_is_born_with_its_service_account() {
     let (cluster, _dir) = cluster().await;
     make(&cluster, &kinds::NAMESPACE, json!({"metadata": {"name": "shop"}})).await;

@@ -64,7 +64,7 @@ impl Lab {
         }
         let electorate = Electorate { roll: Arc::new(|_| BTreeMap::new()), limit: PATIENCE };
         let (cluster, beats) = (lab.cluster.clone(), lab.heartbeats.clone());
-        Controllers::run(cluster, lab.clock.clone(), beats, Arc::default(), electorate, is_leader, &lab.tasks);
+        Controllers::run(cluster, "certificate", beats, Arc::default(), electorate, is_leader, &lab.tasks);
         lab.tasks.spawn_until_stop("fake nodes", run_pods(lab.cluster.clone(), lab.dead.subscribe()));
         lab
     }

@@ -61,7 +61,7 @@ fn fxhash(path: &str, body: &str) -> u64 {
 }
 
 fn mount(path: &str, root: &Path, read_only: bool, limit: Option<u64>) -> Mount {
-    Mount { path: path.into(), root: root.into(), below: "".into(), read_only, limit }
+    Mount { path: path.into(), root: root.into(), below: "".into(), read_only, limit, late: false }
 }
 
 /// Preview 1's numbers.

@@ -78,6 +78,11 @@ pub(crate) fn program() -> PathBuf {
     top().join("tests/worlds/program/program.wasm")
 }
 
+/// A program of 0.3 that uses files and the network as it is told.
+pub(crate) fn io() -> PathBuf {
+    top().join("tests/worlds/io/io.wasm")
+}
+
 pub(crate) fn middleware() -> PathBuf {
     top().join("tests/worlds/middleware/middleware.wasm")
 }

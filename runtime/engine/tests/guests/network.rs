@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use wk_base::body::{self, Body};
 use wk_engine::{Connection, Datagrams, Exit, Listener, Network, NetworkError, Patience, Sandbox};
 
-use crate::kit::{Kit, sandbox, top};
+use crate::kit::{Kit, io, sandbox, top};
 
 fn guest() -> PathBuf {
     top().join("tests/guests/net/net.wasm")
@@ -148,8 +148,12 @@ impl Network for Made {
 
 /// What the guest prints when it is called like this.
 async fn printed(arguments: &[&str]) -> String {
+    printed_by(&guest(), arguments).await
+}
+
+async fn printed_by(guest: &std::path::Path, arguments: &[&str]) -> String {
     let kit = Kit::new();
-    let prepared = kit.prepare(&guest()).await;
+    let prepared = kit.prepare(guest).await;
     let (sandbox, output) = sandbox();
     let args = ["net"].iter().chain(arguments).map(ToString::to_string).collect();
     let sandbox = Sandbox { args, network: Arc::new(Made::default()), ..sandbox };
@@ -197,6 +201,38 @@ async fn connection_carries_bytes_both_ways_and_their_ends() {
 #[tokio::test]
 async fn datagrams_come_and_go() {
     assert_eq!(printed(&["udp", "echo:7", "ping"]).await, "echo:7: ping\n");
+}
+
+#[tokio::test]
+async fn sockets_and_names_of_0_3_are_answered_by_the_same_network() {
+    for (arguments, said) in [
+        (&["lookup", "echo"][..], "192.0.2.1 v6\n"),
+        (&["lookup", "secret"], "error ErrorCode::AccessDenied\n"),
+        (&["tcp", "echo:7", "hello"], "hello\n"),
+        (&["tcp", "echo:8", "hello"], "error ErrorCode::ConnectionRefused\n"),
+        (&["udp", "echo:7", "ping"], "ping\n"),
+    ] {
+        assert_eq!(printed_by(&io(), arguments).await, said, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn listening_guest_of_0_3_takes_its_caller() {
+    let kit = Kit::new();
+    let prepared = kit.prepare(&io()).await;
+    let (sandbox, output) = sandbox();
+    let network = Arc::new(Made::default());
+    let args = ["io", "serve", "5001"].map(str::to_owned).to_vec();
+    let sandbox = Sandbox { args, network: Arc::clone(&network) as Arc<dyn Network>, ..sandbox };
+    let engine = kit.engine.clone();
+    let guest = tokio::spawn(async move { engine.run(&prepared, sandbox, CancellationToken::new()).await });
+    let mut caller = network.call(5001).await;
+    caller.write_all(b"hello").await.expect("the guest reads");
+    caller.shutdown().await.expect("the guest reads");
+    let mut answer = String::new();
+    caller.read_to_string(&mut answer).await.expect("the guest answers");
+    assert_eq!(guest.await.expect("ends"), Exit::Code(0), "{}", output.err());
+    assert_eq!((answer.as_str(), output.out().as_str()), ("hello", "served\n"));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod authority;
 mod calls;
 mod failures;
 mod joining;
+mod outgoing;
 mod serving;
 
 use std::future::Future;

@@ -26,9 +26,12 @@ use wk_network::{Lead, ServicePort};
 
 use super::guest::GuestNetwork;
 use super::idle::{Idle, Link};
+use crate::sources::SourceError;
 
 /// The head of a response: what the ingress takes from clients, doubled.
 const HEAD_BYTES_MAX: usize = 128 << 10;
+/// What a certificate in PEM begins with (RFC 7468).
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 /// Endpoints of a service that are asked in turn while each is surely untouched by the request.
 const ENDPOINTS_MAX: usize = 4;
 
@@ -140,15 +143,32 @@ impl GuestNetwork {
         };
         let stream = self.open(to, lead, patience.connect).await?;
         let stream: Box<dyn Duplex> = if target.https {
-            let connected = self.node.tls.connect(trust, &target.host, stream).await;
+            let private = self.authorities().map_err(|error| self.voice.no_authorities(&error))?;
+            let connected = self.node.tls.connect(trust, &private, &target.host, stream).await;
             Box::new(connected.map_err(|error| match error {
-                TrustError::Certificate(why) => NetworkError::Certificate(why),
+                TrustError::Certificate(_) | TrustError::UnknownIssuer | TrustError::NoAuthority => {
+                    self.voice.untrusted(&target.key(), &error)
+                }
                 error => NetworkError::Tls(Chain(&error).to_string()),
             })?)
         } else {
             stream
         };
         Ok(Way::Stream(stream, place, lasting))
+    }
+
+    /// The certificates, in PEM, of the authorities that the pod trusts of itself.
+    fn authorities(&self) -> Result<String, SourceError> {
+        let mut pem = String::new();
+        for source in &self.pod.spec.authorities {
+            let data = self.node.sources.find(source.kind, &self.pod.spec.namespace, &source.name)?;
+            // Beside a certificate a Secret may have its key, which is nobody's to read here.
+            for text in data.all_text()?.values().filter(|text| text.contains(CERTIFICATE)) {
+                pem.push_str(text);
+                pem.push('\n');
+            }
+        }
+        Ok(pem)
     }
 
     /// The endpoints of a service's port, in an order that begins somewhere else each time.

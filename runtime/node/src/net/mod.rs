@@ -23,6 +23,7 @@ use wk_engine::{Network, Output};
 use wk_mesh::{ClientTls, Mesh};
 use wk_network::{SharedTable, Table};
 
+use crate::sources::Sources;
 use crate::spec::NetworkSpec;
 use crate::traffic::{Apps, Traffic};
 
@@ -47,13 +48,14 @@ struct Node {
     mesh: Mesh,
     traffic: Traffic,
     tls: ClientTls,
+    sources: Sources,
 }
 
 impl Networks {
-    /// The network of the node `name`, whose HTTP guests are `apps`.
-    pub fn new(name: &str, apps: Apps, mesh: Mesh, tls: ClientTls) -> Self {
+    /// The network of the node `name`, whose HTTP guests are `apps`. Authorities that pods trust are in `sources`.
+    pub fn new(name: &str, apps: Apps, mesh: Mesh, tls: ClientTls, sources: Sources) -> Self {
         let traffic = Traffic::new(apps.clone(), mesh.clone());
-        Self(Arc::new(Node { name: name.to_owned(), table: SharedTable::default(), apps, mesh, traffic, tls }))
+        Self(Arc::new(Node { name: name.to_owned(), table: SharedTable::default(), apps, mesh, traffic, tls, sources }))
     }
 
     /// Takes in the services and nodes of now.

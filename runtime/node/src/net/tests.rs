@@ -26,6 +26,7 @@ fn pod(pods: &Pods, egress: &str) -> Arc<Pod> {
         address: address("10.128.0.5:0").ip(),
         namespace: "shop".into(),
         egress: egress.parse().expect("an annotation"),
+        authorities: Vec::new(),
         request_timeout: Duration::from_secs(1),
     };
     pods.enter("u1", &spec)

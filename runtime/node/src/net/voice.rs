@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wk_engine::{NetworkError, Output, Stream};
+use wk_mesh::TrustError;
 
 use super::judge::Denied;
-use crate::spec::EGRESS;
+use crate::sources::SourceError;
+use crate::spec::{CA_CERTIFICATES, EGRESS};
 
 /// Refusals that are written at once, and the time after which one more is: a person sees what is wrong from a few, and
 /// a guest that tries in a loop fills no log.
@@ -41,15 +43,35 @@ impl Voice {
 
     /// The guest was refused `what`.
     pub(super) fn denied(&self, what: &str, denied: &Denied) -> NetworkError {
+        self.say(&format!("{what} refused: this pod may not reach it; add {} to its annotation {EGRESS}", denied.add));
+        NetworkError::Denied
+    }
+
+    /// The guest's request to `server` ended with its certificate. What is told here the guest's own error has no word for.
+    pub(super) fn untrusted(&self, server: &str, why: &TrustError) -> NetworkError {
+        let hint = match why {
+            TrustError::UnknownIssuer => format!(
+                "; put the authority's certificate into a ConfigMap and name it in the pod's annotation \
+                 {CA_CERTIFICATES}: configmap/NAME"
+            ),
+            _ => String::new(),
+        };
+        self.say(&format!("{server} is not trusted: {why}{hint}"));
+        NetworkError::Certificate(why.to_string())
+    }
+
+    /// What the pod is to trust cannot be read.
+    pub(super) fn no_authorities(&self, why: &SourceError) -> NetworkError {
+        let why = format!("annotation {CA_CERTIFICATES}: {why}");
+        self.say(&why);
+        NetworkError::Certificate(why)
+    }
+
+    fn say(&self, what: &str) {
         if let Some(hidden) = self.turn() {
             let more = if hidden == 0 { String::new() } else { format!(" ({hidden} more were refused since)") };
-            let line = format!(
-                "wk: {what} refused: this pod may not reach it; add {} to its annotation {EGRESS}{more}\n",
-                denied.add
-            );
-            self.output.write(Stream::Err, line.as_bytes());
+            self.output.write(Stream::Err, format!("wk: {what}{more}\n").as_bytes());
         }
-        NetworkError::Denied
     }
 
     /// The same error, told where it is a breach of a limit.

@@ -1,4 +1,4 @@
-//! `wk.dev/config`: which ConfigMaps and Secrets a guest finds with `wasi:config`.
+//! Annotations that name ConfigMaps and Secrets: those that a guest finds with `wasi:config`, and authorities to trust.
 
 use k8s_openapi::api::core::v1 as core;
 
@@ -11,9 +11,14 @@ pub const CONFIG: &str = "wk.dev/config";
 /// Sources that a pod may name: each is looked at for every setting that a guest asks for.
 const SOURCES_MAX: usize = 16;
 
-pub(super) fn read_config(pod: &core::Pod) -> Result<Vec<Source>, SpecError> {
-    let Some(text) = pod.metadata.annotations.as_ref().and_then(|all| all.get(CONFIG)) else { return Ok(Vec::new()) };
-    let field = format!("metadata.annotations[{CONFIG}]");
+/// Which ConfigMaps and Secrets hold certificates, in PEM, of authorities that a pod's https requests believe besides the
+/// machine's: `wk.dev/ca-certificates: configmap/company-ca`. They are read for each connection, so changes count at once.
+pub const CA_CERTIFICATES: &str = "wk.dev/ca-certificates";
+
+/// The sources that the annotation `name` names.
+pub(super) fn read_sources(pod: &core::Pod, name: &str) -> Result<Vec<Source>, SpecError> {
+    let Some(text) = pod.metadata.annotations.as_ref().and_then(|all| all.get(name)) else { return Ok(Vec::new()) };
+    let field = format!("metadata.annotations[{name}]");
     let named = text.split(',').map(str::trim).filter(|word| !word.is_empty());
     let sources = named.map(|word| match word.split_once('/') {
         Some(("configmap", name)) if !name.is_empty() => Ok(source(SourceKind::ConfigMap, name)),
@@ -38,14 +43,14 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<Source>, SpecError> {
         let pod = json!({"metadata": {"annotations": {CONFIG: text}}});
-        read_config(&serde_json::from_value(pod).unwrap())
+        read_sources(&serde_json::from_value(pod).unwrap(), CONFIG)
     }
 
     #[test]
     fn sources_are_named_by_kind_and_name() {
         let expected = [source(SourceKind::ConfigMap, "settings"), source(SourceKind::Secret, "keys")];
         assert_eq!(read("configmap/settings, secret/keys").unwrap(), expected);
-        assert_eq!(read_config(&core::Pod::default()).unwrap(), []);
+        assert_eq!(read_sources(&core::Pod::default(), CONFIG).unwrap(), []);
         for bad in ["settings", "configmap/", "configmaps/a", "secret/a b/c, x"] {
             assert_eq!(read(bad).unwrap_err().field, "metadata.annotations[wk.dev/config]", "{bad}");
         }

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1 as core;
 use super::cpu::cpu;
 use super::env::read_env;
 use super::limits::{MEMORY_DEFAULT, MEMORY_MAX, memory_limit, memory_request};
+use super::mounts::{absolute, read_mounts};
 use super::probes::Target;
-use super::volumes::{absolute, read_mounts};
 use super::{ContainerSpec, NetworkSpec, Role, SpecError, VolumeSpec};
 
 pub(super) fn read_container(

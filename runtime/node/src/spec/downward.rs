@@ -77,9 +77,19 @@ impl Field {
         })
     }
 
-    /// What it is now. A label or annotation that is not there is empty; all of them are lines of `KEY="VALUE"`.
-    pub fn value(&self, facts: &Facts<'_>) -> String {
-        let pod = facts.pod;
+    /// Whether it may be a file: those of `metadata`.
+    pub fn is_of_metadata(&self) -> bool {
+        !matches!(self, Self::NodeName | Self::ServiceAccount | Self::HostIp | Self::PodIp)
+    }
+
+    /// Whether it may change while the pod lives.
+    pub fn may_change(&self) -> bool {
+        matches!(self, Self::Label(_) | Self::Annotation(_) | Self::Labels | Self::Annotations)
+    }
+
+    /// What the pod's metadata says now. A label or annotation that is not there is empty; all of them are lines of
+    /// `KEY="VALUE"`. Empty for a field of something else.
+    pub fn of_metadata(&self, pod: &Object) -> String {
         match self {
             Self::Name => pod.name().to_owned(),
             Self::Namespace => pod.namespace().to_owned(),
@@ -88,10 +98,24 @@ impl Field {
             Self::Annotation(key) => pod.annotation(key).unwrap_or_default().to_owned(),
             Self::Labels => lines(pod.labels()),
             Self::Annotations => lines(pod.annotations()),
+            Self::NodeName | Self::ServiceAccount | Self::HostIp | Self::PodIp => String::new(),
+        }
+    }
+
+    /// What it is now.
+    pub fn value(&self, facts: &Facts<'_>) -> String {
+        match self {
             Self::NodeName => facts.node.to_owned(),
-            Self::ServiceAccount => pod.text("/spec/serviceAccountName").to_owned(),
+            Self::ServiceAccount => facts.pod.text("/spec/serviceAccountName").to_owned(),
             Self::HostIp => facts.host_ip.to_string(),
             Self::PodIp => facts.ip.to_string(),
+            Self::Name
+            | Self::Namespace
+            | Self::Uid
+            | Self::Label(_)
+            | Self::Annotation(_)
+            | Self::Labels
+            | Self::Annotations => self.of_metadata(facts.pod),
         }
     }
 }
@@ -136,8 +160,8 @@ impl ResourceField {
 
     /// How many units, rounded up. A limit that the container does not set is what it can get on this node: all of
     /// the CPUs, and of the memory what a guest without a limit may use.
-    pub fn value(&self, facts: &Facts<'_>) -> String {
-        let amount = self.amount(facts).unwrap_or(Quantity::ZERO);
+    pub fn value(&self, pod: &Object, allocatable: Option<&Value>) -> String {
+        let amount = self.amount(pod, allocatable).unwrap_or(Quantity::ZERO);
         // Nothing written means one CPU or one byte.
         let units = if self.resource == "cpu" {
             divide_up(amount.millis(), if self.divisor == Quantity::ZERO { 1000 } else { self.divisor.millis() })
@@ -147,15 +171,15 @@ impl ResourceField {
         units.to_string()
     }
 
-    fn amount(&self, facts: &Facts<'_>) -> Option<Quantity> {
-        let mut containers = facts.pod.items("/spec/containers").iter().chain(facts.pod.items("/spec/initContainers"));
+    fn amount(&self, pod: &Object, allocatable: Option<&Value>) -> Option<Quantity> {
+        let mut containers = pod.items("/spec/containers").iter().chain(pod.items("/spec/initContainers"));
         let container = containers.find(|container| container["name"] == self.container.as_str())?;
         let written = &container["resources"][self.bound.as_str()][self.resource.as_str()];
         let written = Quantity::from_value(written).ok().filter(|amount| amount.value() > 0);
         if written.is_some() || self.bound == "requests" {
             return written;
         }
-        let most = facts.allocatable.and_then(|all| Quantity::from_value(&all[self.resource.as_str()]).ok());
+        let most = allocatable.and_then(|all| Quantity::from_value(&all[self.resource.as_str()]).ok());
         match self.resource.as_str() {
             "memory" => {
                 let default = i64::try_from(MEMORY_DEFAULT).unwrap_or(i64::MAX);
@@ -234,7 +258,7 @@ mod tests {
                 serde_json::from_value(json!({"containerName": container, "resource": resource, "divisor": divisor}))
                     .unwrap();
             let field = ResourceField::parse(&reference, "app", "f").unwrap();
-            assert_eq!(field.value(&facts(&pod, &node)), value, "{container:?} {resource} {divisor:?}");
+            assert_eq!(field.value(&pod, Some(&node)), value, "{container:?} {resource} {divisor:?}");
         }
         let unknown = core::ResourceFieldSelector { resource: "limits.gpu".into(), ..Default::default() };
         assert_eq!(ResourceField::parse(&unknown, "app", "f").unwrap_err().field, "f");

@@ -11,22 +11,23 @@ pub mod env;
 mod instances;
 mod isolation;
 mod limits;
+mod mounts;
 mod network;
 mod probes;
+mod projected;
 mod roles;
 mod volumes;
 
-pub use config::CONFIG;
+pub use config::{CA_CERTIFICATES, CONFIG};
 pub use instances::{INSTANCE_AGE, INSTANCE_REQUESTS, INSTANCES};
 pub use isolation::{ISOLATION, Isolation, Standard, isolation};
 pub use limits::{MEMORY_DEFAULT, REQUEST_TIMEOUT};
+pub use mounts::{MountSpec, SubPath};
 pub use network::{EGRESS, NetworkSpec};
 pub use probes::{Action, Check, Hook, Hooks, HttpGet, Probe, ProbeKind, Probes};
+pub use projected::{DownwardFile, DownwardValue, FromObject, Item, Projection, TokenFile};
 pub use roles::Role;
-pub use volumes::{
-    DownwardFile, EMPTY_DIR_DEFAULT, EMPTY_DIR_MEMORY_DEFAULT, FromObject, HostPathType, Item, MountSpec, Projection,
-    Source as VolumeSource, SubPath, TokenFile, VolumeSpec,
-};
+pub use volumes::{EMPTY_DIR_DEFAULT, EMPTY_DIR_MEMORY_DEFAULT, HostPathType, Source as VolumeSource, VolumeSpec};
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -38,7 +39,7 @@ use wk_engine::Instances;
 use crate::container::RestartPolicy;
 use crate::sources::Source;
 
-use config::read_config;
+use config::read_sources;
 use env::EnvSpec;
 use limits::request_timeout;
 
@@ -165,8 +166,8 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
     }
     let timeout = request_timeout(pod)?;
     let instances = instances::instances(pod)?;
-    let volumes = volumes::read_volumes(spec)?;
-    let config = read_config(pod)?;
+    let volumes = volumes::read_volumes(spec, pod.metadata.name.as_deref().unwrap_or_default())?;
+    let config = read_sources(pod, CONFIG)?;
     let network = network::network(pod, ip, timeout)?;
     let mut containers = roles::read_containers(spec, timeout, &network, &volumes)?;
     let volumes = volumes::within_memory(volumes, &containers);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1 as core;
 use wk_network::Egress;
 
+use super::config::{CA_CERTIFICATES, read_sources};
 use super::{SpecError, refuse};
+use crate::sources::Source;
 
 /// The annotation that says what a pod may reach, for instance `wk.dev/egress: cluster,api.example.com:443`. The words
 /// are [`Egress`]'.
@@ -21,6 +23,8 @@ pub struct NetworkSpec {
     pub namespace: String,
     /// What it may reach.
     pub egress: Egress,
+    /// Where certificates of authorities are that its https requests believe besides the machine's.
+    pub authorities: Vec<Source>,
     /// How long its programs may take to answer a request that came over HTTP.
     pub request_timeout: Duration,
 }
@@ -32,6 +36,7 @@ impl Default for NetworkSpec {
             address: IpAddr::from([0, 0, 0, 0]),
             namespace: String::new(),
             egress: Egress::default(),
+            authorities: Vec::new(),
             request_timeout: Duration::ZERO,
         }
     }
@@ -43,7 +48,8 @@ pub(super) fn network(pod: &core::Pod, address: IpAddr, request_timeout: Duratio
     match egress {
         Ok(egress) => {
             let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-            Ok(NetworkSpec { address, namespace, egress, request_timeout })
+            let authorities = read_sources(pod, CA_CERTIFICATES)?;
+            Ok(NetworkSpec { address, namespace, egress, authorities, request_timeout })
         }
         Err(error) => refuse(format!("metadata.annotations[{EGRESS}]"), format!("{error}")),
     }

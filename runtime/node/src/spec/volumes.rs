@@ -1,28 +1,24 @@
-//! A pod's volumes, and where its containers see them.
+//! A pod's volumes.
 //!
-//! Not here: making them (`volumes`). `mountPropagation` is passed over, as nothing is mounted in a guest; so are
+//! Not here: making them (`volumes`), and where containers see them (`mounts`). `mountPropagation` is passed over, as nothing is mounted in a guest; so are
 //! `fsGroup` and `runAsUser`, as a guest has no user: what it may do with a file, its mount says.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use wk_api::quantity::Quantity;
 
+use super::mounts::absolute;
+use super::projected::{Projection, downward, from_object, mode, projection, shared};
 use super::{ContainerSpec, MEMORY_DEFAULT, SpecError, refuse};
+use crate::sources::SourceKind;
 
 /// What an emptyDir holds that names no limit. Kubernetes has none and watches the node's disk; here a guest that fills
 /// its directory meets its own limit long before its neighbours meet a full disk.
 pub const EMPTY_DIR_DEFAULT: u64 = 1 << 30;
 /// The same in memory: a quarter of what a container may use that names no limit.
 pub const EMPTY_DIR_MEMORY_DEFAULT: u64 = 64 << 20;
-/// Mounts of one container: each is a descriptor while an instance runs.
-const MOUNTS_MAX: usize = 128;
-/// Mode of projected files unless told otherwise, as in Kubernetes.
-const MODE_DEFAULT: u32 = 0o644;
-
-/// Life of a token that names none, as in Kubernetes.
-const TOKEN_SECONDS_DEFAULT: i64 = 3600;
-
 /// A volume of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeSpec {
@@ -33,11 +29,16 @@ pub struct VolumeSpec {
 }
 
 impl VolumeSpec {
+    /// Whether it is a directory in memory.
+    pub fn is_memory(&self) -> bool {
+        matches!(self.source, Source::EmptyDir { memory: true, .. })
+    }
+
     /// Bytes that guests may keep in it, if there is a limit.
     pub fn limit(&self) -> Option<u64> {
         match self.source {
             Source::EmptyDir { limit, .. } => Some(limit),
-            Source::Projected { .. } | Source::HostPath { .. } | Source::Claim { .. } => None,
+            Source::Projected { .. } | Source::HostPath { .. } | Source::Claim { .. } | Source::Image { .. } => None,
         }
     }
 }
@@ -55,7 +56,7 @@ pub enum Source {
     /// Files made of objects: a configMap, secret, downwardAPI or projected volume.
     Projected {
         /// Their sources, in order: a later one wins.
-        sources: Vec<Projection>,
+        sources: Arc<[Projection]>,
         /// Mode of files that name none.
         mode: u32,
     },
@@ -72,6 +73,15 @@ pub enum Source {
         name: String,
         /// Whether it is only read.
         read_only: bool,
+        /// Whether it is made for this pod alone: a generic ephemeral volume.
+        ephemeral: bool,
+    },
+    /// What an image of the cluster's registry holds.
+    Image {
+        /// Which, as written.
+        reference: String,
+        /// Whether it may only be one that is on this node (`pullPolicy: Never`).
+        never_pull: bool,
     },
 }
 
@@ -86,89 +96,10 @@ pub enum HostPathType {
     DirectoryOrCreate,
 }
 
-/// One source of files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Projection {
-    /// Entries of a ConfigMap.
-    ConfigMap(FromObject),
-    /// Entries of a Secret.
-    Secret(FromObject),
-    /// Fields of the pod.
-    Downward(Vec<DownwardFile>),
-    /// A token of the pod's service account.
-    Token(TokenFile),
-}
-
-/// A field of the pod as a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DownwardFile {
-    /// The file, below the volume.
-    pub path: String,
-    /// Its mode.
-    pub mode: Option<u32>,
-    /// `fieldPath`.
-    pub field: String,
-}
-
-/// A token as a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenFile {
-    /// The file, below the volume.
-    pub path: String,
-    /// Whom it is for; empty for the cluster's API.
-    pub audience: String,
-    /// How long it is good.
-    pub seconds: i64,
-}
-
-/// Entries of an object as files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FromObject {
-    /// The object's name, in the pod's namespace.
-    pub name: String,
-    /// Which entries; none for all of them.
-    pub items: Vec<Item>,
-    /// Whether the object and its entries may be missing.
-    pub optional: bool,
-}
-
-/// An entry as a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// The entry.
-    pub key: String,
-    /// The file, below the volume.
-    pub path: String,
-    /// Its mode.
-    pub mode: Option<u32>,
-}
-
-/// A volume in a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountSpec {
-    /// The volume's name.
-    pub volume: String,
-    /// Where the guest sees it: from `/`, without `.` and `..`.
-    pub path: String,
-    /// The part of the volume that is seen.
-    pub below: Option<SubPath>,
-    /// Whether nothing may be changed.
-    pub read_only: bool,
-}
-
-/// A part of a volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SubPath {
-    /// As written.
-    Plain(String),
-    /// With `$(NAME)` for variables of the container.
-    Expression(String),
-}
-
-pub(super) fn read_volumes(spec: &core::PodSpec) -> Result<Vec<VolumeSpec>, SpecError> {
+pub(super) fn read_volumes(spec: &core::PodSpec, pod: &str) -> Result<Vec<VolumeSpec>, SpecError> {
     let volumes = spec.volumes.iter().flatten().enumerate();
     let read = |(index, volume): (usize, &core::Volume)| {
-        let source = source(volume, &format!("spec.volumes[{index}]"))?;
+        let source = source(volume, pod, &format!("spec.volumes[{index}]"))?;
         Ok(VolumeSpec { name: volume.name.clone(), source })
     };
     volumes.map(read).collect()
@@ -187,40 +118,52 @@ pub(super) fn within_memory(mut volumes: Vec<VolumeSpec>, containers: &[Containe
     volumes
 }
 
-fn source(volume: &core::Volume, field: &str) -> Result<Source, SpecError> {
+fn source(volume: &core::Volume, pod: &str, field: &str) -> Result<Source, SpecError> {
     if let Some(source) = &volume.empty_dir {
         return empty_dir(source, &format!("{field}.emptyDir"));
     }
     if let Some(source) = &volume.config_map {
-        let from = from_object(&source.name, source.items.as_deref(), source.optional);
-        return Ok(Source::Projected { sources: vec![Projection::ConfigMap(from)], mode: mode(source.default_mode) });
+        let from = from_object(SourceKind::ConfigMap, &source.name, source.items.as_deref(), source.optional);
+        return Ok(files(vec![Projection::Entries(from)], source.default_mode));
     }
     if let Some(source) = &volume.secret {
         let name = source.secret_name.as_deref().unwrap_or_default();
-        let from = from_object(name, source.items.as_deref(), source.optional);
-        return Ok(Source::Projected { sources: vec![Projection::Secret(from)], mode: mode(source.default_mode) });
+        let from = from_object(SourceKind::Secret, name, source.items.as_deref(), source.optional);
+        return Ok(files(vec![Projection::Entries(from)], source.default_mode));
     }
     if let Some(source) = &volume.projected {
         let sources = source.sources.iter().flatten().enumerate();
         let read = |(index, part)| projection(part, &format!("{field}.projected.sources[{index}]"));
-        return Ok(Source::Projected {
-            sources: sources.map(read).collect::<Result<_, _>>()?,
-            mode: mode(source.default_mode),
-        });
+        return Ok(files(sources.map(read).collect::<Result<_, _>>()?, source.default_mode));
     }
     if let Some(source) = &volume.downward_api {
         let items = downward(source.items.as_deref(), &format!("{field}.downwardAPI"))?;
-        return Ok(Source::Projected { sources: vec![items], mode: mode(source.default_mode) });
+        return Ok(files(vec![items], source.default_mode));
     }
     if let Some(source) = &volume.host_path {
         return host_path(source, &format!("{field}.hostPath"));
     }
     if let Some(source) = &volume.persistent_volume_claim {
-        return Ok(Source::Claim { name: source.claim_name.clone(), read_only: source.read_only == Some(true) });
+        let (name, read_only) = (source.claim_name.clone(), source.read_only == Some(true));
+        return Ok(Source::Claim { name, read_only, ephemeral: false });
     }
-    let why = "this node has no volumes of this kind: it has configMap, downwardAPI, emptyDir, hostPath, \
-               persistentVolumeClaim, projected and secret";
+    if volume.ephemeral.is_some() {
+        let name = format!("{pod}-{}", volume.name);
+        return Ok(Source::Claim { name, read_only: false, ephemeral: true });
+    }
+    if let Some(source) = &volume.image {
+        let Some(reference) = source.reference.clone().filter(|reference| !reference.is_empty()) else {
+            return refuse(format!("{field}.image.reference"), "missing");
+        };
+        return Ok(Source::Image { reference, never_pull: source.pull_policy.as_deref() == Some("Never") });
+    }
+    let why = "this node has no volumes of this kind: it has configMap, downwardAPI, emptyDir, ephemeral, hostPath, \
+               image, persistentVolumeClaim, projected and secret";
     refuse(field, why)
+}
+
+fn files(sources: Vec<Projection>, default_mode: Option<i32>) -> Source {
+    Source::Projected { sources: shared(sources), mode: mode(default_mode) }
 }
 
 fn empty_dir(source: &core::EmptyDirVolumeSource, field: &str) -> Result<Source, SpecError> {
@@ -242,38 +185,6 @@ fn empty_dir(source: &core::EmptyDirVolumeSource, field: &str) -> Result<Source,
     Ok(Source::EmptyDir { limit, memory })
 }
 
-fn projection(part: &core::VolumeProjection, field: &str) -> Result<Projection, SpecError> {
-    if let Some(source) = &part.config_map {
-        return Ok(Projection::ConfigMap(from_object(&source.name, source.items.as_deref(), source.optional)));
-    }
-    if let Some(source) = &part.secret {
-        return Ok(Projection::Secret(from_object(&source.name, source.items.as_deref(), source.optional)));
-    }
-    if let Some(source) = &part.downward_api {
-        return downward(source.items.as_deref(), &format!("{field}.downwardAPI"));
-    }
-    if let Some(source) = &part.service_account_token {
-        return Ok(Projection::Token(TokenFile {
-            path: source.path.clone(),
-            audience: source.audience.clone().unwrap_or_default(),
-            seconds: source.expiration_seconds.unwrap_or(TOKEN_SECONDS_DEFAULT),
-        }));
-    }
-    refuse(field, "this node projects configMap, downwardAPI, secret and serviceAccountToken")
-}
-
-fn downward(items: Option<&[core::DownwardAPIVolumeFile]>, field: &str) -> Result<Projection, SpecError> {
-    let read = |(index, item): (usize, &core::DownwardAPIVolumeFile)| {
-        let Some(reference) = &item.field_ref else {
-            return refuse(format!("{field}.items[{index}].resourceFieldRef"), "not supported yet; leave it out");
-        };
-        let mode = item.mode.map(|given| mode(Some(given)));
-        Ok(DownwardFile { path: item.path.clone(), mode, field: reference.field_path.clone() })
-    };
-    let items = items.unwrap_or_default().iter().enumerate().map(read);
-    Ok(Projection::Downward(items.collect::<Result<_, _>>()?))
-}
-
 fn host_path(source: &core::HostPathVolumeSource, field: &str) -> Result<Source, SpecError> {
     let path = PathBuf::from(absolute(&source.path, &format!("{field}.path"))?);
     let kind = match source.type_.as_deref().unwrap_or_default() {
@@ -286,65 +197,4 @@ fn host_path(source: &core::HostPathVolumeSource, field: &str) -> Result<Source,
         }
     };
     Ok(Source::HostPath { path, kind })
-}
-
-fn from_object(name: &str, items: Option<&[core::KeyToPath]>, optional: Option<bool>) -> FromObject {
-    let item = |item: &core::KeyToPath| Item {
-        key: item.key.clone(),
-        path: item.path.clone(),
-        mode: item.mode.map(|given| mode(Some(given))),
-    };
-    let items = items.unwrap_or_default().iter().map(item).collect();
-    FromObject { name: name.to_owned(), items, optional: optional == Some(true) }
-}
-
-fn mode(given: Option<i32>) -> u32 {
-    given.and_then(|mode| u32::try_from(mode).ok()).map_or(MODE_DEFAULT, |mode| mode & 0o777)
-}
-
-/// The mounts of a container; `volumes` are the pod's.
-pub(super) fn read_mounts(
-    container: &core::Container,
-    field: &str,
-    volumes: &[VolumeSpec],
-) -> Result<Vec<MountSpec>, SpecError> {
-    if container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()) {
-        return refuse(format!("{field}.volumeDevices"), "a guest has files, not block devices");
-    }
-    let mounts = container.volume_mounts.as_deref().unwrap_or_default();
-    if mounts.len() > MOUNTS_MAX {
-        return refuse(format!("{field}.volumeMounts"), format!("at most {MOUNTS_MAX} are supported"));
-    }
-    let read = |(index, mount): (usize, &core::VolumeMount)| {
-        let field = format!("{field}.volumeMounts[{index}]");
-        let Some(volume) = volumes.iter().find(|volume| volume.name == mount.name) else {
-            return refuse(format!("{field}.name"), format!("the pod has no volume {:?}", mount.name));
-        };
-        Ok(MountSpec {
-            volume: mount.name.clone(),
-            path: absolute(&mount.mount_path, &format!("{field}.mountPath"))?,
-            below: match (&mount.sub_path, &mount.sub_path_expr) {
-                (Some(path), _) if !path.is_empty() => Some(SubPath::Plain(path.clone())),
-                (_, Some(path)) if !path.is_empty() => Some(SubPath::Expression(path.clone())),
-                _ => None,
-            },
-            // What is made of objects is written by nobody else, as in Kubernetes.
-            read_only: mount.read_only == Some(true)
-                || matches!(volume.source, Source::Projected { .. } | Source::Claim { read_only: true, .. }),
-        })
-    };
-    mounts.iter().enumerate().map(read).collect()
-}
-
-/// `path` from `/`, without `.` and doubled slashes.
-pub(super) fn absolute(path: &str, field: &str) -> Result<String, SpecError> {
-    let mut clean = PathBuf::from("/");
-    for part in Path::new(path).components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-            Component::ParentDir => return refuse(field, format!("{path:?} leads out of where it is by '..'")),
-        }
-    }
-    Ok(clean.to_string_lossy().into_owned())
 }

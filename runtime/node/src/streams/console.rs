@@ -4,12 +4,12 @@
 //! then, and is told how much.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
-use wk_engine::Mount;
+use wk_engine::Mounts;
 
 use crate::logs::Stream;
 use crate::spec::ContainerSpec;
@@ -71,23 +71,20 @@ pub struct Console {
     /// Its environment.
     pub env: Vec<(String, String)>,
     /// Its directories, opened for each command.
-    pub mounts: Vec<Mount>,
+    pub mounts: Mounts,
     /// Whether it was given a terminal.
     pub tty: bool,
     /// Whether the first client's end of input is the container's.
     pub stdin_once: bool,
-    program: OnceLock<Program>,
+    /// Until the run ends: it holds the container's network and files, whose output leads here.
+    program: Mutex<Option<Arc<Program>>>,
     input: Option<Arc<tokio::sync::Mutex<Option<DuplexStream>>>>,
     watchers: Mutex<Vec<Weak<Watcher>>>,
 }
 
 impl Console {
     /// The console of a container about to run, and the source of its input if it has one.
-    pub fn new(
-        spec: &ContainerSpec,
-        env: Vec<(String, String)>,
-        mounts: Vec<Mount>,
-    ) -> (Arc<Self>, Option<DuplexStream>) {
+    pub fn new(spec: &ContainerSpec, env: Vec<(String, String)>, mounts: Mounts) -> (Arc<Self>, Option<DuplexStream>) {
         let pipe = spec.stdin.then(|| tokio::io::duplex(INPUT_BYTES_MAX));
         let (writer, reader) = pipe.unzip();
         let console = Self {
@@ -97,21 +94,20 @@ impl Console {
             tty: spec.tty,
             stdin_once: spec.stdin_once,
             input: writer.map(|writer| Arc::new(tokio::sync::Mutex::new(Some(writer)))),
-            program: OnceLock::new(),
+            program: Mutex::default(),
             watchers: Mutex::default(),
         };
         (Arc::new(console), reader)
     }
 
-    /// Says what code the container runs. Once.
+    /// Says what code the container runs.
     pub fn runs(&self, program: Program) {
-        // A second one would be of the same run, and is the same.
-        let _ = self.program.set(program);
+        *self.program.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(program));
     }
 
-    /// What code the container runs, once it is known.
-    pub fn program(&self) -> Option<&Program> {
-        self.program.get()
+    /// What code the container runs, once it is known and while it runs.
+    pub fn program(&self) -> Option<Arc<Program>> {
+        self.program.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The container's input; None when it has none. Whoever holds the lock writes; an empty place has ended.
@@ -150,6 +146,8 @@ impl Console {
         for watcher in self.watchers().drain(..).filter_map(|watcher| watcher.upgrade()) {
             watcher.end();
         }
+        let program = self.program.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(program);
     }
 
     fn watchers(&self) -> MutexGuard<'_, Vec<Weak<Watcher>>> {
@@ -234,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn watchers_see_what_is_written_from_then_on_and_what_they_missed_is_counted() {
-        let (console, _) = Console::new(&ContainerSpec::default(), Vec::new(), Vec::new());
+        let (console, _) = Console::new(&ContainerSpec::default(), Vec::new(), Mounts::default());
         let consoles = Consoles::default();
         let registered = consoles.insert("u", &console);
         console.write(Stream::Out, b"before");

@@ -29,16 +29,24 @@ pub(super) struct Bound {
     pub(super) volume: String,
 }
 
-/// The volume of the claim `name`, whose directory is made if it is not there.
+/// The volume of the claim `name`, whose directory is made if it is not there. A claim that is a pod's alone is owned
+/// by `owner`.
 pub(super) async fn make(
     cluster: &Cluster,
     node: &str,
     root: &Path,
     namespace: &str,
     name: &str,
+    owner: Option<&Object>,
 ) -> Result<Bound, String> {
     let claim = cluster.get(&kinds::PERSISTENTVOLUMECLAIM, Some(namespace), name, Freshness::Local).await;
     let claim = claim.map_err(|status| status.message)?;
+    if let Some(pod) = owner.filter(|pod| !claim.controller_of().is_some_and(|owner| owner.uid == pod.uid())) {
+        return Err(format!(
+            "PVC {namespace}/{name} was not created for pod {namespace}/{} (pod is not owner)",
+            pod.name()
+        ));
+    }
     let volume = claim.text("/spec/volumeName");
     if volume.is_empty() || claim.text("/status/phase") != "Bound" {
         return Err(format!("persistentvolumeclaim {name:?} is not bound to a volume yet"));

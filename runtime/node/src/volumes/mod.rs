@@ -2,7 +2,8 @@
 //! the pod is gone.
 //!
 //! `<root>/pods/<uid>/<volume>` is a volume's directory, `<root>/pods/<uid>/.files/…` holds single files that are mounted
-//! alone, and `<root>/claims/…` the volumes that outlive pods. What a guest gets is a list of [`Mount`]s, plain data: whoever runs it opens them.
+//! alone, `<root>/claims/…` the volumes that outlive pods, and `<root>/images/…` what images hold. Files that are made of
+//! objects, a token among them, are written when somebody first looks into their volume: idle pods have none. What a guest gets is a list of [`Mount`]s, plain data: whoever runs it opens them.
 //!
 //! Not here: what the pod's spec says (`spec::volumes`) and how a guest's calls are answered (`wk-engine`). A source of
 //! volumes is a file here; start at [`pod`].
@@ -10,6 +11,7 @@
 mod claim;
 mod empty_dir;
 mod host_path;
+mod image;
 mod memory;
 mod pod;
 mod projected;
@@ -18,21 +20,26 @@ mod sub_path;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use tokio::sync::Notify;
 use wk_access::tokens::Keyring;
 use wk_api::{Kind, Object, kinds};
 use wk_base::tasks::Tasks;
 use wk_cluster::Cluster;
-use wk_engine::Mount;
+use wk_engine::{Fill, Mount};
+use wk_image::{Blobs, Peers};
 
 use crate::events::Recorder;
 use crate::follow::{self, Followed};
+use crate::sources::Sources;
 use crate::spec::{MountSpec, PodSpec};
 
+use image::Images;
 use pod::PodVolumes;
 
 /// Changes of objects that come within this time are followed together.
@@ -60,6 +67,8 @@ struct Parts {
     host_paths: Vec<PathBuf>,
     keys: Keyring,
     cluster: Cluster,
+    sources: Sources,
+    images: Images,
     recorder: Recorder,
     tasks: Tasks,
     /// Told after objects changed that a volume may be made of.
@@ -68,7 +77,7 @@ struct Parts {
 
 impl Parts {
     fn origin<'a>(&'a self, pod: &'a Arc<Object>) -> projected::Origin<'a> {
-        projected::Origin { cluster: &self.cluster, keys: &self.keys, pod, now: self.cluster.clock().now() }
+        projected::Origin { sources: &self.sources, keys: &self.keys, pod, now: self.cluster.clock().now() }
     }
 }
 
@@ -82,16 +91,38 @@ pub struct Options {
     pub keys: Keyring,
 }
 
+/// Where the images of `image` volumes come from.
+pub struct Registry {
+    /// Blobs on this disk.
+    pub blobs: Blobs,
+    /// Blobs on other nodes.
+    pub peers: Arc<dyn Peers>,
+}
+
 /// Whether nothing was made in a directory, or with it, since `begun`.
 pub(crate) fn is_older(entry: &std::fs::DirEntry, begun: SystemTime) -> bool {
     entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| modified < begun)
 }
 
-/// A container's mounts. The volumes are not removed before this is dropped.
+/// A container's mounts. The volumes are not removed before what fills them is dropped.
 pub struct Held {
     /// For the guest.
     pub mounts: Vec<Mount>,
-    _pod: Option<Arc<PodVolumes>>,
+    /// Makes those of them that are late.
+    pub fill: Option<Arc<dyn Fill>>,
+}
+
+/// Makes the files of one pod's volumes when somebody looks into them. The volumes are not removed before this is dropped.
+struct Filler {
+    volumes: Volumes,
+    pod: Arc<PodVolumes>,
+}
+
+#[async_trait]
+impl Fill for Filler {
+    async fn fill(&self, mount: &Mount) -> io::Result<()> {
+        self.pod.fill(&self.volumes.0.parts, &mount.root).await.map_err(io::Error::other)
+    }
 }
 
 /// The volumes of a container cannot be had, and waiting would not help.
@@ -101,12 +132,13 @@ pub struct MountFailed(pub String);
 
 impl Volumes {
     /// The volumes of the node `node`.
-    pub fn new(options: Options, cluster: Cluster, node: &str, tasks: &Tasks) -> Self {
+    pub fn new(options: Options, registry: Registry, cluster: Cluster, node: &str, tasks: &Tasks) -> Self {
         let recorder = Recorder::new(cluster.clone(), node.to_owned());
         let Options { root, host_paths, keys } = options;
         let (node, tasks) = (node.to_owned(), tasks.clone());
         let changed = tokio::sync::watch::Sender::new(0);
-        let parts = Parts { root, node, host_paths, keys, cluster, recorder, tasks, changed };
+        let (sources, images) = (Sources::new(cluster.clone()), Images::new(&root, registry));
+        let parts = Parts { root, node, host_paths, keys, cluster, sources, images, recorder, tasks, changed };
         Self(Arc::new(Inner { parts, learnt: Notify::new(), pods: Mutex::default() }))
     }
 
@@ -173,10 +205,10 @@ impl Volumes {
         expand: &(dyn Fn(&str) -> String + Send + Sync),
     ) -> Result<Held, MountFailed> {
         let pod = self.pods().get(uid).cloned();
-        let Some(pod) = pod else { return Ok(Held { mounts: Vec::new(), _pod: None }) };
+        let Some(pod) = pod else { return Ok(Held { mounts: Vec::new(), fill: None }) };
         pod.wait(&self.0.parts).await;
-        let mounts = pod.mounts(container, wanted, expand).await.map_err(MountFailed)?;
-        Ok(Held { mounts, _pod: Some(pod) })
+        let mounts = pod.mounts(&self.0.parts, container, wanted, expand).await.map_err(MountFailed)?;
+        Ok(Held { mounts, fill: Some(Arc::new(Filler { volumes: self.clone(), pod })) })
     }
 
     /// Forgets a pod that is gone; its data is removed as soon as none of its containers runs.
@@ -189,6 +221,7 @@ impl Volumes {
 
     /// Removes what pods have left that are not in `known`, but for what was made since `begun`. Blocks.
     pub fn keep_only(&self, known: &BTreeSet<String>, begun: SystemTime) {
+        self.0.parts.images.remove_old();
         for dir in [self.0.parts.root.join("pods"), memory::place(&self.0.parts.root)] {
             for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
                 if !entry.file_name().to_str().is_some_and(|uid| known.contains(uid)) && is_older(&entry, begun) {

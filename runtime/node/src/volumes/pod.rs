@@ -1,6 +1,5 @@
 //! The volumes of one pod.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +12,7 @@ use wk_engine::Mount;
 
 use crate::spec::{MountSpec, Projection, VolumeSource, VolumeSpec};
 
+use super::image::Unpacked;
 use super::{Parts, claim, empty_dir, host_path, memory, projected, remove, sub_path};
 
 /// Between two tries to make a volume, when nothing has told that it may work now: the kubelet's figures.
@@ -21,8 +21,8 @@ const RETRY_MAX: Duration = Duration::from_secs(122);
 
 pub(super) struct PodVolumes {
     dir: PathBuf,
-    /// Of its volumes in memory, and the place of all of the node's.
-    memory: (PathBuf, PathBuf),
+    /// Of its volumes in memory, if it has any.
+    memory: Option<PathBuf>,
     specs: Vec<VolumeSpec>,
     state: Mutex<State>,
     /// Whether the pod is gone: the data goes with the last that holds this.
@@ -31,7 +31,8 @@ pub(super) struct PodVolumes {
 
 struct State {
     object: Arc<Object>,
-    ready: BTreeMap<String, Ready>,
+    /// Of each volume what is there of it, in the order of the specs.
+    ready: Vec<Option<Ready>>,
     /// What was last said to people about a volume that cannot be made.
     told: Option<String>,
 }
@@ -40,8 +41,10 @@ struct State {
 enum Ready {
     /// At its own place below the pod's directory.
     Own,
-    Projected(projected::Written),
+    /// So is this; its files are written when somebody looks.
+    Projected(Option<Box<projected::Written>>),
     Elsewhere(Elsewhere),
+    Image(Arc<Unpacked>),
 }
 
 /// A volume that is not the pod's own.
@@ -57,9 +60,8 @@ struct Elsewhere {
 impl PodVolumes {
     pub(super) fn new(root: &Path, object: Arc<Object>, specs: Vec<VolumeSpec>) -> Self {
         let dir = root.join("pods").join(object.uid());
-        let place = memory::place(root);
-        let memory = (place.join(object.uid()), place);
-        let state = State { object, ready: BTreeMap::new(), told: None };
+        let memory = specs.iter().any(|spec| spec.is_memory()).then(|| memory::place(root).join(object.uid()));
+        let state = State { object, ready: specs.iter().map(|_| None).collect(), told: None };
         Self { dir, memory, specs, state: Mutex::new(state), condemned: AtomicBool::new(false) }
     }
 
@@ -79,12 +81,12 @@ impl PodVolumes {
     /// Makes what is missing; false when something still is.
     async fn make(&self, parts: &Parts) -> bool {
         let mut state = self.state.lock().await;
-        for spec in &self.specs {
-            if state.ready.contains_key(&spec.name) {
+        for (index, spec) in self.specs.iter().enumerate() {
+            if state.ready[index].is_some() {
                 continue;
             }
             match self.make_one(parts, &state.object, spec).await {
-                Ok(ready) => drop(state.ready.insert(spec.name.clone(), ready)),
+                Ok(ready) => state.ready[index] = Some(ready),
                 Err(why) => {
                     state.tell(parts, &spec.name, &why);
                     return false;
@@ -99,7 +101,7 @@ impl PodVolumes {
         let dir = self.place(spec);
         match &spec.source {
             VolumeSource::EmptyDir { memory: true, .. } => {
-                let place = self.memory.1.clone();
+                let place = memory::place(&parts.root);
                 blocking_text(move || memory::make(&place, &dir)).await?;
                 Ok(Ready::Own)
             }
@@ -109,50 +111,72 @@ impl PodVolumes {
             }
             VolumeSource::Projected { sources, mode } => {
                 let origin = parts.origin(object);
-                let gathered = projected::gather(&origin, sources).await?;
-                Ok(Ready::Projected(projected::write(&origin, dir, sources, *mode, gathered, None).await?))
+                let gathered = projected::gather(&origin, sources)?;
+                projected::check(&origin, sources, *mode, &gathered)?;
+                Ok(Ready::Projected(None))
             }
             VolumeSource::HostPath { path, kind } => {
                 let (path, kind, allowed) = (path.clone(), *kind, parts.host_paths.clone());
                 let (root, below) = blocking_text(move || host_path::make(&path, kind, &allowed)).await?;
                 Ok(Ready::Elsewhere(Elsewhere { root, below, limit: None, volume: None }))
             }
-            VolumeSource::Claim { name, .. } => {
-                let made = claim::make(&parts.cluster, &parts.node, &parts.root, object.namespace(), name).await?;
+            VolumeSource::Image { reference, never_pull } => {
+                Ok(Ready::Image(parts.images.have(reference, *never_pull).await?))
+            }
+            VolumeSource::Claim { name, ephemeral, .. } => {
+                let owner = ephemeral.then_some(&**object);
+                let made =
+                    claim::make(&parts.cluster, &parts.node, &parts.root, object.namespace(), name, owner).await?;
                 let claim::Bound { dir, limit, volume } = made;
                 Ok(Ready::Elsewhere(Elsewhere { root: dir, below: PathBuf::new(), limit, volume: Some(volume) }))
             }
         }
     }
 
-    /// Brings files up to date with what they are made of.
+    /// Writes the files of the volume at `root`, if nobody has looked into it yet.
+    pub(super) async fn fill(&self, parts: &Parts, root: &Path) -> Result<(), String> {
+        let Some(index) = self.specs.iter().position(|spec| self.place(spec) == root) else { return Ok(()) };
+        let mut state = self.state.lock().await;
+        if matches!(state.ready[index], Some(Ready::Projected(None))) {
+            self.bring_up(parts, &mut state, index).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings files up to date with what they are made of, where they were written.
     pub(super) async fn refresh(&self, parts: &Parts) {
         let mut state = self.state.lock().await;
-        let state = &mut *state;
-        for spec in &self.specs {
-            let VolumeSource::Projected { sources, mode } = &spec.source else { continue };
-            let Some(Ready::Projected(written)) = state.ready.get_mut(&spec.name) else { continue };
-            let fresh = async {
-                let origin = parts.origin(&state.object);
-                let gathered = projected::gather(&origin, sources).await?;
-                if written.is_of(&gathered, origin.now) {
-                    return Ok(None);
-                }
-                let dir = self.dir.join(&spec.name);
-                projected::write(&origin, dir, sources, *mode, gathered, Some(written)).await.map(Some)
-            };
-            match fresh.await {
-                Ok(Some(fresh)) => *written = fresh,
-                Ok(None) => {}
-                // The pod keeps what it has, as with the kubelet.
-                Err(why) => state.tell(parts, &spec.name, &why),
+        for (index, spec) in self.specs.iter().enumerate() {
+            // The pod keeps what it has, as with the kubelet.
+            if matches!(state.ready[index], Some(Ready::Projected(Some(_))))
+                && let Err(why) = self.bring_up(parts, &mut state, index).await
+            {
+                state.tell(parts, &spec.name, &why);
             }
         }
+    }
+
+    /// Writes the files of a volume, unless they are what they should be.
+    async fn bring_up(&self, parts: &Parts, state: &mut State, index: usize) -> Result<(), String> {
+        let State { object, ready, .. } = state;
+        let (spec, ready) = (&self.specs[index], &mut ready[index]);
+        let (VolumeSource::Projected { sources, mode }, Some(Ready::Projected(written))) = (&spec.source, ready) else {
+            return Ok(());
+        };
+        let origin = parts.origin(object);
+        let gathered = projected::gather(&origin, sources)?;
+        if !written.as_ref().is_some_and(|written| written.is_of(&gathered, origin.now)) {
+            let dir = self.place(spec);
+            let fresh = projected::write(&origin, dir, sources, *mode, gathered, written.as_deref()).await?;
+            *written = Some(Box::new(fresh));
+        }
+        Ok(())
     }
 
     /// What a container sees of the volumes, which are there.
     pub(super) async fn mounts(
         &self,
+        parts: &Parts,
         container: &str,
         wanted: &[MountSpec],
         expand: &(dyn Fn(&str) -> String + Send + Sync),
@@ -173,6 +197,9 @@ impl PodVolumes {
                 }
                 below = Some(place.below);
             }
+            if copied && below.is_some() {
+                self.fill(parts, &place.root).await?;
+            }
             asked.push(sub_path::Asked {
                 path: mount.path.clone(),
                 volume: mount.volume.clone(),
@@ -183,19 +210,26 @@ impl PodVolumes {
                 copied,
             });
         }
+        if asked.iter().all(|asked| asked.below.is_none()) {
+            return Ok(asked.into_iter().map(|asked| asked.whole()).collect());
+        }
         let files = self.dir.join(".files").join(container);
         blocking_text(move || sub_path::mounts(&asked, &files)).await
     }
 
     /// The directory of a volume of its own.
     fn place(&self, spec: &VolumeSpec) -> PathBuf {
-        let memory = matches!(spec.source, VolumeSource::EmptyDir { memory: true, .. });
-        if memory { &self.memory.0 } else { &self.dir }.join(&spec.name)
+        let memory = self.memory.as_ref().filter(|_| spec.is_memory());
+        memory.unwrap_or(&self.dir).join(&spec.name)
     }
 
     async fn elsewhere(&self, volume: &str) -> Option<Elsewhere> {
-        match self.state.lock().await.ready.get(volume) {
+        let index = self.specs.iter().position(|spec| spec.name == volume)?;
+        match &self.state.lock().await.ready[index] {
             Some(Ready::Elsewhere(place)) => Some(place.clone()),
+            Some(Ready::Image(image)) => {
+                Some(Elsewhere { root: image.dir().to_owned(), below: PathBuf::new(), limit: None, volume: None })
+            }
             Some(Ready::Own | Ready::Projected(_)) | None => None,
         }
     }
@@ -203,9 +237,9 @@ impl PodVolumes {
     /// The persistent volumes that it has.
     pub(super) async fn persistent(&self) -> Vec<String> {
         let state = self.state.lock().await;
-        let volumes = state.ready.values().filter_map(|ready| match ready {
+        let volumes = state.ready.iter().flatten().filter_map(|ready| match ready {
             Ready::Elsewhere(place) => place.volume.clone(),
-            Ready::Own | Ready::Projected(_) => None,
+            Ready::Own | Ready::Projected(_) | Ready::Image(_) => None,
         });
         volumes.collect()
     }
@@ -218,8 +252,11 @@ impl PodVolumes {
     /// Whether any of its files follow changes of the pod's own object.
     pub(super) fn shows_itself(&self) -> bool {
         self.specs.iter().any(|spec| match &spec.source {
-            VolumeSource::Projected { sources, .. } => sources.iter().any(|it| matches!(it, Projection::Downward(_))),
-            VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } | VolumeSource::Claim { .. } => false,
+            VolumeSource::Projected { sources, .. } => sources.iter().any(Projection::may_show_changes),
+            VolumeSource::EmptyDir { .. }
+            | VolumeSource::HostPath { .. }
+            | VolumeSource::Claim { .. }
+            | VolumeSource::Image { .. } => false,
         })
     }
 
@@ -227,7 +264,10 @@ impl PodVolumes {
     pub(super) fn limited(&self) -> impl Iterator<Item = (&str, PathBuf, u64)> {
         self.specs.iter().filter_map(|spec| match spec.source {
             VolumeSource::EmptyDir { limit, .. } => Some((spec.name.as_str(), self.place(spec), limit)),
-            VolumeSource::Projected { .. } | VolumeSource::HostPath { .. } | VolumeSource::Claim { .. } => None,
+            VolumeSource::Projected { .. }
+            | VolumeSource::HostPath { .. }
+            | VolumeSource::Claim { .. }
+            | VolumeSource::Image { .. } => None,
         })
     }
 
@@ -252,8 +292,12 @@ impl Drop for PodVolumes {
         if self.condemned.load(Ordering::Acquire)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let dirs = [std::mem::take(&mut self.dir), std::mem::take(&mut self.memory.0)];
-            runtime.spawn_blocking(move || dirs.iter().for_each(|dir| remove::remove(dir)));
+            let memory = self.memory.take();
+            let dir = std::mem::take(&mut self.dir);
+            runtime.spawn_blocking(move || {
+                remove::remove(&dir);
+                memory.iter().for_each(|dir| remove::remove(dir));
+            });
         }
     }
 }
@@ -265,7 +309,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     blocking_text(move || work().map_err(|error| error.to_string())).await
 }
 
-async fn blocking_text<T: Send + 'static>(
+pub(super) async fn blocking_text<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()))

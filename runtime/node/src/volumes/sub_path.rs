@@ -32,6 +32,20 @@ pub(super) struct Asked {
     pub(super) copied: bool,
 }
 
+impl Asked {
+    /// All of the volume.
+    pub(super) fn whole(&self) -> Mount {
+        Mount {
+            path: self.path.clone(),
+            root: self.root.clone(),
+            below: PathBuf::new(),
+            read_only: self.read_only,
+            limit: self.limit,
+            late: self.copied && self.below.is_none(),
+        }
+    }
+}
+
 /// What a `subPath` says, relative and without `..`.
 pub(super) fn resolve(below: &SubPath, expand: &(dyn Fn(&str) -> String + Send + Sync)) -> Result<PathBuf, String> {
     let text = match below {
@@ -50,13 +64,7 @@ pub(super) fn mounts(asked: &[Asked], files: &Path) -> Result<Vec<Mount>, String
     let mut mounts = Vec::with_capacity(asked.len());
     let mut alone: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
     for (index, asked) in asked.iter().enumerate() {
-        let whole = Mount {
-            path: asked.path.clone(),
-            root: asked.root.clone(),
-            below: PathBuf::new(),
-            read_only: asked.read_only,
-            limit: asked.limit,
-        };
+        let whole = asked.whole();
         let Some(below) = asked.below.as_ref().filter(|below| !below.as_os_str().is_empty()) else {
             mounts.push(whole);
             continue;
@@ -99,7 +107,7 @@ pub(super) fn mounts(asked: &[Asked], files: &Path) -> Result<Vec<Mount>, String
         if mounts.iter().any(|mount| mount.path == path) {
             return Err(format!("{path} is mounted, so no single file can be mounted in it: mount its directory"));
         }
-        mounts.push(Mount { path, root, below: PathBuf::new(), read_only: true, limit: None });
+        mounts.push(Mount { path, root, below: PathBuf::new(), read_only: true, limit: None, late: false });
     }
     Ok(mounts)
 }

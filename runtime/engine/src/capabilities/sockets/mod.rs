@@ -6,6 +6,7 @@
 
 mod names;
 mod next;
+mod options;
 mod streams;
 mod tcp;
 mod udp;

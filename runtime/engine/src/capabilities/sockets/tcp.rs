@@ -13,6 +13,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, Pollable, 
 use wit::network::{ErrorCode, IpAddressFamily, IpSocketAddress};
 use wit::tcp::{ShutdownType, TcpSocket as Theirs};
 
+use super::options::{Hints, options, positive};
 use super::streams::{Reader, Writer};
 use super::{InstanceNetwork, Sockets, check_family, check_remote, ours, refused, theirs};
 use crate::network::{Connection, Listener, NetworkError};
@@ -46,34 +47,6 @@ enum State {
         started: bool,
     },
     Closed,
-}
-
-/// Options that a guest may set and read. They are hints to the connections of a kernel, and there is none here that
-/// is the guest's: those between nodes are kept alive by the mesh.
-pub(super) struct Hints {
-    pub(super) keep_alive: bool,
-    pub(super) idle_nanos: u64,
-    pub(super) interval_nanos: u64,
-    pub(super) count: u32,
-    pub(super) hops: u8,
-    pub(super) receive_bytes: u64,
-    pub(super) send_bytes: u64,
-}
-
-impl Default for Hints {
-    /// Linux's defaults.
-    fn default() -> Self {
-        const SECOND: u64 = 1_000_000_000;
-        Self {
-            keep_alive: false,
-            idle_nanos: 7200 * SECOND,
-            interval_nanos: 75 * SECOND,
-            count: 9,
-            hops: 64,
-            receive_bytes: 64 << 10,
-            send_bytes: 64 << 10,
-        }
-    }
 }
 
 impl TcpSocket {
@@ -144,11 +117,6 @@ impl Sockets<'_> {
         let output: DynOutputStream = Box::new(writer);
         Ok((self.table.push_child(input, socket)?, self.table.push_child(output, socket)?))
     }
-}
-
-/// A value of zero is no option.
-pub(super) fn positive<T: Default + PartialEq>(value: T) -> SocketResult<T> {
-    if value == T::default() { Err(ErrorCode::InvalidArgument.into()) } else { Ok(value) }
 }
 
 impl wit::tcp::Host for Sockets<'_> {}
@@ -301,7 +269,7 @@ impl wit::tcp::HostTcpSocket for Sockets<'_> {
     }
 
     fn set_listen_backlog_size(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        positive(value)?;
+        positive(value, ErrorCode::InvalidArgument)?;
         match self.tcp(&socket)?.state {
             // The network has a backlog of its own size; the size is a hint.
             State::New | State::Bound { .. } | State::Listening { .. } => Ok(()),
@@ -318,58 +286,13 @@ impl wit::tcp::HostTcpSocket for Sockets<'_> {
         Ok(())
     }
 
-    fn keep_alive_idle_time(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.hints(&socket)?.idle_nanos)
-    }
-
-    fn set_keep_alive_idle_time(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.hints(&socket)?.idle_nanos = positive(value)?;
-        Ok(())
-    }
-
-    fn keep_alive_interval(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.hints(&socket)?.interval_nanos)
-    }
-
-    fn set_keep_alive_interval(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.hints(&socket)?.interval_nanos = positive(value)?;
-        Ok(())
-    }
-
-    fn keep_alive_count(&mut self, socket: Resource<Theirs>) -> SocketResult<u32> {
-        Ok(self.hints(&socket)?.count)
-    }
-
-    fn set_keep_alive_count(&mut self, socket: Resource<Theirs>, value: u32) -> SocketResult<()> {
-        self.hints(&socket)?.count = positive(value)?;
-        Ok(())
-    }
-
-    fn hop_limit(&mut self, socket: Resource<Theirs>) -> SocketResult<u8> {
-        Ok(self.hints(&socket)?.hops)
-    }
-
-    fn set_hop_limit(&mut self, socket: Resource<Theirs>, value: u8) -> SocketResult<()> {
-        self.hints(&socket)?.hops = positive(value)?;
-        Ok(())
-    }
-
-    fn receive_buffer_size(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.hints(&socket)?.receive_bytes)
-    }
-
-    fn set_receive_buffer_size(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.hints(&socket)?.receive_bytes = positive(value)?;
-        Ok(())
-    }
-
-    fn send_buffer_size(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.hints(&socket)?.send_bytes)
-    }
-
-    fn set_send_buffer_size(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.hints(&socket)?.send_bytes = positive(value)?;
-        Ok(())
+    options! { hints;
+        keep_alive_idle_time, set_keep_alive_idle_time: idle_nanos u64;
+        keep_alive_interval, set_keep_alive_interval: interval_nanos u64;
+        keep_alive_count, set_keep_alive_count: count u32;
+        hop_limit, set_hop_limit: hops u8;
+        receive_buffer_size, set_receive_buffer_size: receive_bytes u64;
+        send_buffer_size, set_send_buffer_size: send_bytes u64;
     }
 
     fn subscribe(&mut self, socket: Resource<Theirs>) -> wasmtime::Result<Resource<DynPollable>> {

@@ -13,6 +13,7 @@ use wit::udp::{
     IncomingDatagram, IncomingDatagramStream, OutgoingDatagram, OutgoingDatagramStream, UdpSocket as Theirs,
 };
 
+use super::options::{UdpHints, options, positive};
 use super::{Sockets, check_family, check_remote, ours, refused, theirs};
 use crate::network::{Datagrams, NetworkError};
 
@@ -32,9 +33,7 @@ struct UdpSocket {
     bound: Option<Shared>,
     binding: bool,
     remote: Option<SocketAddr>,
-    hops: u8,
-    receive_bytes: u64,
-    send_bytes: u64,
+    hints: UdpHints,
 }
 
 /// What comes in.
@@ -90,13 +89,17 @@ impl Sockets<'_> {
     fn udp(&mut self, socket: &Resource<Theirs>) -> SocketResult<&mut UdpSocket> {
         Ok(self.table.get_mut::<UdpSocket>(&ours(socket))?)
     }
+
+    fn udp_hints(&mut self, socket: &Resource<Theirs>) -> SocketResult<&mut UdpHints> {
+        Ok(&mut self.udp(socket)?.hints)
+    }
 }
 
 impl wit::udp_create_socket::Host for Sockets<'_> {
     async fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<Theirs>> {
         self.check_given()?;
-        let (hops, receive_bytes, send_bytes) = (64, 64 << 10, 64 << 10);
-        let socket = UdpSocket { family, bound: None, binding: false, remote: None, hops, receive_bytes, send_bytes };
+        let hints = UdpHints::default();
+        let socket = UdpSocket { family, bound: None, binding: false, remote: None, hints };
         Ok(theirs(&self.table.push(socket)?))
     }
 }
@@ -171,31 +174,10 @@ impl wit::udp::HostUdpSocket for Sockets<'_> {
         Ok(self.table.get::<UdpSocket>(&ours(&socket))?.family)
     }
 
-    fn unicast_hop_limit(&mut self, socket: Resource<Theirs>) -> SocketResult<u8> {
-        Ok(self.udp(&socket)?.hops)
-    }
-
-    fn set_unicast_hop_limit(&mut self, socket: Resource<Theirs>, value: u8) -> SocketResult<()> {
-        self.udp(&socket)?.hops = super::tcp::positive(value)?;
-        Ok(())
-    }
-
-    fn receive_buffer_size(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.udp(&socket)?.receive_bytes)
-    }
-
-    fn set_receive_buffer_size(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.udp(&socket)?.receive_bytes = super::tcp::positive(value)?;
-        Ok(())
-    }
-
-    fn send_buffer_size(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.udp(&socket)?.send_bytes)
-    }
-
-    fn set_send_buffer_size(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.udp(&socket)?.send_bytes = super::tcp::positive(value)?;
-        Ok(())
+    options! { udp_hints;
+        unicast_hop_limit, set_unicast_hop_limit: hops u8;
+        receive_buffer_size, set_receive_buffer_size: receive_bytes u64;
+        send_buffer_size, set_send_buffer_size: send_bytes u64;
     }
 
     fn subscribe(&mut self, socket: Resource<Theirs>) -> wasmtime::Result<Resource<DynPollable>> {
@@ -277,12 +259,17 @@ impl wit::udp::HostOutgoingDatagramStream for Sockets<'_> {
     }
 }
 
+/// To whom a datagram goes: a connected socket's are for its peer alone.
+pub(super) fn addressee(connected: Option<SocketAddr>, given: Option<SocketAddr>) -> Option<SocketAddr> {
+    match (connected, given) {
+        (Some(connected), Some(given)) if connected != given => None,
+        (connected, given) => given.or(connected),
+    }
+}
+
 impl Outgoing {
     fn send(&mut self, data: Vec<u8>, to: Option<SocketAddr>) -> SocketResult<()> {
-        let to = match (self.to, to) {
-            (Some(connected), Some(given)) if connected != given => return Err(ErrorCode::InvalidArgument.into()),
-            (connected, given) => given.or(connected).ok_or(ErrorCode::InvalidArgument)?,
-        };
+        let to = addressee(self.to, to).ok_or(ErrorCode::InvalidArgument)?;
         check_family(to, self.family)?;
         check_remote(to)?;
         if data.len() > DATAGRAM_BYTES_MAX {

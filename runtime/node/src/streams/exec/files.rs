@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
-use wk_engine::{MountError, Room};
+use wk_engine::{MountError, Mounts, Room};
 
 /// A directory and where the guest sees it.
 #[derive(Debug, Clone)]
@@ -43,13 +43,13 @@ impl Files {
     }
 
     /// The files of a container that has these directories.
-    pub fn open(mounts: &[wk_engine::Mount]) -> Result<Self, MountError> {
+    pub fn open(mounts: &Mounts) -> Result<Self, MountError> {
         let open = |mount: &wk_engine::Mount| {
             let dir = Arc::new(Dir::from_std_file(mount.open()?));
             let room = mount.room()?;
             Ok(Mount { path: PathBuf::from(&mount.path), dir, read_only: mount.read_only, room })
         };
-        mounts.iter().map(open).collect::<Result<_, _>>().map(Self)
+        mounts.list().iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
     /// Where `path` leads from the directory `from`; "no such file" when that is nowhere.

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_util::io::SyncIoBridge;
 use wk_base::error::Chain;
+use wk_engine::Mounts;
 use wk_streams::relay::{Channel, Exec, Receiver, Sender};
 
 use crate::streams::console::Console;
@@ -69,15 +70,23 @@ pub(super) fn command(process: &mut Process<'_>) -> io::Result<i32> {
     }
 }
 
+/// The container's directories, with what is made late. What cannot be made is missing, as the guest would find.
+async fn filled(console: &Console) -> Mounts {
+    if let Err(error) = console.mounts.fill().await {
+        tracing::debug!(%error, "a volume's files could not be made");
+    }
+    console.mounts.clone()
+}
+
 /// Runs a command for a client until it ends, or the client leaves.
 pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to: &Sender) {
     if let Some(program) = console.program().filter(|_| !wanted.command.first().is_some_and(|name| is_built_in(name))) {
-        return program::run(program, wanted, from, to).await;
+        return program::run(&program, wanted, from, to).await;
     }
     let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
     let (command_out, stdout) = tokio::io::duplex(PIPE_BYTES);
     let (command_err, stderr) = tokio::io::duplex(PIPE_BYTES);
-    let (env, mounts, args) = (console.env.clone(), console.mounts.clone(), wanted.command.clone());
+    let (env, mounts, args) = (console.env.clone(), filled(console).await, wanted.command.clone());
     let running = tokio::task::spawn_blocking(move || {
         let mut stdin = SyncIoBridge::new(command_in);
         let (mut stdout, mut stderr) = (SyncIoBridge::new(command_out), SyncIoBridge::new(command_err));
@@ -136,10 +145,10 @@ pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to:
 /// ends it with its next piece of output: a probe that has timed out leaves no thread behind.
 pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -> (i32, String) {
     if let Some(program) = console.program().filter(|_| !args.first().is_some_and(|name| is_built_in(name))) {
-        let (code, text) = program::once(program, args).await;
+        let (code, text) = program::once(&program, args).await;
         return (code, text.chars().take(bytes_max).collect());
     }
-    let (env, mounts, args) = (console.env.clone(), console.mounts.clone(), args.to_vec());
+    let (env, mounts, args) = (console.env.clone(), filled(console).await, args.to_vec());
     let gone = Arc::new(AtomicBool::new(false));
     let _waiting = Waiting(Arc::clone(&gone));
     let ran = tokio::task::spawn_blocking(move || {

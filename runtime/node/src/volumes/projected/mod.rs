@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use wk_access::tokens::Keyring;
-use wk_api::{Kind, Object, kinds};
+use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
-use wk_cluster::{Cluster, Freshness};
 
+use crate::sources::{Data, Sources};
 use crate::spec::Projection;
 
 use super::pod::blocking;
@@ -37,7 +37,7 @@ pub(super) struct File {
 
 /// Where files come from.
 pub(super) struct Origin<'a> {
-    pub(super) cluster: &'a Cluster,
+    pub(super) sources: &'a Sources,
     pub(super) keys: &'a Keyring,
     pub(super) pod: &'a Arc<Object>,
     pub(super) now: Timestamp,
@@ -46,22 +46,24 @@ pub(super) struct Origin<'a> {
 /// What a volume's files are made of, in the order of its sources.
 pub(super) struct Gathered {
     pod: Arc<Object>,
-    objects: Vec<Option<Arc<Object>>>,
+    data: Vec<Option<Data>>,
 }
 
 impl Gathered {
     /// What changes when one of them does.
-    fn versions(&self) -> Vec<String> {
-        let version = |object: &Option<Arc<Object>>| {
-            object.as_ref().map(|object| format!("{}/{}", object.uid(), object.resource_version())).unwrap_or_default()
-        };
-        self.objects.iter().map(version).collect()
+    fn versions(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (self.pod.labels(), self.pod.annotations()).hash(&mut hasher);
+        for data in &self.data {
+            data.as_ref().map(Data::version).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 
 /// What was written.
 pub(super) struct Written {
-    versions: Vec<String>,
+    versions: u64,
     files: u64,
     /// When the first token is to be made anew.
     due: Option<Timestamp>,
@@ -75,45 +77,32 @@ impl Written {
 }
 
 /// Looks up what `sources` name in a pod's namespace, in the local copy.
-pub(super) async fn gather(origin: &Origin<'_>, sources: &[Projection]) -> Result<Gathered, String> {
-    let (cluster, namespace) = (origin.cluster, origin.pod.namespace());
-    let mut objects = Vec::with_capacity(sources.len());
-    for source in sources {
-        objects.push(match source {
-            Projection::ConfigMap(from) => {
-                find(cluster, &kinds::CONFIGMAP, namespace, &from.name, from.optional).await?
-            }
-            Projection::Secret(from) => find(cluster, &kinds::SECRET, namespace, &from.name, from.optional).await?,
-            Projection::Downward(_) => Some(Arc::clone(origin.pod)),
-            Projection::Token(_) => None,
-        });
-    }
-    Ok(Gathered { pod: Arc::clone(origin.pod), objects })
-}
-
-async fn find(
-    cluster: &Cluster,
-    kind: &Kind,
-    namespace: &str,
-    name: &str,
-    optional: bool,
-) -> Result<Option<Arc<Object>>, String> {
-    match cluster.get(kind, Some(namespace), name, Freshness::Local).await {
-        Ok(object) => Ok(Some(object)),
-        Err(status) if status.code == 404 && optional => Ok(None),
-        Err(status) if status.code == 404 => Err(format!("{} {name:?} not found", kind.kind.to_ascii_lowercase())),
-        Err(status) => Err(status.to_string()),
-    }
+pub(super) fn gather(origin: &Origin<'_>, sources: &[Projection]) -> Result<Gathered, String> {
+    let namespace = origin.pod.namespace();
+    let find = |source: &Projection| match source {
+        Projection::Entries(from) => match origin.sources.find(from.kind, namespace, &from.name) {
+            Ok(data) => Ok(Some(data)),
+            Err(error) if error.is_absence() && from.optional => Ok(None),
+            Err(error) => Err(error.to_string()),
+        },
+        Projection::Downward(_) | Projection::Token(_) => Ok(None),
+    };
+    let data = sources.iter().map(find).collect::<Result<_, _>>()?;
+    Ok(Gathered { pod: Arc::clone(origin.pod), data })
 }
 
 /// The files that `sources` make of what was gathered for them; tokens come from elsewhere.
-fn files(sources: &[Projection], mode: u32, gathered: &Gathered) -> Result<Files, String> {
+fn files(origin: &Origin<'_>, sources: &[Projection], mode: u32, gathered: &Gathered) -> Result<Files, String> {
     let mut files = Files::new();
-    for (source, object) in sources.iter().zip(&gathered.objects) {
+    let node = || origin.sources.cluster().local_object(&kinds::NODE, None, gathered.pod.text("/spec/nodeName"));
+    for (source, data) in sources.iter().zip(&gathered.data) {
         match source {
-            Projection::ConfigMap(from) => objects::config_map(from, object.as_deref(), mode, &mut files)?,
-            Projection::Secret(from) => objects::secret(from, object.as_deref(), mode, &mut files)?,
-            Projection::Downward(items) => downward::downward(items, &gathered.pod, mode, &mut files)?,
+            Projection::Entries(from) => objects::entries(from, data.as_ref(), mode, &mut files)?,
+            Projection::Downward(items) => {
+                let node = node();
+                let allocatable = node.as_ref().and_then(|node| node.at("/status/allocatable"));
+                downward::downward(items, &gathered.pod, allocatable, mode, &mut files);
+            }
             Projection::Token(_) => {}
         }
     }
@@ -122,6 +111,11 @@ fn files(sources: &[Projection], mode: u32, gathered: &Gathered) -> Result<Files
         return Err(format!("its files would hold {bytes} bytes, more than {BYTES_MAX}"));
     }
     Ok(files)
+}
+
+/// Why the files of a volume could not be made of what was gathered. Nothing is written, and no token made.
+pub(super) fn check(origin: &Origin<'_>, sources: &[Projection], mode: u32, gathered: &Gathered) -> Result<(), String> {
+    files(origin, sources, mode, gathered).map(drop)
 }
 
 /// Writes the files of a volume into `dir`, unless they are those of `before`.
@@ -134,11 +128,11 @@ pub(super) async fn write(
     before: Option<&Written>,
 ) -> Result<Written, String> {
     let versions = gathered.versions();
-    let mut files = files(sources, mode, &gathered)?;
+    let mut files = files(origin, sources, mode, &gathered)?;
     let mut due: Option<Timestamp> = None;
     for source in sources {
         let Projection::Token(file) = source else { continue };
-        let token = token::token(origin.cluster, origin.keys, origin.pod, file, origin.now).await?;
+        let token = token::token(origin.sources.cluster(), origin.keys, origin.pod, file, origin.now).await?;
         due = Some(due.map_or(token.due, |due| due.min(token.due)));
         files.insert(file.path.clone(), File { bytes: token.text.into_bytes(), mode: token::MODE });
     }

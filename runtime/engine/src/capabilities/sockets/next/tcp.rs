@@ -10,7 +10,7 @@ use wasmtime_wasi::p3::bindings::sockets as wit;
 use wasmtime_wasi::p3::sockets::{SocketError, SocketResult};
 use wit::types::{ErrorCode, IpAddressFamily, IpSocketAddress, TcpSocket as Theirs};
 
-use super::super::tcp::Hints;
+use super::super::options::{Hints, options, positive};
 use super::super::{Answers, Sockets, ours, theirs};
 use super::streams::{Accepting, Incoming, Outgoing};
 use super::{check_family, check_remote, refused};
@@ -64,11 +64,6 @@ impl Sockets<'_> {
     fn hints_0_3(&mut self, socket: &Resource<Theirs>) -> SocketResult<&mut Hints> {
         Ok(&mut self.tcp_0_3(socket)?.hints)
     }
-}
-
-/// A value of zero is no option.
-fn positive<T: Default + PartialEq>(value: T) -> SocketResult<T> {
-    if value == T::default() { Err(ErrorCode::InvalidArgument.into()) } else { Ok(value) }
 }
 
 impl<T: Send> wit::types::HostTcpSocketWithStore<T> for Answers {
@@ -209,7 +204,7 @@ impl wit::types::HostTcpSocket for Sockets<'_> {
     }
 
     fn set_listen_backlog_size(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        positive(value)?;
+        positive(value, ErrorCode::InvalidArgument)?;
         match self.tcp_0_3(&socket)?.state {
             State::New | State::Bound(_) | State::Listening(_) => Ok(()),
             _ => Err(ErrorCode::InvalidState.into()),
@@ -225,58 +220,13 @@ impl wit::types::HostTcpSocket for Sockets<'_> {
         Ok(())
     }
 
-    fn get_keep_alive_idle_time(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.hints_0_3(&socket)?.idle_nanos)
-    }
-
-    fn set_keep_alive_idle_time(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.hints_0_3(&socket)?.idle_nanos = positive(value)?;
-        Ok(())
-    }
-
-    fn get_keep_alive_interval(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.hints_0_3(&socket)?.interval_nanos)
-    }
-
-    fn set_keep_alive_interval(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.hints_0_3(&socket)?.interval_nanos = positive(value)?;
-        Ok(())
-    }
-
-    fn get_keep_alive_count(&mut self, socket: Resource<Theirs>) -> SocketResult<u32> {
-        Ok(self.hints_0_3(&socket)?.count)
-    }
-
-    fn set_keep_alive_count(&mut self, socket: Resource<Theirs>, value: u32) -> SocketResult<()> {
-        self.hints_0_3(&socket)?.count = positive(value)?;
-        Ok(())
-    }
-
-    fn get_hop_limit(&mut self, socket: Resource<Theirs>) -> SocketResult<u8> {
-        Ok(self.hints_0_3(&socket)?.hops)
-    }
-
-    fn set_hop_limit(&mut self, socket: Resource<Theirs>, value: u8) -> SocketResult<()> {
-        self.hints_0_3(&socket)?.hops = positive(value)?;
-        Ok(())
-    }
-
-    fn get_receive_buffer_size(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.hints_0_3(&socket)?.receive_bytes)
-    }
-
-    fn set_receive_buffer_size(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.hints_0_3(&socket)?.receive_bytes = positive(value)?;
-        Ok(())
-    }
-
-    fn get_send_buffer_size(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.hints_0_3(&socket)?.send_bytes)
-    }
-
-    fn set_send_buffer_size(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.hints_0_3(&socket)?.send_bytes = positive(value)?;
-        Ok(())
+    options! { hints_0_3;
+        get_keep_alive_idle_time, set_keep_alive_idle_time: idle_nanos u64;
+        get_keep_alive_interval, set_keep_alive_interval: interval_nanos u64;
+        get_keep_alive_count, set_keep_alive_count: count u32;
+        get_hop_limit, set_hop_limit: hops u8;
+        get_receive_buffer_size, set_receive_buffer_size: receive_bytes u64;
+        get_send_buffer_size, set_send_buffer_size: send_bytes u64;
     }
 
     fn drop(&mut self, socket: Resource<Theirs>) -> wasmtime::Result<()> {

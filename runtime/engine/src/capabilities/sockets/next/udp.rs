@@ -9,7 +9,8 @@ use wasmtime_wasi::p3::bindings::sockets as wit;
 use wasmtime_wasi::p3::sockets::{SocketError, SocketResult};
 use wit::types::{ErrorCode, IpAddressFamily, IpSocketAddress, UdpSocket as Theirs};
 
-use super::super::udp::DATAGRAM_BYTES_MAX;
+use super::super::options::{UdpHints, options, positive};
+use super::super::udp::{DATAGRAM_BYTES_MAX, addressee};
 use super::super::{Answers, Sockets, ours, theirs};
 use super::{check_family, check_remote, refused};
 use crate::network::{Datagrams, Network};
@@ -21,9 +22,7 @@ struct UdpSocket {
     family: IpAddressFamily,
     bound: Option<Shared>,
     remote: Option<SocketAddr>,
-    hops: u8,
-    receive_bytes: u64,
-    send_bytes: u64,
+    hints: UdpHints,
 }
 
 impl UdpSocket {
@@ -42,10 +41,10 @@ impl Sockets<'_> {
     fn udp_0_3(&mut self, socket: &Resource<Theirs>) -> SocketResult<&mut UdpSocket> {
         self.table.get_mut::<UdpSocket>(&ours(socket)).map_err(SocketError::trap)
     }
-}
 
-fn positive<T: Default + PartialEq>(value: T) -> SocketResult<T> {
-    if value == T::default() { Err(ErrorCode::InvalidArgument.into()) } else { Ok(value) }
+    fn udp_hints_0_3(&mut self, socket: &Resource<Theirs>) -> SocketResult<&mut UdpHints> {
+        Ok(&mut self.udp_0_3(socket)?.hints)
+    }
 }
 
 impl<T: Send> wit::types::HostUdpSocketWithStore<T> for Answers {
@@ -59,12 +58,7 @@ impl<T: Send> wit::types::HostUdpSocketWithStore<T> for Answers {
             let mut sockets = store.get();
             let network = Arc::clone(sockets.network);
             let socket = sockets.udp_0_3(&socket)?;
-            let to = match (socket.remote, remote.map(SocketAddr::from)) {
-                (Some(connected), Some(given)) if connected != given => {
-                    return Err(ErrorCode::InvalidArgument.into());
-                }
-                (connected, given) => given.or(connected).ok_or(ErrorCode::InvalidArgument)?,
-            };
+            let to = addressee(socket.remote, remote.map(SocketAddr::from)).ok_or(ErrorCode::InvalidArgument)?;
             check_family(to, socket.family)?;
             check_remote(to)?;
             if data.len() > DATAGRAM_BYTES_MAX {
@@ -96,8 +90,7 @@ impl<T: Send> wit::types::HostUdpSocketWithStore<T> for Answers {
 impl wit::types::HostUdpSocket for Sockets<'_> {
     async fn create(&mut self, family: IpAddressFamily) -> SocketResult<Resource<Theirs>> {
         self.given()?;
-        let (hops, receive_bytes, send_bytes) = (64, 64 << 10, 64 << 10);
-        let socket = UdpSocket { family, bound: None, remote: None, hops, receive_bytes, send_bytes };
+        let socket = UdpSocket { family, bound: None, remote: None, hints: UdpHints::default() };
         Ok(theirs(&self.table.push(socket).map_err(SocketError::trap)?))
     }
 
@@ -147,31 +140,10 @@ impl wit::types::HostUdpSocket for Sockets<'_> {
         Ok(self.table.get::<UdpSocket>(&ours(&socket))?.family)
     }
 
-    fn get_unicast_hop_limit(&mut self, socket: Resource<Theirs>) -> SocketResult<u8> {
-        Ok(self.udp_0_3(&socket)?.hops)
-    }
-
-    fn set_unicast_hop_limit(&mut self, socket: Resource<Theirs>, value: u8) -> SocketResult<()> {
-        self.udp_0_3(&socket)?.hops = positive(value)?;
-        Ok(())
-    }
-
-    fn get_receive_buffer_size(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.udp_0_3(&socket)?.receive_bytes)
-    }
-
-    fn set_receive_buffer_size(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.udp_0_3(&socket)?.receive_bytes = positive(value)?;
-        Ok(())
-    }
-
-    fn get_send_buffer_size(&mut self, socket: Resource<Theirs>) -> SocketResult<u64> {
-        Ok(self.udp_0_3(&socket)?.send_bytes)
-    }
-
-    fn set_send_buffer_size(&mut self, socket: Resource<Theirs>, value: u64) -> SocketResult<()> {
-        self.udp_0_3(&socket)?.send_bytes = positive(value)?;
-        Ok(())
+    options! { udp_hints_0_3;
+        get_unicast_hop_limit, set_unicast_hop_limit: hops u8;
+        get_receive_buffer_size, set_receive_buffer_size: receive_bytes u64;
+        get_send_buffer_size, set_send_buffer_size: send_bytes u64;
     }
 
     fn drop(&mut self, socket: Resource<Theirs>) -> wasmtime::Result<()> {

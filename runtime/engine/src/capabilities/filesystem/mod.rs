@@ -1,25 +1,29 @@
-//! `wasi:filesystem`: the sandbox' directories, opened when the guest asks for the first time, and what it does in them.
+//! `wasi:filesystem`: the sandbox' directories, opened when the guest asks for the first time, and what it does in them
+//! by the interfaces of 0.2. Those of 0.3 are in [`next`]; descriptors of both lie in one table.
 //!
 //! Resolving `..`, links and trailing slashes within a directory is wasmtime's. Added here: room is taken before anything
 //! is written where a directory has a limit, and a file keeps to the directory it is in, as between two disks.
 
+mod counted;
+mod next;
+
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use bytes::Bytes;
+use tokio::sync::Semaphore;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
-use wasmtime_wasi::p2::{
-    DynInputStream, DynOutputStream, FsError, FsResult, OutputStream, Pollable, StreamError, StreamResult,
-};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
 use crate::disk::Room;
 use crate::host::Host;
-use crate::mounts::{Mounts, Opened};
+use crate::mounts::{Late, Mounts, Opened};
+
+use counted::Counted;
 
 /// What a store knows of its guest's files.
 #[derive(Default)]
@@ -27,19 +31,22 @@ pub(crate) struct Files {
     opened: Option<Arc<Vec<Opened>>>,
     /// Which mount a descriptor is below. The table of handles bounds it.
     origins: HashMap<u32, usize>,
+    /// Calls of 0.3 that may run beside each other.
+    turns: Option<Arc<Semaphore>>,
     wasi: WasiFilesystemCtx,
 }
 
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     preopens::add_to_linker::<_, Given>(linker, view)?;
-    types::add_to_linker::<_, Given>(linker, view)
+    types::add_to_linker::<_, Given>(linker, view)?;
+    next::link(linker)
 }
 
 pub(crate) fn view(host: &mut Host) -> View<'_> {
     host.called();
-    let Files { opened, origins, wasi } = &mut host.files;
+    let Files { opened, origins, turns, wasi } = &mut host.files;
     let inner = WasiFilesystemCtxView { ctx: wasi, table: &mut host.table };
-    View { mounts: &host.sandbox.mounts, opened, origins, inner }
+    View { mounts: &host.sandbox.mounts, opened, origins, turns, inner }
 }
 
 struct Given;
@@ -52,6 +59,7 @@ pub(crate) struct View<'a> {
     mounts: &'a Mounts,
     opened: &'a mut Option<Arc<Vec<Opened>>>,
     origins: &'a mut HashMap<u32, usize>,
+    turns: &'a mut Option<Arc<Semaphore>>,
     inner: WasiFilesystemCtxView<'a>,
 }
 
@@ -60,31 +68,62 @@ impl View<'_> {
         self.origins.get(&fd.rep()).copied()
     }
 
+    fn mount(&self, fd: &Resource<Descriptor>) -> Option<&Opened> {
+        self.opened.as_ref()?.get(self.origin(fd)?)
+    }
+
+    /// What makes the content of the directory that a descriptor is below, if that is made late.
+    fn late(&self, fd: &Resource<Descriptor>) -> Option<Arc<Late>> {
+        self.mount(fd)?.late.clone()
+    }
+
+    /// The guest looks into what it has.
+    async fn look(&mut self, fd: &Resource<Descriptor>) -> io::Result<()> {
+        match self.late(fd) {
+            Some(late) => late.look().await,
+            None => Ok(()),
+        }
+    }
+
     /// The room of the directory that a descriptor is below, if it has a limit.
     fn room(&self, fd: &Resource<Descriptor>) -> Option<Arc<Room>> {
-        let opened = self.opened.as_ref()?;
-        opened.get(self.origin(fd)?)?.room.clone()
+        self.mount(fd)?.room.clone()
     }
 
     /// A file below a directory that has a limit.
-    fn counted(&self, fd: &Resource<Descriptor>) -> wasmtime::Result<Option<(Arc<Room>, Arc<File>)>> {
-        let Some(room) = self.room(fd) else { return Ok(None) };
-        Ok(match self.inner.table.get(fd)? {
-            Descriptor::File(file) => Some((room, Arc::clone(&file.file))),
-            Descriptor::Dir(_) => None,
-        })
+    fn counted(&self, fd: &Resource<Descriptor>) -> Option<(Arc<Room>, Arc<File>)> {
+        let room = self.room(fd)?;
+        match self.inner.table.get(fd) {
+            Ok(Descriptor::File(file)) => Some((room, Arc::clone(&file.file))),
+            // What has no such descriptor says so itself.
+            Ok(Descriptor::Dir(_)) | Err(_) => None,
+        }
     }
 
-    fn add_name(&self, fd: &Resource<Descriptor>) -> FsResult<()> {
-        if let Some(room) = self.room(fd) {
-            room.add_name()?;
-        }
-        Ok(())
+    fn grow(&self, fd: &Resource<Descriptor>, bytes: u64) -> io::Result<()> {
+        self.counted(fd).map_or(Ok(()), |(room, file)| room.grow(&file, bytes))
+    }
+
+    fn add_name(&self, fd: &Resource<Descriptor>) -> io::Result<()> {
+        self.room(fd).map_or(Ok(()), |room| room.add_name())
     }
 
     /// A name cannot lead from one mount into another.
-    fn within_one(&self, one: &Resource<Descriptor>, other: &Resource<Descriptor>) -> FsResult<()> {
-        if self.origin(one) == self.origin(other) { Ok(()) } else { Err(types::ErrorCode::CrossDevice.into()) }
+    fn is_within_one(&self, one: &Resource<Descriptor>, other: &Resource<Descriptor>) -> bool {
+        self.origin(one) == self.origin(other)
+    }
+
+    /// Takes in what was opened below the mount `origin`; an error when it cannot be counted.
+    fn enter(&mut self, opened: &Resource<Descriptor>, origin: Option<usize>, written: bool) -> io::Result<()> {
+        if let Some(origin) = origin {
+            self.origins.insert(opened.rep(), origin);
+        }
+        let counted = self.counted(opened).filter(|_| written);
+        counted.map_or(Ok(()), |(room, file)| room.remember(&file))
+    }
+
+    fn forget(&mut self, fd: &Resource<Descriptor>) {
+        self.origins.remove(&fd.rep());
     }
 
     /// Has `stream` take room for what it writes.
@@ -101,8 +140,8 @@ impl View<'_> {
     }
 }
 
-impl preopens::Host for View<'_> {
-    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+impl View<'_> {
+    fn directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         if self.mounts.list().is_empty() {
             return Ok(Vec::new());
         }
@@ -127,6 +166,12 @@ impl preopens::Host for View<'_> {
     }
 }
 
+impl preopens::Host for View<'_> {
+    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+        self.directories()
+    }
+}
+
 impl types::Host for View<'_> {
     fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<types::ErrorCode> {
         types::Host::convert_error_code(&mut self.inner, error)
@@ -148,13 +193,13 @@ impl types::HostDescriptor for View<'_> {
     }
 
     fn write_via_stream(&mut self, fd: Fd, offset: u64) -> FsResult<Resource<DynOutputStream>> {
-        let counted = self.counted(&fd).map_err(FsError::trap)?;
+        let counted = self.counted(&fd);
         let stream = self.inner.write_via_stream(fd, offset)?;
         self.count(stream, counted, Some(offset))
     }
 
     fn append_via_stream(&mut self, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
-        let counted = self.counted(&fd).map_err(FsError::trap)?;
+        let counted = self.counted(&fd);
         let stream = self.inner.append_via_stream(fd)?;
         self.count(stream, counted, None)
     }
@@ -176,9 +221,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn set_size(&mut self, fd: Fd, size: u64) -> FsResult<()> {
-        if let Some((room, file)) = self.counted(&fd).map_err(FsError::trap)? {
-            room.grow(&file, size)?;
-        }
+        self.grow(&fd, size)?;
         self.inner.set_size(fd, size).await
     }
 
@@ -196,13 +239,12 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn write(&mut self, fd: Fd, buffer: Vec<u8>, offset: u64) -> FsResult<u64> {
-        if let Some((room, file)) = self.counted(&fd).map_err(FsError::trap)? {
-            room.grow(&file, offset.saturating_add(buffer.len() as u64))?;
-        }
+        self.grow(&fd, offset.saturating_add(buffer.len() as u64))?;
         self.inner.write(fd, buffer, offset).await
     }
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<types::DirectoryEntryStream>> {
+        self.look(&fd).await?;
         self.inner.read_directory(fd).await
     }
 
@@ -220,6 +262,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn stat_at(&mut self, fd: Fd, flags: types::PathFlags, path: String) -> FsResult<types::DescriptorStat> {
+        self.look(&fd).await?;
         self.inner.stat_at(fd, flags, path).await
     }
 
@@ -242,7 +285,9 @@ impl types::HostDescriptor for View<'_> {
         new_fd: Fd,
         new_path: String,
     ) -> FsResult<()> {
-        self.within_one(&fd, &new_fd)?;
+        if !self.is_within_one(&fd, &new_fd) {
+            return Err(types::ErrorCode::CrossDevice.into());
+        }
         self.add_name(&new_fd)?;
         self.inner.link_at(fd, flags, path, new_fd, new_path).await
     }
@@ -255,18 +300,13 @@ impl types::HostDescriptor for View<'_> {
         open_flags: types::OpenFlags,
         flags: types::DescriptorFlags,
     ) -> FsResult<Fd> {
-        let (origin, room) = (self.origin(&fd), self.room(&fd));
-        if let Some(room) = room.as_ref().filter(|_| open_flags.contains(types::OpenFlags::CREATE)) {
-            room.add_name()?;
+        self.look(&fd).await?;
+        let origin = self.origin(&fd);
+        if open_flags.contains(types::OpenFlags::CREATE) {
+            self.add_name(&fd)?;
         }
         let opened = self.inner.open_at(fd, path_flags, path, open_flags, flags).await?;
-        if let Some(origin) = origin {
-            self.origins.insert(opened.rep(), origin);
-        }
-        if let Some((room, file)) = self.counted(&opened).map_err(FsError::trap)?
-            && flags.contains(types::DescriptorFlags::WRITE)
-            && let Err(error) = room.remember(&file)
-        {
+        if let Err(error) = self.enter(&opened, origin, flags.contains(types::DescriptorFlags::WRITE)) {
             types::HostDescriptor::drop(self, opened).map_err(FsError::trap)?;
             return Err(error.into());
         }
@@ -274,6 +314,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn readlink_at(&mut self, fd: Fd, path: String) -> FsResult<String> {
+        self.look(&fd).await?;
         self.inner.readlink_at(fd, path).await
     }
 
@@ -282,7 +323,9 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn rename_at(&mut self, fd: Fd, path: String, new_fd: Fd, new_path: String) -> FsResult<()> {
-        self.within_one(&fd, &new_fd)?;
+        if !self.is_within_one(&fd, &new_fd) {
+            return Err(types::ErrorCode::CrossDevice.into());
+        }
         self.inner.rename_at(fd, path, new_fd, new_path).await
     }
 
@@ -309,11 +352,12 @@ impl types::HostDescriptor for View<'_> {
         flags: types::PathFlags,
         path: String,
     ) -> FsResult<types::MetadataHashValue> {
+        self.look(&fd).await?;
         self.inner.metadata_hash_at(fd, flags, path).await
     }
 
     fn drop(&mut self, fd: Fd) -> wasmtime::Result<()> {
-        self.origins.remove(&fd.rep());
+        self.forget(&fd);
         types::HostDescriptor::drop(&mut self.inner, fd)
     }
 }
@@ -328,60 +372,5 @@ impl types::HostDirectoryEntryStream for View<'_> {
 
     fn drop(&mut self, stream: Resource<types::DirectoryEntryStream>) -> wasmtime::Result<()> {
         types::HostDirectoryEntryStream::drop(&mut self.inner, stream)
-    }
-}
-
-/// A stream into a file that takes room first.
-struct Counted {
-    inner: DynOutputStream,
-    room: Arc<Room>,
-    file: Arc<File>,
-    /// Where it writes; None at the file's end.
-    position: Option<u64>,
-}
-
-impl Counted {
-    fn take(&mut self, bytes: usize) -> StreamResult<()> {
-        let bytes = bytes as u64;
-        let taken = match &mut self.position {
-            Some(position) => {
-                let end = position.saturating_add(bytes);
-                self.room.grow(&self.file, end).map(|()| *position = end)
-            }
-            None => self.file.metadata().and_then(|it| self.room.grow(&self.file, it.len().saturating_add(bytes))),
-        };
-        taken.map_err(|error| StreamError::LastOperationFailed(error.into()))
-    }
-}
-
-#[async_trait]
-impl Pollable for Counted {
-    async fn ready(&mut self) {
-        self.inner.ready().await;
-    }
-}
-
-#[async_trait]
-impl OutputStream for Counted {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(bytes.len())?;
-        self.inner.write(bytes)
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        self.inner.flush()
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        self.inner.check_write()
-    }
-
-    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(bytes.len())?;
-        self.inner.blocking_write_and_flush(bytes).await
-    }
-
-    async fn cancel(&mut self) {
-        self.inner.cancel().await;
     }
 }

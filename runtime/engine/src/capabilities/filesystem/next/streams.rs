@@ -1,0 +1,240 @@
+//! Streams of files and directories that wasmtime's would not do for. Each does one piece of work at a time, on a thread
+//! that may wait for the disk, and only when the guest asks.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::io::{ReadWriteFlags, pwritev2};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
+use wasmtime::component::{Destination, Source, StreamConsumer, StreamProducer, StreamResult, VecBuffer};
+use wasmtime::{AsContextMut as _, StoreContextMut};
+use wasmtime_wasi::p3::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
+
+use crate::disk::Room;
+use crate::mounts::Late;
+
+/// What one piece of work writes at most: as much as the host copies for it.
+const PIECE_BYTES: usize = 64 << 10;
+/// Entries of a directory that are read ahead of the guest.
+const ENTRIES_MAX: usize = 64;
+
+/// Where a stream's end is told, once. A stream that is dropped has ended well.
+pub(super) struct Outcome(Option<oneshot::Sender<Result<(), ErrorCode>>>);
+
+impl Outcome {
+    pub(super) fn new(sender: oneshot::Sender<Result<(), ErrorCode>>) -> Self {
+        Self(Some(sender))
+    }
+
+    fn end(&mut self, outcome: Result<(), ErrorCode>) -> StreamResult {
+        if let Some(tell) = self.0.take() {
+            let _ = tell.send(outcome);
+        }
+        StreamResult::Dropped
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        self.end(Ok(()));
+    }
+}
+
+/// What a guest writes to a file below a directory that has a limit: room first.
+pub(super) struct Writing {
+    room: Arc<Room>,
+    file: Arc<File>,
+    /// Where; None at the file's end.
+    position: Option<u64>,
+    outcome: Outcome,
+    task: Option<JoinHandle<io::Result<usize>>>,
+}
+
+impl Writing {
+    pub(super) fn new(room: Arc<Room>, file: Arc<File>, position: Option<u64>, outcome: Outcome) -> Self {
+        Self { room, file, position, outcome, task: None }
+    }
+
+    fn begin(&self, bytes: Vec<u8>) -> JoinHandle<io::Result<usize>> {
+        let (room, file, position) = (Arc::clone(&self.room), Arc::clone(&self.file), self.position);
+        spawn_blocking(move || {
+            room.extend(&file, position, bytes.len() as u64)?;
+            match position {
+                Some(position) => file.write_at(&bytes, position),
+                None => Ok(pwritev2(&*file, &[IoSlice::new(&bytes)], 0, ReadWriteFlags::APPEND)?),
+            }
+        })
+    }
+}
+
+impl<T: 'static> StreamConsumer<T> for Writing {
+    type Item = u8;
+
+    fn poll_consume(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        store: StoreContextMut<'_, T>,
+        source: Source<'_, u8>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        let mut source = source.as_direct(store);
+        let this = &mut *self;
+        let mut task = match this.task.take() {
+            Some(task) => task,
+            None => {
+                let piece: Vec<u8> = source.remaining().iter().take(PIECE_BYTES).copied().collect();
+                if piece.is_empty() {
+                    return Poll::Ready(Ok(StreamResult::Completed));
+                }
+                this.begin(piece)
+            }
+        };
+        if finish {
+            // Only what has not begun ends by this.
+            task.abort();
+        }
+        let Poll::Ready(written) = Pin::new(&mut task).poll(cx) else {
+            this.task = Some(task);
+            return Poll::Pending;
+        };
+        Poll::Ready(Ok(match written {
+            Ok(Ok(written)) => {
+                source.mark_read(written);
+                this.position = this.position.map(|position| position.saturating_add(written as u64));
+                StreamResult::Completed
+            }
+            Ok(Err(error)) => this.outcome.end(Err(error.into())),
+            Err(_) if finish => StreamResult::Cancelled,
+            Err(error) => this.outcome.end(Err(io::Error::other(error).into())),
+        }))
+    }
+}
+
+type Batch = Result<(Dir, Vec<DirectoryEntry>), ErrorCode>;
+
+/// The entries of a directory.
+pub(super) struct Entries {
+    turns: Arc<Semaphore>,
+    outcome: Outcome,
+    state: State,
+}
+
+enum State {
+    /// Nothing was read.
+    New(Arc<File>, Option<Arc<Late>>),
+    Reading(JoinHandle<Batch>),
+    /// Some were, and more may follow.
+    More(Dir),
+    Over(Result<(), ErrorCode>),
+}
+
+impl Entries {
+    pub(super) fn new(dir: Arc<File>, late: Option<Arc<Late>>, turns: Arc<Semaphore>, outcome: Outcome) -> Self {
+        Self { turns, outcome, state: State::New(dir, late) }
+    }
+
+    /// None, for this reason.
+    pub(super) fn none(why: ErrorCode, turns: Arc<Semaphore>, outcome: Outcome) -> Self {
+        Self { turns, outcome, state: State::Over(Err(why)) }
+    }
+
+    fn begin(&self, open: impl FnOnce() -> io::Result<Dir> + Send + 'static, late: Option<Arc<Late>>) -> State {
+        let turns = Arc::clone(&self.turns);
+        State::Reading(tokio::spawn(async move {
+            let _turn = super::taken(turns).await;
+            if let Some(late) = late {
+                late.look().await?;
+            }
+            spawn_blocking(move || batch(open()?)).await.map_err(io::Error::other)?
+        }))
+    }
+}
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        if let State::Reading(task) = &self.state {
+            task.abort();
+        }
+    }
+}
+
+impl<T: 'static> StreamProducer<T> for Entries {
+    type Item = DirectoryEntry;
+    type Buffer = VecBuffer<DirectoryEntry>;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut store: StoreContextMut<'a, T>,
+        mut destination: Destination<'a, Self::Item, Self::Buffer>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        if destination.remaining(store.as_context_mut()) == Some(0) {
+            return Poll::Ready(Ok(StreamResult::Completed));
+        }
+        let this = &mut *self;
+        loop {
+            match std::mem::replace(&mut this.state, State::Over(Ok(()))) {
+                State::New(dir, late) => this.state = this.begin(move || Ok(Dir::read_from(dir.as_fd())?), late),
+                State::More(dir) => this.state = this.begin(move || Ok(dir), None),
+                State::Over(outcome) => return Poll::Ready(Ok(this.outcome.end(outcome))),
+                State::Reading(mut task) => {
+                    let Poll::Ready(batch) = Pin::new(&mut task).poll(cx) else {
+                        this.state = State::Reading(task);
+                        return if finish { Poll::Ready(Ok(StreamResult::Cancelled)) } else { Poll::Pending };
+                    };
+                    match batch.unwrap_or_else(|error| Err(io::Error::other(error).into())) {
+                        Ok((_, entries)) if entries.is_empty() => {}
+                        Ok((dir, entries)) => {
+                            this.state = State::More(dir);
+                            destination.set_buffer(entries.into());
+                            return Poll::Ready(Ok(StreamResult::Completed));
+                        }
+                        Err(error) => this.state = State::Over(Err(error)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The next entries, none at the end.
+fn batch(mut dir: Dir) -> Batch {
+    let mut entries = Vec::new();
+    while entries.len() < ENTRIES_MAX {
+        let Some(entry) = dir.read() else { break };
+        let entry = entry.map_err(io::Error::from)?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let mut kind = entry.file_type();
+        if kind == FileType::Unknown {
+            let stat = dir.fd().and_then(|fd| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW));
+            kind = stat.map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
+        }
+        let name = name.to_str().map_err(|_| ErrorCode::IllegalByteSequence)?.to_owned();
+        entries.push(DirectoryEntry { type_: named(kind), name });
+    }
+    Ok((dir, entries))
+}
+
+fn named(kind: FileType) -> DescriptorType {
+    match kind {
+        FileType::RegularFile => DescriptorType::RegularFile,
+        FileType::Directory => DescriptorType::Directory,
+        FileType::Symlink => DescriptorType::SymbolicLink,
+        FileType::Fifo => DescriptorType::Fifo,
+        FileType::Socket => DescriptorType::Socket,
+        FileType::CharacterDevice => DescriptorType::CharacterDevice,
+        FileType::BlockDevice => DescriptorType::BlockDevice,
+        FileType::Unknown => DescriptorType::Other(None),
+    }
+}

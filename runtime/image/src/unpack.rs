@@ -1,0 +1,263 @@
+//! The files of an image as a directory: layers one over the other, as the OCI image specification has it (*Image Layer
+//! Filesystem Changeset*, with its whiteouts).
+//!
+//! Whoever made the image chose its names and links: everything is written within the directory, resolved there, and no
+//! more than [`BYTES_MAX`] and [`ENTRIES_MAX`] of it. Owners, devices and permissions are passed over.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use flate2::read::GzDecoder;
+use tar::{Archive, EntryType};
+
+use crate::manifest::Content;
+use crate::pull::Layer;
+
+/// What the files may hold together: four of the largest layers. A compressed one can claim to be anything.
+const BYTES_MAX: u64 = 1 << 30;
+/// Entries of all archives together: a Linux distribution has some 30,000 files.
+const ENTRIES_MAX: usize = 100_000;
+/// What an archive may take besides the files' bytes: headers and padding of so many entries.
+const HEADERS_MAX: u64 = ENTRIES_MAX as u64 * 1536;
+
+/// In a layer, a name with this in front says that what it names in the layers below is gone.
+const WHITEOUT: &str = ".wh.";
+/// In a layer, a file of this name says that its directory has nothing from the layers below.
+const OPAQUE: &str = ".wh..wh..opq";
+
+/// The files of an image cannot be laid out.
+#[derive(Debug, thiserror::Error)]
+#[error("unpack {}", path.display())]
+pub struct UnpackError {
+    /// The file it was about.
+    pub path: PathBuf,
+    /// Why not.
+    pub source: io::Error,
+}
+
+/// Makes `dir`, with the files of `layers` in it. Blocks.
+pub fn unpack(layers: &[Layer], dir: &Path) -> Result<(), UnpackError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| UnpackError { path, source }
+    };
+    let open = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        Dir::open_ambient_dir(dir, ambient_authority())
+    };
+    let mut into = Unpacking { dir: open().map_err(failed(dir))?, bytes: 0, entries: 0 };
+    for layer in layers {
+        let done = match &layer.content {
+            Content::File(name) => into.link(name, &layer.path),
+            Content::Tar => File::open(&layer.path).and_then(|file| into.archive(file)),
+            Content::TarGzip => File::open(&layer.path).and_then(|file| into.archive(GzDecoder::new(file))),
+        };
+        done.map_err(failed(&layer.path))?;
+    }
+    Ok(())
+}
+
+struct Unpacking {
+    dir: Dir,
+    bytes: u64,
+    entries: usize,
+}
+
+impl Unpacking {
+    fn count(&mut self, bytes: u64) -> io::Result<()> {
+        self.entries += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.entries > ENTRIES_MAX || self.bytes > BYTES_MAX {
+            let why = format!("the image holds more than {BYTES_MAX} bytes or {ENTRIES_MAX} files");
+            return Err(io::Error::other(why));
+        }
+        Ok(())
+    }
+
+    /// A blob as a file of the directory, without a copy if both are on one disk.
+    fn link(&mut self, name: &str, blob: &Path) -> io::Result<()> {
+        let path = plain(Path::new(name)).filter(|path| !path.as_os_str().is_empty());
+        let path = path.ok_or_else(|| io::Error::other(format!("{name:?} is no name of a file")))?;
+        self.count(blob.metadata()?.len())?;
+        self.make_parents(&path)?;
+        let (from, file) = (blob.parent().unwrap_or(Path::new("/")), blob.file_name().unwrap_or_default());
+        let from = Dir::open_ambient_dir(from, ambient_authority())?;
+        match from.hard_link(file, &self.dir, &path) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                from.copy(file, &self.dir, &path).map(|_| ())
+            }
+            linked => linked,
+        }
+    }
+
+    fn archive(&mut self, bytes: impl Read) -> io::Result<()> {
+        let mut archive = Archive::new(bytes.take(BYTES_MAX + HEADERS_MAX));
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let named = entry.path()?.into_owned();
+            // As other tools do: what leads out is passed over.
+            let Some(path) = plain(&named).filter(|path| !path.as_os_str().is_empty()) else { continue };
+            let kind = entry.header().entry_type();
+            self.count(entry.size())?;
+            if self.white_out(&path)? {
+                continue;
+            }
+            self.make_parents(&path)?;
+            match kind {
+                EntryType::Directory => self.make_directory(&path)?,
+                EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                    self.remove(&path)?;
+                    io::copy(&mut entry, &mut self.dir.create(&path)?)?;
+                }
+                EntryType::Symlink => {
+                    let target = entry.link_name()?.unwrap_or_default().into_owned();
+                    self.remove(&path)?;
+                    self.dir.symlink_contents(target, &path)?;
+                }
+                EntryType::Link => {
+                    let target = entry.link_name()?.unwrap_or_default().into_owned();
+                    self.remove(&path)?;
+                    if let Some(target) = plain(&target) {
+                        self.dir.hard_link(target, &self.dir, &path)?;
+                    }
+                }
+                // Devices and the like are of no use to a guest.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an entry only says what is gone; then it is.
+    fn white_out(&self, path: &Path) -> io::Result<bool> {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(false) };
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if name == OPAQUE {
+            let whole = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let entries = match self.dir.read_dir(whole) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                self.remove(&parent.join(entry?.file_name()))?;
+            }
+            return Ok(true);
+        }
+        let Some(gone) = name.strip_prefix(WHITEOUT).filter(|gone| !matches!(*gone, "" | "." | "..")) else {
+            return Ok(false);
+        };
+        self.remove(&parent.join(gone))?;
+        Ok(true)
+    }
+
+    fn make_parents(&self, path: &Path) -> io::Result<()> {
+        match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => self.dir.create_dir_all(parent),
+            None => Ok(()),
+        }
+    }
+
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        match self.dir.symlink_metadata(path) {
+            Ok(there) if there.is_dir() => return Ok(()),
+            Ok(_) => self.dir.remove_file(path)?,
+            Err(_) => {}
+        }
+        self.dir.create_dir(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.dir.symlink_metadata(path) {
+            Ok(there) if there.is_dir() => self.dir.remove_dir_all(path),
+            Ok(_) => self.dir.remove_file(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A path without `.` and a slash in front; None if it has `..` in it.
+fn plain(path: &Path) -> Option<PathBuf> {
+    let parts = path.components().filter(|part| !matches!(part, Component::CurDir | Component::RootDir));
+    parts.map(|part| if let Component::Normal(name) = part { Some(name) } else { None }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn archive(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, kind, text) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(0o644);
+            // The builder refuses such names; whoever makes an archive by hand need not.
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            if matches!(kind, EntryType::Symlink | EntryType::Link) {
+                header.set_link_name(text).unwrap();
+                header.set_size(0);
+                header.set_cksum();
+                builder.append(&header, io::empty()).unwrap();
+            } else {
+                header.set_size(text.len() as u64);
+                header.set_cksum();
+                builder.append(&header, text.as_bytes()).unwrap();
+            }
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn layer(top: &Path, name: &str, content: Content, bytes: &[u8]) -> Layer {
+        let path = top.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        Layer { content, path }
+    }
+
+    #[test]
+    fn layers_lie_over_one_another_and_files_have_their_names() {
+        let top = tempfile::tempdir().unwrap();
+        let file = EntryType::Regular;
+        let below = archive(&[("a", file, "1"), ("./d/b", file, "2"), ("d/c", file, "3"), ("e/f", file, "4")]);
+        let mut above = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let changed = [("a", file, "5"), ("d/.wh.b", file, ""), ("e/.wh..wh..opq", file, ""), ("e/g", file, "6")];
+        above.write_all(&archive(&changed)).unwrap();
+        let layers = [
+            layer(top.path(), "1", Content::Tar, &below),
+            layer(top.path(), "2", Content::TarGzip, &above.finish().unwrap()),
+            layer(top.path(), "3", Content::File("models/small.bin".to_owned()), b"7"),
+        ];
+        let dir = top.path().join("image");
+        unpack(&layers, &dir).unwrap();
+        let text = |path: &str| std::fs::read_to_string(dir.join(path)).ok();
+        let found = ["a", "d/b", "d/c", "e/f", "e/g", "models/small.bin"].map(text);
+        assert_eq!(found.map(Option::unwrap_or_default), ["5", "", "3", "", "6", "7"]);
+    }
+
+    #[test]
+    fn nothing_is_written_outside_of_the_directory() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::write(top.path().join("outside"), "kept").unwrap();
+        let (file, link) = (EntryType::Regular, EntryType::Symlink);
+        let up = archive(&[("../outside", file, "x"), ("up", link, ".."), ("/absolute", file, "within")]);
+        let dir = top.path().join("image");
+        unpack(&[layer(top.path(), "1", Content::Tar, &up)], &dir).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.join("absolute")).unwrap(), "within");
+        for through in [
+            archive(&[("up", link, ".."), ("up/outside", file, "x")]),
+            archive(&[("own", link, "../outside"), ("hard", EntryType::Link, "own"), ("own/x", file, "x")]),
+        ] {
+            let layers = [layer(top.path(), "2", Content::Tar, &through)];
+            assert!(unpack(&layers, &top.path().join("other")).is_err());
+        }
+        assert!(unpack(&[layer(top.path(), "3", Content::File("../x".into()), b"x")], &dir).is_err());
+        assert_eq!(std::fs::read_to_string(top.path().join("outside")).unwrap(), "kept");
+    }
+}
