@@ -284,7 +284,7 @@ impl Base {
     }
 
     fn metrics(&self, agent: &wk_node::Node) -> Metrics {
-        Metrics::with_containers(&self.store, agent.meters.clone(), self.cluster.clone())
+        Metrics::with_containers(&self.store, agent.engine.clone(), agent.meters.clone(), self.cluster.clone())
     }
 
     /// Answers clients.

@@ -7,9 +7,11 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use wk_base::body::{self, Body};
 use wk_cluster::Cluster;
+use wk_engine::Engine;
 use wk_node::usage::Meters;
 use wk_store::Store;
 
+use super::code_metrics;
 use super::forward;
 use super::gate::{Gate, Knock};
 use super::usage;
@@ -33,10 +35,11 @@ impl Metrics {
         Self(Arc::new(registry))
     }
 
-    /// Those of `store`, and of the containers that run here.
-    pub(crate) fn with_containers(store: &Store, meters: Meters, cluster: Cluster) -> Self {
+    /// Those of `store`, of the engine, and of the containers that run here.
+    pub(crate) fn with_containers(store: &Store, engine: Engine, meters: Meters, cluster: Cluster) -> Self {
         let mut registry = Registry::default();
         store.register_metrics(&mut registry);
+        code_metrics::register(&mut registry, engine);
         usage::register(&mut registry, meters, cluster);
         Self(Arc::new(registry))
     }

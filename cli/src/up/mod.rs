@@ -11,6 +11,7 @@ mod base;
 mod bootstrap;
 mod cluster_status;
 mod code;
+mod code_metrics;
 mod copies;
 pub(crate) mod data_dir;
 mod entry;

@@ -99,9 +99,12 @@ type Row = (Labels, ContainerReport);
 type Figure = (&'static str, &'static str, bool, fn(&ContainerReport) -> f64);
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floats")]
-const FIGURES: [Figure; 12] = [
+const FIGURES: [Figure; 16] = [
     ("cpu_seconds", "Time on a core", true, |it| it.cpu_seconds),
     ("cpu_throttled_seconds", "Time that it wanted a core and waited for its quota", true, |it| it.throttled_seconds),
+    ("cpu_throttled_periods", "Tenths of a second in which it waited for its quota", true, |it| {
+        it.throttled_periods as f64
+    }),
     ("memory_bytes", "Bytes held now, of all instances", false, |it| it.rates.memory as f64),
     ("memory_peak_bytes", "The most bytes held at once", false, |it| it.memory_peak as f64),
     ("memory_limit_bytes", "Bytes that all instances may hold", false, |it| it.memory_limit as f64),
@@ -112,6 +115,9 @@ const FIGURES: [Figure; 12] = [
     ("received_bytes", "Bytes of requests' bodies", true, |it| it.bytes_in as f64),
     ("sent_bytes", "Bytes of responses' bodies", true, |it| it.bytes_out as f64),
     ("log_dropped_bytes", "Bytes of output that were dropped", true, |it| it.log_dropped as f64),
+    ("probes", "Times that a probe asked it", true, |it| it.probes as f64),
+    ("probes_failed", "Probes that it failed", true, |it| it.probes_failed as f64),
+    ("execs", "Functions and components of it that were called from outside", true, |it| it.execs as f64),
 ];
 
 impl Containers {

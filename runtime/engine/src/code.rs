@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
@@ -36,6 +35,16 @@ pub struct CodeCounts {
     pub compiled: u64,
     /// Modules whose code came from another node.
     pub received: u64,
+    /// Modules whose code was on this disk.
+    pub found: u64,
+    /// Modules of which no code could be made.
+    pub failed: u64,
+    /// Bytes of WebAssembly that were compiled.
+    pub wasm_bytes: u64,
+    /// Bytes of the code made of them.
+    pub code_bytes: u64,
+    /// Milliseconds that took, all together.
+    pub compile_millis: u64,
 }
 
 /// What makes and keeps code.
@@ -45,8 +54,7 @@ pub(crate) struct Code {
     colleagues: Option<Arc<dyn Colleagues>>,
     compilations: Semaphore,
     turns: Mutex<HashMap<(String, [u8; 32]), Turn>>,
-    compiled: AtomicU64,
-    received: AtomicU64,
+    counts: Mutex<CodeCounts>,
 }
 
 /// Whether others are asked before this node compiles.
@@ -64,15 +72,7 @@ impl Code {
         compilations_max: usize,
     ) -> Self {
         let compilations = Semaphore::new(compilations_max.max(1));
-        Self {
-            cache,
-            compiler,
-            colleagues,
-            compilations,
-            turns: Mutex::default(),
-            compiled: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-        }
+        Self { cache, compiler, colleagues, compilations, turns: Mutex::default(), counts: Mutex::default() }
     }
 
     /// The code that is on this disk.
@@ -91,6 +91,7 @@ impl Code {
         in_use: &(dyn Fn() -> Vec<String> + Send + Sync),
     ) -> Result<Vec<u8>, PrepareError> {
         if let Some(code) = self.stored(settings, digest).await {
+            self.count(|counts| counts.found += 1);
             return Ok(code);
         }
         // Not while it is this node's turn: two nodes that ask each other would wait for each other.
@@ -98,29 +99,42 @@ impl Code {
             && let Some(code) = colleagues.code(digest, settings).await
         {
             tracing::info!(digest, bytes = code.len(), "code comes from another node");
-            self.received.fetch_add(1, Ordering::Relaxed);
+            self.count(|counts| counts.received += 1);
             self.keep(settings, digest, code.clone(), in_use()).await;
             return Ok(code);
         }
         let _turn = self.turn(settings, digest).await;
         if let Some(code) = self.stored(settings, digest).await {
+            self.count(|counts| counts.found += 1);
             return Ok(code);
         }
         let _permit = self.compilations.acquire().await;
         let path = wasm.to_owned();
         let read = tokio::task::spawn_blocking(move || prepare::read(&path)).await;
         let wasm = read.map_err(|error| PrepareError::Compiler { message: error.to_string() })??;
-        let started = std::time::Instant::now();
-        let code = self.compiler.compile(settings, wasm).await?;
-        self.compiled.fetch_add(1, Ordering::Relaxed);
+        let (started, wasm_bytes) = (std::time::Instant::now(), wasm.len() as u64);
+        let made = self.compiler.compile(settings, wasm).await;
+        self.count(|counts| match &made {
+            Ok(code) => {
+                counts.compiled += 1;
+                counts.wasm_bytes += wasm_bytes;
+                counts.code_bytes += code.len() as u64;
+                counts.compile_millis += u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            }
+            Err(_) => counts.failed += 1,
+        });
+        let code = made?;
         tracing::info!(digest, target = %settings.profile.target, elapsed = ?started.elapsed(), "module compiled");
         self.keep(settings, digest, code.clone(), in_use()).await;
         Ok(code)
     }
 
     pub(crate) fn counts(&self) -> CodeCounts {
-        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        CodeCounts { compiled: count(&self.compiled), received: count(&self.received) }
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, what: impl FnOnce(&mut CodeCounts)) {
+        what(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Forgets code that cannot be loaded.

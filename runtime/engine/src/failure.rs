@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wasmtime::component::ResourceTableError;
+use wasmtime_wasi_http::FieldMapError;
 
 use crate::config::STACK_BYTES;
-use crate::host::{HANDLES_MAX, HOSTCALL_BYTES_MAX};
+use crate::host::{FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX};
 use crate::limits::{Limits, Refused};
 use crate::sandbox::MemoryBytes;
 
@@ -178,6 +179,8 @@ const TOO_MUCH_COPIED: &str = "fuel allocated for hostcalls has been exhausted";
 fn host_limit(error: &wasmtime::Error) -> Option<Failure> {
     let (what, max) = if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
         ("open handles", HANDLES_MAX)
+    } else if matches!(error.downcast_ref(), Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields)) {
+        ("bytes of headers", FIELDS_BYTES_MAX)
     } else if error.root_cause().to_string().contains(TOO_MUCH_COPIED) {
         ("bytes in one call to the host", HOSTCALL_BYTES_MAX)
     } else {

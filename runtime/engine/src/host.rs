@@ -29,6 +29,10 @@ pub(crate) const HANDLES_MAX: usize = 10_000;
 /// Random bytes of one call; the host makes them in memory.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
+/// Names and values of one message's headers, as the host holds them: what the ingress takes of a request, so that no
+/// guest makes a client of ours swallow more.
+pub(crate) const FIELDS_BYTES_MAX: usize = 64 << 10;
+
 /// What lies behind a guest's handles is counted after so many calls that concern them, and after one more for each
 /// [`COUNT_BYTES`] of it: a guest that waits gives no other occasion, and counting after each would take long by itself.
 const COUNT_CALLS: u64 = 32;
@@ -63,7 +67,7 @@ impl Host {
             table,
             sandbox: Arc::clone(sandbox),
             wasi: None,
-            http: WasiHttpCtx::new(),
+            http: http(),
             hooks: Hooks { network: Arc::clone(&sandbox.network) },
             files: Files::default(),
             preview1: None,
@@ -118,6 +122,12 @@ impl Host {
         host.limits.forgive();
         store.set_epoch_deadline(1);
     }
+}
+
+fn http() -> WasiHttpCtx {
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(FIELDS_BYTES_MAX);
+    http
 }
 
 /// All of WASI but arguments, environment and streams, which `capabilities` answers from elsewhere.

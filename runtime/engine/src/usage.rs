@@ -3,13 +3,13 @@
 //!
 //! Not here: who runs when (`cpu`), and the limit of a single instance (`limits`).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::Account;
+use crate::cpu::{Account, PERIOD};
 use crate::sandbox::MemoryBytes;
 
 /// What a container may have of the machine's cores.
@@ -94,6 +94,7 @@ pub struct Usage {
     pub(crate) account: Account,
     cpu_nanos: AtomicU64,
     waited_nanos: AtomicU64,
+    periods: Periods,
     memory: AtomicU64,
     memory_peak: AtomicU64,
     instances: AtomicU64,
@@ -103,6 +104,9 @@ pub struct Usage {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     log_dropped: AtomicU64,
+    probes: AtomicU64,
+    probes_failed: AtomicU64,
+    execs: AtomicU64,
 }
 
 /// What a container used until now.
@@ -112,6 +116,8 @@ pub struct Used {
     pub cpu: Duration,
     /// Time that it wanted a core and waited for its quota.
     pub throttled: Duration,
+    /// Periods of its quota in which it waited for it.
+    pub throttled_periods: u64,
     /// Bytes it holds now, in its own memories and in the host's for it.
     pub memory: u64,
     /// The most it held at once.
@@ -130,6 +136,37 @@ pub struct Used {
     pub bytes_out: u64,
     /// Bytes of output that were dropped because it printed too much.
     pub log_dropped: u64,
+    /// Times that a probe asked it.
+    pub probes: u64,
+    /// Those that it failed.
+    pub probes_failed: u64,
+    /// Functions and components of it that were called from outside.
+    pub execs: u64,
+}
+
+/// Counts the periods of a quota, which follow each other from the first wait on, in which it was waited for.
+#[derive(Debug, Default)]
+struct Periods {
+    begun: OnceLock<Instant>,
+    /// The first that was not counted yet.
+    next: AtomicU64,
+    count: AtomicU64,
+}
+
+impl Periods {
+    /// Called by one at a time: under the lock of the queue.
+    fn waited(&self, since: Instant, now: Instant) {
+        let begun = *self.begun.get_or_init(|| since);
+        let number = |at: Instant| {
+            u64::try_from(at.saturating_duration_since(begun).as_nanos() / PERIOD.as_nanos()).unwrap_or(u64::MAX)
+        };
+        let first = number(since).max(self.next.load(Ordering::Relaxed));
+        let next = number(now).saturating_add(1);
+        if next > first {
+            self.count.fetch_add(next - first, Ordering::Relaxed);
+            self.next.store(next, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Usage {
@@ -155,6 +192,7 @@ impl Usage {
             account: Account::new(cpu),
             cpu_nanos: zero(),
             waited_nanos: zero(),
+            periods: Periods::default(),
             memory: zero(),
             memory_peak: zero(),
             instances: zero(),
@@ -164,6 +202,9 @@ impl Usage {
             bytes_in: zero(),
             bytes_out: zero(),
             log_dropped: zero(),
+            probes: zero(),
+            probes_failed: zero(),
+            execs: zero(),
         }
     }
 
@@ -183,6 +224,7 @@ impl Usage {
         Used {
             cpu: Duration::from_nanos(read(&self.cpu_nanos)),
             throttled: Duration::from_nanos(read(&self.waited_nanos)),
+            throttled_periods: read(&self.periods.count),
             memory: read(&self.memory),
             memory_peak: read(&self.memory_peak),
             instances: read(&self.instances),
@@ -192,6 +234,9 @@ impl Usage {
             bytes_in: read(&self.bytes_in),
             bytes_out: read(&self.bytes_out),
             log_dropped: read(&self.log_dropped),
+            probes: read(&self.probes),
+            probes_failed: read(&self.probes_failed),
+            execs: read(&self.execs),
         }
     }
 
@@ -205,6 +250,7 @@ impl Usage {
         };
         add(&self.cpu_nanos, nanos(before.cpu), nanos(now.cpu));
         add(&self.waited_nanos, nanos(before.throttled), nanos(now.throttled));
+        add(&self.periods.count, before.throttled_periods, now.throttled_periods);
         add(&self.instances, before.instances, now.instances);
         add(&self.instances_total, before.instances_total, now.instances_total);
         // Of what all containers may hold it has no more than its own limit, whatever is said.
@@ -227,6 +273,17 @@ impl Usage {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A probe asked it. What that cost is counted like everything else that it does.
+    pub fn probed(&self, healthy: bool) {
+        self.probes.fetch_add(1, Ordering::Relaxed);
+        self.probes_failed.fetch_add(u64::from(!healthy), Ordering::Relaxed);
+    }
+
+    /// A function or component of it was called from outside.
+    pub fn called(&self) {
+        self.execs.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Part of a request's body arrived.
     pub fn received(&self, bytes: u64) {
         self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
@@ -247,8 +304,11 @@ impl Usage {
         self.account.charge(nanos);
     }
 
-    pub(crate) fn waited(&self, nanos: u64) {
+    /// It waited for its quota from then until now.
+    pub(crate) fn waited(&self, since: Instant, now: Instant) {
+        let nanos = u64::try_from(now.saturating_duration_since(since).as_nanos()).unwrap_or(u64::MAX);
         self.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.periods.waited(since, now);
     }
 
     pub(crate) fn instance_begins(&self) {
@@ -313,6 +373,20 @@ impl Drop for Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn period_in_which_the_quota_was_waited_for_is_counted_once() {
+        let usage = Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(0));
+        let at = |millis: u64| Duration::from_millis(millis);
+        let start = Instant::now();
+        usage.waited(start, start + at(20));
+        usage.waited(start + at(60), start + at(90));
+        assert_eq!(usage.used().throttled_periods, 1);
+        usage.waited(start + at(95), start + at(250));
+        usage.waited(start + at(910), start + at(920));
+        let used = usage.used();
+        assert_eq!((used.throttled_periods, used.throttled), (4, at(20 + 30 + 155 + 10)));
+    }
 
     #[test]
     fn requested_cores_weigh_as_the_kubelet_weighs_them() {

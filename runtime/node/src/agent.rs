@@ -126,7 +126,7 @@ impl Agent {
             clock: Arc::clone(cluster.clock()),
             config,
             cluster,
-            own: Own::new(runner.apps.clone(), runner.consoles.clone()),
+            own: Own::new(runner.apps.clone(), runner.consoles.clone(), runner.meters.clone()),
             runner,
             records,
             tasks,
@@ -373,6 +373,7 @@ impl Agent {
             }
             container::Event::Ended { .. }
             | container::Event::RequestFailed { .. }
+            | container::Event::LimitReached { .. }
             | container::Event::HookEnded { .. }
             | container::Event::Probed { .. }
             | container::Event::ProbeFailed { .. }
@@ -465,10 +466,11 @@ impl Agent {
         let Some(spec) = local.pod.spec.containers.get(container) else { return };
         let Some(ip) = local.pod.ip else { return };
         let handles = Handles::new(&self.tasks.stopping());
-        let (cancel, cut) = (handles.stop.clone(), handles.cut.clone());
+        let (cancel, cut, moves) = (handles.stop.clone(), handles.cut.clone(), handles.moves.clone());
         let object = Arc::clone(&local.object);
         let class = class(&local.pod.spec);
-        let run = Run { pod: uid.to_owned(), object, ip, spec: spec.clone(), restart, cancel, cut, class };
+        let (pod, spec) = (uid.to_owned(), spec.clone());
+        let run = Run { pod, object, ip, spec, restart, cancel, cut, moves, class };
         local.runs.insert(container, handles);
         let (runner, report) = (Arc::clone(&self.runner), self.reporter(uid, container));
         self.tasks.spawn("container", async move { runner.run(run, report).await });

@@ -9,6 +9,7 @@
 //! **Assumption**: each run that was ordered ends with exactly one [`Event::Ended`], [`Event::StartFailed`] or
 //! [`Event::Lacks`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wk_base::time::Timestamp;
@@ -25,7 +26,8 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(10);
 const BACKOFF_MAX: Duration = Duration::from_mins(5);
 /// A container that ran this long is healthy again: its next crash waits the first delay. Kubernetes' figure.
 const BACKOFF_RESET: Duration = Duration::from_mins(10);
-/// How often the last failed request of a running container is worth a status write: each costs the cluster an fsync.
+/// How often requests that fail for the same reason, or breaches of the same limit, are worth telling: each time costs the
+/// cluster an fsync.
 const FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// What a container whose preStop hook took the whole grace period gets on top, once. Kubernetes' figure.
 pub(crate) const HOOK_EXTENSION: Duration = Duration::from_secs(2);
@@ -90,7 +92,8 @@ pub struct Container {
     delay: Duration,
     /// The delay that the next failed start waits.
     start_delay: Duration,
-    reported_failure: Option<Timestamp>,
+    /// When each reason for which requests fail, and each limit, was told last.
+    told: BTreeMap<String, Timestamp>,
     /// Whether its start was put off for what its environment names.
     lacks_sources: bool,
 }
@@ -113,7 +116,7 @@ impl Container {
             readiness: false,
             delay: Duration::ZERO,
             start_delay: BACKOFF_FIRST,
-            reported_failure: None,
+            told: BTreeMap::new(),
             lacks_sources: false,
         }
     }
@@ -143,6 +146,10 @@ impl Container {
             Event::StartFailed { reason, message } => self.start_failed(reason, message, now),
             Event::Ended { code, reason, message } => self.end(code, reason, message, now),
             Event::RequestFailed { reason, message } => self.note_failed_request(reason, message, now),
+            Event::LimitReached { reason, message } if self.is_worth_telling(reason, now) => {
+                vec![Order::Tell(Notice::warning(reason, format!("container {}: {message}", self.name)))]
+            }
+            Event::LimitReached { .. } => Vec::new(),
             Event::HookEnded { hook, failure } => self.hook_ended(hook, failure.is_some(), spec, now + grace, now),
             Event::Probed { probe, healthy } => self.probed(probe, healthy, spec, grace, now),
             Event::ProbeFailed { probe, message } if self.run == Some(Run::Up) => {
@@ -412,14 +419,19 @@ impl Container {
     }
 
     fn note_failed_request(&mut self, reason: String, message: String, now: Timestamp) -> Vec<Order> {
+        let worth_telling = self.is_worth_telling(&reason, now);
         self.last = Some(Termination { code: 1, reason, message, started: self.began, finished: now });
-        let due =
-            self.reported_failure.is_none_or(|last| now.duration_since(last).unsigned_abs() >= FAILURE_REPORT_INTERVAL);
-        if !due {
-            return Vec::new();
+        if worth_telling { vec![Order::Report] } else { Vec::new() }
+    }
+
+    /// Whether that was not told just before. There are as many reasons as the engine and the limits have words.
+    fn is_worth_telling(&mut self, reason: &str, now: Timestamp) -> bool {
+        let told = self.told.get(reason);
+        let due = told.is_none_or(|last| now.duration_since(*last).unsigned_abs() >= FAILURE_REPORT_INTERVAL);
+        if due {
+            self.told.insert(reason.to_owned(), now);
         }
-        self.reported_failure = Some(now);
-        vec![Order::Report]
+        due
     }
 
     /// Starts it if it waits for a time.

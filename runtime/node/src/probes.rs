@@ -62,6 +62,7 @@ impl Watch<'_> {
         loop {
             let next = Instant::now() + probe.period.mul_f64(rand::random_range(1.0 - JITTER..=1.0 + JITTER));
             let answer = self.ask(probe).await;
+            self.own.probed(self.target, answer.is_ok());
             let result = count.take(answer.is_ok());
             if let Err(message) = answer {
                 let news = told.as_ref().is_none_or(|(text, at)| *text != message || at.elapsed() >= TELL_INTERVAL);

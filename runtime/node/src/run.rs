@@ -83,6 +83,8 @@ pub struct Run {
     pub cancel: CancellationToken,
     /// Ends those too.
     pub cut: CancellationToken,
+    /// Fires before `cancel` when it goes elsewhere: it answers on for as long as it is the only one who can.
+    pub moves: CancellationToken,
     /// Whose worker it runs in; none: in this process.
     pub class: Option<Class>,
 }
@@ -109,12 +111,11 @@ impl Reporter {
         let _ = self.agent.send(self.event(event)).await;
     }
 
-    /// Tells of breaches of the network's limits; the container goes on.
+    /// Tells of breaches of limits that end nothing.
     fn limit_sink(&self, reason: &'static str) -> LimitSink {
         let report = self.clone();
         Arc::new(move |message| {
-            let (reason, message) = (reason.to_owned(), message.to_owned());
-            report.hint(Event::RequestFailed { reason, message });
+            report.hint(Event::LimitReached { reason, message: message.to_owned() });
         })
     }
 
@@ -284,6 +285,10 @@ impl Runner {
         self.apps.insert(&run.pod, &app);
         report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
         let crashed = run.cancel.run_until_cancelled(app.crashed()).await;
+        if crashed.is_none() && run.moves.is_cancelled() {
+            // Ingresses prefer a replica that stays, and ask this one while there is none.
+            run.cut.run_until_cancelled(app.unasked()).await;
+        }
         self.apps.remove(&run.pod, &app);
         if let Some(message) = crashed {
             page.failed(&Failure::Crashed(message.clone()), self.clock.now());

@@ -63,9 +63,15 @@ pub struct App {
     recent: Arc<Recent>,
 }
 
+/// A replica of which nothing was asked for so long is not the last of its kind any more: tables follow a write within
+/// 0.2 s.
+const QUIET: Duration = Duration::from_millis(300);
+
 #[derive(Debug, Default)]
 struct InFlight {
     count: AtomicUsize,
+    /// Requests that ever came.
+    begun: AtomicUsize,
     idle: Notify,
 }
 
@@ -101,6 +107,19 @@ impl App {
                 return;
             }
             notified.await;
+        }
+    }
+
+    /// Waits until nobody asks it any more.
+    pub async fn unasked(&self) {
+        let mut before = self.in_flight.begun.load(Ordering::Relaxed);
+        loop {
+            tokio::time::sleep(QUIET).await;
+            let now = self.in_flight.begun.load(Ordering::Relaxed);
+            if now == before {
+                return;
+            }
+            before = now;
         }
     }
 
@@ -190,6 +209,7 @@ struct Guard(Arc<InFlight>);
 impl Guard {
     fn enter(in_flight: &Arc<InFlight>) -> Self {
         in_flight.count.fetch_add(1, Ordering::AcqRel);
+        in_flight.begun.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(in_flight))
     }
 }

@@ -86,6 +86,9 @@ pub struct ContainerReport {
     pub cpu_seconds: f64,
     /// Seconds it waited for its quota.
     pub throttled_seconds: f64,
+    /// Periods of its quota, of a tenth of a second, in which it waited for it.
+    #[serde(default)]
+    pub throttled_periods: u64,
     /// The most memory it held.
     pub memory_peak: u64,
     /// What it may hold in all.
@@ -104,6 +107,15 @@ pub struct ContainerReport {
     pub bytes_out: u64,
     /// Bytes of output that were dropped.
     pub log_dropped: u64,
+    /// Times that a probe asked it.
+    #[serde(default)]
+    pub probes: u64,
+    /// Those that it failed.
+    #[serde(default)]
+    pub probes_failed: u64,
+    /// Functions and components of it that were called from outside.
+    #[serde(default)]
+    pub execs: u64,
 }
 
 impl Meters {
@@ -205,6 +217,7 @@ fn container(name: &str, meter: &Meter, now: Instant) -> ContainerReport {
         rates: rates(meter.samples.front(), now, used.cpu, used.memory),
         cpu_seconds: used.cpu.as_secs_f64(),
         throttled_seconds: used.throttled.as_secs_f64(),
+        throttled_periods: used.throttled_periods,
         memory_peak: used.memory_peak,
         memory_limit: meter.usage.memory_max().0,
         instances: used.instances,
@@ -214,6 +227,9 @@ fn container(name: &str, meter: &Meter, now: Instant) -> ContainerReport {
         bytes_in: used.bytes_in,
         bytes_out: used.bytes_out,
         log_dropped: used.log_dropped,
+        probes: used.probes,
+        probes_failed: used.probes_failed,
+        execs: used.execs,
     }
 }
 

@@ -9,7 +9,8 @@ use wasip2::clocks::monotonic_clock;
 use wasip2::filesystem::preopens;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse,
+    ResponseOutparam, Scheme,
 };
 use wasip2::io::streams::OutputStream;
 use wasip2::sockets::{instance_network, ip_name_lookup, network, tcp_create_socket, udp_create_socket};
@@ -46,6 +47,18 @@ impl wasip2::exports::http::incoming_handler::Guest for Guest {
                 answer(response, "printed\n");
             }
             "/escape" => answer(response, &escape()),
+            "/slow" => stream(response, u32::MAX, 500, End::Finish),
+            "/gush" => gush(response),
+            "/headers" => giant_headers(response),
+            "/handles" => leak_handles(),
+            "/flood" => loop {
+                println!("{}", "x".repeat(1000));
+            },
+            "/grpc.health.v1.Health/Check" => health(&request, response),
+            "/copies" => giant_call(response),
+            other if other.starts_with("/requests/") => {
+                answer(response, &many_requests(other.trim_start_matches("/requests/")));
+            }
             _ => answer(response, "well behaved\n"),
         }
     }
@@ -114,6 +127,82 @@ fn large(response: ResponseOutparam) {
     OutgoingBody::finish(body, None).expect("somebody reads");
 }
 
+/// gRPC's health service: everything serves but a service called `sick`.
+fn health(request: &IncomingRequest, response: ResponseOutparam) {
+    let asked = request.consume().expect("a new request has its body");
+    let stream = asked.stream().expect("a new body has its stream");
+    let mut text = Vec::new();
+    while let Ok(piece) = stream.blocking_read(1024) {
+        text.extend(piece);
+    }
+    let serving = !text.ends_with(b"sick");
+    let headers = Fields::new();
+    headers.append("content-type", b"application/grpc").expect("is a header");
+    let head = OutgoingResponse::new(headers);
+    let body = head.body().expect("a new response has its body");
+    ResponseOutparam::set(response, Ok(head));
+    let answer = body.write().expect("a new body has its stream");
+    let status = if serving { 1 } else { 2 };
+    answer.blocking_write_and_flush(&[0, 0, 0, 0, 2, 8, status]).expect("somebody reads");
+    drop(answer);
+    let trailers = Fields::new();
+    trailers.append("grpc-status", b"0").expect("is a header");
+    OutgoingBody::finish(body, Some(trailers)).expect("somebody reads");
+}
+
+/// A body without end, as fast as somebody takes it.
+fn gush(response: ResponseOutparam) {
+    let (_body, stream) = start(response);
+    let piece = [b'x'; 4096];
+    while stream.blocking_write_and_flush(&piece).is_ok() {}
+    eprintln!("nobody reads");
+}
+
+/// Headers without end: a kibibyte each, until one is refused.
+fn giant_headers(response: ResponseOutparam) {
+    let fields = Fields::new();
+    let mut number = 0_u32;
+    while fields.append(&format!("x-giant-{number}"), &[b'x'; 1024]).is_ok() {
+        number += 1;
+    }
+    ResponseOutparam::set(response, Ok(OutgoingResponse::new(fields)));
+}
+
+/// Handles without end, none given back.
+fn leak_handles() {
+    loop {
+        std::mem::forget(monotonic_clock::subscribe_duration(1));
+    }
+}
+
+/// One call that passes the host more than it copies.
+fn giant_call(response: ResponseOutparam) {
+    let value = vec![b'x'; 40 << 20];
+    let taken = Fields::new().append("x-giant", &value).is_ok();
+    answer(response, if taken { "taken\n" } else { "refused\n" });
+}
+
+/// A thousand requests at once to `HOST/PATH`; says how many came to what.
+fn many_requests(target: &str) -> String {
+    let (authority, path) = target.split_once('/').unwrap_or((target, ""));
+    let asked: Vec<_> = (0..1000).map(|_| ask(authority, &format!("/{path}"))).collect();
+    let (mut answered, mut limited, mut denied, mut otherwise) = (0, 0, 0, 0);
+    for future in asked {
+        let Ok(future) = future else {
+            denied += 1;
+            continue;
+        };
+        future.subscribe().block();
+        match future.get() {
+            Some(Ok(Ok(_))) => answered += 1,
+            Some(Ok(Err(ErrorCode::ConnectionLimitReached))) => limited += 1,
+            Some(Ok(Err(ErrorCode::HttpRequestDenied))) => denied += 1,
+            _ => otherwise += 1,
+        }
+    }
+    format!("answered {answered}, limited {limited}, denied {denied}, otherwise {otherwise}\n")
+}
+
 /// Tries each way out, and says how it went.
 fn escape() -> String {
     let mut lines = Vec::new();
@@ -139,12 +228,16 @@ fn resolve(name: &str) -> &'static str {
     outcome(stream.resolve_next_address())
 }
 
-fn fetch(authority: &str) -> &'static str {
+fn ask(authority: &str, path: &str) -> Result<FutureIncomingResponse, ErrorCode> {
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).expect("is a scheme");
     request.set_authority(Some(authority)).expect("is an authority");
-    request.set_path_with_query(Some("/")).expect("is a path");
-    let Ok(future) = outgoing_handler::handle(request, None) else { return "denied" };
+    request.set_path_with_query(Some(path)).expect("is a path");
+    outgoing_handler::handle(request, None)
+}
+
+fn fetch(authority: &str) -> &'static str {
+    let Ok(future) = ask(authority, "/") else { return "denied" };
     future.subscribe().block();
     match future.get() {
         Some(Ok(Ok(_))) => "allowed",

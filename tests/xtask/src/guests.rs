@@ -75,6 +75,8 @@ const GUESTS: &[Guest] = &[
         file: "reactor.wasm",
         form: Form::C(&["-mexec-model=reactor"]),
     },
+    Guest { folder: "tests/guests/wasi", target: "preview1", file: "preview1.wasm", form: Form::CommandModule },
+    Guest { folder: "tests/guests/wasi", target: "preview2", file: "preview2.wasm", form: Form::CommandModule },
     Guest { folder: "tests/guests/net", target: "net", file: "net.wasm", form: Form::CommandModule },
 ];
 

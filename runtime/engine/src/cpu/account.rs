@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::usage::CpuLimits;
 
 /// A quota is refilled as if once in this time: the kubelet's `cpuCFSQuotaPeriod`.
-const PERIOD: Duration = Duration::from_millis(100);
+pub(crate) const PERIOD: Duration = Duration::from_millis(100);
 
 /// A throttled container goes on when it has earned this much, or a period's quota if that is less: going on for less
 /// would be more switching than running.

@@ -25,7 +25,7 @@ use crate::cpu::load::OVERRUN;
 use crate::cpu::pool::{Pool, Pooled};
 use crate::usage::Usage;
 
-pub(crate) use account::Account;
+pub(crate) use account::{Account, PERIOD};
 pub(crate) use load::Load;
 
 /// One for an engine.

@@ -28,6 +28,8 @@ pub(super) struct Handles {
     pub(super) stop: CancellationToken,
     /// Ends it, requests or not.
     pub(super) cut: CancellationToken,
+    /// Its pod is to run elsewhere.
+    pub(super) moves: CancellationToken,
     /// Ends its probes.
     pub(super) probes: CancellationToken,
 }
@@ -36,7 +38,7 @@ impl Handles {
     /// For a run that stops when `stopping` fires.
     pub(super) fn new(stopping: &CancellationToken) -> Self {
         let stop = stopping.child_token();
-        Self { probes: stop.child_token(), stop, cut: CancellationToken::new() }
+        Self { probes: stop.child_token(), stop, cut: CancellationToken::new(), moves: CancellationToken::new() }
     }
 
     pub(super) fn cut(&self) {
@@ -52,11 +54,25 @@ impl Local {
     }
 }
 
+impl Local {
+    /// Whether it was evicted, as nodes are drained: whoever made it makes another one elsewhere.
+    fn is_moved(&self) -> bool {
+        let target = |it: &serde_json::Value| {
+            it["type"] == "DisruptionTarget" && it["status"] == "True" && it["reason"] == "EvictionByEvictionAPI"
+        };
+        self.pod.ending.is_some_and(pod::Ending::is_deleted)
+            && self.object.items("/status/conditions").iter().any(target)
+    }
+}
+
 impl Agent {
     pub(super) fn stop(&self, uid: &str, container: usize) {
-        if let Some(run) = self.pods.get(uid).and_then(|local| local.runs.get(&container)) {
-            run.stop.cancel();
+        let Some(local) = self.pods.get(uid) else { return };
+        let Some(run) = local.runs.get(&container) else { return };
+        if local.is_moved() {
+            run.moves.cancel();
         }
+        run.stop.cancel();
     }
 
     pub(super) fn cut(&self, uid: &str, container: usize) {

@@ -158,6 +158,27 @@ fn failed_requests_are_reported_once_in_ten_seconds() {
 }
 
 #[test]
+fn requests_that_fail_for_another_reason_are_reported_beside() {
+    let mut told = Told::running(spec(), RestartPolicy::Always);
+    let failed = |reason: &str| Event::RequestFailed { reason: reason.into(), message: String::new() };
+    assert_eq!(told.is(failed("Trapped"), 1), [Order::Report]);
+    assert_eq!(told.is(failed("OOMKilled"), 2), [Order::Report]);
+    assert_eq!(told.is(failed("Trapped"), 3), []);
+}
+
+#[test]
+fn limit_that_ends_nothing_is_told_and_leaves_no_last_state() {
+    let mut told = Told::running(spec(), RestartPolicy::Always);
+    let reached = Event::LimitReached { reason: "LogLimit", message: "1024 KiB a second".into() };
+    let name = told.container.name.clone();
+    let notice = Notice::warning("LogLimit", format!("container {name}: 1024 KiB a second"));
+    assert_eq!(told.is(reached.clone(), 1), [Order::Tell(notice)]);
+    assert_eq!(told.is(reached, 2), []);
+    assert_eq!(told.container.last, None);
+    assert!(told.container.is_running());
+}
+
+#[test]
 fn container_runs_once_its_post_start_hook_is_done() {
     let hooks = Hooks { post_start: Some(Action::Sleep(GRACE)), pre_stop: None };
     let mut told = Told::begins(ContainerSpec { hooks, ..spec() }, RestartPolicy::Always);

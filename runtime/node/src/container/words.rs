@@ -106,6 +106,13 @@ pub enum Event {
         /// Why, for a person.
         message: String,
     },
+    /// It went past a limit that ends nothing: what was too much was dropped or refused.
+    LimitReached {
+        /// `LogLimit`, `ConnectionLimit`.
+        reason: &'static str,
+        /// Which limit, with its number.
+        message: String,
+    },
     /// A hook that was ordered is done.
     HookEnded {
         /// Which.

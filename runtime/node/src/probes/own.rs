@@ -14,6 +14,7 @@ use crate::spec::{Action, HttpGet};
 use crate::streams::console::Consoles;
 use crate::streams::exec;
 use crate::traffic::{Apps, CallError};
+use crate::usage::Meters;
 
 /// Read of an answer: the rest says nothing more. Kubernetes' figure.
 const ANSWER_BYTES_MAX: usize = 10 * 1024;
@@ -25,6 +26,7 @@ const AGENT: &str = "kube-probe/1.33";
 pub struct Own {
     apps: Apps,
     consoles: Consoles,
+    meters: Meters,
 }
 
 /// Whom to ask.
@@ -53,9 +55,16 @@ impl HttpGet {
 }
 
 impl Own {
-    /// Asks the containers of these tables.
-    pub fn new(apps: Apps, consoles: Consoles) -> Self {
-        Self { apps, consoles }
+    /// Asks the containers of these tables, and counts that in `meters`.
+    pub fn new(apps: Apps, consoles: Consoles, meters: Meters) -> Self {
+        Self { apps, consoles, meters }
+    }
+
+    /// Counts a probe.
+    pub(super) fn probed(&self, target: &Target, healthy: bool) {
+        if let Some(usage) = self.meters.usage(&target.pod, &target.container) {
+            usage.probed(healthy);
+        }
     }
 
     /// Does what a hook says; why it failed, if it did.

@@ -319,6 +319,9 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn remove_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
+        // `rmdir dir/` is `rmdir dir`, and fails in both spellings where that is no directory.
+        let plain = path.trim_end_matches('/');
+        let path = if plain.is_empty() { path } else { plain.to_owned() };
         self.inner.remove_directory_at(fd, path).await
     }
 

@@ -93,7 +93,7 @@ impl<T> Turns<T> {
             }
             self.throttled.pop_first();
             if let Some(present) = self.present.get_mut(&id) {
-                present.usage.waited(u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX));
+                present.usage.waited(since, now);
                 present.place = Place::Nowhere;
             }
             self.place(id, now);

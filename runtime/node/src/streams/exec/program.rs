@@ -122,6 +122,7 @@ pub(super) async fn once(program: &Program, command: &[String]) -> (i32, String)
 
 async fn call(program: &Program, sandbox: Sandbox, command: &[String], sink: &Watcher) -> i32 {
     let Some((function, args)) = command.split_first() else { return NOT_FOUND };
+    program.sandbox.usage.called();
     let tell = |text: String| sink.push(logs::Stream::Err, format!("{text}\n").as_bytes());
     let called = match program.invoke(sandbox, function, args).await {
         Ok(called) => called,
