@@ -1,7 +1,7 @@
 //! `wk up` as typed.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -44,6 +44,10 @@ pub(crate) struct UpArgs {
     /// Port the nodes talk to each other on [default: as before, else 7443]
     #[arg(long, value_name = "PORT")]
     pub(crate) mesh_port: Option<u16>,
+    /// Address and port for tools that speak to kubelets (exec, attach, portForward, containerLogs, pods, metrics), with the
+    /// credentials of the API [default: none]
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "witness")]
+    pub(crate) kubelet_listen: Option<SocketAddr>,
     /// This node never votes on the cluster's writes: for one that is often off, or far away
     #[arg(long, conflicts_with_all = ["vote", "witness"], help_heading = "Membership")]
     pub(crate) no_vote: bool,

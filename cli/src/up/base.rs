@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use wk_access::tokens::Keyring;
-use wk_apiserver::{ApiServer, Dependencies};
+use wk_apiserver::{ApiServer, Dependencies, Kubelet};
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, SystemClock, Timestamp};
 use wk_cluster::{Cluster, Manager, Vault};
@@ -287,15 +287,17 @@ impl Base {
         Metrics::with_containers(&self.store, agent.engine.clone(), agent.meters.clone(), self.cluster.clone())
     }
 
-    /// Answers clients.
+    /// Answers clients. A witness has no API server.
     pub(super) fn serve_api(
         &self,
         agent: Option<&wk_node::Node>,
         status: Arc<ClusterStatus>,
         access: &Access,
         listener: TcpListener,
-    ) -> anyhow::Result<()> {
+        kubelet: Option<TcpListener>,
+    ) -> anyhow::Result<Option<Arc<ApiServer>>> {
         let tls = Tls::server(&self.identity, Alpn::Api).context("set up the API's TLS")?;
+        let mut served = None;
         let front: Arc<dyn Handler> = match agent {
             None => Arc::new(WitnessFront { status, metrics: Metrics::new(&self.store) }),
             Some(agent) => {
@@ -314,14 +316,19 @@ impl Base {
                     shutdown: self.doors.stopping(),
                 };
                 let server = Arc::new(ApiServer::new(self.cluster.clone(), dependencies));
+                if let Some(listener) = kubelet {
+                    let front = Arc::new(Kubelet::new(Arc::clone(&server), self.name.to_string()));
+                    serve(&self.doors, listener, tls.clone(), front, wk_mesh::Limits::api());
+                }
                 let (store, blobs, copies) = (self.store.clone(), self.blobs.clone(), self.copies.clone());
                 let backups = Backups::new(store, self.cluster_id.clone(), blobs, copies, Arc::clone(&self.clock));
                 let upgrade = self.upgrade.clone();
+                served = Some(Arc::clone(&server));
                 Arc::new(ApiFront { server, status, metrics, backups, upgrade })
             }
         };
         serve(&self.doors, listener, tls, front, wk_mesh::Limits::api());
-        Ok(())
+        Ok(served)
     }
 }
 

@@ -6,6 +6,7 @@
 mod access;
 mod admit;
 mod announce;
+mod asking;
 pub(crate) mod backup;
 mod base;
 mod bootstrap;

@@ -8,11 +8,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wk_base::tasks::Tasks;
 use wk_cluster::Cluster;
-use wk_controllers::Controllers;
+use wk_controllers::{Controllers, Parts};
 use wk_mesh::{Authority, Fingerprint, NodeName};
 use wk_node::register;
 use wk_store::{Start, Store};
 
+use super::asking::Asking;
 use super::base::{Base, ingress_certificates};
 use super::data_dir::DataDir;
 use super::entry::Entry;
@@ -94,7 +95,7 @@ impl Node {
         base.serve_mesh(agent.as_ref(), &heart, &status, ports.mesh)?;
         base.announcer(settings, member).start(&base.tasks);
         heart.start(&base.tasks);
-        base.serve_api(agent.as_ref(), status, &settings.access, ports.api)?;
+        let server = base.serve_api(agent.as_ref(), status, &settings.access, ports.api, ports.kubelet)?;
 
         if !until_readable(&base.store, base.witness).await {
             remark = Some("no leader yet: pods run from what is known here, writes wait for the other nodes".into());
@@ -127,9 +128,19 @@ impl Node {
                 measured: Arc::clone(&measured),
             };
             rounds.start(leading.clone(), &base.tasks);
-            let electorate = base.electorate.clone();
-            let authority = base.authority.cert_pem().as_str();
-            Controllers::run(base.cluster.clone(), authority, beats, measured, electorate, leading, &base.tasks);
+            let parts = Parts {
+                cluster: base.cluster.clone(),
+                writes: match server {
+                    Some(server) => Arc::new(Asking(server)),
+                    None => Arc::new(base.cluster.clone()),
+                },
+                clock,
+                heartbeats: beats,
+                measured,
+                electorate: base.electorate.clone(),
+                authority: base.authority.cert_pem().as_str().into(),
+            };
+            Controllers::run(parts, leading, &base.tasks);
         }
 
         let ca = base.authority.fingerprint();

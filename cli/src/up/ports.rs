@@ -12,6 +12,8 @@ use crate::exit::{Code, ExitError};
 pub(crate) struct Ports {
     /// Kubernetes API.
     pub(crate) api: TcpListener,
+    /// A kubelet's API, if it is asked for.
+    pub(crate) kubelet: Option<TcpListener>,
     /// Ingress, HTTP and HTTPS. A witness has none.
     pub(crate) ingress: Option<(TcpListener, TcpListener)>,
     /// Mesh.
@@ -30,7 +32,11 @@ impl Ports {
                 Some((http, bind(at(settings.https_port), "--https-port").await?))
             }
         };
-        Ok(Self { api, ingress, mesh: bind(at(settings.mesh_port), "--mesh-port").await? })
+        let kubelet = match settings.kubelet {
+            Some(address) => Some(bind(address, "--kubelet-listen").await?),
+            None => None,
+        };
+        Ok(Self { api, kubelet, ingress, mesh: bind(at(settings.mesh_port), "--mesh-port").await? })
     }
 }
 

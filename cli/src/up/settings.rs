@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) https_port: u16,
     /// Port of the mesh.
     pub(crate) mesh_port: u16,
+    /// Where a kubelet's API is served, if it is.
+    pub(crate) kubelet: Option<SocketAddr>,
     /// What the node is there for.
     pub(crate) vote: Vote,
     /// The zone it stands in.
@@ -141,6 +143,7 @@ impl Settings {
             http_port: args.http_port.or(kept.http_port).unwrap_or(HTTP_PORT),
             https_port: args.https_port.or(kept.https_port).unwrap_or(HTTPS_PORT),
             mesh_port: args.mesh_port.or(kept.mesh_port).unwrap_or(MESH_PORT),
+            kubelet: args.kubelet_listen,
             vote: asked.or(kept.vote).unwrap_or_default(),
             zone: args.zone.or(kept.zone),
             voter_timeout: args.voter_timeout.or(kept.voter_timeout).unwrap_or(VOTER_TIMEOUT),

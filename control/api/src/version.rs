@@ -48,8 +48,9 @@ impl Kind {
         Cow::Owned(Object::new(value))
     }
 
-    /// A value of this version, decoded, as it is stored; with the defaults of this version first.
-    pub(crate) fn to_storage(&self, mut value: Value) -> Result<Value, Status> {
+    /// A value of this version, decoded, as it is stored; with the defaults of this version first. Not where a webhook
+    /// converts.
+    pub fn to_storage(&self, mut value: Value) -> Result<Value, Status> {
         if self.storage.is_none() {
             return Ok(value);
         }

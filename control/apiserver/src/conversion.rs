@@ -98,6 +98,26 @@ pub(crate) async fn modify(
     Err(Status::modified(kind, name))
 }
 
+/// An object of one version in another, whoever converts it.
+pub(crate) async fn between(server: &ApiServer, from: &Kind, kind: &Kind, value: Value) -> Result<Value, Status> {
+    if from == kind || !value.is_object() {
+        return Ok(value);
+    }
+    if convert::asks_webhook(kind) {
+        return to(server, kind, value).await;
+    }
+    plainly(from, kind, value)
+}
+
+/// As [`between`], where no webhook converts.
+pub(crate) fn plainly(from: &Kind, kind: &Kind, value: Value) -> Result<Value, Status> {
+    if from == kind || !value.is_object() {
+        return Ok(value);
+    }
+    let stored = convert::stored(from, &Object::new(from.to_storage(value)?));
+    Ok(kind.shown(&stored).into_owned().0)
+}
+
 /// The kind that objects are stored as, where a webhook converts them.
 fn storage(server: &ApiServer, kind: &Kind) -> Option<&'static Kind> {
     if !convert::asks_webhook(kind) {

@@ -43,6 +43,9 @@ const LINE_MAX: usize = 50;
 /// Requests that wait, of all flows: each holds its head and a connection.
 const WAITING_MAX: usize = 2000;
 
+/// Requests that wait for a webhook without a seat: each holds a body of up to 3 MiB. More of them keep their seats.
+const ASIDE_MAX: usize = WRITES_MAX;
+
 /// How long a request waits for a seat: a client that got none until then is told to come again, well before its own
 /// deadline. Kubernetes waits up to a quarter of the request's minute.
 const WAIT_MAX: Duration = Duration::from_secs(15);
@@ -69,6 +72,7 @@ pub(crate) struct Flight {
     pub(crate) modules: Seats,
     proxied: Seats,
     streams: Arc<Semaphore>,
+    aside: Arc<Semaphore>,
 }
 
 impl Default for Flight {
@@ -80,30 +84,26 @@ impl Default for Flight {
             modules: Seats::new(MODULES_MAX),
             proxied: Seats::new(PROXIED_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            aside: Arc::new(Semaphore::new(ASIDE_MAX)),
         }
     }
 }
 
 impl Flight {
-    /// A seat for a request, to be held until the head of its answer; None for one that needs none.
-    pub(crate) async fn admit(&self, route: &Route, method: &Method, flow: &Flow) -> Result<Option<Seat>, Status> {
+    /// A seat for a request, to be held until the head of its answer; an empty one for a request that needs none.
+    pub(crate) async fn admit(&self, route: &Route, method: &Method, flow: Flow) -> Result<Held, Status> {
         let seats = match route {
             // A busy server is alive, and whoever restarts it for being busy makes it worse.
-            Route::Health(_) => return Ok(None),
+            Route::Health(_) => return Ok(Held::default()),
             Route::Modules(_) => &self.modules,
             route if route.is_proxy() => &self.proxied,
             _ if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) => &self.reads,
             _ => &self.writes,
         };
-        match seats.ask(flow) {
-            Asked::Seat(seat) => Ok(Some(seat)),
-            Asked::Wait(turn) => match tokio::time::timeout(WAIT_MAX, turn).await {
-                Ok(Ok(seat)) => Ok(Some(seat)),
-                // Past its time; or its line was given up, which only the end of the server does.
-                Ok(Err(_)) | Err(_) => Err(busy()),
-            },
-            Asked::Full => Err(busy()),
-        }
+        let seat = seats.wait(&flow).await.ok_or_else(busy)?;
+        let aside = Arc::clone(&self.aside);
+        let place = Mutex::new(Place::Seat(seat));
+        Ok(Held(Some(Arc::new(Kept { place, seats: seats.clone(), flow, aside }))))
     }
 
     /// Room for a connection that is taken over, to be held until it ends.
@@ -114,6 +114,49 @@ impl Flight {
 
 fn busy() -> Status {
     Status::too_many_requests("Too many requests, please try again later.", RETRY_SECONDS)
+}
+
+/// What a request has while it is worked on. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Held(Option<Arc<Kept>>);
+
+struct Kept {
+    place: Mutex<Place>,
+    seats: Seats,
+    flow: Flow,
+    aside: Arc<Semaphore>,
+}
+
+/// Where a request is.
+enum Place {
+    #[expect(dead_code, reason = "it is held, and given back by being dropped")]
+    Seat(Seat),
+    #[expect(dead_code, reason = "it is held, and given back by being dropped")]
+    Aside(OwnedSemaphorePermit),
+}
+
+impl Held {
+    /// Waits for somebody else's answer, and lets others have the seat meanwhile: who is asked may well ask this server
+    /// before they answer. Where no seat is free in time afterwards the request goes on without: it was admitted once.
+    pub(crate) async fn aside<T>(&self, waiting: impl Future<Output = T>) -> T {
+        let Some(kept) = &self.0 else { return waiting.await };
+        let Ok(permit) = Arc::clone(&kept.aside).try_acquire_owned() else { return waiting.await };
+        // What was there is dropped outside of the lock: a seat goes to the next in line.
+        let before = std::mem::replace(&mut *kept.place(), Place::Aside(permit));
+        drop(before);
+        let answer = waiting.await;
+        if let Some(seat) = kept.seats.wait(&kept.flow).await {
+            let before = std::mem::replace(&mut *kept.place(), Place::Seat(seat));
+            drop(before);
+        }
+        answer
+    }
+}
+
+impl Kept {
+    fn place(&self) -> std::sync::MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A number of seats and the lines before them. Clones are the same seats.
@@ -175,6 +218,16 @@ impl Seats {
             state.turns.push_back(flow.clone());
         }
         Asked::Wait(wait)
+    }
+
+    /// A seat, when it is the flow's turn; None when that takes too long.
+    async fn wait(&self, flow: &Flow) -> Option<Seat> {
+        match self.ask(flow) {
+            Asked::Seat(seat) => Some(seat),
+            // Past its time; or its line was given up, which only the end of the server does.
+            Asked::Wait(turn) => tokio::time::timeout(WAIT_MAX, turn).await.ok()?.ok(),
+            Asked::Full => None,
+        }
     }
 
     /// A seat became free: it goes to the flow whose turn it is.
@@ -242,6 +295,12 @@ impl fmt::Debug for Seats {
     }
 }
 
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
+    }
+}
+
 impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seat")
@@ -282,6 +341,25 @@ mod tests {
         drop(second);
         drop(other.try_recv().expect("then the other's, whatever the flood has in line"));
         drop(flood[1].try_recv().expect("and the flood again"));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_somebody_else_lets_others_have_the_seat() {
+        let (seats, aside) = (Seats::new(1), Arc::new(Semaphore::new(1)));
+        let held = |seat, agent| {
+            let place = Mutex::new(Place::Seat(seat));
+            Held(Some(Arc::new(Kept { place, seats: seats.clone(), flow: flow(agent), aside: Arc::clone(&aside) })))
+        };
+        let first = held(seat(seats.ask(&flow("a"))), "a");
+        let inner = first.aside(async {
+            let second = held(seats.wait(&flow("b")).await.expect("the first one's seat"), "b");
+            // Nobody else may stand aside now, so this one keeps its seat.
+            second.aside(async { assert_eq!(seats.free(), 0) }).await;
+        });
+        inner.await;
+        assert_eq!((seats.free(), aside.available_permits()), (0, 1), "it has a seat again");
+        drop(first);
+        assert_eq!(seats.free(), 1);
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod conversion;
 mod discovery;
 mod flight;
 mod health;
+mod internal;
+mod kubelet;
 mod modules;
 mod negotiate;
 mod openapi;
@@ -36,6 +38,7 @@ mod tests;
 
 pub use access::{Ask, Oidc, Security, User};
 pub use audit::{Audit, Sink, SinkError};
+pub use kubelet::Kubelet;
 pub use modules::MODULE_BYTES_MAX;
 pub use seams::{Fetch, LOG_LEVELS, LogOptions, NodeUsage, Pods, Replicate};
 pub use server::{ApiServer, Dependencies};

@@ -20,7 +20,7 @@ use wk_mesh::{Handler, Peer, RemoteAddress};
 use crate::access::{Access, Ask, Caller, Security, User, authn, issuer, people};
 use crate::audit::Trail;
 use crate::body;
-use crate::flight::{Flight, Flow};
+use crate::flight::{Flight, Flow, Held};
 use crate::modules;
 use crate::negotiate::{self, Encoding};
 use crate::openapi::{self, Documents};
@@ -156,8 +156,8 @@ impl ApiServer {
         json: Encoding,
     ) -> Response<Body> {
         self.pages.forget_old(Instant::now());
-        let _seat = match self.flight.admit(&route, &parts.method, &flow(user, parts)).await {
-            Ok(seat) => seat,
+        let held = match self.flight.admit(&route, &parts.method, flow(user, parts)).await {
+            Ok(held) => held,
             Err(status) => return respond(Err(status), json),
         };
         let deadline = match &route {
@@ -167,7 +167,7 @@ impl ApiServer {
         };
         let answer = async {
             let route = self.second_look(route, parts).await;
-            self.at(route, user, parts, query, body, json).await
+            self.at(route, user, parts, query, body, json, &held).await
         };
         tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| {
             let why = format!(
@@ -199,9 +199,11 @@ impl ApiServer {
         query: Query,
         body: Body,
         json: Encoding,
+        held: &Held,
     ) -> Response<Body> {
         if let Route::Resource(target) = route {
-            return verbs::answer(self, user, Call::new(target, parts, query, user), body, json).await;
+            let call = Call::new(target, parts, query, user, held.clone());
+            return verbs::answer(self, user, call, body, json).await;
         }
         if let Route::People(name) = &route {
             return respond(people::answer(self, user, parts, name.as_deref(), body).await, json);

@@ -5,6 +5,7 @@ mod customs;
 mod discovery;
 mod encodings;
 mod evictions;
+mod faces;
 pub(crate) mod kit;
 mod lists;
 mod metrics;

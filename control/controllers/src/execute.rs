@@ -51,10 +51,10 @@ fn tell(order: &str, status: &Status) {
 }
 
 async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
-    let cluster = &desk.cluster;
+    let (writes, user) = (&desk.writes, &*desk.user);
     match order {
         Order::Create { kind, namespace, object, announce } => {
-            let created = cluster.create(kind, namespace.as_deref(), object).await?;
+            let created = writes.create(user, kind, namespace.as_deref(), object).await?;
             if let Some(mut event) = announce {
                 event.message.push_str(created.name());
                 desk.recorder.record(event);
@@ -67,8 +67,7 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
             let namespace = target.namespace.as_deref().unwrap_or_default();
             let relied_on = json!({"uid": target.uid, "resourceVersion": target.resource_version});
             let binding = json!({"metadata": relied_on, "target": {"kind": "Node", "name": node}});
-            cluster.bind(namespace, &target.name, &binding).await?;
-            Ok(())
+            writes.bind(user, namespace, &target.name, binding).await
         }
         Order::Delete { target, grace_period_seconds, propagation } => {
             let options = DeleteOptions {
@@ -78,10 +77,9 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
                 propagation,
                 ..DeleteOptions::default()
             };
-            cluster.delete(target.kind, target.namespace.as_deref(), &target.name, &options).await?;
-            Ok(())
+            writes.delete(user, target.kind, (target.namespace.as_deref(), &target.name), &options).await
         }
-        Order::Vote { promote, demote } => vote(cluster.store(), promote, demote).await,
+        Order::Vote { promote, demote } => vote(desk.cluster.store(), promote, demote).await,
         Order::Event(event) => {
             desk.recorder.record(event);
             Ok(())
@@ -123,9 +121,8 @@ async fn modify(
         patch::merge(&mut new, change);
         Ok(new)
     };
-    let (kind, namespace) = (target.kind, target.namespace.as_deref());
-    desk.cluster.modify(kind, namespace, &target.name, subresource, merged).await?;
-    Ok(())
+    let place = (target.namespace.as_deref(), &*target.name);
+    desk.writes.modify(&desk.user, target.kind, place, subresource, &merged).await
 }
 
 /// Whether `target` is what the order relied on.

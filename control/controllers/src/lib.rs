@@ -33,6 +33,7 @@ mod roles;
 mod shells;
 mod wake;
 mod work;
+mod writes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,7 @@ use wk_cluster::Cluster;
 pub use electorate::{Electorate, Roll};
 pub use heartbeats::{Heartbeats, Told};
 pub use measured::Measured;
+pub use writes::{Change, Writes};
 
 use hearing::Hearing;
 use recorder::Recorder;
@@ -58,39 +60,40 @@ use work::Desk;
 pub struct Controllers;
 
 impl Controllers {
-    /// Runs them in `tasks`, whenever and as long as `is_leader` says that this peer leads. `authority` is the
-    /// certificate, in PEM, by which the API's servers are known.
-    pub fn run(
-        cluster: Cluster,
-        authority: &str,
-        heartbeats: Arc<Heartbeats>,
-        measured: Arc<Measured>,
-        electorate: Electorate,
-        is_leader: watch::Receiver<bool>,
-        tasks: &Tasks,
-    ) {
-        let news = News { heartbeats, measured, authority: authority.into() };
-        tasks.spawn_until_stop("controllers", supervise(cluster, news, electorate, is_leader));
+    /// Runs them in `tasks`, whenever and as long as `is_leader` says that this peer leads.
+    pub fn run(parts: Parts, is_leader: watch::Receiver<bool>, tasks: &Tasks) {
+        tasks.spawn_until_stop("controllers", supervise(parts, is_leader));
     }
 }
 
-/// What controllers know that is not in the log.
-struct News {
-    heartbeats: Arc<Heartbeats>,
-    measured: Arc<Measured>,
-    authority: Arc<str>,
+/// What they work with.
+pub struct Parts {
+    /// What they read.
+    pub cluster: Cluster,
+    /// How they write.
+    pub writes: Arc<dyn Writes>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Which nodes were heard.
+    pub heartbeats: Arc<Heartbeats>,
+    /// What pods use.
+    pub measured: Arc<Measured>,
+    /// Who may vote.
+    pub electorate: Electorate,
+    /// The certificate, in PEM, by which the API's servers are known.
+    pub authority: Arc<str>,
 }
 
-async fn supervise(cluster: Cluster, news: News, electorate: Electorate, mut is_leader: watch::Receiver<bool>) {
+async fn supervise(parts: Parts, mut is_leader: watch::Receiver<bool>) {
     // A shell that panics is a bug that may come back at once: restarts get slower.
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
     while is_leader.wait_for(|leads| *leads).await.is_ok() {
         tokio::select! {
             () = deposed(&mut is_leader) => continue,
-            () = caught_up(&cluster) => {}
+            () = caught_up(&parts.cluster) => {}
         }
         tracing::info!("this peer leads: controllers start");
-        let mut shells = start(&cluster, &news, &electorate);
+        let mut shells = start(&parts);
         tokio::select! {
             () = deposed(&mut is_leader) => {
                 shells.shutdown().await;
@@ -121,9 +124,8 @@ async fn caught_up(cluster: &Cluster) {
 }
 
 /// One leadership: every shell, what wakes them, and the recorder of their events.
-fn start(cluster: &Cluster, news: &News, electorate: &Electorate) -> JoinSet<()> {
-    let clock = cluster.clock();
-    let heartbeats = &news.heartbeats;
+fn start(parts: &Parts) -> JoinSet<()> {
+    let Parts { cluster, writes, clock, heartbeats, measured, electorate, authority } = parts;
     // What was heard in an earlier leadership may be out of date: who was about to stop may have started again.
     heartbeats.clear();
     let mut set = JoinSet::new();
@@ -138,10 +140,12 @@ fn start(cluster: &Cluster, news: &News, electorate: &Electorate) -> JoinSet<()>
             cluster: cluster.clone(),
             clock: Arc::clone(clock),
             heartbeats: Arc::clone(heartbeats),
-            measured: Arc::clone(&news.measured),
+            measured: Arc::clone(measured),
             electorate: electorate.clone(),
             recorder: recorder.clone(),
-            authority: Arc::clone(&news.authority),
+            writes: Arc::clone(writes),
+            user: writes::user(shell.name),
+            authority: Arc::clone(authority),
         };
         set.spawn(work::work(shell, desk, wake));
     }

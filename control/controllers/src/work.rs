@@ -17,6 +17,7 @@ use crate::heartbeats::Heartbeats;
 use crate::held::{self, Held};
 use crate::measured::Measured;
 use crate::recorder::Recorder;
+use crate::writes::Writes;
 
 /// After looking and planning, a shell rests for this many times as long: many changes never cost more than a third of
 /// one core a shell, they are looked at together.
@@ -32,6 +33,9 @@ pub(crate) struct Desk {
     pub(crate) recorder: Recorder,
     /// The certificate of the cluster's authority, in PEM.
     pub(crate) authority: Arc<str>,
+    /// How it writes, and as whom.
+    pub(crate) writes: Arc<dyn Writes>,
+    pub(crate) user: String,
 }
 
 /// One row of the table of shells.

@@ -78,6 +78,8 @@ const GUESTS: &[Guest] = &[
     Guest { folder: "tests/guests/wasi", target: "preview1", file: "preview1.wasm", form: Form::CommandModule },
     Guest { folder: "tests/guests/wasi", target: "preview2", file: "preview2.wasm", form: Form::CommandModule },
     Guest { folder: "tests/guests/net", target: "net", file: "net.wasm", form: Form::CommandModule },
+    Guest { folder: "tests/guests/busybox", target: "busybox", file: "busybox.wasm", form: Form::CommandModule },
+    Guest { folder: "tests/guests/mirror", target: "mirror", file: "mirror.wasm", form: Form::HttpComponent },
 ];
 
 const RUSTC: &str = "/usr/bin/rustc";

@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod chaos;
+mod clients;
 mod demo;
 mod fuzz;
 mod guests;
@@ -32,6 +33,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Kill nodes again and again under a load of writes, and look for every write that was acknowledged.
     Chaos(chaos::Arguments),
+    /// Build the cluster tests of the crate `kube-client`, and run them against three nodes.
+    Clients(clients::Arguments),
     /// Feed the decoders of disk and network with mutated bytes.
     Fuzz(fuzz::Arguments),
     /// Build the wasm guests that examples and tests use, and put them next to their sources.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Chaos(arguments) => chaos::run(&arguments),
+        Task::Clients(arguments) => clients::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Guests(arguments) => guests::run(&arguments),
         Task::StorePeer(arguments) => bench::store::peer::run(arguments),

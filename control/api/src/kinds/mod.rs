@@ -17,6 +17,7 @@ mod deployments;
 mod endpoints;
 mod endpointslices;
 mod events;
+mod flowschemas;
 mod gateway;
 mod horizontalpodautoscalers;
 mod ingressclasses;
@@ -35,6 +36,7 @@ mod poddisruptionbudgets;
 pub mod pods;
 mod podtemplates;
 pub mod priorityclasses;
+mod prioritylevelconfigurations;
 mod replicasets;
 mod replicationcontrollers;
 mod resourcequotas;
@@ -70,6 +72,7 @@ pub use deployments::DEPLOYMENT;
 pub use endpoints::ENDPOINTS;
 pub use endpointslices::ENDPOINTSLICE;
 pub use events::{EVENT, NEW_EVENT};
+pub use flowschemas::FLOWSCHEMA;
 pub use gateway::{GATEWAY, GATEWAYCLASS, GRPCROUTE, HTTPROUTE, REFERENCEGRANT};
 pub use horizontalpodautoscalers::{HORIZONTALPODAUTOSCALER, HORIZONTALPODAUTOSCALER_V1};
 pub use ingressclasses::INGRESSCLASS;
@@ -88,6 +91,7 @@ pub use poddisruptionbudgets::PODDISRUPTIONBUDGET;
 pub use pods::POD;
 pub use podtemplates::PODTEMPLATE;
 pub use priorityclasses::PRIORITYCLASS;
+pub use prioritylevelconfigurations::PRIORITYLEVELCONFIGURATION;
 pub use replicasets::REPLICASET;
 pub use replicationcontrollers::REPLICATIONCONTROLLER;
 pub use resourcequotas::RESOURCEQUOTA;
@@ -157,6 +161,8 @@ static ALL: &[&Kind] = &[
     &CSISTORAGECAPACITY,
     &VOLUMEATTACHMENT,
     &RUNTIMECLASS,
+    &FLOWSCHEMA,
+    &PRIORITYLEVELCONFIGURATION,
     &MUTATINGWEBHOOKCONFIGURATION,
     &VALIDATINGWEBHOOKCONFIGURATION,
     &VALIDATINGADMISSIONPOLICY,

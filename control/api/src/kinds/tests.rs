@@ -48,6 +48,8 @@ fn sound(kind: &Kind) -> Value {
             // "-----BEGIN CERTIFICATE REQUEST-----\n"
             json!({"request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K", "signerName": "example.com/s"})
         }
+        "FlowSchema" => json!({"priorityLevelConfiguration": {"name": "global-default"}}),
+        "PriorityLevelConfiguration" => json!({"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}),
         "GatewayClass" => json!({"controllerName": "example.com/gateway"}),
         "Gateway" => {
             json!({"gatewayClassName": "c", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]})

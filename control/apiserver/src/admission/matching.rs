@@ -17,26 +17,40 @@ pub(super) fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 }
 
 impl Asked<'_> {
-    /// Whether one of `rules` is about the operation and the resource.
-    pub(super) fn is_about(&self, rules: &[Value], any_version: bool) -> bool {
-        let kind: &Kind = self.call.kind();
+    /// The version in which one of `rules` names the resource, if one is about it and the operation: the one that was asked
+    /// for before others. With `equivalent` any version that is served will do.
+    pub(super) fn about(&self, rules: &[Value], equivalent: bool) -> Option<&'static Kind> {
+        let own = [self.call.requested, self.call.kind()];
+        let own = own.into_iter().find(|kind| self.names(rules, kind));
+        if own.is_some() || !equivalent || rules.is_empty() {
+            return own;
+        }
+        let collection = self.call.kind().collection();
+        let others = self.kinds.get_or_init(|| {
+            let all = wk_cluster::kinds_in(&self.view).into_iter();
+            all.filter(|kind| kind.collection() == collection && !collection.is_empty()).collect()
+        });
+        others.iter().copied().find(|kind| self.names(rules, kind))
+    }
+
+    fn names(&self, rules: &[Value], kind: &Kind) -> bool {
         let lists = |rule: &Value, key: &str, word: &str| items(rule, key).iter().any(|own| own == "*" || own == word);
         let scope = if kind.is_namespaced() { "Namespaced" } else { "Cluster" };
         rules.iter().any(|rule| {
             let names = items(rule, "resourceNames");
             lists(rule, "operations", self.operation)
                 && lists(rule, "apiGroups", kind.group)
-                && (any_version || lists(rule, "apiVersions", kind.version))
+                && lists(rule, "apiVersions", kind.version)
                 && matches!(text(rule, "scope"), "" | "*") | (text(rule, "scope") == scope)
                 && (names.is_empty() || names.iter().any(|name| name == self.call.name()))
-                && items(rule, "resources").iter().filter_map(Value::as_str).any(|resource| self.is_resource(resource))
+                && items(rule, "resources").iter().filter_map(Value::as_str).any(|it| self.is_resource(it, kind))
         })
     }
 
-    fn is_resource(&self, pattern: &str) -> bool {
+    fn is_resource(&self, pattern: &str, kind: &Kind) -> bool {
         let below = self.call.target.subresource.as_deref().unwrap_or_default();
         let (resource, sub) = pattern.split_once('/').unwrap_or((pattern, ""));
-        let same = resource == "*" || resource == self.call.kind().plural;
+        let same = resource == "*" || resource == kind.plural;
         // `*` alone is all resources without what is below them.
         same && (sub == below || sub == "*")
     }
@@ -90,28 +104,67 @@ impl Asked<'_> {
         unknown.map_or(Ok(true), Err)
     }
 
-    /// The `request` of a review.
-    pub(super) fn request(&self, object: Option<&Value>) -> Value {
-        let kind = self.call.kind();
-        let own = json!({ "group": kind.group, "version": kind.version, "kind": kind.kind });
-        let resource = json!({ "group": kind.group, "version": kind.version, "resource": kind.plural });
-        let given = object.and_then(|object| object["metadata"]["name"].as_str());
-        let name = if self.call.name().is_empty() { given.unwrap_or_default() } else { self.call.name() };
-        let options = match self.operation {
+    /// Of which kind is what is sent, where the resource is asked for in the version of `kind`.
+    fn sent(&self, kind: &'static Kind) -> Value {
+        let or = |own: &'static str, other: &'static str| if own.is_empty() { other } else { own };
+        let below = self.call.target.subresource.as_deref().unwrap_or_default();
+        let (group, version, name) = match kind.subresources.iter().find(|sub| sub.name == below) {
+            _ if below == "scale" => ("autoscaling", "v1", "Scale"),
+            Some(sub) => (or(sub.group, kind.group), or(sub.version, kind.version), or(sub.kind, kind.kind)),
+            None => (kind.group, kind.version, kind.kind),
+        };
+        json!({ "group": group, "version": version, "kind": name })
+    }
+
+    /// The parameters of the request as the options that they are.
+    fn options(&self) -> Value {
+        let call = self.call;
+        let kind = match self.operation {
             "CREATE" => "CreateOptions",
             "DELETE" => "DeleteOptions",
-            "UPDATE" if self.call.method == http::Method::PATCH => "PatchOptions",
-            _ => "UpdateOptions",
+            "UPDATE" if call.method == http::Method::PATCH => "PatchOptions",
+            "UPDATE" => "UpdateOptions",
+            // A connection has none.
+            _ => return Value::Null,
         };
+        let mut options = json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
+        for key in ["fieldManager", "fieldValidation"] {
+            if let Some(text) = call.query.get(key).filter(|text| !text.is_empty()) {
+                options[key] = text.into();
+            }
+        }
+        if call.query.flag("force") {
+            options["force"] = true.into();
+        }
+        if self.dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        options
+    }
+
+    /// The `request` of a review, about the resource in the version of `kind`.
+    pub(super) fn request(&self, kind: &'static Kind, object: Option<&Value>) -> Value {
+        let requested = self.call.requested;
+        let resource = |kind: &Kind| json!({ "group": kind.group, "version": kind.version, "resource": kind.plural });
+        let given = object.and_then(|object| object["metadata"]["name"].as_str());
+        let name = if self.call.name().is_empty() { given.unwrap_or_default() } else { self.call.name() };
         let mut request = json!({
             "uid": wk_base::id::uid(),
-            "kind": own, "resource": resource, "requestKind": own, "requestResource": resource,
+            "kind": self.sent(kind), "resource": resource(kind),
+            "requestKind": self.sent(requested), "requestResource": resource(requested),
             "name": name,
             "operation": self.operation,
             "userInfo": { "username": self.call.user.name, "groups": self.call.user.groups },
             "dryRun": self.dry_run,
-            "options": { "kind": options, "apiVersion": "meta.k8s.io/v1" },
+            "options": self.options(),
         });
+        let user = &self.call.user;
+        if !user.uid.is_empty() {
+            request["userInfo"]["uid"] = user.uid.as_str().into();
+        }
+        if !user.extra.is_empty() {
+            request["userInfo"]["extra"] = json!(user.extra);
+        }
         if let Some(namespace) = self.call.namespace() {
             request["namespace"] = namespace.into();
         } else if *kind == kinds::NAMESPACE {

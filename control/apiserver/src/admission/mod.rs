@@ -11,12 +11,11 @@ mod matching;
 mod policies;
 mod webhooks;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
-use wk_api::decode::{self, FieldValidation};
 use wk_api::strategy::DeleteOptions;
-use wk_api::{Object, Reason, Status, expression::Cost};
+use wk_api::{Kind, Object, Reason, Status, expression::Cost};
 use wk_cluster::{ApplyRequest, Cluster, Deleted, Freshness, Judged, Subresource, object_as};
 use wk_store::View;
 
@@ -43,6 +42,8 @@ pub(crate) struct Asked<'a> {
     cost: Cost,
     /// What the client is told beside the answer.
     warnings: Vec<String>,
+    /// The versions in which the resource is served.
+    kinds: OnceLock<Vec<&'static Kind>>,
 }
 
 impl<'a> Asked<'a> {
@@ -59,6 +60,7 @@ impl<'a> Asked<'a> {
             policies: Vec::new(),
             cost: Cost::default(),
             warnings: Vec::new(),
+            kinds: OnceLock::new(),
         };
         // Who decides about writes is not asked about itself: nobody could mend a mistake.
         if call.kind().group != "admissionregistration.k8s.io" {
@@ -71,6 +73,12 @@ impl<'a> Asked<'a> {
 
     fn is_nobody(&self) -> bool {
         self.mutating.is_empty() && self.validating.is_empty() && self.policies.is_empty()
+    }
+
+    /// Whether what is sent is no object of the kind: a Scale, the options of a connection, an eviction.
+    fn shows_something_else(&self) -> bool {
+        let below = self.call.target.subresource.as_deref().unwrap_or_default();
+        below == "scale" || self.call.kind().subresources.iter().any(|sub| sub.name == below)
     }
 
     /// Asks those who may only refuse.
@@ -112,14 +120,14 @@ pub(crate) async fn modify(
 ) -> Result<(Arc<Object>, Vec<String>), Status> {
     let (kind, namespace, name) = (call.kind(), call.namespace(), call.name());
     let mut asked = Asked::of(server, call, "UPDATE", call.query.dry_run("UpdateOptions")?);
-    // A Scale is asked about as the object that it stands for changes; only the object's own faces are.
-    if asked.is_nobody() || subresource == Subresource::Scale {
+    if asked.is_nobody() {
         return Ok((cluster.modify(kind, namespace, name, subresource, change).await?, Vec::new()));
     }
     for _ in 0..TRIES_MAX {
         asked.warnings.clear();
         let old = cluster.get(kind, namespace, name, Freshness::Linearizable).await?;
-        let new = asked.mutate(change(&old)?, Some(&old.0)).await?;
+        let seen = face(call, subresource, &old)?;
+        let new = asked.mutate(change(&seen)?, Some(&seen.0)).await?;
         let unchanged = |current: &Object| {
             if current.resource_version() == old.resource_version() {
                 Ok(new.clone())
@@ -130,7 +138,8 @@ pub(crate) async fn modify(
         let tried = cluster.dry_run().modify(kind, namespace, name, subresource, unchanged).await;
         let done = match tried {
             Ok(tried) => {
-                asked.validate(Some(&tried.0), Some(&old.0)).await?;
+                let tried = face(call, subresource, &tried)?;
+                asked.validate(Some(&tried.0), Some(&seen.0)).await?;
                 cluster.modify(kind, namespace, name, subresource, unchanged).await
             }
             Err(status) => Err(status),
@@ -146,6 +155,14 @@ pub(crate) async fn modify(
     Err(Status::modified(kind, name))
 }
 
+/// An object as it is seen through a subresource.
+fn face(call: &Call, subresource: Subresource, object: &Arc<Object>) -> Result<Arc<Object>, Status> {
+    match subresource {
+        Subresource::Scale => Ok(Arc::new(Object::new(wk_api::strategy::scale_of(call.kind(), object)?))),
+        Subresource::None | Subresource::Status | Subresource::Part(_) => Ok(Arc::clone(object)),
+    }
+}
+
 /// Applies a configuration, with everybody asked. Answers the object, whether it is new, and the warnings.
 ///
 /// It is tried first; what they make of the outcome is then written, over just the version that they saw.
@@ -158,6 +175,7 @@ pub(crate) async fn apply(
     let (kind, namespace, name) = (call.kind(), call.namespace(), call.name());
     let dry = call.query.dry_run("PatchOptions")?;
     let nobody = ["CREATE", "UPDATE"].iter().all(|operation| Asked::of(server, call, operation, dry).is_nobody());
+    // The outcome of an apply to a Scale is its object, whose other fields are not asked about here.
     if nobody || request.subresource == Subresource::Scale {
         let (object, created) = cluster.apply(request).await?;
         return Ok((object, created, Vec::new()));
@@ -241,18 +259,32 @@ pub(crate) async fn connect(server: &ApiServer, call: &Call, options: &str) -> R
     if asked.is_nobody() {
         return Ok(());
     }
-    let object = json!({ "kind": options, "apiVersion": "v1" });
-    let object = asked.mutate(object, None).await?;
+    let object = asked.mutate(connection(call, options), None).await?;
     asked.validate(Some(&object), None).await
 }
 
-impl Asked<'_> {
-    /// What a webhook made of the object, as if the client had sent it.
-    fn read(&self, value: Value) -> Result<Value, Status> {
-        if self.operation == "CONNECT" {
-            return Ok(value);
+/// The parameters of a connection, as the options that they are.
+fn connection(call: &Call, kind: &str) -> Value {
+    let mut options = json!({ "kind": kind, "apiVersion": "v1" });
+    let query = &call.query;
+    match kind {
+        "PodExecOptions" | "PodAttachOptions" => {
+            for name in ["stdin", "stdout", "stderr", "tty"].into_iter().filter(|name| query.flag(name)) {
+                options[name] = true.into();
+            }
+            if let Some(container) = query.get("container") {
+                options["container"] = container.into();
+            }
+            if kind == "PodExecOptions" {
+                options["command"] = query.all("command").collect();
+            }
         }
-        let (value, _) = decode::patched(self.call.kind(), value, Vec::new(), FieldValidation::Ignore)?;
-        Ok(value)
+        "PodPortForwardOptions" => {
+            let ports = query.all("ports").flat_map(|ports| ports.split(','));
+            options["ports"] = ports.filter_map(|port| port.parse::<u16>().ok()).collect();
+        }
+        _ if !call.target.below.is_empty() => options["path"] = call.target.below.as_str().into(),
+        _ => {}
     }
+    options
 }

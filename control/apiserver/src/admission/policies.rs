@@ -36,8 +36,8 @@ impl Asked<'_> {
     fn is_matched(&self, constraints: &Value) -> bool {
         let any_version = text(constraints, "matchPolicy") != "Exact";
         let rules = items(constraints, "resourceRules");
-        (rules.is_empty() || self.is_about(rules, any_version))
-            && !self.is_about(items(constraints, "excludeResourceRules"), any_version)
+        (rules.is_empty() || self.about(rules, any_version).is_some())
+            && self.about(items(constraints, "excludeResourceRules"), any_version).is_none()
     }
 
     /// Judges the write by every policy that is in force for it.
@@ -142,7 +142,7 @@ impl Asked<'_> {
     /// The rules of a policy that do not hold.
     fn failures(&mut self, policy: &Object, params: &Value, new: Option<&Value>, old: Option<&Value>) -> Vec<Failure> {
         let ignores = policy.text("/spec/failurePolicy") == "Ignore";
-        let request = self.request(new);
+        let request = self.request(self.call.kind(), new);
         let (null, namespace) = (Value::Null, self.namespace().map_or(Value::Null, |namespace| namespace.0));
         let failed = |message: String| vec![Failure { message, reason: Reason::Invalid }];
         let mut known = Value::Object(Map::new());

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::{Value, json};
+use wk_api::decode::{self, FieldValidation};
 use wk_api::{Kind, Object, Reason, Status};
 use wk_base::body::full;
 use wk_base::error::Chain;
@@ -19,6 +20,7 @@ use wk_mesh::Https;
 use super::Asked;
 use super::matching::{items, text};
 use crate::body::{self, BODY_BYTES_MAX};
+use crate::conversion;
 use crate::server::ApiServer;
 use crate::verbs::proxy;
 
@@ -33,6 +35,8 @@ const WARNING_CHARS_MAX: usize = 256;
 pub(super) struct Hook {
     of: Arc<Object>,
     index: usize,
+    /// The version of the resource that it wants to see.
+    kind: &'static Kind,
 }
 
 impl Hook {
@@ -56,8 +60,8 @@ impl Asked<'_> {
         for stored in self.view.list(kind.collection(), "") {
             let of = object(&stored);
             for (index, hook) in of.items("/webhooks").iter().enumerate() {
-                if self.is_about(items(hook, "rules"), text(hook, "matchPolicy") != "Exact") {
-                    found.push(Hook { of: Arc::clone(&of), index });
+                if let Some(kind) = self.about(items(hook, "rules"), text(hook, "matchPolicy") != "Exact") {
+                    found.push(Hook { of: Arc::clone(&of), index, kind });
                 }
             }
         }
@@ -74,7 +78,7 @@ impl Asked<'_> {
         if conditions.is_empty() {
             return Ok(true);
         }
-        let request = self.request(object);
+        let request = self.request(hook.kind, object);
         let null = Value::Null;
         let variables =
             [("object", object.unwrap_or(&null)), ("oldObject", old.unwrap_or(&null)), ("request", &request)];
@@ -96,13 +100,14 @@ impl Asked<'_> {
                 if again && !(wanted && seen.as_ref().is_some_and(|seen| *seen != object)) {
                     continue;
                 }
-                let shown = Some(&object).filter(|object| !object.is_null());
-                if !self.is_asked(hook, shown, old)? {
+                let (new, was) = self.as_wanted(hook, Some(&object), old).await?;
+                let shown = Some(&new).filter(|object| !object.is_null());
+                if !self.is_asked(hook, shown, was.as_ref())? {
                     continue;
                 }
-                let Some(response) = self.ask(hook, shown, old).await? else { continue };
+                let Some(response) = self.ask(hook, shown, was.as_ref()).await? else { continue };
                 if let Some(patch) = response.get("patch").and_then(Value::as_str).filter(|_| !object.is_null()) {
-                    let mut new = object.clone();
+                    let mut new = new;
                     let broken = |why: String| {
                         Status::internal(format!("failed to apply the patch of webhook {:?}: {why}", hook.name()))
                     };
@@ -110,7 +115,7 @@ impl Asked<'_> {
                     let patch: json_patch::Patch =
                         serde_json::from_slice(&patch).map_err(|error| broken(error.to_string()))?;
                     json_patch::patch(&mut new, &patch).map_err(|error| broken(error.to_string()))?;
-                    object = self.read(new)?;
+                    object = self.read(hook, new).await?;
                 }
                 *seen = Some(object.clone());
             }
@@ -120,22 +125,64 @@ impl Asked<'_> {
 
     /// Asks the validating webhooks, all at once; the first that refuses is told.
     pub(super) async fn ask_validating(&mut self, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
-        let mut hooks = Vec::new();
+        let mut asked = Vec::new();
         for hook in self.validating.clone() {
-            if self.is_asked(&hook, object, old)? {
-                hooks.push(hook);
+            let (new, was) = self.as_wanted(&hook, object, old).await?;
+            let new = Some(new).filter(|object| !object.is_null());
+            if self.is_asked(&hook, new.as_ref(), was.as_ref())? {
+                asked.push((hook, new, was));
             }
         }
+        if asked.is_empty() {
+            return Ok(());
+        }
         let this = &*self;
-        let answers = futures::future::join_all(hooks.iter().map(|hook| this.call(hook, object, old))).await;
-        for (hook, answer) in hooks.iter().zip(answers) {
+        let calls = asked.iter().map(|(hook, new, was)| this.call(hook, new.as_ref(), was.as_ref()));
+        let answers = self.call.held.aside(futures::future::join_all(calls)).await;
+        for ((hook, ..), answer) in asked.iter().zip(answers) {
             self.take(hook, answer)?;
         }
         Ok(())
     }
 
+    /// The object, and what was there before, in the version that a webhook wants to see.
+    async fn as_wanted(
+        &self,
+        hook: &Hook,
+        object: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<(Value, Option<Value>), Status> {
+        let as_it_is = self.shows_something_else() || hook.kind == self.call.kind();
+        let shown = async |value: &Value| {
+            if as_it_is {
+                return Ok(value.clone());
+            }
+            conversion::between(self.server, self.call.kind(), hook.kind, value.clone()).await
+        };
+        let new = match object {
+            Some(object) => shown(object).await?,
+            None => Value::Null,
+        };
+        Ok((
+            new,
+            match old {
+                Some(old) => Some(shown(old).await?),
+                None => None,
+            },
+        ))
+    }
+
+    /// What a webhook made of the object, as if the client had sent it.
+    async fn read(&self, hook: &Hook, value: Value) -> Result<Value, Status> {
+        if self.shows_something_else() {
+            return Ok(value);
+        }
+        let (value, _) = decode::patched(hook.kind, value, Vec::new(), FieldValidation::Ignore)?;
+        conversion::between(self.server, hook.kind, self.call.kind(), value).await
+    }
+
     async fn ask(&mut self, hook: &Hook, object: Option<&Value>, old: Option<&Value>) -> Result<Option<Value>, Status> {
-        let answer = self.call(hook, object, old).await;
+        let answer = self.call.held.aside(self.call(hook, object, old)).await;
         self.take(hook, answer)
     }
 
@@ -160,7 +207,7 @@ impl Asked<'_> {
 
     /// Sends the review and answers its response.
     async fn call(&self, hook: &Hook, object: Option<&Value>, old: Option<&Value>) -> Result<Value, String> {
-        let mut request = self.request(object);
+        let mut request = self.request(hook.kind, object);
         request["object"] = object.cloned().unwrap_or(Value::Null);
         request["oldObject"] = old.cloned().unwrap_or(Value::Null);
         let uid = request["uid"].clone();

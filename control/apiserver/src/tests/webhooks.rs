@@ -17,13 +17,13 @@ use super::customs::{DEFINITIONS, WIDGETS, widget, widgets};
 use super::kit::{CONFIG_MAPS, Harness, JSON, config_map};
 use crate::body;
 
-const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
-const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+pub(super) const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+pub(super) const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
 const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
 
 /// What a webhook answers, made from the review's request.
-type Answer = fn(&str, &Value) -> Value;
+pub(super) type Answer = fn(&str, &Value) -> Value;
 
 struct Hook {
     answer: Answer,
@@ -45,14 +45,14 @@ impl Handler for Hook {
 }
 
 /// A webhook on a port of its own, and what it takes to call it.
-struct Running {
-    url: String,
-    bundle: String,
+pub(super) struct Running {
+    pub(super) url: String,
+    pub(super) bundle: String,
     seen: Arc<Mutex<Vec<Value>>>,
     _stop: tokio_util::sync::DropGuard,
 }
 
-async fn start(answer: Answer) -> Running {
+pub(super) async fn start(answer: Answer) -> Running {
     let authority = Authority::create("hooks").expect("an authority");
     let (name, key) = (NodeName::try_from("hook".to_owned()).expect("a name"), NodeKey::generate().expect("a key"));
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -70,7 +70,7 @@ async fn start(answer: Answer) -> Running {
 
 impl Running {
     /// A configuration with one webhook.
-    fn configuration(&self, name: &str, path: &str, resource: &str, more: &Value) -> Value {
+    pub(super) fn configuration(&self, name: &str, path: &str, resource: &str, more: &Value) -> Value {
         let mut hook = json!({
             "name": format!("{name}.example.com"),
             "clientConfig": { "url": format!("{}{path}", self.url), "caBundle": self.bundle },
@@ -86,7 +86,7 @@ impl Running {
         json!({ "metadata": { "name": name }, "webhooks": [hook] })
     }
 
-    fn requests(&self) -> Vec<Value> {
+    pub(super) fn requests(&self) -> Vec<Value> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -17,8 +17,13 @@ use crate::verbs::Call;
 
 pub(super) async fn run(server: &ApiServer, call: &Call) -> Result<Reply, Status> {
     let pod = server.cluster.get(call.kind(), call.namespace(), call.name(), Freshness::Linearizable).await?;
-    let options = options(&call.query, call.name(), server.cluster.clock().now())?;
-    let container = container(&pod, call.query.text("container"))?;
+    stream(server, call, &pod, call.query.text("container")).await
+}
+
+/// The output of one of the pod's containers.
+pub(super) async fn stream(server: &ApiServer, call: &Call, pod: &Object, asked: &str) -> Result<Reply, Status> {
+    let options = options(&call.query, pod.name(), server.cluster.clock().now())?;
+    let container = container(pod, asked)?;
     let node = pod.text("/spec/nodeName");
     let body: Body = if node.is_empty() {
         // Nothing has run yet: Kubernetes answers with nothing too.

@@ -31,6 +31,7 @@ use wk_mesh::Upgrade;
 pub(crate) use self::connect::Ends;
 use crate::access::{Ask, User, guard};
 use crate::body;
+use crate::flight::Held;
 use crate::negotiate::{self, Encoding, Format, Shape};
 use crate::query::{Query, default_manager};
 use crate::respond::{Content, Reply, respond};
@@ -49,6 +50,10 @@ pub(crate) struct Call {
     pub upgrade: Option<Upgrade>,
     /// Who asks.
     pub user: User,
+    /// The version of the kind that was asked for; `target` has the stored one where a webhook converts.
+    pub requested: &'static Kind,
+    /// Its seat.
+    pub held: Held,
 }
 
 /// What is to be done.
@@ -73,18 +78,19 @@ enum Face {
 }
 
 impl Call {
-    pub(crate) fn new(target: Target, parts: &Parts, query: Query, user: &User) -> Self {
+    pub(crate) fn new(target: Target, parts: &Parts, query: Query, user: &User, held: Held) -> Self {
         let (method, headers, uri) = (parts.method.clone(), parts.headers.clone(), parts.uri.clone());
-        let upgrade = Upgrade::of(&parts.extensions);
-        Self { target, method, headers, query, uri, upgrade, user: user.clone() }
+        let (upgrade, requested) = (Upgrade::of(&parts.extensions), target.kind);
+        Self { target, method, headers, query, uri, upgrade, user: user.clone(), requested, held }
     }
 
     /// The same call, of another version of the kind.
     pub(crate) fn of(&self, kind: &'static Kind) -> Self {
-        let Self { target, method, headers, query, uri, user, .. } = self;
-        let target = Target { kind, ..target.clone() };
+        let Self { method, headers, query, uri, user, requested, held, .. } = self;
+        let target = Target { kind, ..self.target.clone() };
         let (method, headers, query) = (method.clone(), headers.clone(), query.clone());
-        Self { target, method, headers, query, uri: uri.clone(), upgrade: None, user: user.clone() }
+        let (uri, user, held) = (uri.clone(), user.clone(), held.clone());
+        Self { target, method, headers, query, uri, upgrade: None, user, requested, held }
     }
 
     pub(crate) fn kind(&self) -> &'static Kind {

@@ -12,7 +12,7 @@ use wk_api::{Kind, Object, Status, kinds};
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock as _, ManualClock};
 use wk_cluster::{Cluster, Subresource};
-use wk_controllers::{Controllers, Electorate, Heartbeats, Told};
+use wk_controllers::{Controllers, Electorate, Heartbeats, Parts, Told};
 use wk_store::{MemberId, Options, Start, Store, Transport};
 
 /// Longer than any condition takes on a busy machine; a test that waits this long has failed.
@@ -64,7 +64,16 @@ impl Lab {
         }
         let electorate = Electorate { roll: Arc::new(|_| BTreeMap::new()), limit: PATIENCE };
         let (cluster, beats) = (lab.cluster.clone(), lab.heartbeats.clone());
-        Controllers::run(cluster, "certificate", beats, Arc::default(), electorate, is_leader, &lab.tasks);
+        let parts = Parts {
+            writes: Arc::new(cluster.clone()),
+            cluster,
+            clock: lab.clock.clone(),
+            heartbeats: beats,
+            measured: Arc::default(),
+            electorate,
+            authority: "certificate".into(),
+        };
+        Controllers::run(parts, is_leader, &lab.tasks);
         lab.tasks.spawn_until_stop("fake nodes", run_pods(lab.cluster.clone(), lab.dead.subscribe()));
         lab
     }

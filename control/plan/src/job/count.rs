@@ -7,6 +7,7 @@ use wk_api::Object;
 use wk_base::time::Timestamp;
 
 use super::indexes::Indexes;
+use super::policy::{self, Verdict};
 use super::{BACKOFF_DOUBLINGS_MAX, BACKOFF_FIRST, BACKOFF_MAX, completions, index_of, is_indexed};
 use crate::{pod, read};
 
@@ -27,6 +28,10 @@ pub(super) struct Counted<'a> {
     pub(super) terminating: usize,
     /// Of an indexed Job.
     pub(super) indexes: Indexes,
+    /// Those that failed for good.
+    pub(super) failed_indexes: Indexes,
+    /// Why a pod's failure is the Job's.
+    pub(super) verdict: Option<String>,
     /// Pods whose uid is put down: their finalizer has done its work.
     pub(super) to_untrack: Vec<&'a Object>,
     done: (i64, i64),
@@ -49,6 +54,8 @@ impl<'a> Counted<'a> {
         let mut done = (count("/status/succeeded"), count("/status/failed"));
         let mut to_untrack = Vec::new();
         let mut uncounted = (BTreeSet::new(), BTreeSet::new());
+        let mut failed_indexes = Indexes::parse(job.text("/status/failedIndexes"), limit);
+        let mut verdict = None;
         // Put down, and the finalizer is gone: from now on the number stands for it.
         let left = |uids: BTreeSet<String>, total: &mut i64| -> BTreeSet<String> {
             let (still, counted): (BTreeSet<_>, BTreeSet<_>) =
@@ -70,6 +77,16 @@ impl<'a> Counted<'a> {
                 }
                 uncounted.0.insert(pod.uid().to_owned());
             } else if pod::phase(pod) == "Failed" || pod.is_deleting() && replaces_at_once(job) {
+                match policy::judge(job, pod) {
+                    // It leaves no trace.
+                    Verdict::Ignore => {
+                        to_untrack.push(pod);
+                        continue;
+                    }
+                    Verdict::FailIndex => index_of(pod).into_iter().for_each(|index| failed_indexes.add(index)),
+                    Verdict::FailJob(why) => verdict = verdict.or(Some(why)),
+                    Verdict::Count => {}
+                }
                 uncounted.1.insert(pod.uid().to_owned());
             }
         }
@@ -85,6 +102,8 @@ impl<'a> Counted<'a> {
             failed: done.1 + many(&uncounted.1),
             terminating,
             indexes,
+            failed_indexes,
+            verdict,
             to_untrack,
             done,
             uncounted,
@@ -114,10 +133,15 @@ impl<'a> Counted<'a> {
     /// Until when no pod is created: the wait doubles with each failure since the last success.
     pub(super) fn wait_until(&self) -> Option<Timestamp> {
         let (count, last) = self.failures;
-        let doublings = count.saturating_sub(1).min(BACKOFF_DOUBLINGS_MAX);
-        let wait = (BACKOFF_FIRST * (1 << doublings)).min(BACKOFF_MAX);
-        Some(last?.saturating_add(wait).unwrap_or(Timestamp::MAX))
+        Some(wait(count, last?))
     }
+}
+
+/// The end of the wait after this many failures, of which the last was at `last`.
+pub(super) fn wait(count: u32, last: Timestamp) -> Timestamp {
+    let doublings = count.saturating_sub(1).min(BACKOFF_DOUBLINGS_MAX);
+    let wait = (BACKOFF_FIRST * (1 << doublings)).min(BACKOFF_MAX);
+    last.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether a pod on its way out is replaced before it has ended (`podReplacementPolicy`, KEP-3939).
@@ -136,7 +160,7 @@ fn failures(pods: &[&Object]) -> (u32, Option<Timestamp>) {
 }
 
 /// When the last container of a pod ended; the pod's creation when none says.
-fn finished_at(pod: &Object) -> Timestamp {
+pub(super) fn finished_at(pod: &Object) -> Timestamp {
     let statuses = pod.items("/status/containerStatuses").iter();
     let ends = statuses.filter_map(|status| read::parse_time(status.pointer("/state/terminated/finishedAt")));
     ends.max().unwrap_or_else(|| read::created(pod))

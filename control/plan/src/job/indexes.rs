@@ -30,6 +30,11 @@ impl Indexes {
         self.0.contains(&index)
     }
 
+    /// How many are in both.
+    pub(super) fn common(&self, other: &Self) -> usize {
+        self.0.intersection(&other.0).count()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

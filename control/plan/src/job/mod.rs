@@ -3,10 +3,11 @@
 //! Each pod carries a finalizer until it is counted, so that one that goes away early is not forgotten: its uid is put
 //! down in `status.uncountedTerminatedPods`, then the finalizer goes, then the count rises (KEP-2307).
 //!
-//! Not here: `podFailurePolicy`, `successPolicy` and `backoffLimitPerIndex`.
+//! Not here: what `podFailurePolicy`, `successPolicy` and `backoffLimitPerIndex` make of a pod ([`policy`]).
 
 mod count;
 mod indexes;
+mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -78,7 +79,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         plan.orders.extend(active.iter().take(BURST_MAX).map(|pod| remove(pod)));
         active.len()
     } else {
-        plan.extend(scale(job, &counted, &active, now));
+        plan.extend(scale(job, &counted, &active, input.pods, now));
         active.len()
     };
     plan.extend(status(job, &counted, &active, end.as_ref().map(|end| (end, running == 0)), suspended, now));
@@ -123,6 +124,11 @@ fn end(job: &Object, counted: &Counted<'_>, active: &[&Object], now: Timestamp, 
         return Some(again(decided.0, decided.1));
     }
     let failed = |reason, message: String| Some(End { first: "FailureTarget", last: "Failed", reason, message });
+    let succeeded =
+        |reason, message: String| Some(End { first: "SuccessCriteriaMet", last: "Complete", reason, message });
+    if let Some(why) = &counted.verdict {
+        return failed("PodFailurePolicy", why.clone());
+    }
     let limit = job.int("/spec/backoffLimit").unwrap_or(6);
     let restarts: i64 = active.iter().map(|pod| pod::restarts(pod)).sum();
     let retries = job.text("/spec/template/spec/restartPolicy") == "OnFailure" && restarts > 0;
@@ -139,26 +145,43 @@ fn end(job: &Object, counted: &Counted<'_>, active: &[&Object], now: Timestamp, 
         }
         plan.due_by(due);
     }
+    let lost = i64::try_from(counted.failed_indexes.len()).unwrap_or(i64::MAX);
+    if job.int("/spec/maxFailedIndexes").is_some_and(|most| lost > most) {
+        let why = "Job has exceeded the specified maximal number of failed indexes";
+        return failed("MaxFailedIndexesExceeded", why.to_owned());
+    }
+    if let Some(why) = policy::success(job, &counted.indexes) {
+        return succeeded("SuccessPolicy", why);
+    }
     let complete = match completions(job) {
+        Some(wanted) if lost > 0 && counted.succeeded + lost >= wanted => {
+            return failed("FailedIndexes", "Job has failed indexes".to_owned());
+        }
         Some(wanted) => counted.succeeded >= wanted,
         // Without a number, the first success says that the work is done; the others may end what they do.
         None => counted.succeeded > 0 && active.is_empty(),
     };
-    complete.then(|| End {
-        first: "SuccessCriteriaMet",
-        last: "Complete",
-        reason: "CompletionsReached",
-        message: "Reached expected number of succeeded pods".to_owned(),
-    })
+    if complete {
+        succeeded("CompletionsReached", "Reached expected number of succeeded pods".to_owned())
+    } else {
+        None
+    }
 }
+
+/// Why a Job ends.
+const REASONS: [&str; 7] = [
+    "BackoffLimitExceeded",
+    "DeadlineExceeded",
+    "PodFailurePolicy",
+    "MaxFailedIndexesExceeded",
+    "FailedIndexes",
+    "SuccessPolicy",
+    "CompletionsReached",
+];
 
 /// What was decided at an earlier look.
 fn again(first: &'static str, condition: &Value) -> End {
-    let reason = match read::text(condition, "reason") {
-        "BackoffLimitExceeded" => "BackoffLimitExceeded",
-        "DeadlineExceeded" => "DeadlineExceeded",
-        _ => "CompletionsReached",
-    };
+    let reason = REASONS.into_iter().find(|reason| condition["reason"] == *reason).unwrap_or("CompletionsReached");
     let last = if first == "FailureTarget" { "Failed" } else { "Complete" };
     End { first, last, reason, message: read::text(condition, "message").to_owned() }
 }
@@ -172,12 +195,14 @@ fn is_indexed(job: &Object) -> bool {
 }
 
 /// As many pods at once as it asks for, and no more than are still needed.
-fn scale(job: &Object, counted: &Counted<'_>, active: &[&Object], now: Timestamp) -> Plan {
+fn scale(job: &Object, counted: &Counted<'_>, active: &[&Object], pods: &[&Object], now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let count = |number: i64| usize::try_from(number).unwrap_or_default();
     let parallelism = count(job.int("/spec/parallelism").unwrap_or(1));
     let wanted = match completions(job) {
-        Some(completions) => parallelism.min(count(completions - counted.succeeded)),
+        Some(completions) => {
+            parallelism.min(count(completions - counted.succeeded).saturating_sub(counted.failed_indexes.len()))
+        }
         None if counted.succeeded > 0 => active.len().min(parallelism),
         None => parallelism,
     };
@@ -194,7 +219,9 @@ fn scale(job: &Object, counted: &Counted<'_>, active: &[&Object], now: Timestamp
     if missing == 0 {
         return plan;
     }
-    if let Some(until) = counted.wait_until().filter(|until| *until > now) {
+    let by_index = policy::limit(job).map(|_| policy::tried(job, pods));
+    // Where indexes fail each for itself, each waits for itself.
+    if let Some(until) = counted.wait_until().filter(|until| by_index.is_none() && *until > now) {
         plan.say(format!("{}: {missing} pods to create, after a failure at {until}", job.name()));
         plan.due_by(until);
         return plan;
@@ -203,8 +230,21 @@ fn scale(job: &Object, counted: &Counted<'_>, active: &[&Object], now: Timestamp
     if is_indexed(job) {
         let all = count(completions(job).unwrap_or_default());
         let taken: Vec<usize> = active.iter().filter_map(|pod| index_of(pod)).collect();
-        let free = (0..all).filter(|index| !counted.indexes.has(*index) && !taken.contains(index));
-        plan.orders.extend(free.take(missing).map(|index| create(job, Some(index))));
+        let is_over = |index: &usize| counted.indexes.has(*index) || counted.failed_indexes.has(*index);
+        let tried = |index| by_index.as_ref().map(|all| all.get(&index).copied().unwrap_or_default());
+        let mut left = missing;
+        for index in (0..all).filter(|index| !is_over(index) && !taken.contains(index)) {
+            if left == 0 {
+                break;
+            }
+            match tried(index).and_then(|tried| tried.wait).filter(|until| *until > now) {
+                Some(until) => plan.due_by(until),
+                None => {
+                    plan.orders.push(create(job, Some((index, tried(index).map(|tried| tried.failures)))));
+                    left -= 1;
+                }
+            }
+        }
     } else {
         plan.orders.extend((0..missing).map(|_| create(job, None)));
     }
@@ -224,7 +264,9 @@ fn remove(pod: &Object) -> Order {
     Order::Delete { target: Target::version(&kinds::POD, pod), grace_period_seconds: None, propagation: None }
 }
 
-fn create(job: &Object, index: Option<usize>) -> Order {
+/// A pod, of an indexed Job with its index and the failures of that before.
+fn create(job: &Object, place: Option<(usize, Option<i64>)>) -> Order {
+    let index = place.map(|(index, _)| index);
     let template = |pointer: &str| read::at(job, pointer).cloned();
     let base = index.map_or_else(|| job.name().to_owned(), |index| format!("{}-{index}", job.name()));
     let mut metadata = json!({
@@ -242,6 +284,9 @@ fn create(job: &Object, index: Option<usize>) -> Order {
     if let Some(index) = index {
         metadata["annotations"][INDEX] = index.to_string().into();
         metadata["labels"][INDEX] = index.to_string().into();
+        if let Some(failures) = place.and_then(|(_, failures)| failures) {
+            metadata["annotations"][policy::FAILURES] = failures.to_string().into();
+        }
         if spec.get("hostname").is_none_or(Value::is_null) {
             spec["hostname"] = base.into();
         }
@@ -339,6 +384,9 @@ fn status(
     }
     if is_indexed(job) {
         status["completedIndexes"] = counted.indexes.to_string().into();
+        if policy::limit(job).is_some() {
+            status["failedIndexes"] = counted.failed_indexes.to_string().into();
+        }
     }
     if !found.is_empty() {
         status["conditions"] = found.into();

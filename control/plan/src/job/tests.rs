@@ -191,3 +191,88 @@ fn suspending_ends_the_pods_and_resuming_starts_the_clock_anew() {
     assert_eq!(status(&plan)["startTime"], NOW);
     assert_eq!(created(&plan).len(), 1);
 }
+
+fn failed(uid: &str, index: Option<&str>, code: i64) -> Object {
+    let ended = json!({"exitCode": code, "finishedAt": "2026-01-01T00:00:00Z"});
+    let mut more = json!({"status": {"containerStatuses": [{"name": "main", "state": {"terminated": ended}}]}});
+    if let Some(index) = index {
+        more["metadata"] = json!({"annotations": {INDEX: index}});
+    }
+    pod(uid, "Failed", &more)
+}
+
+fn on_exit(action: &str, code: i64) -> Value {
+    json!({"action": action, "onExitCodes": {"operator": "In", "values": [code]}})
+}
+
+#[test]
+fn a_failure_that_a_rule_ignores_is_not_counted_and_the_pod_is_replaced() {
+    let spec = json!({"backoffLimit": 0, "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {"rules": [on_exit("Ignore", 13), {"action": "Ignore",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]}});
+    let mut job = job(&spec, &json!({}));
+    let mut evicted = failed("p2", None, 143);
+    evicted.0["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True"}]);
+    let mut pods = [failed("p1", None, 13), evicted];
+    let orders = settle(&mut job, &mut pods);
+    assert!(orders.iter().any(|order| matches!(order, Order::Create { .. })));
+    assert_eq!((condition(&job, "Failed"), job.int("/status/failed")), (String::new(), Some(0)));
+    assert!(!pods.iter().any(is_tracked), "they are let go all the same");
+}
+
+#[test]
+fn a_failure_that_a_rule_names_ends_the_job_at_once() {
+    let spec = json!({"podReplacementPolicy": "Failed", "podFailurePolicy": {"rules": [on_exit("FailJob", 42)]}});
+    let mut job = job(&spec, &json!({}));
+    settle(&mut job, &mut [failed("p1", None, 42)]);
+    assert_eq!(condition(&job, "Failed"), "PodFailurePolicy");
+    let message = conditions::find(&job, "Failed").expect("set")["message"].clone();
+    let why = "Container main for pod default/p1 failed with exit code 42 matching FailJob rule at index 0";
+    assert_eq!(message, why);
+}
+
+#[test]
+fn indexes_fail_each_for_itself_and_the_job_when_all_are_over() {
+    let spec = json!({"completionMode": "Indexed", "completions": 2, "parallelism": 2, "backoffLimitPerIndex": 1,
+        "backoffLimit": 100});
+    let mut job = job(&spec, &json!({"completedIndexes": "1", "succeeded": 1}));
+    let mut pods = vec![failed("p1", Some("0"), 1)];
+    let orders = settle(&mut job, &mut pods);
+    let again = orders.iter().find_map(|order| match order {
+        Order::Create { object, .. } => Some(object["metadata"]["annotations"][policy::FAILURES].clone()),
+        _ => None,
+    });
+    assert_eq!((again, condition(&job, "Failed")), (Some(json!("1")), String::new()));
+    let mut second = failed("p2", Some("0"), 1);
+    second.0["metadata"]["annotations"][policy::FAILURES] = "1".into();
+    pods.push(second);
+    settle(&mut job, &mut pods);
+    assert_eq!(job.text("/status/failedIndexes"), "0");
+    assert_eq!(condition(&job, "Failed"), "FailedIndexes");
+}
+
+#[test]
+fn more_failed_indexes_than_allowed_end_the_job_and_a_rule_may_fail_an_index_at_once() {
+    let spec = json!({"completionMode": "Indexed", "completions": 9, "parallelism": 2, "backoffLimitPerIndex": 5,
+        "backoffLimit": 100, "maxFailedIndexes": 1, "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {"rules": [on_exit("FailIndex", 7)]}});
+    let mut job = job(&spec, &json!({}));
+    settle(&mut job, &mut [failed("p1", Some("0"), 7), failed("p2", Some("3"), 7)]);
+    assert_eq!(job.text("/status/failedIndexes"), "0,3");
+    assert_eq!(condition(&job, "Failed"), "MaxFailedIndexesExceeded");
+}
+
+#[test]
+fn enough_successes_by_the_policy_complete_the_job_and_end_the_rest() {
+    let rules = json!([{"succeededIndexes": "0,2-3", "succeededCount": 2}]);
+    let spec =
+        json!({"completionMode": "Indexed", "completions": 5, "parallelism": 5, "successPolicy": {"rules": rules}});
+    let mut job = job(&spec, &json!({"completedIndexes": "2", "succeeded": 1}));
+    assert_eq!(condition(&job, "SuccessCriteriaMet"), "");
+    job.0["status"]["completedIndexes"] = "0,2".into();
+    let running = pod("p9", "Running", &json!({"metadata": {"annotations": {INDEX: "1"}}}));
+    let orders = look(&job, &[running]).orders;
+    assert!(orders.iter().any(|order| matches!(order, Order::Delete { target, .. } if target.uid == "p9")));
+    settle(&mut job, &mut []);
+    assert_eq!(condition(&job, "Complete"), "SuccessPolicy");
+}

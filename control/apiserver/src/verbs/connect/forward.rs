@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
-use wk_api::Status;
+use wk_api::{Object, Status};
 use wk_base::body::Body;
 use wk_cluster::Freshness;
 use wk_streams::forward::{self, CHANNELS_PROTOCOLS, Dial, PORTS_MAX, SPDY_PROTOCOL, TUNNEL_PROTOCOL};
@@ -20,7 +20,17 @@ use crate::verbs::Call;
 
 pub(in crate::verbs) async fn run(server: &ApiServer, call: &Call) -> Result<Reply, Status> {
     let pod = server.cluster.get(call.kind(), call.namespace(), call.name(), Freshness::Linearizable).await?;
-    let (node, uid, name) = (node(&pod)?.to_owned(), pod.uid().to_owned(), pod.name().to_owned());
+    stream(server, call, &pod, "ports").await
+}
+
+/// `parameter` names the ports: a kubelet is asked for `port`.
+pub(in crate::verbs) async fn stream(
+    server: &ApiServer,
+    call: &Call,
+    pod: &Object,
+    parameter: &str,
+) -> Result<Reply, Status> {
+    let (node, uid, name) = (node(pod)?.to_owned(), pod.uid().to_owned(), pod.name().to_owned());
     let pod: Arc<dyn Dial> = Arc::new(Pod { pods: Arc::clone(&server.pods), node, uid, name });
     match way(call)? {
         Way::Spdy => {
@@ -45,7 +55,7 @@ pub(in crate::verbs) async fn run(server: &ApiServer, call: &Call) -> Result<Rep
             let mut known = CHANNELS_PROTOCOLS.into_iter();
             let known = known.find(|name| offered.contains(name) || name.is_empty() && offered.is_empty());
             let protocol = known.ok_or_else(|| no_protocol(&offered))?;
-            let ports = ports(&call.query)?;
+            let ports = ports(&call.query, parameter)?;
             let taken = accept_websocket(server, call, protocol)?;
             Ok(switch(server, taken, move |io| forward::over_channels(io, ports, pod)))
         }
@@ -53,8 +63,8 @@ pub(in crate::verbs) async fn run(server: &ApiServer, call: &Call) -> Result<Rep
 }
 
 /// `ports=80,81`, `ports=80&ports=81`.
-fn ports(query: &Query) -> Result<Vec<u16>, Status> {
-    let given: Vec<&str> = query.all("ports").flat_map(|ports| ports.split(',')).collect();
+fn ports(query: &Query, parameter: &str) -> Result<Vec<u16>, Status> {
+    let given: Vec<&str> = query.all(parameter).flat_map(|ports| ports.split(',')).collect();
     if given.is_empty() {
         return Err(Status::bad_request("query parameter \"port\" is required"));
     }
@@ -92,7 +102,7 @@ mod tests {
 
     #[test]
     fn ports_come_in_both_forms_and_are_bounded() {
-        let read = |query: &str| ports(&Query::parse(Some(query)));
+        let read = |query: &str| ports(&Query::parse(Some(query)), "ports");
         assert_eq!(read("ports=80,81&ports=9000").expect("ports"), [80, 81, 9000]);
         for query in ["", "ports=0", "ports=x", "ports=80,", "ports=65536"] {
             assert_eq!(read(query).expect_err(query).code, 400);

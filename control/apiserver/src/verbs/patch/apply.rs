@@ -53,17 +53,27 @@ pub(super) async fn run(
     };
     let create = Ask::resource("create", call.kind().group, call.kind().plural);
     let create = create.within(call.namespace().unwrap_or_default()).named(call.name());
-    let request = ApplyRequest {
+    // Only who creates needs the right to. What this peer knows may be gone: then it is asked after all.
+    let is_known = server.cluster.local_object(call.kind(), call.namespace(), call.name()).is_some();
+    let mut request = ApplyRequest {
         kind: call.kind(),
         namespace: call.namespace(),
         name: call.name(),
         subresource,
         config: &config,
         force: call.query.flag("force"),
-        create: server.authorize(user, &create).await,
+        create: match is_known {
+            true => Err(Status::not_found(call.kind(), call.name())),
+            false => server.authorize(user, &create).await,
+        },
         judged: None,
     };
-    let (object, created, said) = admission::apply(server, call, &cluster, &request).await?;
+    let mut applied = admission::apply(server, call, &cluster, &request).await;
+    if is_known && applied.as_ref().is_err_and(|status| status.code == 404) {
+        request.create = server.authorize(user, &create).await;
+        applied = admission::apply(server, call, &cluster, &request).await;
+    }
+    let (object, created, said) = applied?;
     warnings.extend(said);
     let content = written(server, call, format, subresource, &object)?;
     let code = if created { StatusCode::CREATED } else { StatusCode::OK };

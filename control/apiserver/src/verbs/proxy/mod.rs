@@ -4,15 +4,15 @@
 //! rewritten.
 
 mod headers;
+mod kubelet;
 mod target;
 
 use http::header::LOCATION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
-use serde_json::json;
-use wk_api::{Status, kinds};
+use wk_api::Status;
 use wk_base::body::{Body, empty};
-use wk_cluster::Freshness;
 
+pub(crate) use self::kubelet::below;
 use self::target::PodPort;
 pub(crate) use self::target::of_service;
 use crate::respond::{Content, Reply};
@@ -29,7 +29,7 @@ pub(super) async fn run(server: &ApiServer, call: &Call, body: Body) -> Result<R
             let there = target::service(server, call).await?;
             pass(server, call, &there, body).await
         }
-        _ => node(server, call).await,
+        _ => kubelet::answer(server, call).await,
     }
 }
 
@@ -76,26 +76,5 @@ fn rewrite_location(call: &Call, response: &mut Response<Body>) {
     }
     if let Ok(to) = HeaderValue::from_str(&format!("{prefix}{path}")) {
         response.headers_mut().insert(LOCATION, to);
-    }
-}
-
-/// What a node says of itself. There is no kubelet; the paths are those of its that mean something here.
-async fn node(server: &ApiServer, call: &Call) -> Result<Reply, Status> {
-    let (name, _port) = call.name().split_once(':').unwrap_or((call.name(), ""));
-    server.cluster.get(call.kind(), None, name, Freshness::Linearizable).await?;
-    if call.method != Method::GET {
-        return Err(Status::method_not_allowed(call.kind()));
-    }
-    match call.target.below.trim_end_matches('/') {
-        "/pods" => {
-            let pods = server.cluster.list(&kinds::POD, None, Freshness::Linearizable).await?;
-            let here = pods.items.iter().filter(|pod| pod.text("/spec/nodeName") == name);
-            let items: Vec<_> = here.map(|pod| pod.0.clone()).collect();
-            Ok(Reply::ok(json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})))
-        }
-        path => {
-            let response = server.pods.node(name, path).await?;
-            Ok(Reply::new(response.status(), Content::Whole(response)))
-        }
     }
 }
