@@ -46,20 +46,20 @@ async fn upgrade(client: &Client, args: &UpgradeArgs, name: &str, ui: &mut Ui) -
         let drained = DrainArgs { cordon: one, ..args.drain.clone() };
         return drain::run(client, &drained, Pace::OneByOne, ui).await;
     }
-    if args.in_place {
-        cordon::run(client, &one, true, ui).await?;
-    } else {
-        let drained = DrainArgs { cordon: one.clone(), ..args.drain.clone() };
-        drain::run(client, &drained, Pace::OneByOne, ui).await?;
-    }
-    let ask = format!("/apis/wk.dev/v1/nodes/{name}/upgrade");
-    let told = match client.send_once(Method::POST, &ask, Payload::json(&Value::Null)).await {
+    let asked = tokio::select! {
+        asked = emptied_and_asked(client, args, &one, name, ui) => asked,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    let told = match asked {
         Ok(told) => told,
         Err(error) => {
-            if !was_cordoned {
-                cordon::run(client, &one, false, ui).await?;
+            ui.settle();
+            if was_cordoned {
+                return Err(error.context(format!("node {name} goes on as it was, cordoned as it was before")));
             }
-            return Err(error.context(format!("upgrade node {name}")));
+            // Nothing has happened to the node itself: it takes pods again.
+            cordon::run(client, &one, false, ui).await?;
+            return Err(error.context(format!("node {name} goes on as it was, and takes pods again")));
         }
     };
     back(client, &path, &before, name, ui).await?;
@@ -73,15 +73,34 @@ async fn upgrade(client: &Client, args: &UpgradeArgs, name: &str, ui: &mut Ui) -
     cordon::run(client, &one, false, ui).await
 }
 
+/// Moves the pods away, if they are to be, and has the node begin its upgrade.
+async fn emptied_and_asked(
+    client: &Client,
+    args: &UpgradeArgs,
+    one: &CordonArgs,
+    name: &str,
+    ui: &mut Ui,
+) -> anyhow::Result<Value> {
+    if args.in_place {
+        cordon::run(client, one, true, ui).await?;
+    } else {
+        let drained = DrainArgs { cordon: one.clone(), ..args.drain.clone() };
+        drain::run(client, &drained, Pace::OneByOne, ui).await?;
+    }
+    let ask = format!("/apis/wk.dev/v1/nodes/{name}/upgrade");
+    let asked = client.send_once(Method::POST, &ask, Payload::json(&Value::Null)).await;
+    asked.map_err(|error| error.context(format!("upgrade node {name}")))
+}
+
 /// Waits until another process of the node has registered, and is ready.
 async fn back(client: &Client, path: &str, before: &Value, name: &str, ui: &mut Ui) -> anyhow::Result<()> {
     let started = |node: &Value| node.pointer("/metadata/annotations").and_then(|all| all.get(STARTED).cloned());
     let deadline = Instant::now() + BACK_MAX;
     loop {
         // The client may be talking to this very node: what it cannot reach is still on its way.
-        if let Ok(Some(now)) = client.find(path).await
+        if let Ok(Ok(Some(now))) = tokio::time::timeout_at(deadline, client.find(path)).await
             && started(&now) != started(before)
-            && is_ready(&now)
+            && drain::is_ready(&now)
         {
             return Ok(());
         }
@@ -95,9 +114,4 @@ async fn back(client: &Client, path: &str, before: &Value, name: &str, ui: &mut 
         ui.progress(&format!("waiting for node {name} to come back"));
         tokio::time::sleep(LOOK_PAUSE).await;
     }
-}
-
-fn is_ready(node: &Value) -> bool {
-    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|it| it["type"] == "Ready" && it["status"] == "True")
 }

@@ -43,6 +43,7 @@ use super::raft_link::RaftLink;
 use super::remote_pods::RemotePods;
 use super::settings::Settings;
 use super::signing;
+use super::tend::{self, Tended};
 use super::upgrade::{self, Upgrade};
 use super::witness::{self, WitnessFront};
 
@@ -61,6 +62,7 @@ pub(super) struct Base {
     pub(super) cluster: Cluster,
     pub(super) blobs: Blobs,
     pub(super) copies: Copies,
+    pub(super) tended: Tended,
     pub(super) code: Arc<Handover>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) beats: Arc<Heartbeats>,
@@ -135,6 +137,7 @@ impl Base {
             cluster,
             blobs,
             copies,
+            tended: Tended::default(),
             code,
             clock,
             beats: Arc::default(),
@@ -181,6 +184,7 @@ impl Base {
             mesh: self.mesh.clone(),
             client_tls: wk_mesh::ClientTls::new(self.authority.cert_pem().clone()),
         };
+        tend::start(self.copies.clone(), self.tended.clone(), &self.tasks);
         Ok(wk_node::Node::start(facts(settings, &self.name, member, self.clock.now()), parts, &self.tasks))
     }
 
@@ -247,6 +251,7 @@ impl Base {
             electorate: self.electorate.clone(),
             beats: Arc::clone(&self.beats),
             clock: Arc::clone(&self.clock),
+            tended: self.tended.clone(),
         })
     }
 
@@ -284,7 +289,8 @@ impl Base {
     }
 
     fn metrics(&self, agent: &wk_node::Node) -> Metrics {
-        Metrics::with_containers(&self.store, agent.engine.clone(), agent.meters.clone(), self.cluster.clone())
+        let (meters, cluster, tended) = (agent.meters.clone(), self.cluster.clone(), self.tended.clone());
+        Metrics::with_containers(&self.store, agent.engine.clone(), meters, cluster, tended)
     }
 
     /// Answers clients. A witness has no API server.

@@ -20,6 +20,7 @@ use super::forward::{self, Leader};
 use super::gate::{Gate, Knock};
 use super::members::Members;
 use super::remove::{self, Ask};
+use super::tend::Tended;
 
 /// Where it is.
 pub(crate) const PATH: &str = "/apis/wk.dev/v1/cluster";
@@ -48,6 +49,8 @@ pub(crate) struct ClusterStatus {
     pub(crate) beats: Arc<Heartbeats>,
     /// What time it is.
     pub(crate) clock: Arc<dyn Clock>,
+    /// How many copies this peer's modules have.
+    pub(crate) tended: Tended,
 }
 
 impl ClusterStatus {
@@ -78,7 +81,7 @@ impl ClusterStatus {
     pub(crate) async fn explain(&self, forwarded: bool) -> Response<Body> {
         let failure = self.store.status().borrow().failure.clone();
         if let Some(failure) = failure {
-            return forward::json(Ok(self.own_word(&format!("its store gave up, ask another node: {failure}"))));
+            return forward::json(Ok(self.own_word(&format!("its store gave up, {}: {failure}", self.way_out()))));
         }
         match Leader::of(&self.store, &self.members) {
             Leader::Here => forward::json(Ok(self.explained())),
@@ -97,6 +100,11 @@ impl ClusterStatus {
             Leader::There(_) => forward::json(Err(forward::nobody())),
             Leader::None => forward::json(Ok(self.own_word(&forward::nobody().message))),
         }
+    }
+
+    /// What to do when the store here gave up.
+    pub(crate) fn way_out(&self) -> &'static str {
+        if self.members.all().len() > 1 { "ask another node" } else { "mend what is wrong and start the node again" }
     }
 
     /// What this peer can say without a leader.
@@ -178,6 +186,7 @@ impl ClusterStatus {
             "applied": status.applied.0,
             "commit": status.commit.0,
             "failure": status.failure,
+            "modules": self.tended.told(),
         })
     }
 }

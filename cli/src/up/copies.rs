@@ -18,9 +18,9 @@ pub(crate) const PREFIX: &str = "/blobs/";
 
 /// Other peers that get a copy of an uploaded module before the upload is acknowledged: with its own that makes three,
 /// so that any two nodes may be lost at once.
-const COPIES: usize = 2;
+pub(crate) const COPIES: usize = 2;
 /// One peer's time to begin an answer.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// One peer's time to take a copy; a slow one gets it later, when a pod needs it.
 const COPY_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -39,7 +39,7 @@ pub(crate) struct Copies {
 
 impl Copies {
     /// The others, always in the same order: a fetch counts its way through them.
-    fn others(&self) -> Vec<Member> {
+    pub(crate) fn others(&self) -> Vec<Member> {
         let mut others: Vec<_> = self.members.all().into_iter().filter(|member| member.name != self.name).collect();
         others.sort_by(|one, other| one.name.cmp(&other.name));
         others
@@ -52,14 +52,19 @@ impl Copies {
             if self.mesh.request(to, head, HEAD_DEADLINE).await?.status().is_success() {
                 continue;
             }
-            let Some(blob) = self.blobs.get(digest).await? else { return Err(format!("{digest} is not here").into()) };
-            let put = Request::put(&path).body(blob.into_body())?;
-            let status = self.mesh.request(to, put, COPY_DEADLINE).await?.status();
+            let status = self.send(to, digest).await?;
             if !status.is_success() {
                 return Err(format!("{to} answered {status}").into());
             }
         }
         Ok(())
+    }
+
+    /// Sends a copy; answers what became of it.
+    pub(crate) async fn send(&self, to: &NodeName, digest: &Digest) -> Result<StatusCode, BoxError> {
+        let Some(blob) = self.blobs.get(digest).await? else { return Err(format!("{digest} is not here").into()) };
+        let put = Request::put(format!("{PREFIX}{digest}")).body(blob.into_body())?;
+        Ok(self.mesh.request(to, put, COPY_DEADLINE).await?.status())
     }
 
     /// Serves this node's blobs to the others.

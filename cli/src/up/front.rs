@@ -141,7 +141,7 @@ impl Handler for ApiFront {
                 plain(StatusCode::SERVICE_UNAVAILABLE, &format!("[-]store failed: {failure}\nreadyz check failed\n"))
             }
             (Some(failure), path) if path != "/livez" && path != "/healthz" => {
-                let message = format!("this node's store gave up, ask another node: {failure}");
+                let message = format!("this node's store gave up, {}: {failure}", self.status.way_out());
                 forward::json(Err(wk_api::Status::unavailable(message)))
             }
             _ => self.server.handle(peer, request).await,

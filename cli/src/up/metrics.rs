@@ -14,6 +14,7 @@ use wk_store::Store;
 use super::code_metrics;
 use super::forward;
 use super::gate::{Gate, Knock};
+use super::tend::Tended;
 use super::usage;
 
 /// Where it is.
@@ -35,11 +36,18 @@ impl Metrics {
         Self(Arc::new(registry))
     }
 
-    /// Those of `store`, of the engine, and of the containers that run here.
-    pub(crate) fn with_containers(store: &Store, engine: Engine, meters: Meters, cluster: Cluster) -> Self {
+    /// Those of `store`, of the engine, of the containers that run here, and of the modules.
+    pub(crate) fn with_containers(
+        store: &Store,
+        engine: Engine,
+        meters: Meters,
+        cluster: Cluster,
+        tended: Tended,
+    ) -> Self {
         let mut registry = Registry::default();
         store.register_metrics(&mut registry);
         code_metrics::register(&mut registry, engine);
+        tended.register(&mut registry);
         usage::register(&mut registry, meters, cluster);
         Self(Arc::new(registry))
     }

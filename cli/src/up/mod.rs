@@ -20,6 +20,7 @@ mod forward;
 mod front;
 mod gate;
 mod greeting;
+mod handover;
 mod heartbeat;
 mod join;
 mod kept;
@@ -37,6 +38,7 @@ mod remove;
 pub(crate) mod secrets_keys;
 pub(crate) mod settings;
 mod signing;
+mod tend;
 pub(crate) mod upgrade;
 mod usage;
 mod witness;
@@ -47,6 +49,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::UpArgs;
 use data_dir::DataDir;
+use handover::Inherited;
 use ports::Ports;
 use settings::Settings;
 
@@ -58,7 +61,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     wk_base::trace::init("warn,raft=error");
     let settings = Settings::resolve(args)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
-    let ports = Ports::bind(&settings).await?;
+    let (ports, handover) = Ports::bind(&settings, Inherited::take()).await?;
     let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let entry = tokio::select! {
         entry = entry::enter(&settings, &data_dir) => entry?,
@@ -76,6 +79,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     tokio::select! {
         () = signalled(&mut stop) => {}
         () = node.removed() => {
+            drop(handover);
             data_dir.note_removed();
             node.stop(STOP_MAX).await;
             return Err(entry::removed(&data_dir, &node.name).into());
@@ -83,10 +87,12 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
         () = node.upgrade.wanted() => {
             greeting::stopping();
             node.stop(STOP_MAX).await;
-            let error = node.upgrade.become_it();
+            let error = node.upgrade.become_it(handover);
             return Err(anyhow::Error::new(error).context("become the new program"));
         }
     }
+    // Nobody takes over: who connects from now on is refused.
+    drop(handover);
     greeting::stopping();
     // A second signal ends the wait: the log on disk is whole at any moment.
     tokio::select! {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use wk_mesh::join::Vote;
 
+use super::handover::{Handover, Inherited};
 use super::settings::Settings;
 use crate::exit::{Code, ExitError};
 
@@ -21,9 +22,18 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Binds all of them, or says which one cannot be had.
-    pub(crate) async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+    /// Binds all of them that the program before this one did not leave, or says which one cannot be had.
+    pub(crate) async fn bind(settings: &Settings, mut left: Inherited) -> anyhow::Result<(Self, Handover)> {
         let at = |port| SocketAddr::new(settings.listen, port);
+        let mut kept = Handover::default();
+        let mut bind = async |address, option| {
+            let listener = match left.at(address) {
+                Some(listener) => TcpListener::from_std(listener)?,
+                None => bind(address, option).await?,
+            };
+            kept.keep(&listener)?;
+            anyhow::Ok(listener)
+        };
         let api = bind(at(settings.api_port), "--api-port").await?;
         let ingress = match settings.vote {
             Vote::Witness => None,
@@ -36,7 +46,8 @@ impl Ports {
             Some(address) => Some(bind(address, "--kubelet-listen").await?),
             None => None,
         };
-        Ok(Self { api, kubelet, ingress, mesh: bind(at(settings.mesh_port), "--mesh-port").await? })
+        let mesh = bind(at(settings.mesh_port), "--mesh-port").await?;
+        Ok((Self { api, kubelet, ingress, mesh }, kept))
     }
 }
 

@@ -19,6 +19,7 @@ use wk_mesh::{Mesh, NodeName};
 
 use super::forward;
 use super::gate::{Gate, Knock};
+use super::handover::Handover;
 
 /// Where clients ask: `POST` to this, a node's name, and the other.
 const API_PREFIX: &str = "/apis/wk.dev/v1/nodes/";
@@ -54,13 +55,15 @@ impl Upgrade {
         self.wanted.cancelled().await;
     }
 
-    /// Becomes the program that lies at this one's path. Returns only if it cannot.
-    pub(crate) fn become_it(&self) -> std::io::Error {
+    /// Becomes the program that lies at this one's path, which goes on with this one's listening sockets. Returns only if
+    /// it cannot.
+    pub(crate) fn become_it(&self, sockets: Handover) -> std::io::Error {
         let mut words = std::env::args_os();
         let mut program = std::process::Command::new(&*self.binary);
         if let Some(name) = words.next() {
             program.arg0(name);
         }
+        sockets.give(&mut program);
         program.args(words).exec()
     }
 

@@ -57,6 +57,7 @@ mod model;
 mod options;
 mod peer;
 pub mod recovery;
+mod room;
 mod shared;
 mod shell;
 #[cfg(test)]

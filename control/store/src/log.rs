@@ -11,7 +11,8 @@
 //! one fsync, is there whole or not at all. What was damaged later is refused with file and offset, never repaired.
 //!
 //! **Assumptions.** A sector (512 bytes) is written whole or not at all; `rename` is atomic; after an error of `fsync`
-//! nothing more is written: what the caller gets is final, and it must stop voting.
+//! nothing more is written: what the caller gets is final, and it must stop voting. A full disk is waited for instead:
+//! it refuses what is written before anything is promised, and what was written of it is cut off again.
 //!
 //! Not here: what the entries mean. The members of the cluster are not in the log: they are part of a snapshot, and
 //! entries change them.
@@ -37,6 +38,7 @@ pub(crate) use self::snapshot::SnapshotId;
 use crate::disk::Disk;
 use crate::machine::Machine;
 use crate::model::MemberId;
+use crate::room::Room;
 
 /// One durable step.
 #[derive(Debug)]
@@ -82,9 +84,16 @@ pub(crate) struct Log {
     active_last: u64,
     hard_state: HardState,
     buffer: Vec<u8>,
+    /// Who waits when the disk is full.
+    room: Arc<Room>,
 }
 
 impl Log {
+    /// From now on a full disk is waited for.
+    pub(crate) fn wait_for(&mut self, room: Arc<Room>) {
+        self.room = room;
+    }
+
     /// Carries out `jobs`, in order, and returns the ticket of the last one that was a write. Writes that follow each
     /// other become one frame: one fsync carries all that waited while the disk was at work.
     pub(crate) fn carry_out(&mut self, jobs: impl IntoIterator<Item = Job>) -> io::Result<Option<u64>> {
@@ -139,7 +148,8 @@ impl Log {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.active.write(&self.buffer)?;
+        let Self { active, disk, buffer, room, .. } = self;
+        room.retry(|| active.write(&**disk, buffer))?;
         self.hard_state = hard_state.clone();
         Ok(())
     }
@@ -205,7 +215,8 @@ impl Log {
     /// Starts the next segment. It repeats the hard state, so that the ones before it can be deleted.
     fn rotate(&mut self, reset: Option<(u64, u64)>) -> io::Result<()> {
         let head = segment::head(self.member, &self.hard_state, reset);
-        let next = Segment::create(&*self.disk, &self.dir, self.active.number() + 1, &head)?;
+        let number = self.active.number() + 1;
+        let next = self.room.retry(|| Segment::create(&*self.disk, &self.dir, number, &head))?;
         let full = std::mem::replace(&mut self.active, next);
         let last = std::mem::take(&mut self.active_last);
         self.closed.push_back((full.path().to_owned(), last));

@@ -144,6 +144,8 @@ impl Peer {
     /// Takes one input. What comes of it is known after [`Peer::flush`].
     pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Result<(), Fatal> {
         match input {
+            // It would wait for the disk, and so would all after it.
+            Input::Propose(proposal) if self.shared.room.is_full() => proposal.refuse_for_room(),
             Input::Propose(proposal) => self.writes.add(proposal, now),
             Input::Receive(from, parcel) => self.receive(from, parcel, now)?,
             Input::ReadIndex(reader) => self.reads.add(reader, now),
@@ -210,7 +212,11 @@ impl Peer {
     }
 
     /// A disk that does not answer for long has failed, and what waits for it must not fill the memory.
-    fn check_disk(&self) -> Result<(), Fatal> {
+    fn check_disk(&mut self) -> Result<(), Fatal> {
+        if self.shared.room.is_full() {
+            // It does answer, and is waited for; its time begins when there is room.
+            self.unwritten.iter_mut().for_each(|step| step.since = self.ticks);
+        }
         match self.unwritten.front() {
             Some(step) if self.ticks - step.since > self.failed => {
                 Err(Fatal(format!("the disk has not finished a write for {} s", DISK_DEADLINE.as_secs())))
@@ -222,7 +228,8 @@ impl Peer {
     /// A leader whose disk hangs goes on ordering writes and never learns of its own: another voter does better.
     fn yield_when_stalled(&mut self) {
         let is_stalled = |step: &Unwritten| self.ticks - step.since > self.stalled;
-        if self.core.is_leader() && self.unwritten.front().is_some_and(is_stalled) && self.core.hand_over() {
+        let waits = self.shared.room.is_full() || self.unwritten.front().is_some_and(is_stalled);
+        if self.core.is_leader() && waits && self.core.hand_over() {
             tracing::warn!(member = %self.member, "the disk hangs; another voter is asked to lead");
         }
     }

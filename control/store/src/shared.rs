@@ -11,6 +11,7 @@ use crate::history::Histories;
 use crate::metrics::Metrics;
 use crate::model::{MemberId, Revision};
 use crate::options::{Options, Timing};
+use crate::room::Room;
 use crate::status::Status;
 use crate::view::View;
 
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) histories: Arc<Histories>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) metrics: Metrics,
+    /// Whether the log finds room on the disk.
+    pub(crate) room: Arc<Room>,
 }
 
 impl Shared {
@@ -43,6 +46,7 @@ impl Shared {
             histories: Arc::new(Histories::new(options.limits, options.index, Revision(core.applied()))),
             status: watch::channel(core.status()).0,
             metrics: Metrics::new(),
+            room: Arc::new(Room::waiting()),
         }
     }
 }

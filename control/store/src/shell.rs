@@ -14,6 +14,7 @@ use crate::log::files::{self, Files};
 use crate::log::{self, Log};
 use crate::options::Transport;
 use crate::peer::{Input, Output, Peer};
+use crate::room::Room;
 use crate::shared::Shared;
 
 /// Events taken together at most, so that a tick is never late by more than their handling.
@@ -66,26 +67,31 @@ pub(crate) struct Shell {
     heard: VecDeque<Told>,
     log: Worker<log::Job>,
     files: Worker<files::Job>,
+    /// Whether snapshots find room on the disk.
+    snapshots: Arc<Room>,
 }
 
 impl Shell {
     /// Starts the workers. `nudge` is the other end of `events`.
     pub(crate) fn new(
         peer: Peer,
-        (log, files): (Log, Files),
+        (mut log, mut files): (Log, Files),
         shared: Arc<Shared>,
         transport: Arc<dyn Transport>,
         (nudge, events): (SyncSender<Event>, Receiver<Event>),
     ) -> std::io::Result<Self> {
         // Each job is told of once, and both workers may hold one more.
         let (tell, told) = mpsc::sync_channel(2 * JOBS + 2);
+        let snapshots = Arc::new(Room::waiting());
+        log.wait_for(Arc::clone(&shared.room));
+        files.wait_for(Arc::clone(&snapshots));
         let log = Worker::start(
             "wk-store-log",
             Speaker { tell: tell.clone(), nudge: nudge.clone() },
             write_log(log, Arc::clone(&shared)),
         )?;
         let files = Worker::start("wk-store-files", Speaker { tell, nudge }, carry_out_files(files))?;
-        Ok(Self { peer, shared, transport, events, told, heard: VecDeque::new(), log, files })
+        Ok(Self { peer, shared, transport, events, told, heard: VecDeque::new(), log, files, snapshots })
     }
 
     /// Runs until the end. Whoever still waits then is told.
@@ -108,9 +114,11 @@ impl Shell {
         while let Ok(event) = self.events.try_recv() {
             refuse(event);
         }
-        let Self { log, files, told, .. } = self;
-        // Nobody hears what they tell now, which they take for their end.
+        let Self { log, files, told, shared, snapshots, .. } = self;
+        // Nobody hears what they tell now, which they take for their end; nor does anybody wait for room.
         drop(told);
+        shared.room.close();
+        snapshots.close();
         log.stop();
         files.stop();
     }

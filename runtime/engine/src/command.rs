@@ -7,7 +7,7 @@ use wasmtime::Store;
 use wasmtime_wasi::{p2, p3};
 
 use crate::engine::Engine;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, caught};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::preview1;
@@ -53,8 +53,10 @@ pub(crate) async fn run(engine: &Engine, pre: &CommandPre, sandbox: Sandbox, can
     let mut store = Host::store(engine.wasmtime(), &sandbox, engine.running());
     let pre = pre.clone();
     let call = engine.guest(&sandbox, async move {
-        let outcome = pre.run(&mut store).await;
-        end(outcome, &store.data().limits)
+        match caught(pre.run(&mut store)).await {
+            Ok(outcome) => end(outcome, &store.data().limits),
+            Err(failure) => Exit::Failed(failure),
+        }
     });
     tokio::select! {
         // A guest that yields at every tick is ready to be polled at any time, so look at the token first.

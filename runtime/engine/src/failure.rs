@@ -1,9 +1,12 @@
 //! How a guest can end badly, in words for a pod's status.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt::{self, Write};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use wasmtime::component::ResourceTableError;
 use wasmtime_wasi_http::FieldMapError;
@@ -85,6 +88,12 @@ pub enum Failure {
     /// The process that ran it ended under it.
     #[error("{0}")]
     Crashed(String),
+    /// The host's own code gave up in the middle of it: a defect of the node, told so that it is seen.
+    #[error("the node's engine gave up on the guest: {message}")]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
     /// The host could not do its part.
     #[error("the engine could not run the guest: {0}")]
     Io(String),
@@ -100,6 +109,7 @@ impl Failure {
             Self::Crashed(_) => "WorkerCrashed",
             Self::Crowded { .. } => "MemoryLimit",
             Self::Limit { .. } => "LimitExceeded",
+            Self::Panicked { .. } => "EngineFailed",
             Self::NoResponse
             | Self::Exited { .. }
             | Self::Refused { .. }
@@ -157,6 +167,19 @@ impl Failure {
         let backtrace = backtrace.map(frames).unwrap_or_default();
         Self::Trap { message: shortened(&message, MESSAGE_BYTES_MAX), backtrace }
     }
+}
+
+/// Does `work`, whose panic is a failure of its own and nobody else's.
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    // What the work had in its hands is dropped by whoever called this, and never looked at again.
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panicked| Failure::Panicked { message: said(&*panicked) })
+}
+
+/// What a panic says.
+fn said(panicked: &(dyn Any + Send)) -> String {
+    let literal = panicked.downcast_ref::<&str>().copied();
+    let text = literal.or_else(|| panicked.downcast_ref::<String>().map(String::as_str));
+    shortened(text.unwrap_or("it panicked without a word"), MESSAGE_BYTES_MAX)
 }
 
 fn others(instances: u64) -> String {

@@ -24,7 +24,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wk_base::body::Body;
 
 use crate::engine::Engine;
-use crate::failure::Failure;
+use crate::failure::{Failure, caught};
 use crate::instance::{HttpPre, Instance};
 use crate::pool::{Pool, Reuse};
 use crate::prepare::Prepared;
@@ -187,17 +187,17 @@ enum Done {
 async fn run(app: HttpApp, request: Request<Body>, set: oneshot::Sender<Answer>, verdict: Verdict) {
     let kept = if let Kept::Pool(pool) = &app.kept { pool.take(&app.engine) } else { None };
     let started = match kept {
-        Some(instance) => Ok(instance),
-        None => Instance::start(&app.engine, app.pre(), &app.sandbox).await,
+        Some(instance) => Ok(Ok(instance)),
+        None => caught(Instance::start(&app.engine, app.pre(), &app.sandbox)).await,
     };
-    let mut instance = match started {
+    let mut instance = match started.flatten() {
         Ok(instance) => instance,
         Err(failure) => {
             let _ = verdict.set(failure);
             return;
         }
     };
-    match instance.answer(request, set, &verdict).await {
+    match caught(instance.answer(request, set, &verdict)).await.flatten() {
         Err(failure) => {
             let _ = verdict.set(failure);
         }

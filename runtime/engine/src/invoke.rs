@@ -11,7 +11,7 @@ use wasmtime::component::types::Type;
 
 use crate::command;
 use crate::engine::Engine;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, caught};
 use crate::functions::{self, Function, type_name};
 use crate::host::Host;
 use crate::prepare::Prepared;
@@ -92,9 +92,10 @@ pub(crate) async fn invoke(
             let called = called.ok_or_else(|| wasmtime::format_err!("the function {name} is not there"))?;
             called.call_async(&mut store, &params, &mut results).await
         };
-        match outcome.await {
-            Ok(()) => Exit::Code(results.first().map_or(SUCCESS_CODE, |answer| tell(answer, Stream::Out, &output))),
-            Err(error) => match Failure::of(&error, &store.data().limits) {
+        match caught(outcome).await {
+            Err(failure) => Exit::Failed(failure),
+            Ok(Ok(())) => Exit::Code(results.first().map_or(SUCCESS_CODE, |answer| tell(answer, Stream::Out, &output))),
+            Ok(Err(error)) => match Failure::of(&error, &store.data().limits) {
                 Failure::Exited { code } => Exit::Code(code),
                 failure => Exit::Failed(failure),
             },

@@ -257,6 +257,11 @@ impl Agent {
                 return self.refuse(object, &error.field, &error.why, now);
             }
         };
+        let ignored = spec::ignored(&typed);
+        if !ignored.is_empty() && before.is_none_or(|status| status.pod_ip.is_none()) {
+            let message = format!("no effect for WebAssembly: {}", ignored.join(", "));
+            self.recorder.warn(&object, "FieldIgnored", &message, &self.tasks);
+        }
         let started = before.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0);
         let containers = status::take_over(&spec, before, now);
         self.runner.volumes.adopt(&object, &spec);
@@ -327,7 +332,8 @@ impl Agent {
         let orders = local.pod.handle(event, now);
         match told {
             pod::Event::Container(index, event) => {
-                if matches!(event, container::Event::Ended { .. }) {
+                // A run that has begun counts also if the process is killed before the cluster has taken that.
+                if matches!(event, container::Event::Started { .. } | container::Event::Ended { .. }) {
                     self.keep_status(uid);
                 }
                 if !expected {

@@ -380,6 +380,9 @@ impl Container {
             Some(Run::Starting | Run::PostStart | Run::Up) => None,
         };
         let started = self.began.take();
+        // It was told to stop and did: that is no success of its own.
+        let is_killed = code == 0 && matches!(why, Some(Why::Unhealthy(_) | Why::PostStart));
+        let (code, reason) = if is_killed { (KILLED, "Error".to_owned()) } else { (code, reason) };
         let end = Termination { code, reason, message, started, finished: now };
         self.passed |= self.role == Role::Init && end.succeeded();
         if !self.starts_again(why, &end) {

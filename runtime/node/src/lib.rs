@@ -134,6 +134,8 @@ impl Node {
     pub fn start(facts: Facts, parts: Parts, tasks: &Tasks) -> Self {
         let apps = Apps::default();
         let records = Records::new(parts.logs_dir.clone());
+        // Of the data directory: that of logs is made with the first of them.
+        let disk = parts.logs_dir.parent().unwrap_or(&parts.logs_dir).to_owned();
         let (logs, consoles) = (Logs::new(parts.logs_dir), Consoles::default());
         let meters = Meters::default();
         meters.start(tasks);
@@ -206,7 +208,7 @@ impl Node {
         });
 
         let cluster = parts.cluster;
-        tasks.spawn_until_stop("pressure", pressure::watch(cluster.clone(), facts.name.clone()));
+        tasks.spawn_until_stop("pressure", pressure::watch(cluster.clone(), facts.name.clone(), disk));
         tasks.spawn_until_stop("register", async move { register_until_done(&cluster, &facts).await });
         node
     }

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +26,12 @@ const FILES_MAX: u32 = 5;
 const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Runs of which the log is kept: this one and the one before, for `--previous`.
 const RUNS_KEPT: u32 = 2;
+
+/// The most of a log that is a message: Kubernetes' figures.
+const LAST_LINES: usize = 80;
+const LAST_BYTES: usize = 2048;
+/// Where that is: so many lines, each with what comes before its content.
+const LAST_RECORDS_BYTES: u64 = 16 * 1024;
 
 /// Which of its two outputs a container wrote to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +123,20 @@ impl Logs {
     /// A reader of a run's log, from its first line that is kept.
     pub fn reader(&self, pod: &str, container: &str, restart: u32) -> io::Result<LogReader> {
         LogReader::open(self.dir.join(pod).join(container), restart)
+    }
+
+    /// The end of a run's log as a message says it: Kubernetes' 2048 bytes or 80 lines, whichever is less.
+    pub fn last_words(&self, pod: &str, container: &str, restart: u32) -> io::Result<String> {
+        let mut file = File::open(rotated(&self.dir.join(pod).join(container), restart, 0))?;
+        file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(LAST_RECORDS_BYTES)))?;
+        let mut records = Vec::new();
+        file.take(LAST_RECORDS_BYTES).read_to_end(&mut records)?;
+        // The first one may have lost its beginning, and is no record then.
+        let lines: Vec<_> = records.split(|byte| *byte == b'\n').filter_map(Line::parse).collect();
+        let words: Vec<u8> =
+            lines[lines.len().saturating_sub(LAST_LINES)..].iter().flat_map(|it| it.content.clone()).collect();
+        let words = String::from_utf8_lossy(&words[words.len().saturating_sub(LAST_BYTES)..]).into_owned();
+        Ok(words.trim_end().to_owned())
     }
 
     /// The number of the newest run of which there is a log.

@@ -1,8 +1,9 @@
-//! What became of pods, on this node's own disk: their statuses as they were when a run of theirs last ended.
+//! What became of pods, on this node's own disk: their statuses as they were when a run of theirs last began or ended.
 //!
 //! After a restart without a quorum the cluster's copy is what this node knows to be agreed upon, which may be older than
 //! what it was told; and while there is none, nothing can be told. This copy keeps work that was done once from being
-//! done again, and restarts from being forgotten. Whichever has seen more runs end is the newer one.
+//! done again, and restarts from being forgotten. Whichever has seen more runs begin and end is the newer
+//! one.
 //!
 //! Not here: logs, which lie beside it and go with it.
 
@@ -33,7 +34,7 @@ impl Records {
 
     /// The status kept of a pod, if it has seen more than the cluster's.
     pub fn newer(&self, uid: &str, status: Option<&core::PodStatus>) -> Option<core::PodStatus> {
-        self.read(uid).filter(|kept| ends(kept) > status.map_or(0, ends))
+        self.read(uid).filter(|kept| steps(kept) > status.map_or(0, steps))
     }
 
     fn read(&self, uid: &str) -> Option<core::PodStatus> {
@@ -47,11 +48,16 @@ impl Records {
     }
 }
 
-/// Runs of the pod's containers that have ended: each was followed by another, or was the last.
-fn ends(status: &core::PodStatus) -> i64 {
+/// How far the runs of the pod's containers are: each begins, ends, and may be followed by another.
+fn steps(status: &core::PodStatus) -> i64 {
     let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
-    let ended = |it: &core::ContainerStatus| it.state.as_ref().is_some_and(|state| state.terminated.is_some());
-    lists.into_iter().flatten().flatten().map(|it| i64::from(it.restart_count) + i64::from(ended(it))).sum()
+    let of_run = |state: &core::ContainerState| match (&state.running, &state.terminated) {
+        (_, Some(_)) => 2,
+        (Some(_), None) => 1,
+        (None, None) => 0,
+    };
+    let of = |it: &core::ContainerStatus| i64::from(it.restart_count) * 3 + it.state.as_ref().map_or(0, of_run);
+    lists.into_iter().flatten().flatten().map(of).sum()
 }
 
 fn write(path: &Path, status: &Value) -> io::Result<()> {
@@ -75,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_status_counts_if_it_has_seen_more_runs_end_and_a_broken_one_never() {
+    fn kept_status_counts_if_it_has_seen_more_of_runs_and_a_broken_one_never() {
         let dir = tempfile::tempdir().unwrap();
         let records = Records::new(dir.path().to_owned());
         let is_newer_than = |restarts, ended| {
@@ -87,6 +93,9 @@ mod tests {
         records.keep("u", &status(1, true));
         assert!(is_newer_than(1, false) && is_newer_than(0, true));
         assert!(!is_newer_than(1, true) && !is_newer_than(2, false));
+        // One that ran when the process was killed has begun: it is not to begin as the same run again.
+        records.keep("u", &status(3, false));
+        assert!(is_newer_than(2, true) && !is_newer_than(3, false));
         fs::write(dir.path().join("u/status.json"), "{\"phase\": ").unwrap();
         assert!(records.newer("u", None).is_none());
     }

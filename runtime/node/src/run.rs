@@ -219,7 +219,24 @@ impl Runner {
             }
         };
         log.finish();
-        end
+        match end {
+            Event::Ended { code, reason, message } if code != 0 && run.spec.message_from_log => {
+                let message = self.with_log(run, message).await;
+                Event::Ended { code, reason, message }
+            }
+            end => end,
+        }
+    }
+
+    /// What is known of a failure, and the end of the container's log.
+    async fn with_log(&self, run: &Run, message: String) -> String {
+        let (logs, pod, name, restart) = (self.logs.clone(), run.pod.clone(), run.spec.name.clone(), run.restart);
+        let read = tokio::task::spawn_blocking(move || logs.last_words(&pod, &name, restart)).await;
+        match read {
+            Ok(Ok(words)) if !words.is_empty() && message.is_empty() => words,
+            Ok(Ok(words)) if !words.is_empty() => format!("{message}\n{words}"),
+            _ => message,
+        }
     }
 
     /// Waits for the pod's volumes.

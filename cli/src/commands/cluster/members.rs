@@ -43,7 +43,13 @@ fn table(cluster: &Value, colour: bool) -> String {
         (None, Some(note)) => paint(note, Tone::Bad, colour),
         (None, None) => String::new(),
     };
-    format!("{out}\n{last}\n")
+    let short = cluster["modules"]["short"].as_u64().filter(|short| *short > 0).map(|short| {
+        let is = if short == 1 { "file lies" } else { "files lie" };
+        let told =
+            format!("{short} module {is} on fewer nodes than should have a copy, as {} knows", text(&cluster["peer"]));
+        paint(&told, Tone::Bad, colour) + "\n"
+    });
+    format!("{out}\n{last}\n{}", short.unwrap_or_default())
 }
 
 fn row(member: &Value) -> Vec<String> {
@@ -84,6 +90,15 @@ mod tests {
              n2     learner   -      127.0.0.2:7443   1234   7 s ago   2       silent for 7 s\n\
              \n\
              1 voter: no other node can take over\n"
+        );
+    }
+
+    #[test]
+    fn modules_with_too_few_copies_are_told() {
+        let cluster = json!({"survives": "x", "peer": "n1", "members": [], "modules": {"here": 4, "short": 2}});
+        assert!(
+            table(&cluster, false)
+                .ends_with("\nx\n2 module files lie on fewer nodes than should have a copy, as n1 knows\n")
         );
     }
 

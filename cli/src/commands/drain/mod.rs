@@ -31,8 +31,8 @@ const MADE_UP_MAX: Duration = Duration::from_mins(2);
 pub(super) enum Pace {
     /// As soon as each may.
     Together,
-    /// Each after the one before is gone and its workload has as many ready pods as it wants: slower, and nobody who uses
-    /// the workload notices.
+    /// Each after the one before is gone and its workload has as many ready pods as it had: slower, and nobody who uses the
+    /// workload notices.
     OneByOne,
 }
 
@@ -99,10 +99,13 @@ async fn drain(
     for pod in evict {
         ui.note(&format!("evicting pod {}/{}", pod.namespace, pod.name));
         let uid = pod.uid.clone();
+        let workload = if pace == Pace::OneByOne { workload(client, &pods, &pod).await? } else { None };
         go(client, args, &pod, how, deadline, ui).await?;
         if pace == Pace::OneByOne {
             gone(client, &pod, &uid, deadline, ui).await?;
-            made_up(client, &pods, &pod, ui).await?;
+            if let Some(workload) = workload {
+                workload.made_up(client, deadline, ui).await?;
+            }
             continue;
         }
         going.push((pod, uid));
@@ -169,30 +172,65 @@ fn is_forbidden_now(error: &anyhow::Error) -> bool {
     refusal(error).is_some_and(|refusal| refusal.status == StatusCode::TOO_MANY_REQUESTS)
 }
 
-/// Waits until the workload of a pod that is gone has as many ready pods as it wants.
-async fn made_up(client: &Client, pods: &[Value], pod: &choose::Pod, ui: &mut Ui) -> anyhow::Result<()> {
-    let object = pods.iter().find(|object| object["metadata"]["uid"] == pod.uid.as_str());
-    let owners = object.map(|object| &object["metadata"]["ownerReferences"]).and_then(Value::as_array);
-    let Some(owner) = owners.into_iter().flatten().find(|owner| owner["controller"] == true) else { return Ok(()) };
+/// The workload of a pod that is to go, as it was before.
+struct Workload {
+    named: String,
+    path: String,
+    /// Ready pods it had. A pod that was not ready served nobody, so nobody waits for another in its place.
+    ready: i64,
+}
+
+/// The workload of a pod that is ready; none of one that is not, or that nobody makes anew.
+async fn workload(client: &Client, pods: &[Value], pod: &choose::Pod) -> anyhow::Result<Option<Workload>> {
+    let Some(object) = pods.iter().find(|object| object["metadata"]["uid"] == pod.uid.as_str()) else {
+        return Ok(None);
+    };
+    let owners = object["metadata"]["ownerReferences"].as_array();
+    let Some(owner) = owners.into_iter().flatten().find(|owner| owner["controller"] == true) else { return Ok(None) };
     let (kind, name) = (owner["kind"].as_str().unwrap_or_default(), owner["name"].as_str().unwrap_or_default());
-    if !matches!(kind, "ReplicaSet" | "StatefulSet" | "ReplicationController") {
-        return Ok(());
+    if !matches!(kind, "ReplicaSet" | "StatefulSet" | "ReplicationController") || !is_ready(object) {
+        return Ok(None);
     }
     let path = Kinds::discover(client).await?.find(&kind.to_lowercase())?.object(&pod.namespace, name);
-    let deadline = Instant::now() + MADE_UP_MAX;
-    loop {
-        let Some(now) = client.find(&path).await? else { return Ok(()) };
-        let count = |pointer: &str| now.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
-        let (ready, wanted) = (count("/status/readyReplicas"), count("/spec/replicas"));
-        if ready >= wanted {
-            return Ok(());
+    let Some(now) = client.find(&path).await? else { return Ok(None) };
+    Ok(Some(Workload { named: format!("{kind} {}/{name}", pod.namespace), ready: count(&now, READY), path }))
+}
+
+const READY: &str = "/status/readyReplicas";
+const WANTED: &str = "/spec/replicas";
+
+fn count(workload: &Value, pointer: &str) -> i64 {
+    workload.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// Whether a pod, or a node, is.
+pub(super) fn is_ready(object: &Value) -> bool {
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|it| it["type"] == "Ready" && it["status"] == "True")
+}
+
+impl Workload {
+    /// Waits until it has as many ready pods again as it had, or as it wants by now.
+    async fn made_up(self, client: &Client, deadline: Option<Instant>, ui: &mut Ui) -> anyhow::Result<()> {
+        let Self { named, path, ready: before } = self;
+        let patience = Instant::now() + MADE_UP_MAX;
+        loop {
+            let Some(now) = client.find(&path).await? else { return Ok(()) };
+            let (ready, wanted) = (count(&now, READY), count(&now, WANTED).min(before));
+            if ready >= wanted {
+                return Ok(());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                let message = format!("{named} has {ready} of {wanted} ready pods, and the time is over");
+                return Err(ExitError::new(Code::TimedOut, message).into());
+            }
+            if Instant::now() > patience {
+                ui.note(&format!("{named} has {ready} of {wanted} ready pods; going on"));
+                return Ok(());
+            }
+            ui.progress(&format!("waiting for {named}: {ready} of {wanted} pods are ready"));
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
-        if Instant::now() > deadline {
-            ui.note(&format!("{kind} {}/{name} has {ready} of {wanted} ready pods; going on", pod.namespace));
-            return Ok(());
-        }
-        ui.progress(&format!("waiting for {kind} {}/{name}: {ready} of {wanted} pods are ready", pod.namespace));
-        tokio::time::sleep(LOOK_PAUSE).await;
     }
 }
 

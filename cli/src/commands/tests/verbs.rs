@@ -250,6 +250,40 @@ async fn budget_that_forbids_is_told_when_time_is_up() {
 }
 
 #[tokio::test]
+async fn upgrade_that_cannot_empty_its_node_leaves_it_taking_pods() {
+    let fake = with_pods().await;
+    fake.put("/api/v1/nodes/n1", json!({"metadata": {"name": "n1"}, "spec": {}}));
+    let refused = r#"{"kind": "Status", "reason": "TooManyRequests", "message": "Cannot evict pod", "code": 429}"#;
+    for pod in ["web-1", "web-2"] {
+        fake.script(&format!("{PODS}/{pod}/eviction"), 429, refused);
+    }
+    let (code, out, err) = fake.wk("node upgrade n1 --force --timeout 1s").await;
+    assert!(code == 6 && err.contains("node n1 goes on as it was, and takes pods again"), "{err}");
+    assert!(out.ends_with("node/n1 uncordoned\n"), "{out}");
+    assert_eq!(object(&fake, "/api/v1/nodes/n1")["spec"], json!({}));
+}
+
+#[tokio::test]
+async fn upgrade_waits_for_no_pod_in_place_of_one_that_was_not_ready() {
+    let fake = with_deployment().await;
+    fake.put("/api/v1/nodes/n1", json!({"metadata": {"name": "n1"}, "spec": {}}));
+    let owner =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-2", "uid": "web-2", "controller": true}]);
+    let broken = json!({"metadata": {"name": "broken", "namespace": "default", "uid": "b", "ownerReferences": owner}});
+    fake.put(&format!("{PODS}/broken"), broken);
+    {
+        let mut memory = fake.memory();
+        let set = memory.objects.get_mut("/apis/apps/v1/namespaces/default/replicasets/web-2").expect("is there");
+        set["spec"]["replicas"] = 3.into();
+        set["status"]["readyReplicas"] = 2.into();
+    }
+    let (code, _, err) = fake.wk("node upgrade n1 --force --disable-eviction --timeout 20s").await;
+    assert!(!fake.memory().objects.contains_key(&format!("{PODS}/broken")), "{err}");
+    // The server of these tests upgrades no nodes, which is where it gets to.
+    assert!(code != 6 && err.contains("upgrade node n1"), "{err}");
+}
+
+#[tokio::test]
 async fn descriptions_hold_what_belongs_to_the_object() {
     let fake = with_deployment().await;
     fake.put(

@@ -13,6 +13,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::machine::Machine;
 use crate::model::MemberId;
+use crate::room::Room;
 
 /// What the worker is asked to do.
 #[derive(Debug)]
@@ -59,11 +60,18 @@ pub(crate) struct Files {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     receiving: Option<(SnapshotId, Box<dyn DiskFile>)>,
+    /// Who waits when the disk is full.
+    room: Arc<Room>,
 }
 
 impl Files {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, receiving: None }
+        Self { disk, dir, receiving: None, room: Arc::default() }
+    }
+
+    /// From now on a full disk is waited for when a snapshot is taken.
+    pub(crate) fn wait_for(&mut self, room: Arc<Room>) {
+        self.room = room;
     }
 
     /// Carries out one job. An error is one of the disk: what could not be done, and why.
@@ -75,7 +83,7 @@ impl Files {
         };
         match job {
             Job::Take(machine) => {
-                let taken = snapshot::write(&*self.disk, &self.dir, &machine);
+                let taken = self.room.retry(|| snapshot::write(&*self.disk, &self.dir, &machine));
                 let snapshot = taken.map_err(failed("write a snapshot"))?;
                 Ok(Done::Taken { snapshot, members: machine.members })
             }

@@ -161,6 +161,7 @@ fn assemble(options: &Options, disk: &Arc<dyn Disk>, active: Segment, hard_state
         active_last: 0,
         hard_state,
         buffer: Vec::new(),
+        room: Arc::default(),
     }
 }
 

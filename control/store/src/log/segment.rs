@@ -12,6 +12,7 @@ use super::record::{self, Record};
 use crate::disk::{self, Disk, DiskFile};
 use crate::error::OpenError;
 use crate::model::MemberId;
+use crate::room::{is_full, lasting};
 
 /// Begins each segment: the first byte is no text, the line ends show a transfer as text.
 const MAGIC: [u8; 8] = *b"\x8fwkL\r\n\x1a\n";
@@ -50,7 +51,10 @@ impl Segment {
         let mut content = MAGIC.to_vec();
         content.extend_from_slice(&FORMAT.to_le_bytes());
         frame::put(&mut content, head);
-        let file = disk::write_whole(disk, &path, &content)?;
+        let file = disk::write_whole(disk, &path, &content).inspect_err(|_| {
+            // It has no name that counts yet, and takes room.
+            let _ = disk.remove(&disk::temporary(&path));
+        })?;
         Ok(Self { number, path, file, len: content.len() as u64, buffer: Vec::new() })
     }
 
@@ -73,12 +77,18 @@ impl Segment {
         Ok(Self { number, path, file, len: whole.len() as u64, buffer: Vec::new() })
     }
 
-    /// Appends a frame and waits until it is on disk.
-    pub(crate) fn write(&mut self, payload: &[u8]) -> io::Result<()> {
+    /// Appends a frame and waits until it is on disk. Where that has no room for it, nothing of it stays, and it may be
+    /// tried again; all other errors are final.
+    pub(crate) fn write(&mut self, disk: &dyn Disk, payload: &[u8]) -> io::Result<()> {
         self.buffer.clear();
         frame::put(&mut self.buffer, payload);
-        self.file.write(&self.buffer)?;
-        self.file.sync()?;
+        if let Err(error) = self.file.write(&self.buffer) {
+            if is_full(&error) {
+                self.file = disk.extend(&self.path, self.len).map_err(lasting)?;
+            }
+            return Err(error);
+        }
+        self.file.sync().map_err(lasting)?;
         self.len += self.buffer.len() as u64;
         // One huge batch must not hold on to its memory for ever.
         self.buffer.shrink_to(1 << 20);

@@ -74,16 +74,21 @@ pub(crate) fn header() -> Vec<u8> {
 
 /// Writes the state of `machine` to `dir`, durable when this returns.
 pub(crate) fn write(disk: &dyn Disk, dir: &Path, machine: &Machine) -> io::Result<SnapshotId> {
+    let path = SnapshotId { index: machine.applied, term: machine.term, bytes: 0, checksum: 0 }.path(dir);
+    // What there is of it takes room that it may have lacked.
+    write_to(disk, dir, machine, &path).inspect_err(|_| drop(disk.remove(&disk::temporary(&path))))
+}
+
+fn write_to(disk: &dyn Disk, dir: &Path, machine: &Machine, path: &Path) -> io::Result<SnapshotId> {
     let mut id = SnapshotId { index: machine.applied, term: machine.term, bytes: 0, checksum: 0 };
-    let path = id.path(dir);
-    let temporary = disk::temporary(&path);
+    let temporary = disk::temporary(path);
     let mut file = disk.create(&temporary)?;
     file.write(&header())?;
     (id.bytes, id.checksum) = state::write(machine, WRITE_BYTES, &mut |bytes| {
         file.write(bytes)?;
         file.sync()
     })?;
-    disk.rename(&temporary, &path)?;
+    disk.rename(&temporary, path)?;
     disk.sync_dir(dir)?;
     Ok(id)
 }

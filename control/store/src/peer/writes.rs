@@ -45,6 +45,12 @@ impl Proposal {
     pub(crate) fn refuse(self) {
         let _ = self.done.send(Err(WriteError::Stopped));
     }
+
+    /// Tells the writer that the disk is full.
+    pub(crate) fn refuse_for_room(self) {
+        let reason = "this node's disk is full; once there is room on it, it goes on by itself";
+        let _ = self.done.send(Err(WriteError::Unavailable { reason }));
+    }
 }
 
 struct Waiting {

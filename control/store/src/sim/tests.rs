@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use raft::eraftpb::Entry;
 
 use super::bug::Bug;
 use super::dice::Dice;
@@ -18,6 +19,9 @@ use crate::disk::Disk as _;
 use crate::log::files::{Done, Files, Job};
 use crate::log::{self, SnapshotId};
 use crate::machine::Machine;
+use crate::model::MemberId;
+use crate::options::{Limits, Options, Start};
+use crate::room::Room;
 use crate::state;
 
 type Draw = fn(&mut Dice) -> Weather;
@@ -114,6 +118,39 @@ fn a_snapshot_whose_fsync_failed_is_not_trusted_after_a_restart() {
         disk.sync_dir(Path::new("/peer")).expect("is synced");
         disk.lose_power();
         log::snapshot::read(&disk, &snapshot.part(Path::new("/peer"))).expect("what is taken for durable is");
+    }
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_nothing_of_what_it_refused_is_found_later() {
+    for seed in 0..4 {
+        let disk = SimDisk::new(Dice::new(seed));
+        let limits = Limits { segment_bytes: 200, ..Limits::default() };
+        let options = Options { limits, ..Options::new("/peer", MemberId(1), Start::Bootstrap) };
+        let shared: Arc<dyn crate::disk::Disk> = Arc::new(disk.clone());
+        let (mut log, before) = log::bootstrap(&options, &shared).expect("begins");
+        let room = Arc::new(Room::waiting());
+        log.wait_for(Arc::clone(&room));
+        let (first, term) = (before.machine.applied + 1, before.hard_state.term);
+        let entries: Vec<_> = (first..first + 6)
+            .map(|index| Entry { index, term, data: Bytes::from(vec![b'x'; 100]), ..Entry::default() })
+            .collect();
+        for (number, entry) in entries.iter().enumerate() {
+            disk.faults(|faults| faults.is_full = number == 3);
+            std::thread::scope(|threads| {
+                threads.spawn(|| {
+                    while number == 3 && !room.is_full() {
+                        std::thread::yield_now();
+                    }
+                    disk.faults(|faults| faults.is_full = false);
+                });
+                log.append(std::slice::from_ref(entry), &before.hard_state).expect("is written once there is room");
+            });
+        }
+        disk.lose_process();
+        disk.lose_power();
+        let (_, after) = log::resume(&options, &shared).expect("is whole");
+        assert_eq!(after.entries, entries);
     }
 }
 

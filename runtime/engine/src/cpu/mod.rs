@@ -8,10 +8,13 @@
 //!
 //! A container that was heavy a moment ago, or that is busy while cores are short, begins there ([`load`]).
 //!
+//! A guest that another guest waits for runs in a task of its own ([`inside`]).
+//!
 //! The rules are cgroups' ones, as the kubelet uses them: `cpu.shares` under contention, `cpu.cfs_quota_us` always.
 
 mod account;
 mod clock;
+mod inside;
 mod load;
 mod pool;
 
@@ -20,7 +23,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tokio::task::JoinHandle;
+
 use crate::cpu::clock::Stretch;
+use crate::cpu::inside::{Inside, is_inside};
 use crate::cpu::load::OVERRUN;
 use crate::cpu::pool::{Pool, Pooled};
 use crate::usage::Usage;
@@ -51,6 +57,17 @@ pub(crate) struct Guest<T> {
     here: Option<Work<T>>,
     /// Its work in the pool.
     there: Option<Pooled<T>>,
+    /// Its work in a task of its own, since it began within another guest's turn.
+    apart: Option<Apart<T>>,
+}
+
+/// A task that ends when nobody waits for it any more.
+struct Apart<T>(JoinHandle<T>);
+
+impl<T> Drop for Apart<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl<T: Send + 'static> Guest<T> {
@@ -60,8 +77,12 @@ impl<T: Send + 'static> Guest<T> {
         usage: &Arc<Usage>,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Self {
+        Self::of(scheduler, usage, Box::pin(work))
+    }
+
+    fn of(scheduler: &Arc<Scheduler>, usage: &Arc<Usage>, work: Work<T>) -> Self {
         let (scheduler, usage) = (Arc::clone(scheduler), Arc::clone(usage));
-        Self { scheduler, usage, here: Some(Box::pin(work)), there: None }
+        Self { scheduler, usage, here: Some(work), there: None, apart: None }
     }
 
     fn queues(&self) -> bool {
@@ -71,8 +92,10 @@ impl<T: Send + 'static> Guest<T> {
 
     /// Does the work on this thread for as long as it asks for; says whether that was too long.
     fn poll_here(&self, work: &mut Work<T>, cx: &mut Context<'_>) -> (Poll<T>, bool) {
+        let turn = Inside::enter();
         let stretch = Stretch::begin();
         let outcome = work.as_mut().poll(cx);
+        drop(turn);
         let nanos = stretch.end();
         self.usage.ran(nanos);
         self.scheduler.load.ran(&self.usage.account, nanos);
@@ -84,6 +107,19 @@ impl<T: Send + 'static> Future for Guest<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        if let Some(work) = self.here.take_if(|_| is_inside()) {
+            self.apart = Some(Apart(tokio::spawn(Self::of(&self.scheduler, &self.usage, work))));
+        }
+        if let Some(apart) = &mut self.apart {
+            return Pin::new(&mut apart.0).poll(cx).map(|ended| match ended {
+                Ok(value) => value,
+                Err(error) => match error.try_into_panic() {
+                    // As if it had run here.
+                    Ok(panicked) => std::panic::resume_unwind(panicked),
+                    Err(error) => panic!("a guest's task went without an end: {error}"),
+                },
+            });
+        }
         if let Some(mut work) = self.here.take() {
             if !self.queues() {
                 match self.poll_here(&mut work, cx) {

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::cpu::clock::Stretch;
+use crate::cpu::inside::Inside;
 use crate::cpu::load::Load;
 use crate::cpu::pool::turns::{Next, Turns};
 use crate::usage::Usage;
@@ -178,6 +179,7 @@ impl Task {
             let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
             let over = future.as_mut().is_none_or(|future| {
                 let _runtime = self.runtime.enter();
+                let _turn = Inside::enter();
                 let waker = Waker::from(Arc::clone(self));
                 future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
             });

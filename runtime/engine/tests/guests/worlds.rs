@@ -1,5 +1,6 @@
 //! WASI 0.3 beside 0.2 on one engine, preview-1 reactors, and guests in other languages, as their toolchains make them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,9 +8,11 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Channel};
 use tokio_util::sync::CancellationToken;
 use wk_base::body::{self, Body};
-use wk_engine::{Exit, Failure, Next, Sandbox, World};
+use wk_engine::{Exit, Failure, HttpApp, Instances, Next, Reuse, Sandbox, World};
 
-use crate::kit::{Kit, c_program, c_reactor, env, failure, get, middleware, program, request, sandbox, service, text};
+use crate::kit::{
+    Kit, c_program, c_reactor, env, failure, get, middleware, program, request, sandbox, service, text, wstd,
+};
 
 async fn run(path: &std::path::Path, args: &[&str]) -> (Exit, String) {
     let kit = Kit::new();
@@ -133,6 +136,62 @@ async fn middleware_refuses_or_passes_on_to_the_next() {
 
     let alone = kit.app(&middleware(), Sandbox::bare()).await;
     assert!(failure(&alone, "/public").await.to_string().contains("HttpRequestDenied"));
+}
+
+/// Passes a request on to another guest, in the same poll, as a pod's chain does.
+struct Onward(HttpApp);
+
+#[async_trait::async_trait]
+impl Next for Onward {
+    async fn handle(&self, request: Request<Body>) -> Result<Response<Body>, String> {
+        self.0.handle(request).await.map_err(|failure| failure.to_string())
+    }
+}
+
+#[tokio::test]
+async fn middleware_and_the_guest_behind_it_run_in_every_mode_and_version() {
+    let kit = Kit::new();
+    let guests: [PathBuf; 3] = [service(), wstd(), middleware()];
+    for guest in guests {
+        for first in [Instances::PerRequest, Instances::Pooled(Reuse::default()), Instances::Single] {
+            for second in [Instances::PerRequest, Instances::Pooled(Reuse::default()), Instances::Single] {
+                let mut behind = Sandbox { instances: second, ..Sandbox::bare() };
+                // A chain of three.
+                behind.next = (guest == middleware()).then(|| Arc::new(Last) as Arc<dyn Next>);
+                let next: Arc<dyn Next> = Arc::new(Onward(kit.app(&guest, behind).await));
+                let sandbox = Sandbox { instances: first, next: Some(next), ..Sandbox::bare() };
+                let app = kit.app(&middleware(), sandbox).await;
+                for _ in 0..3 {
+                    let response = app.handle(get("/public")).await.expect("the chain answers");
+                    assert_eq!(response.status(), 200, "{first:?} {second:?}");
+                    assert!(!text(response).await.is_empty());
+                }
+            }
+        }
+    }
+}
+
+/// A defect of ours.
+struct Defect;
+
+#[async_trait::async_trait]
+impl Next for Defect {
+    async fn handle(&self, _request: Request<Body>) -> Result<Response<Body>, String> {
+        panic!("a bug of ours");
+    }
+}
+
+#[tokio::test]
+async fn panic_of_the_host_ends_its_request_with_a_failure() {
+    let kit = Kit::new();
+    let sandbox = Sandbox { next: Some(Arc::new(Defect)), ..Sandbox::bare() };
+    let app = kit.app(&middleware(), sandbox).await;
+    for _ in 0..2 {
+        let failure = failure(&app, "/public").await;
+        assert_eq!(failure, Failure::Panicked { message: "a bug of ours".into() });
+        assert_eq!(failure.reason(), "EngineFailed");
+    }
+    kit.quiet().await;
 }
 
 #[tokio::test]

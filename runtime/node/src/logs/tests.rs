@@ -38,6 +38,24 @@ fn lines_come_back_whole_and_in_order() {
 }
 
 #[test]
+fn last_words_are_few_lines_and_few_bytes() {
+    let (_dir, logs, clock) = logs();
+    let writer = logs.open("uid", "app", 0, clock).unwrap();
+    let words = || logs.last_words("uid", "app", 0).unwrap();
+    assert_eq!(words(), "");
+    for number in 0..100 {
+        writer.write(Stream::Err, format!("{number}\n").as_bytes());
+    }
+    writer.finish();
+    assert_eq!(words(), (20..100).map(|number| number.to_string()).collect::<Vec<_>>().join("\n"));
+    for _ in 0..100 {
+        writer.write(Stream::Out, &[b'x'; 999]);
+        writer.write(Stream::Out, b"\n");
+    }
+    assert_eq!(words().len(), LAST_BYTES - 1, "without the last line's end");
+}
+
+#[test]
 fn reader_follows_what_is_written_later_across_rotations() {
     let (_dir, logs, clock) = logs();
     let writer = logs.open("uid", "app", 0, clock).unwrap();

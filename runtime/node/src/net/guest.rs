@@ -66,8 +66,14 @@ impl GuestNetwork {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Err(NetworkError::NoName);
         }
-        if wk_network::egress::plain(name) == "localhost" {
+        let plain = wk_network::egress::plain(name);
+        if plain == "localhost" {
             return Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+        }
+        let aliases = self.pod.spec.aliases.iter().filter(|(alias, _)| *alias == plain);
+        let aliases: Vec<_> = aliases.map(|(_, address)| *address).collect();
+        if !aliases.is_empty() {
+            return Ok(aliases);
         }
         let named = self.node.table.load().resolve(name, &self.pod.spec.namespace);
         match named {

@@ -28,6 +28,7 @@ fn pod(pods: &Pods, egress: &str) -> Arc<Pod> {
         egress: egress.parse().expect("an annotation"),
         authorities: Vec::new(),
         request_timeout: Duration::from_secs(1),
+        aliases: Vec::new(),
     };
     pods.enter("u1", &spec)
 }

@@ -58,5 +58,6 @@ pub(super) fn read_container(
         mounts,
         workdir,
         network: network.clone(),
+        message_from_log: container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),
     })
 }

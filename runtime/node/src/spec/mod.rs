@@ -1,13 +1,15 @@
 //! What a Pod object means on this node: parsed once, when the pod arrives, so that later code cannot meet a field it
 //! does not know.
 //!
-//! Not here: running anything. A field that this node cannot honour is an error by name, never ignored in silence.
+//! Not here: running anything. A field that this node cannot honour is an error by name, or told ([`ignored`]), never
+//! ignored in silence.
 
 mod config;
 mod container;
 mod cpu;
 pub mod downward;
 pub mod env;
+mod ignored;
 mod instances;
 mod isolation;
 mod limits;
@@ -19,6 +21,7 @@ mod roles;
 mod volumes;
 
 pub use config::{CA_CERTIFICATES, CONFIG};
+pub use ignored::ignored;
 pub use instances::{INSTANCE_AGE, INSTANCE_REQUESTS, INSTANCES};
 pub use isolation::{ISOLATION, Isolation, Standard, isolation};
 pub use limits::{MEMORY_DEFAULT, REQUEST_TIMEOUT};
@@ -121,6 +124,8 @@ pub struct ContainerSpec {
     pub workdir: Option<String>,
     /// The pod's network.
     pub network: NetworkSpec,
+    /// `terminationMessagePolicy: FallbackToLogsOnError`: whether the end of its log says how it failed.
+    pub message_from_log: bool,
 }
 
 /// Something in the spec that this node cannot do, by field.

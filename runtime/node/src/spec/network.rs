@@ -27,6 +27,8 @@ pub struct NetworkSpec {
     pub authorities: Vec<Source>,
     /// How long its programs may take to answer a request that came over HTTP.
     pub request_timeout: Duration,
+    /// `hostAliases`: names that it looks up here before anywhere else. They open no way to anywhere.
+    pub aliases: Vec<(String, IpAddr)>,
 }
 
 impl Default for NetworkSpec {
@@ -38,6 +40,7 @@ impl Default for NetworkSpec {
             egress: Egress::default(),
             authorities: Vec::new(),
             request_timeout: Duration::ZERO,
+            aliases: Vec::new(),
         }
     }
 }
@@ -49,10 +52,23 @@ pub(super) fn network(pod: &core::Pod, address: IpAddr, request_timeout: Duratio
         Ok(egress) => {
             let namespace = pod.metadata.namespace.clone().unwrap_or_default();
             let authorities = read_sources(pod, CA_CERTIFICATES)?;
-            Ok(NetworkSpec { address, namespace, egress, authorities, request_timeout })
+            let aliases = aliases(pod)?;
+            Ok(NetworkSpec { address, namespace, egress, authorities, request_timeout, aliases })
         }
         Err(error) => refuse(format!("metadata.annotations[{EGRESS}]"), format!("{error}")),
     }
+}
+
+fn aliases(pod: &core::Pod) -> Result<Vec<(String, IpAddr)>, SpecError> {
+    let mut read = Vec::new();
+    let all = pod.spec.iter().flat_map(|spec| spec.host_aliases.iter().flatten());
+    for (index, alias) in all.enumerate() {
+        let Ok(address) = alias.ip.parse() else {
+            return refuse(format!("spec.hostAliases[{index}].ip"), "is no IP address");
+        };
+        read.extend(alias.hostnames.iter().flatten().map(|name| (wk_network::egress::plain(name), address)));
+    }
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -70,6 +86,21 @@ mod tests {
         let spec = read("cluster").expect("reads");
         assert!(spec.egress.cluster() && spec.namespace == "shop");
         assert!(!read("").expect("reads").egress.cluster());
+    }
+
+    #[test]
+    fn aliases_are_names_of_addresses() {
+        let pod = |ip: &str| {
+            let pod = serde_json::json!({"metadata": {}, "spec": {"containers": [],
+                "hostAliases": [{"ip": ip, "hostnames": ["Db.Local", "db"]}]}});
+            network(&serde_json::from_value(pod).expect("a pod"), IpAddr::from([10, 128, 0, 5]), Duration::ZERO)
+        };
+        let address = IpAddr::from([192, 0, 2, 7]);
+        assert_eq!(
+            pod("192.0.2.7").expect("reads").aliases,
+            [("db.local".to_owned(), address), ("db".to_owned(), address)]
+        );
+        assert_eq!(pod("db").expect_err("must be refused").field, "spec.hostAliases[0].ip");
     }
 
     #[test]
