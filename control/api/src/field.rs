@@ -161,6 +161,13 @@ impl Errors {
         }
     }
 
+    /// `Duplicate value: <value>: detail`.
+    pub fn duplicate_because(&mut self, field: impl Into<String>, value: &Value, detail: &str) {
+        if !self.is_full() {
+            self.push(field, FieldReason::Duplicate, with_detail(format!("Duplicate value: {}", shown(value)), detail));
+        }
+    }
+
     /// `Too long: may not be more than <max> bytes`.
     pub fn too_long(&mut self, field: impl Into<String>, max: usize) {
         self.push(field, FieldReason::TooLong, format!("Too long: may not be more than {max} bytes"));

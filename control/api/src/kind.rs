@@ -283,11 +283,14 @@ impl Kind {
         })
     }
 
-    /// Fills in what is missing.
+    /// Drops what says nothing and fills in what is missing.
     pub(crate) fn fill(&self, value: &mut Value) {
         match self.custom {
             Some(custom) => custom.default(value),
-            None => (self.rules.default)(value),
+            None => {
+                crate::schema::schema_of(self).tidy(value);
+                (self.rules.default)(value);
+            }
         }
     }
 

@@ -94,7 +94,7 @@ impl Flight {
     pub(crate) async fn admit(&self, route: &Route, method: &Method, flow: Flow) -> Result<Held, Status> {
         let seats = match route {
             // A busy server is alive, and whoever restarts it for being busy makes it worse.
-            Route::Health(_) => return Ok(Held::default()),
+            Route::Health(..) => return Ok(Held::default()),
             Route::Modules(_) => &self.modules,
             route if route.is_proxy() => &self.proxied,
             _ if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) => &self.reads,

@@ -1,4 +1,4 @@
-//! `/healthz`, `/livez`, `/readyz`.
+//! `/healthz`, `/livez`, `/readyz`, and each check of theirs at its own path.
 
 use http::{Response, StatusCode};
 use wk_base::body::Body;
@@ -7,16 +7,33 @@ use wk_cluster::{Cluster, Freshness};
 use crate::respond::text;
 use crate::route::Probe;
 
-/// Alive is whoever answers; ready is who can confirm that its copy is up to date.
-pub(crate) async fn answer(cluster: &Cluster, probe: Probe) -> Response<Body> {
-    match probe {
-        Probe::Live => text(StatusCode::OK, "ok"),
-        Probe::Ready => match cluster.view(Freshness::Linearizable).await {
-            Ok(_) => text(StatusCode::OK, "ok"),
-            Err(status) => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("[-]store failed: {}\nreadyz check failed\n", status.message),
-            ),
-        },
+/// Alive is whoever answers; ready is who can confirm that its copy is up to date. `only` asks for one check.
+pub(crate) async fn answer(
+    cluster: &Cluster,
+    probe: Probe,
+    only: Option<&'static str>,
+    verbose: bool,
+) -> Response<Body> {
+    let word = probe.word();
+    let (mut lines, mut failed) = (String::new(), false);
+    for check in probe.checks().iter().filter(|check| only.is_none_or(|only| only == **check)) {
+        let outcome = match *check {
+            "store" => cluster.view(Freshness::Linearizable).await.map(|_| ()),
+            _ => Ok(()),
+        };
+        match outcome {
+            Ok(()) => lines.push_str(&format!("[+]{check} ok\n")),
+            Err(status) => {
+                failed = true;
+                lines.push_str(&format!("[-]{check} failed: {}\n", status.message));
+            }
+        }
+    }
+    if failed {
+        text(StatusCode::SERVICE_UNAVAILABLE, format!("{lines}{word} check failed\n"))
+    } else if verbose {
+        text(StatusCode::OK, format!("{lines}{word} check passed\n"))
+    } else {
+        text(StatusCode::OK, "ok")
     }
 }

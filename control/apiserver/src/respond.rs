@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WARNING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderValue, Response, StatusCode};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use serde_json::{Value, json};
 use wk_api::Status;
-use wk_base::body::{Body, boxed, full};
+use wk_base::body::{Body, boxed, empty, full};
 
 use crate::negotiate::Encoding;
 
@@ -114,6 +114,15 @@ pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
+/// The answer to a HEAD: the same without its body, which HTTP/2 takes for a broken stream.
+pub(crate) fn without_body(mut response: Response<Body>) -> Response<Body> {
+    let length = response.body().size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    response.map(|_| empty())
+}
+
 fn write(value: &Value, encoding: Encoding) -> (HeaderValue, Body) {
     match encoding {
         Encoding::Json => (JSON, full(value.to_string())),
@@ -177,6 +186,15 @@ mod tests {
         let reply = Reply { warnings: vec!["w".repeat(1000); 10], ..Reply::ok(Value::Null) };
         let response = respond(Ok(reply), Encoding::Json);
         assert_eq!(response.headers().get_all(WARNING).iter().count(), 4);
+    }
+
+    #[test]
+    fn an_answer_to_head_has_the_length_of_a_body_that_is_not_there() {
+        let response = without_body(text(StatusCode::OK, "ok"));
+        assert_eq!(
+            (&response.headers()[CONTENT_LENGTH], response.body().size_hint().exact()),
+            (&"2".parse().unwrap(), Some(0))
+        );
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::openapi::Place;
 /// What a path leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// `/healthz`, `/livez`, `/readyz`.
-    Health(Probe),
+    /// `/healthz`, `/livez`, `/readyz`, and one of their checks by its name.
+    Health(Probe, Option<&'static str>),
     /// `/version`.
     Version,
     /// `/`.
@@ -51,6 +51,28 @@ pub(crate) enum Probe {
     Live,
     /// Can it serve?
     Ready,
+}
+
+impl Probe {
+    fn of(word: &str) -> Self {
+        if word == "readyz" { Self::Ready } else { Self::Live }
+    }
+
+    /// The word that its answers use.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Live => "livez",
+            Self::Ready => "readyz",
+        }
+    }
+
+    /// What it looks at: that an answer comes, and that the store can confirm its copy.
+    pub(crate) fn checks(self) -> &'static [&'static str] {
+        match self {
+            Self::Live => &["ping"],
+            Self::Ready => &["ping", "store"],
+        }
+    }
 }
 
 /// A discovery document.
@@ -136,8 +158,12 @@ fn within(path: &str, served: &impl Served) -> Route {
     let Some(segments) = segments(path) else { return Route::Nowhere };
     let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     match segments.as_slice() {
-        ["healthz" | "livez"] => Route::Health(Probe::Live),
-        ["readyz"] => Route::Health(Probe::Ready),
+        ["healthz" | "livez" | "readyz"] => Route::Health(Probe::of(segments[0]), None),
+        ["healthz" | "livez" | "readyz", check] => {
+            let probe = Probe::of(segments[0]);
+            let known = probe.checks().iter().find(|known| *known == check);
+            known.map_or(Route::Nowhere, |known| Route::Health(probe, Some(*known)))
+        }
         ["version"] => Route::Version,
         [".well-known", "openid-configuration"] => Route::OpenIdConfiguration,
         ["openid", "v1", "jwks"] => Route::OpenIdKeys,

@@ -26,7 +26,7 @@ use crate::negotiate::{self, Encoding};
 use crate::openapi::{self, Documents};
 use crate::paging::Pages;
 use crate::query::Query;
-use crate::respond::{Reply, respond, text};
+use crate::respond::{self, Reply, respond, text};
 use crate::route::{Route, route};
 use crate::seams::{Pods, Replicate};
 use crate::verbs::{self, Call, Ends};
@@ -220,7 +220,9 @@ impl ApiServer {
             return respond(Err(not_allowed()), json);
         }
         match route {
-            Route::Health(probe) => health::answer(&self.cluster, probe).await,
+            Route::Health(probe, check) => {
+                health::answer(&self.cluster, probe, check, query.get("verbose").is_some()).await
+            }
             Route::OpenIdConfiguration => issuer::configuration(),
             Route::OpenIdKeys => issuer::keys(self),
             Route::Version => respond(Ok(Reply::ok(wk_api::discovery::version())), json),
@@ -265,6 +267,9 @@ impl Handler for ApiServer {
             code = response.status().as_u16(), took = ?began.elapsed(), "request"
         );
         response = compress::answer(response, &parts.headers);
+        if parts.method == Method::HEAD {
+            response = respond::without_body(response);
+        }
         let headers = response.headers_mut();
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         if let Ok(audit) = HeaderValue::from_str(&audit) {

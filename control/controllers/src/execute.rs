@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use futures::StreamExt as _;
 use serde_json::json;
+use tokio::time::Instant;
 use wk_api::strategy::DeleteOptions;
 use wk_api::{Object, Reason, Status, patch};
 use wk_cluster::Subresource;
-use wk_plan::{Event, Order, Target};
+use wk_plan::{Event, EventType, Order, Target};
 use wk_store::{MemberChange, MemberId, Store};
 
+use crate::refusals;
 use crate::work::Desk;
 
 /// Writes of one shell under way at once. Each waits for the same fsync as those beside it, so that 50 pods cost a few
@@ -54,8 +56,16 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
     let (writes, user) = (&desk.writes, &*desk.user);
     match order {
         Order::Create { kind, namespace, object, announce } => {
-            let created = writes.create(user, kind, namespace.as_deref(), object).await?;
+            let created = match (writes.create(user, kind, namespace.as_deref(), object.clone()).await, &announce) {
+                (Ok(created), _) => created,
+                (Err(status), None) => return Err(status),
+                (Err(status), Some(event)) => {
+                    refused(desk, &object, event, &status);
+                    return Err(status);
+                }
+            };
             if let Some(mut event) = announce {
+                desk.refusals.forget(&event.regarding.uid);
                 event.message.push_str(created.name());
                 desk.recorder.record(event);
             }
@@ -84,6 +94,15 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
             desk.recorder.record(event);
             Ok(())
         }
+    }
+}
+
+/// Tells whoever the object was for why it is not there. `event` is what would have been told otherwise.
+fn refused(desk: &Desk, object: &serde_json::Value, event: &Event, status: &Status) {
+    let Some(why) = refusals::story(object, status) else { return };
+    if desk.refusals.note(&event.regarding.uid, &why, Instant::now()) {
+        let (kind, reason, message) = (EventType::Warning, "FailedCreate", format!("Error creating: {why}"));
+        desk.recorder.record(Event { kind, reason, message, ..event.clone() });
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
 use wk_cluster::{kinds_in, object, stored_kind, stored_kinds_in};
+use wk_plan::endpointslice::{endpoints, mirror};
 use wk_plan::{
     Children, Plan, apiservice, claims, definitions, deployment, disruption, endpointslice, ephemeral, events, garbage,
     job, namespaces, podgc, replicaset, resourcequotas, rootca, scheduler, serviceaccounts, voters,
@@ -69,7 +70,9 @@ pub(crate) fn replicasets(desk: &Desk, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     for set in &sets {
         let (pods, orphans) = (children.owned_by(set), children.orphans_beside(set));
-        plan.extend(replicaset::plan(&replicaset::Input { replicaset: set, pods, orphans }, now));
+        let refused = desk.refusals.why(set.uid());
+        let refused = refused.as_deref();
+        plan.extend(replicaset::plan(&replicaset::Input { replicaset: set, pods, orphans, refused }, now));
     }
     plan
 }
@@ -91,6 +94,22 @@ pub(crate) fn endpointslices(desk: &Desk, _now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
     let services = list(&view, &kinds::SERVICE);
     let (pods, slices) = (list(&view, &kinds::POD), list(&view, &kinds::ENDPOINTSLICE));
+    let pods_of = by_term(&services, &pods);
+    let slices_of = by_service(&slices);
+    let mut plan = Plan::default();
+    for service in &services {
+        let pods = term(service).and_then(|(key, value)| pods_of.get(&(service.namespace(), key, value)));
+        let pods = pods.map(Vec::as_slice).unwrap_or_default();
+        let slices = slices_of.get(&(service.namespace(), service.name())).map(Vec::as_slice).unwrap_or_default();
+        plan.extend(endpointslice::plan(&endpointslice::Input { service, pods, slices }));
+    }
+    plan
+}
+
+/// Pods by namespace and by each label that some service selects by.
+type ByTerm<'a> = BTreeMap<(&'a str, &'a str, &'a str), Vec<&'a Object>>;
+
+fn by_term<'a>(services: &'a [Arc<Object>], pods: &'a [Arc<Object>]) -> ByTerm<'a> {
     // Each service is shown the pods that have one of its labels, not all pods of its namespace: a hundred services of a
     // hundred pods each would be a million looks.
     let selectors: BTreeMap<&str, BTreeSet<&str>> = services
@@ -100,26 +119,52 @@ pub(crate) fn endpointslices(desk: &Desk, _now: Timestamp) -> Plan {
             keys.entry(namespace).or_default().insert(key);
             keys
         });
-    let mut pods_of: BTreeMap<(&str, &str, &str), Vec<&Object>> = BTreeMap::new();
-    for pod in &pods {
+    let mut pods_of = ByTerm::new();
+    for pod in pods {
         for key in selectors.get(pod.namespace()).into_iter().flatten() {
             if let Some(value) = pod.label(key) {
                 pods_of.entry((pod.namespace(), key, value)).or_default().push(pod);
             }
         }
     }
+    pods_of
+}
+
+/// Slices by namespace and service.
+fn by_service(slices: &[Arc<Object>]) -> BTreeMap<(&str, &str), Vec<&Object>> {
     let mut slices_of: BTreeMap<(&str, &str), Vec<&Object>> = BTreeMap::new();
-    for slice in &slices {
+    for slice in slices {
         if let Some(service) = slice.label(endpointslice::SERVICE_LABEL) {
             slices_of.entry((slice.namespace(), service)).or_default().push(slice);
         }
     }
+    slices_of
+}
+
+/// Endpoints of services, and slices of Endpoints.
+pub(crate) fn endpoints(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let services = list(&view, &kinds::SERVICE);
+    let (pods, slices) = (list(&view, &kinds::POD), list(&view, &kinds::ENDPOINTSLICE));
+    let all = list(&view, &kinds::ENDPOINTS);
+    let of_name: BTreeMap<_, _> = all.iter().map(|it| ((it.namespace(), it.name()), it.as_ref())).collect();
+    let by_name: BTreeMap<_, _> = services.iter().map(|it| ((it.namespace(), it.name()), it.as_ref())).collect();
+    let (pods_of, slices_of) = (by_term(&services, &pods), by_service(&slices));
     let mut plan = Plan::default();
     for service in &services {
         let pods = term(service).and_then(|(key, value)| pods_of.get(&(service.namespace(), key, value)));
         let pods = pods.map(Vec::as_slice).unwrap_or_default();
-        let slices = slices_of.get(&(service.namespace(), service.name())).map(Vec::as_slice).unwrap_or_default();
-        plan.extend(endpointslice::plan(&endpointslice::Input { service, pods, slices }));
+        let endpoints = of_name.get(&(service.namespace(), service.name())).copied();
+        plan.extend(endpoints::plan(&endpoints::Input { service, pods, endpoints }));
+    }
+    for endpoints in &all {
+        let key = (endpoints.namespace(), endpoints.name());
+        let service = by_name.get(&key).copied();
+        if service.is_none() && endpoints::is_made(endpoints) && !endpoints.is_deleting() {
+            plan.orders.push(endpoints::delete(endpoints));
+        }
+        let slices = slices_of.get(&key).map(Vec::as_slice).unwrap_or_default();
+        plan.extend(mirror::plan(&mirror::Input { endpoints, service, slices }));
     }
     plan
 }

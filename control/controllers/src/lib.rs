@@ -29,6 +29,7 @@ mod heartbeats;
 mod held;
 mod measured;
 mod recorder;
+mod refusals;
 mod roles;
 mod shells;
 mod wake;
@@ -52,6 +53,7 @@ pub use writes::{Change, Writes};
 
 use hearing::Hearing;
 use recorder::Recorder;
+use refusals::Refusals;
 use wake::Wakes;
 use work::Desk;
 
@@ -146,6 +148,7 @@ fn start(parts: &Parts) -> JoinSet<()> {
             writes: Arc::clone(writes),
             user: writes::user(shell.name),
             authority: Arc::clone(authority),
+            refusals: Refusals::default(),
         };
         set.spawn(work::work(shell, desk, wake));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wk_api::{Kind, kinds};
 use wk_base::time::Timestamp;
-use wk_plan::{Plan, nodes};
+use wk_plan::{Plan, nodes, taints};
 
 use crate::autoscale::autoscale;
 use crate::gather;
@@ -19,6 +19,10 @@ const PROMPT: Duration = Duration::from_millis(1);
 
 /// Between looks of shells that go through everything: nobody waits for them, and a burst is over by then.
 const UNHURRIED: Duration = Duration::from_millis(100);
+
+/// Between looks of the shell whose objects are written whole at each change of a part: Endpoints of a thousand pods are
+/// 200 kB, and nobody's traffic waits for them.
+const WHOLE: Duration = Duration::from_secs(1);
 
 /// Looks without a wake-up. Every wake-up could get lost and the cluster would still get there, this slowly.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -68,6 +72,12 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
             gather::endpointslices,
         ),
         shell(
+            "endpoints",
+            vec![&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINTSLICE, &kinds::ENDPOINTS],
+            WHOLE,
+            gather::endpoints,
+        ),
+        shell(
             "disruption",
             vec![
                 &kinds::PODDISRUPTIONBUDGET,
@@ -80,6 +90,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
             PROMPT,
             gather::disruptions,
         ),
+        shell("taint-eviction", vec![&kinds::POD, &kinds::NODE], PROMPT, watch_taints()),
         shell("podgc", vec![&kinds::POD, &kinds::NODE], UNHURRIED, gather::pod_garbage),
         Shell { reads_custom: true, ..shell("garbage", reads_all(), UNHURRIED, gather::garbage) },
         Shell { reads_custom: true, ..shell("namespaces", reads_all(), UNHURRIED, gather::namespaces) },
@@ -117,6 +128,22 @@ fn shell(
     pass: impl FnMut(&Desk, Timestamp) -> Plan + Send + 'static,
 ) -> Shell {
     Shell { name, reads, reads_custom: false, rest, resync: RESYNC, pass: Box::new(pass) }
+}
+
+/// The pass of the shell that evicts from tainted nodes. It remembers since when it knows each taint.
+fn watch_taints() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    let mut since = taints::Since::new();
+    move |desk, now| {
+        let view = desk.cluster.store().view();
+        let all = gather::list(&view, &kinds::NODE);
+        let all = gather::borrowed(&all);
+        since = taints::known(&all, &since, now);
+        if since.is_empty() {
+            return Plan::default();
+        }
+        let pods = gather::list(&view, &kinds::POD);
+        taints::plan(&taints::Input { nodes: &all, pods: &gather::borrowed(&pods), since: &since }, now)
+    }
 }
 
 /// The pass of the nodes' shell. It has a memory, unlike the others: since when it hears.

@@ -17,6 +17,7 @@ use crate::heartbeats::Heartbeats;
 use crate::held::{self, Held};
 use crate::measured::Measured;
 use crate::recorder::Recorder;
+use crate::refusals::Refusals;
 use crate::writes::Writes;
 
 /// After looking and planning, a shell rests for this many times as long: many changes never cost more than a third of
@@ -36,6 +37,7 @@ pub(crate) struct Desk {
     /// How it writes, and as whom.
     pub(crate) writes: Arc<dyn Writes>,
     pub(crate) user: String,
+    pub(crate) refusals: Refusals,
 }
 
 /// One row of the table of shells.

@@ -12,6 +12,7 @@ use wk_api::{Kind, Object, kinds};
 use crate::conditions;
 use crate::endpointslice::SERVICE_LABEL;
 use crate::order::{Order, Plan, Target};
+use crate::read;
 
 /// The Service's name, and its namespace.
 pub const NAME: &str = "kubernetes";
@@ -90,7 +91,7 @@ fn write(plan: &mut Plan, kind: &'static Kind, there: Option<&Object>, wanted: V
     };
     let change: serde_json::Map<String, Value> = fields
         .iter()
-        .filter(|field| there.at(&format!("/{field}")).unwrap_or(&Value::Null) != &wanted[**field])
+        .filter(|field| !read::same(there.at(&format!("/{field}")).unwrap_or(&Value::Null), &wanted[**field]))
         .map(|field| ((*field).to_owned(), wanted[*field].clone()))
         .collect();
     if !change.is_empty() {

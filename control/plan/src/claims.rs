@@ -154,7 +154,8 @@ impl<'a> Facts<'a> {
             }
             Some(_) => return None,
         };
-        let same = |field: &str| claim.at(&format!("/status/{field}")).unwrap_or(&Value::Null) == &status[field];
+        let same =
+            |field: &str| read::same(claim.at(&format!("/status/{field}")).unwrap_or(&Value::Null), &status[field]);
         if ["phase", "accessModes", "capacity"].into_iter().all(same) {
             return None;
         }

@@ -12,7 +12,7 @@ use wk_base::time::Timestamp;
 
 use crate::conditions::{self, Condition};
 use crate::order::{Event, EventType, Order, Plan, Target};
-use crate::replicaset::says;
+use crate::read::says;
 use crate::{pod, read};
 
 /// A pod that was evicted and is not going after this time was not deleted after all.

@@ -37,6 +37,9 @@ type Known<'a> = (&'static Kind, &'a Object);
 /// An owner whose dependents still have to go, or to be let go of: its collection and uid.
 type Held<'a> = (&'static str, &'a str);
 
+/// The owners that are held, and what of it could go when they go: those that wait for their own dependents.
+type Holds<'a> = BTreeMap<Held<'a>, Vec<Known<'a>>>;
+
 impl<'a> Facts<'a> {
     fn of(Input { objects, kinds }: &Input<'a>) -> Self {
         let mut by_uid: BTreeMap<&str, Vec<Known<'a>>> = BTreeMap::new();
@@ -74,7 +77,7 @@ enum Owner {
 /// Deletes what has lost all its owners, and lets go of owners that are done.
 pub fn plan(input: &Input<'_>) -> Plan {
     let mut plan = Plan::default();
-    let mut held: BTreeSet<Held<'_>> = BTreeSet::new();
+    let mut held = Holds::new();
     let facts = Facts::of(input);
     for (kind, object) in input.objects {
         let owners = object.items("/metadata/ownerReferences");
@@ -82,7 +85,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
             continue;
         }
         for owner in owners {
-            hold(owner, &facts, &mut held);
+            hold(owner, (kind, object), &facts, &mut held);
         }
         dependent(kind, object, owners, &facts, &mut plan);
     }
@@ -92,12 +95,36 @@ pub fn plan(input: &Input<'_>) -> Plan {
     plan
 }
 
-fn hold<'a>(owner: &Value, facts: &Facts<'a>, held: &mut BTreeSet<Held<'a>>) {
+fn hold<'a>(owner: &Value, dependent: Known<'a>, facts: &Facts<'a>, held: &mut Holds<'a>) {
     let Some((kind, object)) = facts.find(owner).filter(|(_, object)| object.is_deleting()) else { return };
     let blocks = owner.get("blockOwnerDeletion") == Some(&Value::Bool(true));
     if has_finalizer(object, ORPHAN) || blocks && has_finalizer(object, FOREGROUND) {
-        held.insert((kind.collection(), object.uid()));
+        held.entry((kind.collection(), object.uid())).or_default().push(dependent);
     }
+}
+
+/// Whether an owner is held by nothing but a circle: whatever holds it waits, over some steps, for the owner itself, and
+/// for nothing else. Where all wait for each other, none is the first to go.
+fn is_held_by_a_circle(owner: &Held<'_>, held: &Holds<'_>) -> bool {
+    let waits = |object: &Object| {
+        object.is_deleting() && has_finalizer(object, FOREGROUND) && object.items("/metadata/finalizers").len() == 1
+    };
+    let leads_back = |from: Held<'_>| {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+        while let Some(one) = next.pop() {
+            if one == *owner {
+                return true;
+            }
+            if seen.insert(one) {
+                next.extend(
+                    held.get(&one).into_iter().flatten().map(|(kind, object)| (kind.collection(), object.uid())),
+                );
+            }
+        }
+        false
+    };
+    let holders = held.get(owner).map(Vec::as_slice).unwrap_or_default();
+    holders.iter().all(|(kind, object)| waits(object) && leads_back((kind.collection(), object.uid())))
 }
 
 fn has_finalizer(object: &Object, finalizer: &str) -> bool {
@@ -165,13 +192,14 @@ fn keep_owners<'a>(kind: &'static Kind, object: &Object, owners: impl Iterator<I
 }
 
 /// Takes the garbage collector's finalizer off a deleted owner that nothing holds any more.
-fn release(kind: &'static Kind, object: &Object, held: &BTreeSet<Held<'_>>, plan: &mut Plan) {
+fn release(kind: &'static Kind, object: &Object, held: &Holds<'_>, plan: &mut Plan) {
     let ours = |finalizer: &&Value| [FOREGROUND, ORPHAN].iter().any(|name| *finalizer == name);
     let finalizers = object.items("/metadata/finalizers");
     if !finalizers.iter().any(|finalizer| ours(&finalizer)) {
         return;
     }
-    if held.contains(&(kind.collection(), object.uid())) {
+    let owner = (kind.collection(), object.uid());
+    if held.contains_key(&owner) && !(has_finalizer(object, FOREGROUND) && is_held_by_a_circle(&owner, held)) {
         plan.say(format!("{}: waits for what it owns", object.name()));
         return;
     }

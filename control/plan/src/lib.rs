@@ -40,6 +40,7 @@ pub mod resourcequotas;
 pub mod rootca;
 pub mod scheduler;
 pub mod serviceaccounts;
+pub mod taints;
 pub mod voters;
 
 pub use order::{Event, EventType, Order, Plan, Target};

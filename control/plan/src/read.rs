@@ -62,3 +62,26 @@ pub(crate) enum Round {
     Up,
     Down,
 }
+
+/// Whether the status of `object` has each field of `status` already. What is not written (null, zero, empty) is the same
+/// as what is not there: such values are dropped when an object is stored.
+pub(crate) fn says(object: &Object, status: &Value) -> bool {
+    let wanted = status.as_object().into_iter().flatten();
+    wanted.into_iter().all(|(field, value)| same(object.0["status"].get(field).unwrap_or(&Value::Null), value))
+}
+
+/// Equal, or both say nothing.
+pub(crate) fn same(there: &Value, wanted: &Value) -> bool {
+    there == wanted || says_nothing(there) && says_nothing(wanted)
+}
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+    }
+}

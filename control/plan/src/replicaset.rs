@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
 
+use crate::conditions::{self, Condition};
 use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::{owned, pod, read};
 
@@ -34,6 +35,9 @@ const SERIES: SignedDuration = SignedDuration::from_secs(3600);
 
 const COMPONENT: &str = "replicaset-controller";
 
+/// The condition that says why there are too few pods.
+pub(crate) const FAILURE: &str = "ReplicaFailure";
+
 /// What the decision is made from.
 pub struct Input<'a> {
     /// The set.
@@ -42,6 +46,8 @@ pub struct Input<'a> {
     pub pods: &'a [&'a Object],
     /// Pods of its namespace that nobody controls.
     pub orphans: &'a [&'a Object],
+    /// Why its latest pod was refused, when nothing was created since.
+    pub refused: Option<&'a str>,
 }
 
 /// Creates what is missing, deletes what is too many, says how many there are.
@@ -67,7 +73,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             propagation: None,
         }));
     }
-    plan.extend(status(set, &active, now));
+    plan.extend(status(set, &active, input.refused, now));
     plan
 }
 
@@ -204,7 +210,7 @@ fn deletion_cost(pod: &Object) -> i32 {
     cost.and_then(|cost| cost.parse().ok()).unwrap_or_default()
 }
 
-fn status(set: &Object, active: &[&Object], now: Timestamp) -> Plan {
+fn status(set: &Object, active: &[&Object], refused: Option<&str>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let labels = read::map(set, "/spec/template/metadata/labels");
     let labelled = |pod: &&&Object| labels.is_none_or(|all| read::has_all(read::map(pod, "/metadata/labels"), all));
@@ -217,22 +223,36 @@ fn status(set: &Object, active: &[&Object], now: Timestamp) -> Plan {
             plan.due_by(at);
         }
     }
-    let status = json!({
+    let lacking = i64::try_from(active.len()).is_ok_and(|count| count < set.int("/spec/replicas").unwrap_or(1));
+    let refused = refused.filter(|_| lacking && !set.is_deleting());
+    let mut status = json!({
         "replicas": active.len(),
         "fullyLabeledReplicas": active.iter().filter(labelled).count(),
         "readyReplicas": active.iter().filter(|pod| pod::is_ready(pod)).count(),
         "availableReplicas": available,
         "observedGeneration": set.generation(),
     });
-    if !says(set, &status) {
+    if let Some(list) = failure(set, refused, now) {
+        status["conditions"] = list.into();
+    }
+    if !read::says(set, &status) {
         let target = Target::version(&kinds::REPLICASET, set);
         plan.orders.push(Order::Status { target, change: json!({"status": status}) });
     }
     plan
 }
 
-/// Whether the status of `object` has each field of `status` already.
-pub(crate) fn says(object: &Object, status: &Value) -> bool {
-    let wanted = status.as_object().into_iter().flatten();
-    wanted.into_iter().all(|(field, value)| object.0["status"].get(field) == Some(value))
+/// The conditions, when `ReplicaFailure` comes to them or goes.
+fn failure(set: &Object, refused: Option<&str>, now: Timestamp) -> Option<Vec<Value>> {
+    let mut list = set.items("/status/conditions").to_vec();
+    match (refused, conditions::find(set, FAILURE)) {
+        (Some(why), None) => {
+            let message = why.to_owned();
+            let wanted = Condition { kind: FAILURE, status: "True", reason: "FailedCreate", message };
+            conditions::set(&mut list, &wanted, None, now);
+        }
+        (None, Some(_)) => list.retain(|condition| condition["type"] != FAILURE),
+        _ => return None,
+    }
+    Some(list)
 }

@@ -10,6 +10,7 @@ use wk_api::{Kind, Object, kinds};
 use wk_base::time::Timestamp;
 
 use crate::order::{Order, Plan, Target};
+use crate::read;
 
 /// What the decision is made from.
 pub struct Input<'a> {
@@ -32,7 +33,8 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         }
     }
     let status = quota::status(quota, &used);
-    if quota.at("/status") != Some(&status) {
+    let said = |list: &str| quota.at(&format!("/status/{list}")).unwrap_or(&Value::Null);
+    if !["hard", "used"].iter().all(|list| read::same(said(list), &status[*list])) {
         plan.say(format!("{}: counted anew", quota.name()));
         // A merge patch keeps what it does not name, so what is no longer bounded is named.
         let mut change = status.clone();

@@ -123,7 +123,8 @@ fn plan(planner: &str, world: &World) -> Plan {
             let replicaset = one(&kinds::REPLICASET);
             let children = Children::of(pods.iter().copied());
             let (pods, orphans) = (children.owned_by(replicaset), children.orphans_beside(replicaset));
-            replicaset::plan(&replicaset::Input { replicaset, pods, orphans }, world.now())
+            let refused = world.facts["refused"].as_str();
+            replicaset::plan(&replicaset::Input { replicaset, pods, orphans, refused }, world.now())
         }
         "disruption" => {
             let budget = one(&kinds::PODDISRUPTIONBUDGET);

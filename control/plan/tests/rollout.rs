@@ -68,7 +68,7 @@ impl World {
     fn plan_set(&self, replicaset: &Object) -> Plan {
         let children = Children::of(self.of(&kinds::POD));
         let pods = children.owned_by(replicaset);
-        replicaset::plan(&replicaset::Input { replicaset, pods, orphans: &[] }, self.now)
+        replicaset::plan(&replicaset::Input { replicaset, pods, orphans: &[], refused: None }, self.now)
     }
 
     fn apply(&mut self, plan: Plan) {

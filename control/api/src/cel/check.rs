@@ -1,21 +1,45 @@
 //! What can be said of an expression before there are values: names, functions, and fields where there is a schema.
 
 use super::parser::{Expr, Macro};
-use super::{calls, eval, library, strings};
+use super::{calls, cost, eval, library, strings, types};
 use crate::custom::schema::{Schema, Type};
 
 /// What is known of a value before it is there.
 #[derive(Clone, Copy)]
-enum Known<'a> {
+pub(super) enum Known<'a> {
     Anything,
+    /// A type, by its name.
+    Plain(&'static str),
     Schema(&'a Schema),
 }
 
-/// Checks an expression; the first thing that is wrong is told.
-pub(super) fn check(expr: &Expr, variables: &[(&str, Option<&Schema>)]) -> Result<(), String> {
+/// Checks an expression; the first thing that is wrong is told. Answers the name of its type, if that is known.
+pub(super) fn check(expr: &Expr, variables: &[(&str, Option<&Schema>)]) -> Result<Option<&'static str>, String> {
     let names =
         variables.iter().map(|(name, schema)| ((*name).to_owned(), schema.map_or(Known::Anything, Known::Schema)));
-    Checking { names: names.collect() }.visit(expr).map(|_| ())
+    Checking { names: names.collect(), times: 1, loops: 1 }.visit(expr).map(types::name)
+}
+
+/// How often the loops of an expression run at most. Of one that is not sound, as far as it is.
+pub(super) fn loops(expr: &Expr, variables: &[(&str, Option<&Schema>)]) -> u64 {
+    let names =
+        variables.iter().map(|(name, schema)| ((*name).to_owned(), schema.map_or(Known::Anything, Known::Schema)));
+    let mut checking = Checking { names: names.collect(), times: 1, loops: 1 };
+    let _sound = checking.visit(expr);
+    checking.loops
+}
+
+/// The fields of `variable` that an expression names.
+pub(super) fn fields_of<'e>(expr: &'e Expr, variable: &str) -> Vec<&'e str> {
+    let mut found = Vec::new();
+    walk(expr, &mut |expr| {
+        if let Expr::Select { of, field, .. } | Expr::Has { of, field } = expr
+            && matches!(&**of, Expr::Ident(name) if name == variable)
+        {
+            found.push(field.as_str());
+        }
+    });
+    found
 }
 
 /// Whether an expression names a variable.
@@ -30,7 +54,7 @@ pub(super) fn is_deeper(expr: &Expr, limit: usize) -> bool {
     limit == 0 || children(expr).into_iter().any(|child| is_deeper(child, limit - 1))
 }
 
-fn walk(expr: &Expr, each: &mut dyn FnMut(&Expr)) {
+fn walk<'e>(expr: &'e Expr, each: &mut dyn FnMut(&'e Expr)) {
     each(expr);
     for child in children(expr) {
         walk(child, each);
@@ -66,6 +90,10 @@ fn children(expr: &Expr) -> Vec<&Expr> {
 
 struct Checking<'a> {
     names: Vec<(String, Known<'a>)>,
+    /// How often what is looked at is evaluated at most.
+    times: u64,
+    /// How often all loops run at most.
+    loops: u64,
 }
 
 impl<'a> Checking<'a> {
@@ -76,19 +104,21 @@ impl<'a> Checking<'a> {
                 None if calls::type_named(name).is_some() => Ok(Known::Anything),
                 None => Err(format!("undeclared reference to '{name}' (in container '')")),
             },
-            Expr::Select { of, field, .. } | Expr::Has { of, field } => {
+            Expr::Select { of, field, optional } => {
                 let of = self.visit(of)?;
-                member(of, field)
+                let found = member(of, field)?;
+                Ok(if *optional { Known::Anything } else { found })
             }
-            Expr::Index { of, at, .. } => {
+            Expr::Has { of, field } => {
+                let of = self.visit(of)?;
+                member(of, field).map(|_| Known::Plain("bool"))
+            }
+            Expr::Index { of, at, optional } => {
                 let of = self.visit(of)?;
                 self.visit(at)?;
-                Ok(element(of))
+                Ok(if *optional { Known::Anything } else { element(of) })
             }
-            Expr::Call { target, name, args } => {
-                self.call(target.as_deref(), name, args)?;
-                Ok(Known::Anything)
-            }
+            Expr::Call { target, name, args } => self.call(target.as_deref(), name, args),
             Expr::Each { macro_, over, names, when, body } => {
                 let over = self.visit(over)?;
                 let depth = self.names.len();
@@ -103,11 +133,30 @@ impl<'a> Checking<'a> {
                 for (name, known) in names.iter().zip([first, second]) {
                     self.names.push((name.clone(), if optional { over } else { known }));
                 }
-                for expr in when.iter().chain([body]) {
-                    self.visit(expr)?;
+                let asks = matches!(macro_, Macro::All | Macro::Exists | Macro::ExistsOne | Macro::Filter);
+                let outside = self.times;
+                if let Known::Schema(schema) = over
+                    && !optional
+                {
+                    self.times = outside.saturating_mul(cost::most(schema));
+                    self.loops = self.loops.saturating_add(self.times);
+                }
+                if let Some(when) = when {
+                    types::is_bool(self.visit(when)?, "_?_:_")?;
+                }
+                let found = self.visit(body)?;
+                if asks {
+                    types::is_bool(found, if *macro_ == Macro::All { "_&&_" } else { "_||_" })?;
                 }
                 self.names.truncate(depth);
-                Ok(if *macro_ == Macro::Filter { over } else { Known::Anything })
+                self.times = outside;
+                Ok(match macro_ {
+                    Macro::All | Macro::Exists | Macro::ExistsOne => Known::Plain("bool"),
+                    Macro::Filter => over,
+                    Macro::Map => Known::Plain("list"),
+                    Macro::TransformMap => Known::Plain("map"),
+                    Macro::OptMap | Macro::OptFlatMap => Known::Anything,
+                })
             }
             Expr::Bind { name, value, body } => {
                 let value = self.visit(value)?;
@@ -117,48 +166,58 @@ impl<'a> Checking<'a> {
                 Ok(found)
             }
             Expr::Ternary(condition, yes, no) => {
-                self.visit(condition)?;
-                self.visit(yes)?;
-                self.visit(no)?;
-                Ok(Known::Anything)
+                types::is_bool(self.visit(condition)?, "_?_:_")?;
+                let (yes, no) = (self.visit(yes)?, self.visit(no)?);
+                let same = types::name(yes).filter(|yes| types::name(no) == Some(*yes));
+                Ok(same.map_or(Known::Anything, Known::Plain))
             }
-            Expr::Not(inner) | Expr::Negate(inner) => self.visit(inner).map(|_| Known::Anything),
-            Expr::And(a, b) | Expr::Or(a, b) | Expr::Binary(_, a, b) => {
-                self.visit(a)?;
-                self.visit(b)?;
-                Ok(Known::Anything)
+            Expr::Not(inner) => {
+                types::is_bool(self.visit(inner)?, "!_")?;
+                Ok(Known::Plain("bool"))
+            }
+            Expr::Negate(inner) => types::negated(self.visit(inner)?),
+            Expr::And(a, b) | Expr::Or(a, b) => {
+                let operator = if matches!(expr, Expr::And(..)) { "_&&_" } else { "_||_" };
+                types::is_bool(self.visit(a)?, operator)?;
+                types::is_bool(self.visit(b)?, operator)?;
+                Ok(Known::Plain("bool"))
+            }
+            Expr::Binary(operator, a, b) => {
+                let (a, b) = (self.visit(a)?, self.visit(b)?);
+                types::binary(operator, a, b)
             }
             Expr::List(items) => {
-                items.iter().try_for_each(|(item, _)| self.visit(item).map(|_| ())).map(|()| Known::Anything)
+                items.iter().try_for_each(|(item, _)| self.visit(item).map(|_| ())).map(|()| Known::Plain("list"))
             }
             Expr::Map(entries) => {
                 for (key, value, _) in entries {
                     self.visit(key)?;
                     self.visit(value)?;
                 }
-                Ok(Known::Anything)
+                Ok(Known::Plain("map"))
             }
-            Expr::Null
-            | Expr::Bool(_)
-            | Expr::Int(_)
-            | Expr::Uint(_)
-            | Expr::Double(_)
-            | Expr::Text(_)
-            | Expr::Bytes(_) => Ok(Known::Anything),
+            Expr::Null => Ok(Known::Plain("null")),
+            Expr::Bool(_) => Ok(Known::Plain("bool")),
+            Expr::Int(_) => Ok(Known::Plain("int")),
+            Expr::Uint(_) => Ok(Known::Plain("uint")),
+            Expr::Double(_) => Ok(Known::Plain("double")),
+            Expr::Text(_) => Ok(Known::Plain("string")),
+            Expr::Bytes(_) => Ok(Known::Plain("bytes")),
         }
     }
 
-    fn call(&mut self, target: Option<&Expr>, name: &str, args: &[Expr]) -> Result<(), String> {
+    fn call(&mut self, target: Option<&Expr>, name: &str, args: &[Expr]) -> Result<Known<'a>, String> {
         let space = match target {
             Some(Expr::Ident(space)) if !self.names.iter().any(|(own, _)| own == space) => Some(space.as_str()),
             _ => None,
         };
+        let mut first = None;
         let known = match (target, space) {
             (_, Some(space)) if calls::SPACES.contains(&space) => {
                 calls::FUNCTIONS.contains(&format!("{space}.{name}").as_str())
             }
             (Some(target), _) => {
-                self.visit(target)?;
+                first = Some(self.visit(target)?);
                 let time = name.starts_with("get");
                 time || strings::METHODS.contains(&name) || library::METHODS.contains(&name)
             }
@@ -167,7 +226,11 @@ impl<'a> Checking<'a> {
         if !known {
             return Err(format!("undeclared reference to '{name}' (in container '')"));
         }
-        args.iter().try_for_each(|arg| self.visit(arg).map(|_| ()))
+        for arg in args {
+            let found = self.visit(arg)?;
+            first = first.or(Some(found));
+        }
+        if space.is_some() { Ok(Known::Anything) } else { types::call(name, first) }
     }
 }
 
@@ -178,7 +241,11 @@ fn element(of: Known<'_>) -> Known<'_> {
 }
 
 fn member<'a>(of: Known<'a>, field: &str) -> Result<Known<'a>, String> {
-    let Known::Schema(schema) = of else { return Ok(Known::Anything) };
+    let schema = match of {
+        Known::Anything | Known::Plain("map") => return Ok(Known::Anything),
+        Known::Plain(name) => return Err(format!("type '{name}' does not support field selection")),
+        Known::Schema(schema) => schema,
+    };
     let plain = eval::unescaped(field);
     let found = schema.member(field).or_else(|| schema.member(plain.as_deref()?));
     match (found, schema.kind) {

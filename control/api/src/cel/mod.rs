@@ -9,11 +9,13 @@
 
 mod calls;
 mod check;
+pub(crate) mod cost;
 mod eval;
 mod lexer;
 mod library;
 mod parser;
 mod strings;
+mod types;
 mod value;
 
 #[cfg(test)]
@@ -31,6 +33,25 @@ const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 /// `RuntimeCELCostBudget`, where a step is what costs one there. A step takes about a tenth of a microsecond.
 pub(crate) const CALL_STEPS_MAX: u64 = 1_000_000;
 pub(crate) const WRITE_STEPS_MAX: u64 = 10_000_000;
+
+/// What is wrong with an expression.
+pub(crate) enum Mistake {
+    /// It cannot be read, or names what there is not.
+    Compilation(String),
+    /// It is of another type than it should be.
+    Type(String),
+}
+
+/// A mistake in `text` as the compiler of Kubernetes tells it: with line, column and a mark, where the place is known.
+pub(crate) fn told(text: &str, why: &str) -> String {
+    let place = why.rsplit_once(" at ").and_then(|(what, at)| Some((what, at.parse::<usize>().ok()?)));
+    let Some((what, at)) = place else { return format!("ERROR: <input>: {why}\n | {text}") };
+    let before = &text[..text.floor_char_boundary(at)];
+    let line = before.matches('\n').count();
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+    let shown = text.lines().nth(line).unwrap_or_default();
+    format!("ERROR: <input>:{}:{}: {what}\n | {shown}\n | {}^", line + 1, column + 1, ".".repeat(column))
+}
 
 /// An expression that was read.
 #[derive(Debug, Clone)]
@@ -50,7 +71,28 @@ impl Program {
 
     /// What of it is not known: `variables` are what it may name, each with its schema where there is one.
     pub(crate) fn check(&self, variables: &[(&str, Option<&Schema>)]) -> Result<(), String> {
-        check::check(&self.0, variables)
+        check::check(&self.0, variables).map(|_| ())
+    }
+
+    /// As [`Program::check`], also that it comes to a `wanted`: `bool`, `string`, `string or null`.
+    pub(crate) fn check_is(&self, wanted: &str, variables: &[(&str, Option<&Schema>)]) -> Result<(), Mistake> {
+        match check::check(&self.0, variables) {
+            Err(why) => Err(Mistake::Compilation(why)),
+            Ok(Some(found)) if wanted.split(" or ").all(|wanted| wanted != found) => {
+                Err(Mistake::Type(format!("must evaluate to {wanted}")))
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// How often its loops run at most, by what the schemas allow; once when it has none.
+    pub(crate) fn loops(&self, variables: &[(&str, Option<&Schema>)]) -> u64 {
+        check::loops(&self.0, variables)
+    }
+
+    /// The fields of `variable` that it names.
+    pub(crate) fn fields_of(&self, variable: &str) -> Vec<&str> {
+        check::fields_of(&self.0, variable)
     }
 
     /// Whether it names `variable`.

@@ -64,7 +64,11 @@ fn what_makes_no_sense_is_an_error() {
         ("self.b", "no such key: b"),
         ("1 / 0", "division by zero"),
         ("9223372036854775807 + 1", "integer overflow"),
-        ("'a' + 1", "no such overload"),
+        ("'a' + 1", "found no matching overload for '_+_' applied to '(string, int)'"),
+        ("dyn('a') + 1", "no such overload"),
+        ("1 && true", "found no matching overload for '_&&_' applied to '(int)'"),
+        ("size(1) > 0", "found no matching overload for 'size'"),
+        ("1 in 'abc'", "found no matching overload for '@in' applied to '(int, string)'"),
         ("self.list[0]", "index out of bounds: 0"),
         ("nobody == 1", "undeclared reference to 'nobody' (in container '')"),
         ("self.a.nothing()", "undeclared reference to 'nothing' (in container '')"),
@@ -98,4 +102,68 @@ fn hostile_expressions_end() {
         assert!(run(&deep, &data).is_err());
     }
     assert!(run(&format!("{}1", "1+".repeat(7_000)), &data).is_err_and(|why| why.contains("recursion")));
+}
+
+#[test]
+fn types_are_judged_where_they_are_known_and_nowhere_else() {
+    let schema = Schema::read(&json!({"type": "object", "properties": {
+        "count": {"type": "integer"}, "ratio": {"type": "number"}, "name": {"type": "string"},
+        "any": {"x-kubernetes-int-or-string": true}, "maybe": {"type": "string", "nullable": true},
+        "when": {"type": "string", "format": "date-time"},
+        "list": {"type": "array", "items": {"type": "string"}},
+    }}));
+    let is_bool = |text: &str| Program::parse(text).expect(text).check_is("bool", &[("self", Some(&schema))]);
+    for text in [
+        "self.count > 0 && self.ratio > 0 && self.ratio <= 1.5",
+        "self.any == 1 || self.any == '1'",
+        "self.maybe == null || self.maybe != 'a'",
+        "has(self.name) ? self.name.startsWith('a') : true",
+        "self.list.all(x, x + 'a' != self.name) && 'a' in self.list",
+        "self.?name.orValue('') == 'a'",
+        "self.list.map(x, size(x)).exists(n, n > 1)",
+        "timestamp(self.when) > timestamp('2025-01-01T00:00:00Z') || self.when == 'x'",
+        "dyn(self.count) == 'a'",
+    ] {
+        assert!(is_bool(text).is_ok(), "{text}");
+    }
+    for text in ["self.count > 'a'", "self.count + 'a' == 'b'", "self.name && true", "self.list.all(x, size(x))"] {
+        assert!(
+            matches!(is_bool(text), Err(Mistake::Compilation(why)) if why.starts_with("found no matching")),
+            "{text}"
+        );
+    }
+    for text in ["self.count + 1", "self.name", "self.list.map(x, x)", "true ? 1 : 2"] {
+        assert!(matches!(is_bool(text), Err(Mistake::Type(why)) if why == "must evaluate to bool"), "{text}");
+    }
+}
+
+#[test]
+fn the_place_of_a_mistake_is_marked() {
+    let why = Program::parse("object.foo +").expect_err("open");
+    let expected = "ERROR: <input>:1:13: Syntax error: mismatched input '<EOF>'\n | object.foo +\n | ............^";
+    assert_eq!(told("object.foo +", &why), expected);
+    assert_eq!(told("a.b", "undefined field 'b'"), "ERROR: <input>: undefined field 'b'\n | a.b");
+}
+
+#[test]
+fn loops_are_counted_by_what_the_schema_allows() {
+    let list = |max: Option<u64>, items: serde_json::Value| {
+        let mut list = json!({"type": "array", "items": items});
+        if let Some(max) = max {
+            list["maxItems"] = json!(max);
+        }
+        list
+    };
+    let loops = |schema: &serde_json::Value, text: &str| {
+        let schema = Schema::read(schema);
+        Program::parse(text).expect(text).loops(&[("self", Some(&schema))])
+    };
+    let nested = |max| list(max, list(max, json!({"type": "string"})));
+    assert_eq!(loops(&nested(Some(10)), "self.all(a, a.all(b, b != ''))"), 111);
+    assert_eq!(loops(&nested(Some(10)), "self.all(a, size(a) > 0) && self.exists(a, a[0] == 'x')"), 21);
+    let one = loops(&nested(None), "self.all(a, size(a) > 0)");
+    assert!(one > 100_000 && cost::exceeds(one).is_none());
+    let all = loops(&nested(None), "self.all(a, a.all(b, b != ''))");
+    assert!(cost::exceeds(all).is_some_and(|why| why.contains("by factor of more than 100x")));
+    assert_eq!(loops(&json!({"type": "object"}), "self == self"), 1);
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::check::{by_key, key_text};
 use super::schema::{ListType, Schema};
-use crate::cel::{self, Budget, Fault, Program};
+use crate::cel::{self, Budget, Fault, Mistake, Program, cost};
 use crate::field::{Errors, FieldReason};
 use crate::json;
 
@@ -90,20 +90,24 @@ pub(crate) fn validate(schema: &Value, path: &str, errors: &mut Errors) {
 
 /// Tells what is wrong with the expressions of a schema and of all below it.
 pub(crate) fn compile(_value: &Value, schema: &Schema, path: &str, errors: &mut Errors) {
-    compile_below(schema, path, None, errors);
+    compile_below(schema, path, None, Some(1), errors);
 }
 
-/// `apart` is the list or map above whose members cannot be told from those of the old value.
-fn compile_below(schema: &Schema, path: &str, apart: Option<&str>, errors: &mut Errors) {
+/// `apart` is the list or map above whose members cannot be told from those of the old value; `places` is how many values
+/// of this schema one object can hold, if the schema bounds that.
+fn compile_below(schema: &Schema, path: &str, apart: Option<&str>, places: Option<u64>, errors: &mut Errors) {
     for (index, rule) in schema.rules.iter().enumerate() {
         let field = |key: &str| format!("{path}.x-kubernetes-validations[{index}].{key}");
         let variables = [("self", Some(schema)), ("oldSelf", if rule.optional_old { None } else { Some(schema) })];
-        let judge = |program: &Result<Program, String>| match program {
-            Ok(program) => program.check(&variables).err(),
-            Err(why) => Some(why.clone()),
+        let judge = |program: &Result<Program, String>, wanted| match program {
+            Ok(program) => program.check_is(wanted, &variables).err(),
+            Err(why) => Some(Mistake::Compilation(why.clone())),
         };
-        if let Some(why) = judge(&rule.program) {
-            let why = format!("compilation failed: ERROR: <input>: {why}\n | {}", rule.text);
+        if let Some(mistake) = judge(&rule.program, "bool") {
+            let why = match mistake {
+                Mistake::Compilation(why) => format!("compilation failed: {}", cel::told(&rule.text, &why)),
+                Mistake::Type(why) => why,
+            };
             errors.invalid_str(field("rule"), &rule.text, &why);
         } else if let Some(apart) = apart.filter(|_| rule.is_transition()) {
             let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {apart}");
@@ -112,21 +116,32 @@ fn compile_below(schema: &Schema, path: &str, apart: Option<&str>, errors: &mut 
             let why = "may not be set if oldSelf is not used in rule";
             errors.invalid(field("optionalOldSelf"), &true.into(), why);
         }
-        if let Some(why) = rule.message_program.as_ref().and_then(judge) {
-            let why = format!("messageExpression compilation failed: ERROR: <input>: {why}");
+        let loops = rule.program.as_ref().map_or(1, |program| program.loops(&variables));
+        let places = places.unwrap_or_else(|| cost::most_places(schema));
+        if let Some(why) = cost::exceeds(loops.saturating_mul(places)) {
+            errors.forbidden(field("rule"), &why);
+        }
+        if let Some(mistake) = rule.message_program.as_ref().and_then(|program| judge(program, "string")) {
+            let why = match mistake {
+                Mistake::Compilation(why) => format!("messageExpression compilation failed: ERROR: <input>: {why}"),
+                Mistake::Type(why) => format!("messageExpression compilation failed: {why}"),
+            };
             errors.invalid_str(field("messageExpression"), "", &why);
         }
     }
     let here = Some(path).filter(|_| schema.map_atomic);
     for (name, below) in &schema.properties {
-        compile_below(below, &format!("{path}.properties[{name}]"), apart.or(here), errors);
+        compile_below(below, &format!("{path}.properties[{name}]"), apart.or(here), places, errors);
     }
+    // What has no bound of its own is bounded by the request, and so is all that is below it.
+    let inside = |max: Option<u64>| Some(places?.saturating_mul(max?));
     if let Some(Some(below)) = &schema.additional {
-        compile_below(below, &format!("{path}.additionalProperties"), apart.or(here), errors);
+        let places = inside(schema.counts.members_max);
+        compile_below(below, &format!("{path}.additionalProperties"), apart.or(here), places, errors);
     }
     if let Some(below) = &schema.items {
         let here = Some(path).filter(|_| schema.list_type != Some(ListType::Map));
-        compile_below(below, &format!("{path}.items"), apart.or(here), errors);
+        compile_below(below, &format!("{path}.items"), apart.or(here), inside(schema.counts.items_max), errors);
     }
 }
 

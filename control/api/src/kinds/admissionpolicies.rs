@@ -12,7 +12,7 @@ use crate::json;
 use crate::kind::{Generation, Kind, Rules, Scope};
 use crate::names;
 use crate::table::{self, AGE, NAME, integer, text};
-use crate::validate::{self, labels, one_of_if_set};
+use crate::validate::{self, expressions, labels, one_of_if_set};
 
 /// `ValidatingAdmissionPolicy`.
 pub static VALIDATINGADMISSIONPOLICY: Kind = Kind {
@@ -36,7 +36,13 @@ pub static VALIDATINGADMISSIONPOLICY: Kind = Kind {
                 match_defaults(constraints, "excludeResourceRules");
             }
         },
-        prepare_create: |value| json::set(value, "status", json!({})),
+        // Each write that is judged reads the policies anew, so one is in force as soon as it is written.
+        prepare_create: |value| json::set(value, "status", json!({"observedGeneration": 1})),
+        prepare_update: |new, old| {
+            let moves = !json::same(json::get(new, "spec"), json::get(old, "spec"));
+            let generation = json::int(old, &["metadata", "generation"]).unwrap_or_default() + i64::from(moves);
+            json::set(json::object_at(new, "status"), "observedGeneration", generation);
+        },
         validate: policy,
         columns: &[
             NAME,
@@ -160,9 +166,7 @@ fn policy(value: &Value, errors: &mut Errors) {
     one_of_if_set(errors, spec, "failurePolicy", "spec", &["Fail", "Ignore"]);
     let kind = json::get(spec, "paramKind");
     if !kind.is_null() {
-        for key in ["apiVersion", "kind"] {
-            validate::required(errors, kind, key, "spec.paramKind");
-        }
+        param_kind(errors, kind);
     }
     let constraints = json::get(spec, "matchConstraints");
     if constraints.is_null() {
@@ -181,18 +185,31 @@ fn policy(value: &Value, errors: &mut Errors) {
     }
     for (index, validation) in validations.iter().enumerate() {
         let path = format!("spec.validations[{index}]");
-        if json::text(validation, &["expression"]).trim().is_empty() {
-            errors.required(format!("{path}.expression"), "expression is not specified");
-        }
         let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
         one_of_if_set(errors, validation, "reason", &path, &reasons);
     }
-    for (list, what) in [("matchConditions", "name"), ("variables", "name"), ("auditAnnotations", "key")] {
-        for (index, entry) in json::items(spec, &[list]).iter().enumerate() {
-            let path = format!("spec.{list}[{index}]");
-            validate::required(errors, entry, what, &path);
-            let expression = if list == "auditAnnotations" { "valueExpression" } else { "expression" };
-            validate::required(errors, entry, expression, &path);
+    expressions::of_policy(errors, value);
+}
+
+fn param_kind(errors: &mut Errors, kind: &Value) {
+    let path = "spec.paramKind";
+    if validate::required(errors, kind, "apiVersion", path) {
+        let (field, text) = (format!("{path}.apiVersion"), json::text(kind, &["apiVersion"]));
+        let (group, version) = text.split_once('/').unwrap_or(("", text));
+        if version.contains('/') {
+            errors.invalid_str(&field, text, &format!("unexpected GroupVersion string: {text}"));
+        } else {
+            if !group.is_empty() {
+                validate::text(errors, &field, group, names::dns_subdomain);
+            }
+            validate::text(errors, &field, version, names::dns1035_label);
+        }
+    }
+    if validate::required(errors, kind, "kind", path) {
+        let text = json::text(kind, &["kind"]);
+        for why in names::dns1035_label(&text.to_lowercase()) {
+            let why = format!("may have mixed case, but should otherwise match: {why}");
+            errors.invalid_str(format!("{path}.kind"), text, &why);
         }
     }
 }

@@ -72,8 +72,12 @@ fn validate(value: &Value, errors: &mut Errors) {
             errors.duplicate(format!("{path}.name"), &Value::from(name));
         }
         validate::required(errors, driver, "nodeID", &path);
+        let mut keys = BTreeSet::new();
         for key in json::items(driver, &["topologyKeys"]).iter().filter_map(Value::as_str) {
             validate::text(errors, &format!("{path}.topologyKeys"), key, names::qualified_name);
+            if !keys.insert(key) {
+                errors.duplicate(format!("{path}.topologyKeys"), &Value::from(key));
+            }
         }
     }
 }

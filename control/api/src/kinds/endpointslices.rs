@@ -12,7 +12,7 @@ use crate::kind::{Generation, Kind, Rules};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, first_three, text};
-use crate::validate::{self, immutable, one_of};
+use crate::validate::{self, address, immutable, labels, one_of};
 
 /// Endpoints of one slice, addresses of one endpoint, ports of one slice: Kubernetes' limits.
 const ENDPOINTS_MAX: usize = 1000;
@@ -82,6 +82,16 @@ fn validate(value: &Value, errors: &mut Errors) {
             let field = format!("{path}[{at}]");
             address_of(errors, &field, address.as_str().unwrap_or_default(), json::text(value, &["addressType"]));
         }
+        let path = format!("endpoints[{index}]");
+        for (key, form) in
+            [("nodeName", names::dns_subdomain as fn(&str) -> Vec<String>), ("hostname", names::dns_label)]
+        {
+            let text = json::text(endpoint, &[key]);
+            if !text.is_empty() {
+                validate::text(errors, &format!("{path}.{key}"), text, form);
+            }
+        }
+        labels::map(errors, json::get(endpoint, "deprecatedTopology"), &format!("{path}.deprecatedTopology"));
     }
     ports_valid(errors, json::items(value, &["ports"]));
 }
@@ -90,9 +100,8 @@ fn address_of(errors: &mut Errors, field: &str, address: &str, address_type: &st
     match (address_type, validate::ip(address)) {
         ("IPv4", Some(ip)) if !ip.is_ipv4() => errors.invalid_str(field, address, "must be an IPv4 address"),
         ("IPv6", Some(ip)) if !ip.is_ipv6() => errors.invalid_str(field, address, "must be an IPv6 address"),
-        ("IPv4" | "IPv6", Some(ip)) if ip.is_unspecified() => {
-            errors.invalid_str(field, address, &format!("may not be unspecified ({address})"));
-        }
+        // An address that only its own machine knows would lead each node to itself.
+        ("IPv4" | "IPv6", Some(_)) => address::of_endpoint(errors, field, address),
         ("IPv4" | "IPv6", None) => errors.invalid_str(field, address, validate::BAD_IP),
         ("FQDN", _) => validate::text(errors, field, address, names::dns_subdomain),
         _ => {}
@@ -114,6 +123,10 @@ fn ports_valid(errors: &mut Errors, ports: &[Value]) {
             errors.duplicate(format!("{path}.name"), &Value::from(name));
         }
         one_of(errors, port, "protocol", &path, &["SCTP", "TCP", "UDP"]);
+        let protocol = json::text(port, &["appProtocol"]);
+        if !protocol.is_empty() {
+            validate::text(errors, &format!("{path}.appProtocol"), protocol, names::qualified_name);
+        }
         if !json::get(port, "port").is_null() {
             validate::port(errors, json::get(port, "port"), &format!("{path}.port"));
         }

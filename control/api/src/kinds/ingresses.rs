@@ -32,6 +32,7 @@ pub static INGRESS: Kind = Kind {
         generation: Generation::Spec,
         prepare_create: |value| json::set(value, "status", json!({"loadBalancer": {}})),
         validate,
+        validate_create,
         columns: &[
             NAME,
             text("Class", "Which ingress serves it."),
@@ -79,6 +80,17 @@ fn validate(value: &Value, errors: &mut Errors) {
     let class = json::text(spec, &["ingressClassName"]);
     if !class.is_empty() {
         validate::text(errors, "spec.ingressClassName", class, names::dns_subdomain);
+    }
+}
+
+/// The class under its old name and its new one, of which one is enough.
+fn validate_create(value: &Value, errors: &mut Errors) {
+    const OLD: &str = "kubernetes.io/ingress.class";
+    let old = json::text(value, &["metadata", "annotations", OLD]);
+    let class = json::text(value, &["spec", "ingressClassName"]);
+    if !old.is_empty() && !class.is_empty() && old != class {
+        let why = "must match `ingressClassName` when both are specified";
+        errors.invalid_str(format!("annotations.{OLD}"), old, why);
     }
 }
 

@@ -13,6 +13,7 @@ use crate::kind::{FieldLabel, Kind, Part, Rules, Scope};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, text};
+use crate::validate::meta;
 
 /// Namespaces that the cluster itself lives in.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
@@ -36,7 +37,10 @@ pub static NAMESPACE: Kind = Kind {
         default,
         prepare_create,
         prepare_update,
-        validate: pod_security,
+        validate: |value, errors| {
+            pod_security(value, errors);
+            meta::finalizers(errors, json::items(value, &["spec", "finalizers"]), "spec.finalizers", false);
+        },
         parts: &[Part {
             name: "finalize",
             take: |old, new| {

@@ -78,8 +78,19 @@ fn validate(value: &Value, errors: &mut Errors) {
         validate::text(errors, &format!("{path}.value"), json::text(taint, &["value"]), names::label_value);
         validate::one_of(errors, taint, "effect", &path, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         if !seen.insert((key, effect)) {
-            errors.duplicate(path, taint);
+            let why = "taints must be unique by key and effect pair";
+            errors.duplicate_because(path, taint, why);
         }
+    }
+    let ranges: Vec<&str> = json::items(value, &["spec", "podCIDRs"]).iter().filter_map(Value::as_str).collect();
+    for (index, range) in ranges.iter().enumerate() {
+        validate::address::range(errors, &format!("spec.podCIDRs[{index}]"), range);
+    }
+    let families: Vec<bool> =
+        ranges.iter().filter_map(|range| Some(validate::address::cidr(range)?.0.is_ipv4())).collect();
+    if families.len() > 1 && (families.len() > 2 || families[0] == families[1]) {
+        let why = "may specify no more than one CIDR for each IP family";
+        errors.invalid("spec.podCIDRs", json::dig(value, &["spec", "podCIDRs"]), why);
     }
 }
 

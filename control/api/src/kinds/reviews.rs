@@ -68,6 +68,7 @@ const fn question(group: &'static str, schema: fn(&mut SchemaGenerator) -> Schem
         group,
         scope: Scope::Cluster,
         serving: Serving::Asked,
+        acts: true,
         rules: Rules { schema, ..Rules::PLAIN },
         ..Kind::PLAIN
     }

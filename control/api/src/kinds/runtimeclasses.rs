@@ -9,7 +9,7 @@ use crate::json;
 use crate::kind::{Kind, Rules, Scope};
 use crate::names;
 use crate::table::{self, AGE, NAME, text};
-use crate::validate::{self, immutable, resources};
+use crate::validate::{self, immutable, labels, placement, resources};
 
 /// `RuntimeClass`.
 pub static RUNTIMECLASS: Kind = Kind {
@@ -35,4 +35,7 @@ fn validate(value: &Value, errors: &mut Errors) {
     for (name, amount) in json::members(value, &["overhead", "podFixed"]) {
         resources::amount(errors, name, amount, &format!("overhead.podFixed[{name}]"));
     }
+    let scheduling = json::get(value, "scheduling");
+    labels::map(errors, json::get(scheduling, "nodeSelector"), "scheduling.nodeSelector");
+    placement::tolerations(errors, json::items(scheduling, &["tolerations"]), "scheduling");
 }

@@ -2,6 +2,8 @@
 //!
 //! Source of rules and words: `k8s.io/kubernetes/pkg/apis/storage/validation`.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::storage::v1::StorageClass;
 use schemars::JsonSchema as _;
 use serde_json::Value;
@@ -79,6 +81,32 @@ fn validate(value: &Value, errors: &mut Errors) {
     }
     one_of(errors, value, "reclaimPolicy", "", &["Delete", "Retain"]);
     one_of(errors, value, "volumeBindingMode", "", &["Immediate", "WaitForFirstConsumer"]);
+    for (index, term) in json::items(value, &["allowedTopologies"]).iter().enumerate() {
+        topology(errors, term, &format!("allowedTopologies[{index}]"));
+    }
+}
+
+/// Each key once, with values that are there once.
+fn topology(errors: &mut Errors, term: &Value, path: &str) {
+    let mut keys = BTreeSet::new();
+    for (index, expression) in json::items(term, &["matchLabelExpressions"]).iter().enumerate() {
+        let path = format!("{path}.matchLabelExpressions[{index}]");
+        let key = json::text(expression, &["key"]);
+        validate::text(errors, &format!("{path}.key"), key, names::qualified_name);
+        let mut seen = BTreeSet::new();
+        let values = json::items(expression, &["values"]);
+        if values.is_empty() {
+            errors.required(format!("{path}.values"), "");
+        }
+        for (at, value) in values.iter().enumerate() {
+            if !seen.insert(value.as_str()) {
+                errors.duplicate(format!("{path}.values[{at}]"), value);
+            }
+        }
+        if !keys.insert(key) {
+            errors.duplicate(format!("{path}.key"), &Value::from(key));
+        }
+    }
 }
 
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 mod others;
 mod podspecs;
+mod reach;
 mod workloads;
 
 use super::*;

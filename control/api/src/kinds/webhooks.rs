@@ -16,7 +16,7 @@ use crate::kind::{Column, Generation, Kind, Rules, Scope};
 use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, integer};
-use crate::validate::{self, labels, webhook};
+use crate::validate::{self, expressions, labels, webhook};
 
 /// The group of everything that has a say before a write.
 pub(super) const GROUP: &str = "admissionregistration.k8s.io";
@@ -114,6 +114,7 @@ fn validate(value: &Value, errors: &mut Errors) {
         for selector in ["namespaceSelector", "objectSelector"] {
             labels::selector(errors, json::get(hook, selector), &format!("{path}.{selector}"));
         }
+        expressions::of_webhook(errors, hook, &path);
         webhook::client(json::get(hook, "clientConfig"), &format!("{path}.clientConfig"), errors);
         review_versions(
             errors,

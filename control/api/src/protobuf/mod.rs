@@ -19,6 +19,7 @@ use crate::decode;
 use crate::kind::Kind;
 use crate::status::Status;
 use reader::{Reader, Wire};
+pub(crate) use table::omits_empty;
 
 /// Its media type.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";

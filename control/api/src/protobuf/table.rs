@@ -18,6 +18,8 @@ pub(super) struct Field {
     pub(super) shape: Shape,
     /// Whether zero says nothing: it is always written, and JSON leaves it out.
     pub(super) omits_zero: bool,
+    /// Whether JSON has an empty list of it.
+    keeps_empty: bool,
 }
 
 /// What a field holds.
@@ -75,6 +77,17 @@ pub(super) fn at(index: usize) -> &'static Message {
     &MESSAGES.messages[index]
 }
 
+/// Whether the field `field` of the struct with the OpenAPI definition `definition` is left out of JSON when it is zero.
+pub(crate) fn omits_empty(definition: &str, field: &str) -> bool {
+    // `io.k8s.api.core.v1.Pod`, `io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta`: the last three words.
+    let start = definition.rmatch_indices('.').nth(2).map_or(0, |(at, _)| at + 1);
+    let message = MESSAGES.names.get(&definition[start..]).map(|index| at(*index));
+    message.and_then(|message| message.named(field)).is_some_and(|field| match field.shape {
+        Shape::List(_) | Shape::Map(_) | Shape::Items(_) => !field.keeps_empty,
+        _ => field.omits_zero,
+    })
+}
+
 /// Every message, by name.
 #[cfg(test)]
 pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static Message)> {
@@ -82,6 +95,17 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static Message)> {
 }
 
 impl Message {
+    /// The field with this name, its own or that of a message which is inlined.
+    fn named(&self, name: &str) -> Option<&Field> {
+        let own = self.fields.iter().find(|field| field.name == name);
+        let inlined = self.fields.iter().filter(|field| field.name.is_empty());
+        own.or_else(|| {
+            inlined
+                .filter_map(|field| if let Shape::Message(of) = field.shape { at(of).named(name) } else { None })
+                .next()
+        })
+    }
+
     pub(super) fn field(&self, number: u32) -> Option<&Field> {
         self.fields.binary_search_by_key(&number, |field| field.number).ok().map(|at| &self.fields[at])
     }
@@ -115,8 +139,9 @@ impl Field {
         Self {
             number: number.parse().expect("a field begins with its number"),
             name: if name == "^" { "" } else { name },
-            shape: Shape::read(shape.trim_end_matches('?'), package, names),
+            shape: Shape::read(shape.trim_end_matches(['?', '!']), package, names),
             omits_zero: shape.ends_with('?'),
+            keeps_empty: shape.ends_with('!'),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{Field, MapType, Schema, Shape, Struct, StructId};
 use crate::json;
 use crate::kind::Kind;
 use crate::openapi::definition_name;
+use crate::protobuf;
 
 /// The built-in kinds' schemas, and one for kinds that have none.
 pub(super) struct Builtin {
@@ -130,7 +131,9 @@ impl Reader<'_> {
     fn field(&self, owner: &str, go_owner: &str, name: &str, schema: &Value) -> Field {
         let facts = self.facts(owner, name);
         let shape = self.shape(go_owner, name, schema, &facts);
-        Field { shape, description: json::text(schema, &["description"]).to_owned(), facts, nullable: false }
+        let description = json::text(schema, &["description"]).to_owned();
+        let omits_empty = protobuf::omits_empty(owner, name);
+        Field { shape, description, facts, nullable: false, omits_empty }
     }
 
     fn shape(&self, owner: &str, field: &str, schema: &Value, facts: &Facts) -> Shape {

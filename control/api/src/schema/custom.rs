@@ -33,7 +33,13 @@ impl Reader {
             of.fields.insert(name.clone(), field);
         }
         if whole {
-            let field = |shape| Field { shape, description: String::new(), facts: Facts::default(), nullable: false };
+            let field = |shape| Field {
+                shape,
+                description: String::new(),
+                facts: Facts::default(),
+                nullable: false,
+                omits_empty: false,
+            };
             of.fields.insert("apiVersion".to_owned(), field(Shape::Text("string")));
             of.fields.insert("kind".to_owned(), field(Shape::Text("string")));
             of.fields.insert("metadata".to_owned(), field(Shape::Struct(self.metadata, MapType::Granular)));
@@ -53,6 +59,7 @@ impl Reader {
             shape: self.shape(schema),
             description: json::text(schema, &["description"]).to_owned(),
             facts,
+            omits_empty: false,
             nullable: json::flag(schema, &["nullable"]),
         }
     }

@@ -10,6 +10,7 @@ mod custom;
 mod facts;
 #[cfg(test)]
 mod tests;
+mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
@@ -64,6 +65,8 @@ pub struct Field {
     pub facts: Facts,
     /// Whether null is a value of its own (custom kinds only).
     pub nullable: bool,
+    /// Whether its zero value is not written (`omitempty`, and no pointer; built-in kinds only).
+    pub omits_empty: bool,
 }
 
 /// Whether the members of a map have owners of their own, or only the whole has.

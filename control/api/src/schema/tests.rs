@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::kinds::{DEPLOYMENT, POD, SERVICE};
+use crate::kinds::{CONFIGMAP, CRD, DEPLOYMENT, POD, ROLE, SERVICE};
 
 fn node_at<'a>(schema: &'a Schema, shape: &'a Shape, path: &[&str]) -> Node<'a> {
     path.iter().fold(schema.node(shape), |node, step| match *step {
@@ -65,4 +65,67 @@ fn a_custom_kind_says_its_own() {
     assert!(matches!(parts.shape(), Shape::List(_, ListType::Map(keys)) if keys == &["id"]));
     assert_eq!(parts.items().expect("items").key_default("id"), Some(json!("a")));
     assert!(schema.node(&root).member("nope").is_none());
+}
+
+#[test]
+fn what_go_would_not_write_is_dropped_and_what_it_would_is_kept() {
+    let tidy = |kind: &Kind, mut value: Value| {
+        schema_of(kind).tidy(&mut value);
+        value
+    };
+    let container = |more: Value| {
+        let mut container = json!({"name": "c"});
+        container.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        json!({"spec": {"containers": [container]}})
+    };
+    let rows = [
+        (
+            json!({"spec": {"hostNetwork": false, "hostPID": false, "nodeSelector": {}, "tolerations": [], "volumes": []}}),
+            json!({"spec": {}}),
+        ),
+        (json!({"spec": {"nodeName": "", "containers": []}}), json!({"spec": {"containers": []}})),
+        // Pointers: zero is a word of its own.
+        (
+            json!({"spec": {"shareProcessNamespace": false, "terminationGracePeriodSeconds": 0, "securityContext": {}, "priority": 0}}),
+            Value::Null,
+        ),
+        (
+            container(json!({"stdin": false, "command": [], "workingDir": "", "resources": {"requests": {}}})),
+            container(json!({"resources": {}})),
+        ),
+        (
+            container(json!({"env": [{"name": "a", "value": ""}], "ports": [{"containerPort": 0}]})),
+            container(json!({"env": [{"name": "a"}], "ports": [{"containerPort": 0}]})),
+        ),
+        (
+            container(json!({"livenessProbe": {"initialDelaySeconds": 0, "httpGet": {"port": 0, "path": ""}}})),
+            container(json!({"livenessProbe": {"httpGet": {"port": 0}}})),
+        ),
+        (
+            json!({"metadata": {"labels": {"a": ""}, "annotations": {}, "ownerReferences": [], "deletionGracePeriodSeconds": 0}}),
+            json!({"metadata": {"labels": {"a": ""}, "deletionGracePeriodSeconds": 0}}),
+        ),
+        (
+            json!({"status": {"containerStatuses": [{"name": "c", "ready": false, "restartCount": 0, "started": false, "containerID": ""}]}}),
+            json!({"status": {"containerStatuses": [{"name": "c", "ready": false, "restartCount": 0, "started": false}]}}),
+        ),
+    ];
+    for (given, expected) in rows {
+        let expected = if expected.is_null() { given.clone() } else { expected };
+        assert_eq!(tidy(&POD, given), expected);
+    }
+    let status = json!({"status": {"replicas": 0, "unavailableReplicas": 0}, "spec": {"paused": false, "replicas": 0, "strategy": {}}});
+    assert_eq!(tidy(&DEPLOYMENT, status), json!({"status": {}, "spec": {"replicas": 0, "strategy": {}}}));
+    let map = json!({"immutable": false, "binaryData": {}, "data": {"a": ""}});
+    assert_eq!(tidy(&CONFIGMAP, map), json!({"immutable": false, "data": {"a": ""}}));
+    assert_eq!(tidy(&ROLE, json!({"rules": []})), json!({"rules": []}));
+    let port = json!({"spec": {"ports": [{"port": 1, "targetPort": 0, "nodePort": 0}]}});
+    assert_eq!(tidy(&SERVICE, port), json!({"spec": {"ports": [{"port": 1, "targetPort": 0}]}}));
+    let schema = json!({"spec": {"versions": [{"served": false, "schema": {"openAPIV3Schema": {
+        "properties": {"a": {"default": false, "minimum": 0, "required": [], "nullable": false}},
+    }}}]}});
+    let expected = json!({"spec": {"versions": [{"served": false, "schema": {"openAPIV3Schema": {
+        "properties": {"a": {"default": false, "minimum": 0}},
+    }}}]}});
+    assert_eq!(tidy(&CRD, schema), expected);
 }

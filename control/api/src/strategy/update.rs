@@ -60,12 +60,12 @@ pub fn update_status(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) 
     {
         json::set(json::object_at(&mut object.0, "status"), "qosClass", class.clone());
     }
-    (kind.rules.default)(&mut object.0);
     let metadata = json::object_at(&mut object.0, "metadata");
     json::copy(metadata, new.metadata(), "annotations");
     if !kind.rules.status_keeps_labels {
         json::copy(metadata, new.metadata(), "labels");
     }
+    kind.fill(&mut object.0);
     let mut errors = Errors::new();
     validate::meta::object(kind, &object.0, &mut errors);
     (kind.rules.validate_status)(&object.0, &old.0, &mut errors);
@@ -80,7 +80,7 @@ pub fn update_part(kind: &Kind, part: &str, old: &Object, new: Value) -> Result<
     metadata::same_object(kind, old, &new)?;
     let mut object = old.clone();
     (part.take)(&mut object.0, &new.0);
-    (kind.rules.default)(&mut object.0);
+    kind.fill(&mut object.0);
     if moves(kind, &object.0, &old.0) {
         json::set(json::object_at(&mut object.0, "metadata"), "generation", old.generation() + 1);
     }

@@ -52,7 +52,7 @@ pub(super) fn config(errors: &mut Errors, spec: &Value, path: &str) {
         // A dot stands for the root, and a trailing one for an absolute name.
         let name = search.strip_suffix('.').unwrap_or(search);
         if search != "." {
-            text(errors, &format!("{path}.searches[{index}]"), name, names::dns_subdomain);
+            text(errors, &format!("{path}.searches[{index}]"), name, names::search_domain);
         }
     }
     for (index, option) in json::items(config, &["options"]).iter().enumerate() {

@@ -57,8 +57,10 @@ pub(crate) fn workload(errors: &mut Errors, spec: &Value, kind: &str) {
             errors.invalid("spec.selector", given, &format!("empty selector is invalid for {kind}"));
         }
     }
-    if let Ok(labels) = Labels::from_label_selector(given)
-        && !given.is_null()
+    if given.is_null() {
+        // Who selects nothing does not select the template either.
+        not_selected(errors, spec);
+    } else if let Ok(labels) = Labels::from_label_selector(given)
         && !labels.is_empty()
     {
         template(errors, spec, &labels);
@@ -69,10 +71,14 @@ pub(crate) fn workload(errors: &mut Errors, spec: &Value, kind: &str) {
 pub(crate) fn template(errors: &mut Errors, spec: &Value, selector: &Labels) {
     let template = Object::new(json::get(spec, "template").clone());
     if !selector.matches(&template.labels()) {
-        let shown = match json::dig(spec, &["template", "metadata", "labels"]) {
-            Value::Null => Value::Object(serde_json::Map::new()),
-            labels => labels.clone(),
-        };
-        errors.invalid("spec.template.metadata.labels", &shown, "`selector` does not match template `labels`");
+        not_selected(errors, spec);
     }
+}
+
+fn not_selected(errors: &mut Errors, spec: &Value) {
+    let shown = match json::dig(spec, &["template", "metadata", "labels"]) {
+        Value::Null => Value::Object(serde_json::Map::new()),
+        labels => labels.clone(),
+    };
+    errors.invalid("spec.template.metadata.labels", &shown, "`selector` does not match template `labels`");
 }

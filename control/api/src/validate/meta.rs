@@ -38,12 +38,17 @@ pub(crate) fn object(kind: &Kind, value: &Value, errors: &mut Errors) {
     labels::map(errors, json::get(metadata, "labels"), "metadata.labels");
     annotations(errors, json::get(metadata, "annotations"), "metadata.annotations");
     owners(errors, metadata);
-    for (index, finalizer) in json::items(metadata, &["finalizers"]).iter().enumerate() {
-        let field = format!("metadata.finalizers[{index}]");
+    // Of custom kinds Kubernetes only warns.
+    finalizers(errors, json::items(metadata, &["finalizers"]), "metadata.finalizers", kind.custom.is_some());
+}
+
+/// Names of finalizers: qualified by a domain, unless they are `free` or Kubernetes' own.
+pub(crate) fn finalizers(errors: &mut Errors, finalizers: &[Value], path: &str, free: bool) {
+    for (index, finalizer) in finalizers.iter().enumerate() {
+        let field = format!("{path}[{index}]");
         let finalizer = finalizer.as_str().unwrap_or_default();
         super::text(errors, &field, finalizer, names::qualified_name);
-        // Of custom kinds Kubernetes only warns.
-        if kind.custom.is_none() && !finalizer.contains('/') && !PLAIN_FINALIZERS.contains(&finalizer) {
+        if !free && !finalizer.contains('/') && !PLAIN_FINALIZERS.contains(&finalizer) {
             errors.invalid_str(field, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
         }
     }
@@ -93,6 +98,9 @@ fn owners(errors: &mut Errors, metadata: &Value) {
             if json::text(owner, &[key]).is_empty() {
                 errors.invalid_str(format!("{path}.{key}"), "", &format!("{key} must not be empty"));
             }
+        }
+        if json::text(owner, &["apiVersion"]) == "v1" && json::text(owner, &["kind"]) == "Event" {
+            errors.invalid(&path, owner, "/v1, Kind=Event is disallowed from being an owner");
         }
         if json::flag(owner, &["controller"]) {
             let name = json::text(owner, &["name"]);

@@ -8,6 +8,7 @@ pub(crate) mod container;
 pub(crate) mod data;
 pub(crate) mod dns;
 pub(crate) mod env;
+pub(crate) mod expressions;
 pub(crate) mod labels;
 pub(crate) mod meta;
 pub(crate) mod mounts;

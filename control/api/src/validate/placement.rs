@@ -69,7 +69,7 @@ pub(super) fn spread(errors: &mut Errors, constraints: &[Value], path: &str) {
 }
 
 /// `tolerations`.
-pub(super) fn tolerations(errors: &mut Errors, tolerations: &[Value], path: &str) {
+pub(crate) fn tolerations(errors: &mut Errors, tolerations: &[Value], path: &str) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let path = format!("{path}.tolerations[{index}]");
         let key = json::text(toleration, &["key"]);

@@ -65,7 +65,57 @@ pub(crate) fn spec(errors: &mut Errors, spec: &Value, path: &str) {
     if !json::get(spec, "os").is_null() {
         one_of(errors, json::get(spec, "os"), "name", &format!("{path}.os"), &["linux", "windows"]);
     }
+    systems(errors, spec, path);
     resource_claims(errors, json::items(spec, &["resourceClaims"]), path);
+}
+
+/// What a pod of its own user namespace, and one of another system, cannot have.
+fn systems(errors: &mut Errors, spec: &Value, path: &str) {
+    const HOSTS: [&str; 3] = ["hostNetwork", "hostPID", "hostIPC"];
+    let refuse = |errors: &mut Errors, of: &Value, path: &str, keys: &[&str], why: &str| {
+        for key in keys.iter().filter(|key| !matches!(json::get(of, key), Value::Null | Value::Bool(false))) {
+            errors.forbidden(format!("{path}.{key}"), why);
+        }
+    };
+    if json::get(spec, "hostUsers") == &Value::Bool(false) {
+        refuse(errors, spec, path, &HOSTS, "when `hostUsers` is false");
+    }
+    if json::text(spec, &["os", "name"]) != "windows" {
+        return;
+    }
+    let why = "cannot be set for a windows pod";
+    refuse(errors, spec, path, &["hostPID", "hostIPC", "shareProcessNamespace", "hostUsers"], why);
+    let keys = [
+        "appArmorProfile",
+        "seLinuxOptions",
+        "seccompProfile",
+        "fsGroup",
+        "fsGroupChangePolicy",
+        "sysctls",
+        "runAsUser",
+        "runAsGroup",
+        "supplementalGroups",
+        "supplementalGroupsPolicy",
+    ];
+    refuse(errors, json::get(spec, "securityContext"), &format!("{path}.securityContext"), &keys, why);
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        for (index, entry) in json::items(spec, &[list]).iter().enumerate() {
+            let keys = [
+                "appArmorProfile",
+                "seLinuxOptions",
+                "seccompProfile",
+                "capabilities",
+                "readOnlyRootFilesystem",
+                "privileged",
+                "allowPrivilegeEscalation",
+                "procMount",
+                "runAsUser",
+                "runAsGroup",
+            ];
+            let path = format!("{path}.{list}[{index}].securityContext");
+            refuse(errors, json::get(entry, "securityContext"), &path, &keys, why);
+        }
+    }
 }
 
 /// The string `key`, if it is there, must be one of `supported`.

@@ -97,7 +97,7 @@ impl Asked<'_> {
                 let mut status = Status::forbidden(self.call.kind(), name, &why);
                 status.code = code(reason);
                 status.reason = reason;
-                return Err(status.with_cause("", &message));
+                return Err(status.with_cause("", &why));
             }
         }
         Ok(())

@@ -9,9 +9,11 @@ mod limits;
 mod pod_security;
 mod priorities;
 mod quotas;
+mod runtime_classes;
 mod service_accounts;
 #[cfg(test)]
 mod tests;
+mod tolerations;
 
 use wk_api::strategy::Facts;
 use wk_api::{Kind, Object, Status, kinds};
@@ -33,7 +35,9 @@ pub(crate) fn complete(view: &View, kind: &Kind, new: &mut Object) -> Result<(),
     if *kind == kinds::POD {
         service_accounts::choose(view, new)?;
         limits::fill_in(view, new);
-        priorities::resolve(view, new)
+        priorities::resolve(view, new)?;
+        tolerations::fill_in(new);
+        runtime_classes::resolve(view, new)
     } else if *kind == kinds::PERSISTENTVOLUMECLAIM {
         classes::storage(view, new);
         Ok(())

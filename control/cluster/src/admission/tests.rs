@@ -310,3 +310,57 @@ async fn pods_keep_to_the_level_of_their_namespace() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_pod_of_a_runtime_class_gets_what_the_class_says() {
+    let (cluster, _dir) = cluster().await;
+    let with = |name: &str, class: &str, more: Value| {
+        let mut body = plain(name);
+        body["spec"]["runtimeClassName"] = json!(class);
+        body["spec"].as_object_mut().expect("a spec").extend(more.as_object().expect("an object").clone());
+        body
+    };
+    assert_eq!(
+        refused(&cluster, &kinds::POD, with("a", "nosuch", json!({}))).await,
+        "pods \"a\" is forbidden: pod rejected: RuntimeClass \"nosuch\" not found"
+    );
+    let toleration = json!({"key": "small", "operator": "Exists"});
+    let class = json!({
+        "metadata": {"name": "tiny"}, "handler": "tiny", "overhead": {"podFixed": {"cpu": "10m"}},
+        "scheduling": {"nodeSelector": {"size": "small"}, "tolerations": [toleration]},
+    });
+    make(&cluster, &kinds::RUNTIMECLASS, class).await;
+    let made = make(&cluster, &kinds::POD, with("a", "tiny", json!({"nodeSelector": {"zone": "a"}}))).await;
+    assert_eq!(made.at("/spec/overhead"), Some(&json!({"cpu": "10m"})));
+    assert_eq!(made.at("/spec/nodeSelector"), Some(&json!({"size": "small", "zone": "a"})));
+    assert_eq!(made.at("/spec/tolerations/0"), Some(&toleration));
+    let conflict = with("b", "tiny", json!({"nodeSelector": {"size": "big"}}));
+    assert_eq!(
+        refused(&cluster, &kinds::POD, conflict).await,
+        "pods \"b\" is forbidden: conflict: runtimeClass.scheduling.nodeSelector[size] = small; \
+         pod.spec.nodeSelector[size] = big"
+    );
+    let mut costly = plain("c");
+    costly["spec"]["overhead"] = json!({"cpu": "1"});
+    let why = refused(&cluster, &kinds::POD, costly).await;
+    assert!(why.ends_with("Pod Overhead set without corresponding RuntimeClass defined Overhead"), "{why}");
+}
+
+#[tokio::test]
+async fn a_pod_tolerates_silent_nodes_for_five_minutes_unless_it_says_otherwise() {
+    let (cluster, _dir) = cluster().await;
+    let made = make(&cluster, &kinds::POD, plain("a")).await;
+    let default =
+        |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+    let (not_ready, unreachable) = (default("node.kubernetes.io/not-ready"), default("node.kubernetes.io/unreachable"));
+    assert_eq!(made.items("/spec/tolerations"), [not_ready, unreachable.clone()]);
+    let mut body = plain("b");
+    let own = json!({"key": "node.kubernetes.io/not-ready", "operator": "Exists", "tolerationSeconds": 5});
+    body["spec"]["tolerations"] = json!([own]);
+    let made = make(&cluster, &kinds::POD, body).await;
+    assert_eq!(made.items("/spec/tolerations"), [own, unreachable]);
+    let mut body = plain("c");
+    body["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+    let made = make(&cluster, &kinds::POD, body).await;
+    assert_eq!(made.items("/spec/tolerations"), [json!({"operator": "Exists"})]);
+}

@@ -151,7 +151,7 @@ fn write(
         .as_object()
         .into_iter()
         .flatten()
-        .all(|(name, value)| autoscaler.at(&format!("/status/{name}")).unwrap_or(&Value::Null) == value);
+        .all(|(name, value)| read::same(autoscaler.at(&format!("/status/{name}")).unwrap_or(&Value::Null), value));
     if !same {
         let target = Target::version(&kinds::HORIZONTALPODAUTOSCALER, autoscaler);
         plan.orders.push(Order::Status { target, change: json!({"status": status}) });

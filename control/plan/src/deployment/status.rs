@@ -8,7 +8,8 @@ use wk_base::time::Timestamp;
 use super::{Fresh, Rollout, Set, revision};
 use crate::conditions::{self, Condition};
 use crate::order::{Order, Plan, Target};
-use crate::{read, replicaset};
+use crate::read;
+use crate::replicaset::FAILURE;
 
 /// `spec.progressDeadlineSeconds` when nobody said (the API's default).
 const PROGRESS_DEADLINE_SECONDS: i64 = 600;
@@ -73,6 +74,7 @@ pub(super) fn plan(rollout: &Rollout<'_>, fresh: Option<&Fresh>, now: Timestamp)
     for condition in [Some(available(rollout, &counts)), progressing(rollout, &counts, fresh, &mut plan, now)] {
         put(&mut list, condition.as_ref(), &counts, &Counts::said(rollout), now);
     }
+    failure(rollout, &mut list, now);
     let status = json!({
         "observedGeneration": deployment.generation(),
         "replicas": counts.existing,
@@ -85,7 +87,7 @@ pub(super) fn plan(rollout: &Rollout<'_>, fresh: Option<&Fresh>, now: Timestamp)
     let noted = rollout.new.as_ref().map(|new| revision::of(new.object)).or(fresh.map(|fresh| fresh.revision));
     let noted = noted.filter(|revision| *revision > 0).map(|revision| revision.to_string());
     let renumbered = noted.filter(|noted| deployment.annotation(revision::ANNOTATION) != Some(noted));
-    if renumbered.is_none() && replicaset::says(deployment, &status) {
+    if renumbered.is_none() && read::says(deployment, &status) {
         return plan;
     }
     let mut change = json!({"status": status});
@@ -94,6 +96,22 @@ pub(super) fn plan(rollout: &Rollout<'_>, fresh: Option<&Fresh>, now: Timestamp)
     }
     plan.orders.push(Order::Status { target: Target::version(&kinds::DEPLOYMENT, deployment), change });
     plan
+}
+
+/// Why pods cannot be created, as the ReplicaSets say: the new one before the others.
+fn failure(rollout: &Rollout<'_>, list: &mut Vec<Value>, now: Timestamp) {
+    fn said<'a>(set: &Set<'a>) -> Option<&'a str> {
+        conditions::find(set.object, FAILURE).and_then(|found| found["message"].as_str())
+    }
+    let Some(message) = rollout.new.as_ref().and_then(said).or_else(|| rollout.all().find_map(said)) else {
+        list.retain(|condition| condition["type"] != FAILURE);
+        return;
+    };
+    if !list.iter().any(|condition| condition["type"] == FAILURE && condition["message"] == message) {
+        let message = message.to_owned();
+        let wanted = Condition { kind: FAILURE, status: "True", reason: "FailedCreate", message };
+        conditions::set(list, &wanted, Some("lastUpdateTime"), now);
+    }
 }
 
 /// Sets `condition` unless it says the same already; one that reports progress is written anew at each progress, since

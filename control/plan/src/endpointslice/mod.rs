@@ -2,7 +2,11 @@
 //!
 //! Here: who belongs in; [`pack`] has how endpoints are laid into slices so that a change rewrites few of them.
 
+pub mod endpoints;
+pub mod mirror;
 mod pack;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -133,13 +137,18 @@ impl Ports {
 
     /// The ports that `slice` has.
     fn said(slice: &Object) -> Self {
+        Self::listed(slice.items("/ports"))
+    }
+
+    /// These ports.
+    fn listed(ports: &[Value]) -> Self {
         let port = |port: &Value| Port {
             name: read::text(port, "name").to_owned(),
             protocol: protocol(port).to_owned(),
             number: port.get("port").and_then(Value::as_i64),
             app_protocol: port.get("appProtocol").and_then(Value::as_str).map(str::to_owned),
         };
-        Self(slice.items("/ports").iter().map(port).collect())
+        Self(ports.iter().map(port).collect())
     }
 
     fn to_value(&self) -> Value {

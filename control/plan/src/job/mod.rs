@@ -309,13 +309,12 @@ fn says(job: &Object, status: &Value) -> bool {
     status.as_object().into_iter().flatten().all(|(field, value)| {
         let there = job.0["status"].get(field).filter(|there| !there.is_null());
         match value {
-            Value::Null => there.is_none(),
             Value::Object(parts) if parts.values().any(Value::is_null) => {
                 let left: serde_json::Map<_, _> =
                     parts.clone().into_iter().filter(|(_, part)| !part.is_null()).collect();
                 there == Some(&Value::Object(left))
             }
-            value => there == Some(value),
+            value => read::same(there.unwrap_or(&Value::Null), value),
         }
     })
 }

@@ -52,11 +52,14 @@ fn repels(taint: &Value, tolerations: &[Value]) -> bool {
 
 /// `v1.Toleration.ToleratesTaint`: an empty effect or key matches all, `Exists` any value.
 fn tolerates(tolerations: &[Value], key: &str, value: &str, effect: &str) -> bool {
-    let fits = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
-    tolerations.iter().any(|toleration| {
-        let exists = read::text(toleration, "operator") == "Exists";
-        fits(read::text(toleration, "effect"), effect)
-            && fits(read::text(toleration, "key"), key)
-            && (exists || read::text(toleration, "key") == key && read::text(toleration, "value") == value)
-    })
+    tolerations.iter().any(|toleration| fits(toleration, key, value, effect))
+}
+
+/// Whether this toleration is about the taint.
+pub(crate) fn fits(toleration: &Value, key: &str, value: &str, effect: &str) -> bool {
+    let is = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
+    let exists = read::text(toleration, "operator") == "Exists";
+    is(read::text(toleration, "effect"), effect)
+        && is(read::text(toleration, "key"), key)
+        && (exists || read::text(toleration, "key") == key && read::text(toleration, "value") == value)
 }

@@ -21,6 +21,7 @@ use crate::conditions::{self, Condition};
 use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::{owned, pod, read};
 use disks::Disks;
+pub(crate) use filter::fits as tolerates;
 use resources::Amounts;
 
 /// The name by which pods ask for this scheduler.

@@ -26,6 +26,7 @@ pub static HORIZONTALPODAUTOSCALER_V1: Kind = Kind {
     short_names: &["hpa"],
     categories: &["all"],
     has_status: true,
+    acts: true,
     collection: "autoscaling/horizontalpodautoscalers",
     storage: Some(&HORIZONTALPODAUTOSCALER),
     rules: Rules {

@@ -2,12 +2,13 @@
 //!
 //! Source: `k8s.io/kubernetes/pkg/apis/batch/validation`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{NAME_LABELS, UID_LABELS, policies};
 use crate::field::Errors;
 use crate::json;
 use crate::names;
+use crate::object::Object;
 use crate::selector::Labels;
 use crate::validate::{self, immutable, labels, not_negative, pod};
 
@@ -52,9 +53,13 @@ fn generated_selector(value: &Value, errors: &mut Errors) {
             }
         }
     }
-    let uid = json::text(value, &["metadata", "uid"]);
-    let chosen = json::dig(spec, &["selector", "matchLabels"]);
-    let fits = json::members(chosen, &[]).all(|(key, value)| !UID_LABELS.contains(&key.as_str()) || value == uid);
+    let text = |field| Value::from(json::text(value, &["metadata", field]));
+    let uids = UID_LABELS.map(|key| (key.to_owned(), text("uid")));
+    let names = NAME_LABELS.map(|key| (key.to_owned(), text("name")));
+    let expected: serde_json::Map<String, Value> = uids.into_iter().chain(names).collect();
+    let pod = Object::new(json!({"metadata": {"labels": expected}}));
+    let selector = Labels::from_label_selector(json::get(spec, "selector"));
+    let fits = selector.map_or(true, |selector| selector.matches(&pod.labels()));
     if !fits {
         errors.invalid("spec.selector", json::get(spec, "selector"), "`selector` not auto-generated");
     }

@@ -1,6 +1,7 @@
 //! Services: their row, what their type implies, and which cluster IP they want. Handing out addresses is the
 //! cluster crate's.
 
+mod reach;
 mod valid;
 
 use std::net::IpAddr;
@@ -156,11 +157,13 @@ fn prepare_update(new: &mut Value, old: &Value) {
             json::remove(port, "nodePort");
         }
     }
-    if before && !after {
-        for key in ["externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort"] {
-            if json::same(json::get(spec, key), json::get(old_spec, key)) {
-                json::remove(spec, key);
-            }
+    let is_balanced = |spec: &Value| json::text(spec, &["type"]) == "LoadBalancer";
+    let unbalanced = is_balanced(old_spec) && !is_balanced(spec);
+    let ported = if before && !after { &["externalTrafficPolicy", "healthCheckNodePort"][..] } else { &[] };
+    let balanced = if unbalanced { &["allocateLoadBalancerNodePorts", "loadBalancerClass"][..] } else { &[] };
+    for key in ported.iter().chain(balanced) {
+        if json::same(json::get(spec, key), json::get(old_spec, key)) {
+            json::remove(spec, key);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::reach;
 use crate::field::Errors;
 use crate::json;
 use crate::names;
@@ -33,7 +34,7 @@ pub(super) fn service(value: &Value, errors: &mut Errors) {
             errors.invalid_str("spec.clusterIPs[0]", ip, BAD_IP);
         }
         if headless && matches!(kind, "NodePort" | "LoadBalancer") {
-            errors.invalid_str("spec.clusterIPs[0]", ip, "may not be set to 'None' for LoadBalancer services");
+            errors.invalid_str("spec.clusterIPs[0]", ip, &format!("may not be set to 'None' for {kind} services"));
         }
         let first = json::items(spec, &["clusterIPs"]).first().and_then(Value::as_str).unwrap_or_default();
         if first != ip {
@@ -42,12 +43,7 @@ pub(super) fn service(value: &Value, errors: &mut Errors) {
         }
     }
     ports(errors, spec, kind, headless);
-    for (index, address) in json::items(spec, &["externalIPs"]).iter().enumerate() {
-        let text = address.as_str().unwrap_or_default();
-        if validate::ip(text).is_none() {
-            errors.invalid_str(format!("spec.externalIPs[{index}]"), text, BAD_IP);
-        }
-    }
+    reach::check(errors, spec);
     policies(errors, spec, kind);
 }
 

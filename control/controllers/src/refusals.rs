@@ -1,0 +1,96 @@
+//! Why creations were refused lately, by whom the object was for: what becomes a `FailedCreate` event and, of a
+//! ReplicaSet, its condition `ReplicaFailure`.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+use wk_api::{Reason, Status};
+
+/// The same refusal is told again after this long: a creation is tried again every few seconds for as long as it takes,
+/// and each event is a write.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
+
+/// Owners remembered at most. Past this all are forgotten, which costs an event each.
+const OWNERS_MAX: usize = 10_000;
+
+/// What was refused, by the owner's uid.
+#[derive(Default)]
+pub(crate) struct Refusals(Mutex<BTreeMap<String, Refusal>>);
+
+struct Refusal {
+    why: String,
+    told: Instant,
+}
+
+impl Refusals {
+    /// Remembers that an object for `owner` was refused. Whether that is to be told.
+    pub(crate) fn note(&self, owner: &str, why: &str, now: Instant) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(owner)
+            && known.why == why
+            && now.duration_since(known.told) < TOLD_AGAIN
+        {
+            return false;
+        }
+        if all.len() >= OWNERS_MAX {
+            all.clear();
+        }
+        all.insert(owner.to_owned(), Refusal { why: why.to_owned(), told: now });
+        true
+    }
+
+    /// An object for `owner` was created.
+    pub(crate) fn forget(&self, owner: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
+    }
+
+    /// Why the latest object for `owner` was refused.
+    pub(crate) fn why(&self, owner: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(owner).map(|refusal| refusal.why.clone())
+    }
+}
+
+/// What to tell of a refusal of `object`; None when trying again is all there is to it. A name that was drawn for it is
+/// told without what was drawn, or each try would be another story.
+pub(crate) fn story(object: &Value, status: &Status) -> Option<String> {
+    if !matches!(status.reason, Reason::Forbidden | Reason::Invalid | Reason::BadRequest) {
+        return None;
+    }
+    let name = status.details.as_ref().map_or("", |details| details.name.as_str());
+    let prefix = object["metadata"]["generateName"].as_str().unwrap_or_default();
+    if prefix.is_empty() || !name.starts_with(prefix) {
+        return Some(status.message.clone());
+    }
+    Some(status.message.replace(&format!("{name:?}"), &format!("{prefix:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use wk_api::kinds;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_once_a_minute_and_another_one_at_once() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        assert!(refusals.note("u", "quota", now) && !refusals.note("u", "quota", now));
+        assert!(refusals.note("u", "quota", now + TOLD_AGAIN) && refusals.note("u", "other", now));
+        assert_eq!(refusals.why("u").as_deref(), Some("other"));
+        refusals.forget("u");
+        assert_eq!(refusals.why("u"), None);
+    }
+
+    #[test]
+    fn each_try_is_the_same_story() {
+        let object = json!({"metadata": {"generateName": "web-"}});
+        let refused = |name: &str| Status::forbidden(&kinds::POD, name, "exceeded quota: q");
+        let expected = Some("pods \"web-\" is forbidden: exceeded quota: q".to_owned());
+        assert_eq!(story(&object, &refused("web-x7k2p")), expected);
+        assert_eq!(story(&object, &refused("web-b2c4d")), expected);
+        assert_eq!(story(&object, &Status::unavailable("no leader")), None);
+    }
+}

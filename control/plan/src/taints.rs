@@ -1,0 +1,156 @@
+//! Pods that a node's `NoExecute` taints send away: at once, or when the time is over that they tolerate the taint for.
+//!
+//! The taints are those that somebody put on a node. A node that falls silent has none: what becomes of its pods is
+//! decided, sooner, by [`crate::nodes`].
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use serde_json::Value;
+use wk_api::{Object, kinds};
+use wk_base::time::Timestamp;
+
+use crate::order::{Event, EventType, Order, Plan, Target};
+use crate::scheduler::tolerates;
+use crate::{pod, read};
+
+const NO_EXECUTE: &str = "NoExecute";
+
+/// As in Kubernetes.
+const COMPONENT: &str = "taint-eviction-controller";
+
+/// A taint of a node: the node's name, and the taint's key and value.
+pub type Taint = (String, String, String);
+
+/// Since when this leader has known each taint that evicts. Kubernetes counts from there too, not from when it was put.
+pub type Since = BTreeMap<Taint, Timestamp>;
+
+/// What the decision is made from.
+pub struct Input<'a> {
+    /// All nodes.
+    pub nodes: &'a [&'a Object],
+    /// All pods; may be left out while no node has such a taint.
+    pub pods: &'a [&'a Object],
+    /// Since when each taint is known; of those not in it, since now.
+    pub since: &'a Since,
+}
+
+/// The taints of all nodes that evict, each known since `before` said, or since now.
+pub fn known(nodes: &[&Object], before: &Since, now: Timestamp) -> Since {
+    let taints = nodes.iter().flat_map(|node| evicting(node).map(|taint| name_of(node, taint)));
+    taints
+        .map(|taint| (before.get(&taint).copied().unwrap_or(now), taint))
+        .map(|(since, taint)| (taint, since))
+        .collect()
+}
+
+fn evicting(node: &Object) -> impl Iterator<Item = &Value> {
+    node.items("/spec/taints").iter().filter(|taint| read::text(taint, "effect") == NO_EXECUTE)
+}
+
+fn name_of(node: &Object, taint: &Value) -> Taint {
+    (node.name().to_owned(), read::text(taint, "key").to_owned(), read::text(taint, "value").to_owned())
+}
+
+/// Deletes the pods whose time on their node is over.
+pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    let tainted: BTreeMap<&str, (&Object, Vec<&Value>)> = input
+        .nodes
+        .iter()
+        .map(|node| (node.name(), (*node, evicting(node).collect::<Vec<_>>())))
+        .filter(|(_, (_, taints))| !taints.is_empty())
+        .collect();
+    for pod in input.pods.iter().filter(|pod| pod::is_active(pod)) {
+        let Some((node, taints)) = tainted.get(pod::node(pod)) else { continue };
+        let ends = taints.iter().map(|taint| {
+            let since = input.since.get(&name_of(node, taint)).copied().unwrap_or(now);
+            end(taint, pod.items("/spec/tolerations"), since)
+        });
+        match ends.min() {
+            Some(end) if end <= now => leave(pod, &mut plan),
+            Some(end) if end < Timestamp::MAX => plan.due_by(end),
+            _ => {}
+        }
+    }
+    plan
+}
+
+/// Until when a pod may stay beside `taint`: for ever is the end of time.
+fn end(taint: &Value, tolerations: &[Value], since: Timestamp) -> Timestamp {
+    let (key, value) = (read::text(taint, "key"), read::text(taint, "value"));
+    // The first that fits, as in Kubernetes.
+    let Some(found) = tolerations.iter().find(|toleration| tolerates(toleration, key, value, NO_EXECUTE)) else {
+        return Timestamp::MIN;
+    };
+    match found.get("tolerationSeconds").and_then(Value::as_i64) {
+        None => Timestamp::MAX,
+        Some(seconds) => since.saturating_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(Timestamp::MAX),
+    }
+}
+
+fn leave(pod: &Object, plan: &mut Plan) {
+    plan.say(format!("{}/{}: leaves tainted node {}", pod.namespace(), pod.name(), pod::node(pod)));
+    plan.orders.push(Order::Delete {
+        target: Target::version(&kinds::POD, pod),
+        grace_period_seconds: None,
+        propagation: None,
+    });
+    plan.orders.push(Order::Event(Event {
+        regarding: Target::incarnation(&kinds::POD, pod),
+        kind: EventType::Normal,
+        reason: "TaintManagerEviction",
+        message: format!("Marking for deletion Pod {}/{}", pod.namespace(), pod.name()),
+        component: COMPONENT,
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(taints: Value) -> Object {
+        Object::new(json!({"metadata": {"name": "n1"}, "spec": {"taints": taints}}))
+    }
+
+    fn pod(tolerations: Value) -> Object {
+        let metadata = json!({"name": "p", "namespace": "default", "uid": "u"});
+        Object::new(json!({"metadata": metadata, "spec": {"nodeName": "n1", "tolerations": tolerations}}))
+    }
+
+    fn planned(node: &Object, pod: &Object, since: &str, now: &str) -> (usize, Option<Timestamp>) {
+        let known = known(&[node], &Since::new(), since.parse().expect("a time"));
+        let input = Input { nodes: &[node], pods: &[pod], since: &known };
+        let plan = plan(&input, now.parse().expect("a time"));
+        (plan.orders.len(), plan.due)
+    }
+
+    const START: &str = "2025-01-01T00:00:00Z";
+    const LATER: &str = "2025-01-01T00:01:00Z";
+
+    #[test]
+    fn who_does_not_tolerate_a_taint_leaves_at_once_and_who_does_for_a_time_leaves_then() {
+        let taint = json!({"key": "x", "value": "y", "effect": "NoExecute"});
+        let tainted = node(json!([taint]));
+        assert_eq!(planned(&tainted, &pod(json!([])), START, START), (2, None));
+        let other = json!([{"key": "x", "value": "z"}, {"key": "x", "operator": "Exists", "effect": "NoSchedule"}]);
+        assert_eq!(planned(&tainted, &pod(other), START, START), (2, None));
+        let ever = json!([{"key": "x", "operator": "Exists"}]);
+        assert_eq!(planned(&tainted, &pod(ever), START, LATER), (0, None));
+        let minute = json!([{"key": "x", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}]);
+        assert_eq!(planned(&tainted, &pod(minute.clone()), START, START), (0, Some(LATER.parse().expect("a time"))));
+        assert_eq!(planned(&tainted, &pod(minute), START, LATER), (2, None));
+        let mild = node(json!([{"key": "x", "effect": "NoSchedule"}]));
+        assert_eq!(planned(&mild, &pod(json!([])), START, LATER), (0, None));
+    }
+
+    #[test]
+    fn a_taint_is_known_since_it_was_first_seen() {
+        let tainted = node(json!([{"key": "x", "effect": "NoExecute"}]));
+        let first = known(&[&tainted], &Since::new(), START.parse().expect("a time"));
+        assert_eq!(known(&[&tainted], &first, LATER.parse().expect("a time")), first);
+        assert!(known(&[&node(json!([]))], &first, LATER.parse().expect("a time")).is_empty());
+    }
+}
