@@ -3,7 +3,7 @@
 //!
 //! They lie in a message to ourselves, whose receiving end is the new program's standard input.
 //!
-//! Not here: when that happens (`upgrade.rs`).
+//! Not here: when that happens (`upgrade.rs`), and the mesh's socket: other nodes do better to be refused.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -17,8 +17,8 @@ use rustix::net::{
 
 /// Says to the new program that its standard input is no person's.
 const VARIABLE: &str = "WK_HANDED_OVER";
-/// The API's, two of the ingress, the mesh's.
-const SOCKETS_MAX: usize = 4;
+/// The API's, and two of the ingress.
+const SOCKETS_MAX: usize = 3;
 
 /// Sockets of this process to be handed on. As long as this lives, who connects to them is not refused.
 #[derive(Debug, Default)]

@@ -134,7 +134,6 @@ impl Node {
                     Some(server) => Arc::new(Asking(server)),
                     None => Arc::new(base.cluster.clone()),
                 },
-                clock,
                 heartbeats: beats,
                 measured,
                 electorate: base.electorate.clone(),

@@ -22,11 +22,12 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Binds all of them that the program before this one did not leave, or says which one cannot be had.
+    /// Binds all of them that the program before this one did not leave, or says which one cannot be had. Clients' ports
+    /// can be handed on.
     pub(crate) async fn bind(settings: &Settings, mut left: Inherited) -> anyhow::Result<(Self, Handover)> {
         let at = |port| SocketAddr::new(settings.listen, port);
         let mut kept = Handover::default();
-        let mut bind = async |address, option| {
+        let mut take = async |address, option| {
             let listener = match left.at(address) {
                 Some(listener) => TcpListener::from_std(listener)?,
                 None => bind(address, option).await?,
@@ -34,18 +35,19 @@ impl Ports {
             kept.keep(&listener)?;
             anyhow::Ok(listener)
         };
-        let api = bind(at(settings.api_port), "--api-port").await?;
+        let api = take(at(settings.api_port), "--api-port").await?;
         let ingress = match settings.vote {
             Vote::Witness => None,
             Vote::Voter | Vote::None => {
-                let http = bind(at(settings.http_port), "--http-port").await?;
-                Some((http, bind(at(settings.https_port), "--https-port").await?))
+                let http = take(at(settings.http_port), "--http-port").await?;
+                Some((http, take(at(settings.https_port), "--https-port").await?))
             }
         };
         let kubelet = match settings.kubelet {
             Some(address) => Some(bind(address, "--kubelet-listen").await?),
             None => None,
         };
+        // Other nodes do better to be refused: they ask the next one then.
         let mesh = bind(at(settings.mesh_port), "--mesh-port").await?;
         Ok((Self { api, kubelet, ingress, mesh }, kept))
     }

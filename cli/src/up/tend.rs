@@ -124,14 +124,15 @@ async fn round(copies: &Copies, others: &BTreeSet<NodeName>, here: &[Digest]) ->
     let mut silent = BTreeSet::new();
     let mut short = 0;
     for digest in here {
-        let mut found = 0;
-        for name in order(digest, others).into_iter().filter(|name| takers.contains(*name)).take(ASKED_MAX) {
-            if found == COPIES {
+        let (mut found, mut asked) = (0, 0);
+        for name in order(digest, others) {
+            if found == COPIES || asked == ASKED_MAX {
                 break;
             }
-            if silent.contains(name) {
+            if silent.contains(name) || !takers.contains(name) {
                 continue;
             }
+            asked += 1;
             match stands(copies, name, digest).await {
                 Standing::Has => found += 1,
                 Standing::Lacks => {}

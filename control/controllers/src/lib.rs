@@ -74,8 +74,6 @@ pub struct Parts {
     pub cluster: Cluster,
     /// How they write.
     pub writes: Arc<dyn Writes>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
     /// Which nodes were heard.
     pub heartbeats: Arc<Heartbeats>,
     /// What pods use.
@@ -127,7 +125,8 @@ async fn caught_up(cluster: &Cluster) {
 
 /// One leadership: every shell, what wakes them, and the recorder of their events.
 fn start(parts: &Parts) -> JoinSet<()> {
-    let Parts { cluster, writes, clock, heartbeats, measured, electorate, authority } = parts;
+    let Parts { cluster, writes, heartbeats, measured, electorate, authority } = parts;
+    let clock = cluster.clock();
     // What was heard in an earlier leadership may be out of date: who was about to stop may have started again.
     heartbeats.clear();
     let mut set = JoinSet::new();

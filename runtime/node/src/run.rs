@@ -154,7 +154,13 @@ impl Runner {
                 return Event::StartFailed { reason: CONFIG_ERROR, message };
             }
         };
-        let class = run.class.clone().map(|class| class.with(run, &held.mounts));
+        let class = run.class.clone().map(|class| class.with(run, mounts.list()));
+        // A worker opens directories by the list, and cannot ask for what they hold.
+        if class.is_some()
+            && let Err(error) = mounts.fill().await
+        {
+            return Event::StartFailed { reason: CONFIG_ERROR, message: format!("fill the volumes: {error}") };
+        }
         let place = self.places.of(class.as_ref());
         let log = match self.logs.open(&run.pod, &run.spec.name, run.restart, Arc::clone(&self.clock)) {
             Ok(log) => Arc::new(log),
@@ -212,7 +218,7 @@ impl Runner {
             World::Command => self.command(&place, run, &prepared, sandbox, report, &page).await,
             // Its functions are called from outside, by `exec`, probes and hooks, each in an instance of its own.
             World::Functions => {
-                let _process = place.hold().await;
+                let _process = run.cancel.run_until_cancelled(place.hold()).await;
                 report.tell(Event::Started { image_id: prepared.image_id.clone() }).await;
                 run.cancel.cancelled().await;
                 Event::Ended { code: 0, reason: "Completed".to_owned(), message: String::new() }
@@ -244,7 +250,13 @@ impl Runner {
         let Run { pod, spec, .. } = run;
         let value_of = |name: &str| Some(variables.iter().find(|(known, _)| known == name)?.1.as_str());
         let expand = |text: &str| environment::expand(text, value_of, PATH_BYTES_MAX).unwrap_or_default();
-        let held = self.volumes.hold(pod, &spec.name, &spec.mounts, &expand).await.map_err(|it| it.to_string())?;
+        // In a process that others share, directories cost a container a process of its own. A token for an API that the
+        // pod may not reach is not worth that.
+        let mut wanted = spec.mounts.clone();
+        if run.class.is_some() && !spec.network.egress.cluster() {
+            wanted.retain(|mount| !mount.is_automatic());
+        }
+        let held = self.volumes.hold(pod, &spec.name, &wanted, &expand).await.map_err(|it| it.to_string())?;
         let Held { mounts, fill } = held;
         let open = move || Mounts::with_late(mounts, fill);
         let opened = tokio::task::spawn_blocking(open).await;

@@ -104,10 +104,18 @@ fn container(status: &Value) -> Option<(String, bool)> {
             what = format!("{what} (last run: {crashed}, restarted {restarts} times)");
         }
         let final_reason = matches!(reason, "InvalidImageName" | "ErrImageNeverPull" | "CreateContainerConfigError");
-        return Some((what, final_reason || restarts >= RESTARTS_HOPELESS));
+        let unfit = reason == "CreateContainerError" && is_unfit(text(waiting, "/message"));
+        return Some((what, final_reason || unfit || restarts >= RESTARTS_HOPELESS));
     }
     let terminated = status.pointer("/state/terminated")?;
     Some((ended(terminated), restarts >= RESTARTS_HOPELESS))
+}
+
+/// Whether a node says of a module that it is no other than it should be: it will say so of it again.
+fn is_unfit(message: &str) -> bool {
+    let starts =
+        ["the module imports ", "the module exports no ", "the component imports ", "the component exports no "];
+    starts.iter().any(|start| message.contains(start))
 }
 
 fn ended(terminated: &Value) -> String {

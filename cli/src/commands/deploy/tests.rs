@@ -149,6 +149,18 @@ fn troubles_are_those_of_new_pods_and_say_whether_waiting_helps() {
 }
 
 #[test]
+fn module_that_no_node_can_run_is_not_waited_for() {
+    let waits = |message: &str| {
+        let waiting =
+            json!({"name": "c", "state": {"waiting": {"reason": "CreateContainerError", "message": message}}});
+        let pods = [pod("new", &waiting)];
+        rollout::troubles(pods.iter(), &BTreeSet::new())[0].hopeless
+    };
+    assert!(waits("the module imports functions that WASI preview 1 does not have: env.foo"));
+    assert!(!waits("open the container's log: No space left on device"));
+}
+
+#[test]
 fn urls_work_from_here_and_curl_lines_from_other_addresses() {
     let listeners = ["127.0.0.1:8080".parse().expect("address"), "127.0.0.2:80".parse().expect("address")];
     let route = |host: &str| [(host.to_owned(), "/x".to_owned())];

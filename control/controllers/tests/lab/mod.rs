@@ -67,7 +67,6 @@ impl Lab {
         let parts = Parts {
             writes: Arc::new(cluster.clone()),
             cluster,
-            clock: lab.clock.clone(),
             heartbeats: beats,
             measured: Arc::default(),
             electorate,

@@ -69,7 +69,8 @@ impl Runs {
         let prepared = self.kit.prepare(&file).await;
         assert_eq!(prepared.world(), World::Command);
         let root = self.kit.dir.path().join("d");
-        let mount = Mount { path: "/d".into(), root, below: PathBuf::new(), read_only: false, limit: None };
+        let (path, below) = ("/d".into(), PathBuf::new());
+        let mount = Mount { path, root, below, read_only: false, limit: None, late: false };
         let sandbox = Sandbox { mounts: Mounts::new(vec![mount]).expect("opens"), ..sandbox };
         match self.kit.engine.run(&prepared, sandbox, CancellationToken::new()).await {
             Exit::Code(code) => code,

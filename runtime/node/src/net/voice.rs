@@ -56,7 +56,7 @@ impl Voice {
             ),
             _ => String::new(),
         };
-        self.say(&format!("{server} is not trusted: {why}{hint}"));
+        self.say(&format!("request to {server} failed: {why}{hint}"));
         NetworkError::Certificate(why.to_string())
     }
 

@@ -180,7 +180,8 @@ impl Given {
             gives_sockets: network.gives_sockets(),
             cpu: usage.cpu_limits(),
             memory_total: usage.memory_max(),
-            mounts: mounts.list().to_vec(),
+            // They have their content by now: nobody makes it in a worker.
+            mounts: mounts.list().iter().map(|mount| Mount { late: false, ..mount.clone() }).collect(),
             workdir,
         };
         (given, Kept { output, input, usage, mounts, answers: Answers { network, next, config } })

@@ -362,6 +362,7 @@ impl Kit {
                 below: below.into(),
                 read_only: false,
                 limit: Some(1 << 20),
+                late: false,
             };
             let mounts = Mounts::new(vec![mount("")]).unwrap();
             let code = self.code(&place, "fill").await;

@@ -87,12 +87,11 @@ impl Life {
         self.link.upgrade().filter(|link| !link.state.dead.is_cancelled())
     }
 
-    /// Whether it ended by itself.
-    pub(super) fn crashed(&self) -> bool {
+    fn crashed(&self) -> bool {
         self.state.dead.is_cancelled() && !self.state.released.load(Ordering::Acquire)
     }
 
-    /// Whether it ended by itself so soon.
+    /// Whether it ended by itself, and not long after its start.
     pub(super) fn crashed_within(&self, time: Duration) -> bool {
         self.crashed() && self.state.born.elapsed() < time
     }

@@ -41,6 +41,8 @@ const SHORT_LIVES_FREE: u32 = 1;
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// and no longer than a container in a crash loop waits at first.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A class without a worker is forgotten after this, with how its workers ended.
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
 /// Threads of a worker of one pod: a large machine has thousands of such pods. Guests that compute get more, one a core,
 /// while they do.
 const POD_THREADS_MAX: usize = 2;
@@ -125,6 +127,8 @@ struct Past {
     last: Option<Life>,
     /// Workers in a row that did not live long.
     short_lives: u32,
+    /// When somebody last asked for one.
+    asked: Option<Instant>,
 }
 
 /// A worker that stays while this is held.
@@ -154,6 +158,7 @@ impl Workers {
     async fn link(&self, class: &Class) -> Result<Arc<Link>, String> {
         let history = self.0.history(class);
         let mut past = history.0.lock().await;
+        past.asked = Some(Instant::now());
         if let Some(link) = past.last.as_ref().and_then(Life::link) {
             return Ok(link);
         }
@@ -191,9 +196,10 @@ impl Past {
         (0..turns.min(PAUSE_TURNS_MAX)).map(|_| pause.next_delay()).last().unwrap_or_default()
     }
 
-    /// Whether nothing is lost when it is forgotten.
+    /// Whether nothing is lost when it is forgotten: nobody has asked for a worker for longer than any pause.
     fn is_over(&self) -> bool {
-        self.short_lives == 0 && self.last.as_ref().is_none_or(|last| last.link().is_none() && !last.crashed())
+        let is_gone = self.last.as_ref().is_none_or(|last| last.link().is_none());
+        is_gone && self.asked.is_none_or(|asked| asked.elapsed() > FORGOTTEN_AFTER)
     }
 }
 
