@@ -29,6 +29,7 @@ mod measure;
 pub(crate) mod members;
 mod metrics;
 mod node;
+mod open_files;
 mod ports;
 mod raft_batch;
 mod raft_link;
@@ -59,6 +60,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     wk_base::trace::init("warn,raft=error");
+    open_files::take_all();
     let settings = Settings::resolve(args)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
     let (ports, handover) = Ports::bind(&settings, Inherited::take()).await?;

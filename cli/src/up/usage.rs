@@ -123,11 +123,12 @@ const FIGURES: [Figure; 16] = [
 impl Containers {
     fn rows(&self) -> Vec<Row> {
         let mut pods = self.meters.report().pods;
-        let named = self.cluster.local(&wk_api::kinds::POD, None).items;
+        let view = self.cluster.store().view();
         let mut rows: Vec<Row> = Vec::new();
-        for pod in named {
-            for report in pods.remove(pod.uid()).into_iter().flatten() {
-                let (namespace, name) = (pod.namespace().to_owned(), pod.name().to_owned());
+        for pod in view.list(wk_api::kinds::POD.collection(), "") {
+            for report in pods.remove(wk_cluster::brief(&pod).uid()).into_iter().flatten() {
+                let (namespace, name) = pod.key().name().split_once('/').unwrap_or_default();
+                let (namespace, name) = (namespace.to_owned(), name.to_owned());
                 rows.push((Labels { namespace, pod: name, container: report.name.clone() }, report));
             }
         }

@@ -37,6 +37,7 @@ pub mod patch;
 pub mod protobuf;
 pub mod quantity;
 pub mod quota;
+pub mod requests;
 pub mod schema;
 pub mod selector;
 pub mod status;

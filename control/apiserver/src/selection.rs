@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wk_api::selector::{Fields, Labels};
 use wk_api::{Kind, Object, Status};
-use wk_cluster::{Cluster, Watch};
+use wk_cluster::{Cluster, Watch, brief, label_hash};
 use wk_store::{Revision, Stored, View};
 
 use crate::query::Query;
@@ -16,15 +16,19 @@ pub(crate) struct Selection {
     pub kind: &'static Kind,
     pub namespace: Option<String>,
     labels: Labels,
+    /// The labels that every selected object has, as briefs know them.
+    terms: Vec<u64>,
     fields: Fields,
 }
 
 impl Selection {
     pub(crate) fn parse(target: &Target, query: &Query) -> Result<Self, Status> {
+        let labels = Labels::parse(query.text("labelSelector"))?;
         Ok(Self {
             kind: target.kind,
             namespace: target.namespace.clone(),
-            labels: Labels::parse(query.text("labelSelector"))?,
+            terms: labels.equalities().map(|(key, value)| label_hash(key, value)).collect(),
+            labels,
             fields: Fields::parse(target.kind, query.text("fieldSelector"))?,
         })
     }
@@ -59,8 +63,16 @@ impl Selection {
         cluster.watch_selected(self.kind, self.namespace.as_deref(), &self.labels, &self.fields, after)
     }
 
-    /// Whether the selectors let `stored` through. Decodes it only if they look at it.
+    /// Whether the selectors let `stored` through. Decodes it only if they look at it, and its brief does not tell.
     pub(crate) fn admits(&self, stored: &Stored) -> bool {
-        self.is_all() || self.matches(&wk_cluster::object(stored))
+        self.is_all() || self.may_match(stored) && self.matches(&wk_cluster::object(stored))
+    }
+
+    /// Of thousands of objects a selector usually wants a few.
+    fn may_match(&self, stored: &Stored) -> bool {
+        self.terms.is_empty() || {
+            let brief = brief(stored);
+            self.terms.iter().all(|term| brief.labels().any(|label| label == *term))
+        }
     }
 }

@@ -14,6 +14,7 @@
 
 mod admission;
 mod apply;
+mod brief;
 mod definitions;
 mod delete;
 mod guard;
@@ -44,6 +45,7 @@ use wk_store::{Key, Revision, Store};
 
 pub use admission::DEFAULT_SERVICE_ACCOUNT;
 pub use apply::{ApplyRequest, Judged};
+pub use brief::{Brief, PodBrief, brief, label_hash};
 pub use definitions::{kind_in, kinds_in, stored_kind, stored_kinds_in};
 pub use delete::Deleted;
 pub use guard::{Guard, Write};

@@ -1,6 +1,6 @@
 //! The autoscaler's facts: each HorizontalPodAutoscaler with what it scales, and the pods of that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wk_api::selector::Labels;
@@ -10,7 +10,7 @@ use wk_cluster::{key, object, stored_kinds_in};
 use wk_plan::{Plan, autoscaler};
 use wk_store::View;
 
-use crate::gather::list;
+use crate::gather::{list, pods_in};
 use crate::work::Desk;
 
 /// The pass of the autoscaler's shell. It remembers what it recommended, for one leadership.
@@ -24,7 +24,8 @@ pub(crate) fn autoscale() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
             return Plan::default();
         }
         let usages = desk.measured.recent(now);
-        let pods = list(&view, &kinds::POD);
+        let namespaces: BTreeSet<&str> = autoscalers.iter().map(|it| it.namespace()).collect();
+        let pods = pods_in(&view, &namespaces);
         let mut plan = Plan::default();
         for autoscaler in autoscalers.iter().filter(|it| !it.is_deleting()) {
             let subject = subject(&view, autoscaler);

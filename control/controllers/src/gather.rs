@@ -1,17 +1,16 @@
-//! The facts of each planner, from one view of the local copy.
+//! The facts of each planner, from one view of the local copy. Those of owners of pods are in `workloads.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
-use wk_cluster::{kinds_in, object, stored_kind, stored_kinds_in};
-use wk_plan::endpointslice::{endpoints, mirror};
+use wk_cluster::{Brief, PodBrief, brief, kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
-    Children, Plan, apiservice, claims, definitions, deployment, disruption, endpointslice, ephemeral, events, garbage,
-    job, namespaces, podgc, replicaset, resourcequotas, rootca, scheduler, serviceaccounts, voters,
+    Plan, apiservice, claims, definitions, disruption, ephemeral, events, garbage, namespaces, podgc, resourcequotas,
+    rootca, scheduler, serviceaccounts, voters,
 };
-use wk_store::View;
+use wk_store::{Stored, View};
 
 use crate::work::Desk;
 
@@ -31,158 +30,14 @@ fn all_of(view: &View, wanted: impl Fn(&Kind) -> bool) -> Vec<(&'static Kind, Ar
     kinds.flat_map(|kind| list(view, kind).into_iter().map(move |object| (kind, object))).collect()
 }
 
-pub(crate) fn deployments(desk: &Desk, now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    let deployments = list(&view, &kinds::DEPLOYMENT);
-    if deployments.is_empty() {
-        return Plan::default();
-    }
-    let (sets, pods) = (list(&view, &kinds::REPLICASET), list(&view, &kinds::POD));
-    let of_deployments = Children::of(sets.iter().map(Arc::as_ref));
-    let of_sets = Children::of(pods.iter().map(Arc::as_ref));
-    let mut taken: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for set in &sets {
-        taken.entry(set.namespace()).or_default().insert(set.name());
-    }
-    let none = BTreeSet::new();
-    let mut plan = Plan::default();
-    for deployment in &deployments {
-        let replicasets = of_deployments.owned_by(deployment);
-        let pods: Vec<&Object> = replicasets.iter().flat_map(|set| of_sets.owned_by(set).iter().copied()).collect();
-        plan.extend(deployment::plan(
-            &deployment::Input {
-                deployment,
-                replicasets,
-                orphans: of_deployments.orphans_beside(deployment),
-                taken: taken.get(deployment.namespace()).unwrap_or(&none),
-                pods: &pods,
-            },
-            now,
-        ));
-    }
-    plan
-}
-
-pub(crate) fn replicasets(desk: &Desk, now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    let (sets, pods) = (list(&view, &kinds::REPLICASET), list(&view, &kinds::POD));
-    let children = Children::of(pods.iter().map(Arc::as_ref));
-    let mut plan = Plan::default();
-    for set in &sets {
-        let (pods, orphans) = (children.owned_by(set), children.orphans_beside(set));
-        let refused = desk.refusals.why(set.uid());
-        let refused = refused.as_deref();
-        plan.extend(replicaset::plan(&replicaset::Input { replicaset: set, pods, orphans, refused }, now));
-    }
-    plan
-}
-
-pub(crate) fn jobs(desk: &Desk, now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    let (jobs, pods) = (list(&view, &kinds::JOB), list(&view, &kinds::POD));
-    let children = Children::of(pods.iter().map(Arc::as_ref));
-    let uids: BTreeSet<&str> = jobs.iter().map(|job| job.uid()).collect();
-    let mut plan = job::release(children.bereft(&uids));
-    for job in &jobs {
-        let (pods, orphans) = (children.owned_by(job), children.orphans_beside(job));
-        plan.extend(job::plan(&job::Input { job, pods, orphans }, now));
-    }
-    plan
-}
-
-pub(crate) fn endpointslices(desk: &Desk, _now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    let services = list(&view, &kinds::SERVICE);
-    let (pods, slices) = (list(&view, &kinds::POD), list(&view, &kinds::ENDPOINTSLICE));
-    let pods_of = by_term(&services, &pods);
-    let slices_of = by_service(&slices);
-    let mut plan = Plan::default();
-    for service in &services {
-        let pods = term(service).and_then(|(key, value)| pods_of.get(&(service.namespace(), key, value)));
-        let pods = pods.map(Vec::as_slice).unwrap_or_default();
-        let slices = slices_of.get(&(service.namespace(), service.name())).map(Vec::as_slice).unwrap_or_default();
-        plan.extend(endpointslice::plan(&endpointslice::Input { service, pods, slices }));
-    }
-    plan
-}
-
-/// Pods by namespace and by each label that some service selects by.
-type ByTerm<'a> = BTreeMap<(&'a str, &'a str, &'a str), Vec<&'a Object>>;
-
-fn by_term<'a>(services: &'a [Arc<Object>], pods: &'a [Arc<Object>]) -> ByTerm<'a> {
-    // Each service is shown the pods that have one of its labels, not all pods of its namespace: a hundred services of a
-    // hundred pods each would be a million looks.
-    let selectors: BTreeMap<&str, BTreeSet<&str>> = services
-        .iter()
-        .filter_map(|it| Some((it.namespace(), term(it)?.0)))
-        .fold(BTreeMap::new(), |mut keys: BTreeMap<_, BTreeSet<_>>, (namespace, key)| {
-            keys.entry(namespace).or_default().insert(key);
-            keys
-        });
-    let mut pods_of = ByTerm::new();
-    for pod in pods {
-        for key in selectors.get(pod.namespace()).into_iter().flatten() {
-            if let Some(value) = pod.label(key) {
-                pods_of.entry((pod.namespace(), key, value)).or_default().push(pod);
-            }
-        }
-    }
-    pods_of
-}
-
-/// Slices by namespace and service.
-fn by_service(slices: &[Arc<Object>]) -> BTreeMap<(&str, &str), Vec<&Object>> {
-    let mut slices_of: BTreeMap<(&str, &str), Vec<&Object>> = BTreeMap::new();
-    for slice in slices {
-        if let Some(service) = slice.label(endpointslice::SERVICE_LABEL) {
-            slices_of.entry((slice.namespace(), service)).or_default().push(slice);
-        }
-    }
-    slices_of
-}
-
-/// Endpoints of services, and slices of Endpoints.
-pub(crate) fn endpoints(desk: &Desk, _now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    let services = list(&view, &kinds::SERVICE);
-    let (pods, slices) = (list(&view, &kinds::POD), list(&view, &kinds::ENDPOINTSLICE));
-    let all = list(&view, &kinds::ENDPOINTS);
-    let of_name: BTreeMap<_, _> = all.iter().map(|it| ((it.namespace(), it.name()), it.as_ref())).collect();
-    let by_name: BTreeMap<_, _> = services.iter().map(|it| ((it.namespace(), it.name()), it.as_ref())).collect();
-    let (pods_of, slices_of) = (by_term(&services, &pods), by_service(&slices));
-    let mut plan = Plan::default();
-    for service in &services {
-        let pods = term(service).and_then(|(key, value)| pods_of.get(&(service.namespace(), key, value)));
-        let pods = pods.map(Vec::as_slice).unwrap_or_default();
-        let endpoints = of_name.get(&(service.namespace(), service.name())).copied();
-        plan.extend(endpoints::plan(&endpoints::Input { service, pods, endpoints }));
-    }
-    for endpoints in &all {
-        let key = (endpoints.namespace(), endpoints.name());
-        let service = by_name.get(&key).copied();
-        if service.is_none() && endpoints::is_made(endpoints) && !endpoints.is_deleting() {
-            plan.orders.push(endpoints::delete(endpoints));
-        }
-        let slices = slices_of.get(&key).map(Vec::as_slice).unwrap_or_default();
-        plan.extend(mirror::plan(&mirror::Input { endpoints, service, slices }));
-    }
-    plan
-}
-
-/// One of the labels that a service's pods have: the one with the longest value, which the fewest others share.
-fn term(service: &Object) -> Option<(&str, &str)> {
-    let selector = service.at("/spec/selector")?.as_object()?;
-    let labels = selector.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
-    labels.max_by_key(|(_, value)| value.len())
-}
-
 pub(crate) fn disruptions(desk: &Desk, now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
     let budgets = list(&view, &kinds::PODDISRUPTIONBUDGET);
     if budgets.is_empty() {
         return Plan::default();
     }
-    let pods = list(&view, &kinds::POD);
+    let namespaces: BTreeSet<&str> = budgets.iter().map(|budget| budget.namespace()).collect();
+    let pods = pods_in(&view, &namespaces);
     let controllers: Vec<Arc<Object>> =
         [&kinds::DEPLOYMENT, &kinds::REPLICASET, &kinds::STATEFULSET, &kinds::REPLICATIONCONTROLLER]
             .into_iter()
@@ -200,10 +55,23 @@ pub(crate) fn disruptions(desk: &Desk, now: Timestamp) -> Plan {
 
 pub(crate) fn schedule(desk: &Desk, now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
-    let (pods, nodes) = (list(&view, &kinds::POD), list(&view, &kinds::NODE));
+    let all: Vec<Arc<Stored>> = view.list(kinds::POD.collection(), "").collect();
+    if !all.iter().any(|pod| waits(pod)) {
+        return Plan::default();
+    }
+    let has_claims = |pod: &Stored| brief(pod).pod().is_some_and(|pod| pod.has_claims);
+    let pods: Vec<_> = all.iter().filter(|pod| waits(pod) || has_claims(pod)).map(|pod| object(pod)).collect();
+    let placed = all.iter().filter_map(|pod| {
+        let (brief, pod) = (brief(pod), brief(pod).pod()?);
+        let sibling_of = brief.controller().filter(|_| !brief.is_deleting());
+        let placed = scheduler::Placed { node: &pod.node, sibling_of, asked: pod.requests };
+        (!pod.node.is_empty() && !pod.is_finished).then_some(placed)
+    });
+    let nodes = list(&view, &kinds::NODE);
     let (claims, volumes) = (list(&view, &kinds::PERSISTENTVOLUMECLAIM), list(&view, &kinds::PERSISTENTVOLUME));
     let input = scheduler::Input {
         pods: &borrowed(&pods),
+        placed: &placed.collect::<Vec<_>>(),
         nodes: &borrowed(&nodes),
         claims: &borrowed(&claims),
         volumes: &borrowed(&volumes),
@@ -211,9 +79,27 @@ pub(crate) fn schedule(desk: &Desk, now: Timestamp) -> Plan {
     scheduler::plan(&input, now)
 }
 
+/// Whether a pod has no node yet and may get one.
+fn waits(pod: &Stored) -> bool {
+    let brief = brief(pod);
+    brief.pod().is_some_and(|pod| pod.node.is_empty() && !pod.is_finished) && !brief.is_deleting()
+}
+
+/// The pods of some namespaces.
+pub(crate) fn pods_in(view: &View, namespaces: &BTreeSet<&str>) -> Vec<Arc<Object>> {
+    let in_one = |namespace: &&str| view.list(kinds::POD.collection(), &format!("{namespace}/")).collect::<Vec<_>>();
+    namespaces.iter().flat_map(in_one).map(|stored| object(&stored)).collect()
+}
+
+/// The pods of which `wanted` says so by their briefs.
+pub(crate) fn pods(view: &View, wanted: impl Fn(&Brief, &PodBrief) -> bool) -> Vec<Arc<Object>> {
+    let is_wanted = |pod: &Arc<Stored>| brief(pod).pod().is_some_and(|it| wanted(brief(pod), it));
+    view.list(kinds::POD.collection(), "").filter(is_wanted).map(|stored| object(&stored)).collect()
+}
+
 pub(crate) fn claims(desk: &Desk, _now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
-    let (pods, nodes) = (list(&view, &kinds::POD), list(&view, &kinds::NODE));
+    let (pods, nodes) = (pods(&view, |_, pod| pod.has_claims), list(&view, &kinds::NODE));
     let (claims, volumes) = (list(&view, &kinds::PERSISTENTVOLUMECLAIM), list(&view, &kinds::PERSISTENTVOLUME));
     let classes = list(&view, &kinds::STORAGECLASS);
     claims::plan(&claims::Input {
@@ -227,16 +113,36 @@ pub(crate) fn claims(desk: &Desk, _now: Timestamp) -> Plan {
 
 pub(crate) fn pod_garbage(desk: &Desk, _now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
-    let (pods, nodes) = (list(&view, &kinds::POD), list(&view, &kinds::NODE));
+    let nodes = list(&view, &kinds::NODE);
+    let names: BTreeSet<&str> = nodes.iter().map(|node| node.name()).collect();
+    let pods = pods(&view, |brief, pod| {
+        let lost = if pod.node.is_empty() { brief.is_deleting() } else { !names.contains(&*pod.node) };
+        lost || pod.is_finished
+    });
     podgc::plan(&podgc::Input { pods: &borrowed(&pods), nodes: &borrowed(&nodes) })
 }
 
 pub(crate) fn garbage(desk: &Desk, _now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
+    if !may_have_garbage(&view) {
+        return Plan::default();
+    }
     // Events have no owners, and the planner takes any that is named as an owner to be there.
     let objects = all_of(&view, |kind| *kind != kinds::EVENT);
     let objects: Vec<_> = objects.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
     garbage::plan(&garbage::Input { objects: &objects, kinds: &kinds_in(&view) })
+}
+
+/// Whether an owner of any object is gone or going, or anything that goes is held.
+fn may_have_garbage(view: &View) -> bool {
+    let kinds = stored_kinds_in(view).into_iter().filter(|kind| **kind != kinds::EVENT);
+    let objects: Vec<Arc<Stored>> =
+        kinds.flat_map(|kind| view.list(kind.collection(), "").collect::<Vec<_>>()).collect();
+    let solid = objects.iter().map(|stored| brief(stored)).filter(|brief| !brief.is_deleting());
+    let solid: HashSet<&str> = solid.map(Brief::uid).collect();
+    objects.iter().map(|stored| brief(stored)).any(|brief| {
+        brief.is_deleting() && brief.has_finalizers() || brief.owners().any(|owner| !solid.contains(owner))
+    })
 }
 
 pub(crate) fn namespaces(desk: &Desk, now: Timestamp) -> Plan {
@@ -280,7 +186,7 @@ pub(crate) fn root_ca(desk: &Desk, _now: Timestamp) -> Plan {
 
 pub(crate) fn ephemeral_volumes(desk: &Desk, _now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
-    let mut pods = list(&view, &kinds::POD);
+    let mut pods = pods(&view, |_, pod| pod.has_claims);
     pods.retain(|pod| pod.items("/spec/volumes").iter().any(|volume| volume.get("ephemeral").is_some()));
     if pods.is_empty() {
         return Plan::default();
@@ -350,8 +256,11 @@ fn owned_by(view: &View, definition: &Object) -> usize {
 }
 
 pub(crate) fn old_events(desk: &Desk, now: Timestamp) -> Plan {
-    let events = list(&desk.cluster.store().view(), &kinds::EVENT);
-    events::plan(&events::Input { events: &borrowed(&events) }, now)
+    let view = desk.cluster.store().view();
+    // One decoded at a time: together they would be many times what they are.
+    let events: Vec<events::Seen> =
+        view.list(kinds::EVENT.collection(), "").map(|stored| events::Seen::of(&object(&stored))).collect();
+    events::plan(&events::Input { events: &events }, now)
 }
 
 pub(crate) fn voters(desk: &Desk, now: Timestamp) -> Plan {

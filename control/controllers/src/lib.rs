@@ -31,9 +31,11 @@ mod measured;
 mod recorder;
 mod refusals;
 mod roles;
+mod settled;
 mod shells;
 mod wake;
 mod work;
+mod workloads;
 mod writes;
 
 use std::sync::Arc;
@@ -44,6 +46,7 @@ use tokio::task::JoinSet;
 use wk_base::backoff::Backoff;
 use wk_base::error::Chain;
 use wk_base::tasks::Tasks;
+use wk_base::time::Clock;
 use wk_cluster::Cluster;
 
 pub use electorate::{Electorate, Roll};

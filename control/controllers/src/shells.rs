@@ -1,5 +1,6 @@
 //! The table of shells: what wakes each, and how often it looks.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::gather;
 use crate::hearing::Hearing;
 use crate::roles;
 use crate::work::{Desk, Shell};
+use crate::workloads;
 
 /// Between looks of shells on the way from a request to a running pod, and from a ready pod to its traffic: enough to
 /// see a burst of writes as one.
@@ -44,9 +46,14 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
     // A quota can count objects of any of these.
     let reads_namespaced = || reads_all().into_iter().filter(|kind| kind.is_namespaced()).collect();
     vec![
-        shell("deployment", vec![&kinds::DEPLOYMENT, &kinds::REPLICASET, &kinds::POD], PROMPT, gather::deployments),
-        shell("replicaset", vec![&kinds::REPLICASET, &kinds::POD], PROMPT, gather::replicasets),
-        shell("job", vec![&kinds::JOB, &kinds::POD], PROMPT, gather::jobs),
+        shell(
+            "deployment",
+            vec![&kinds::DEPLOYMENT, &kinds::REPLICASET, &kinds::POD],
+            PROMPT,
+            workloads::deployments(),
+        ),
+        shell("replicaset", vec![&kinds::REPLICASET, &kinds::POD], PROMPT, workloads::replicasets()),
+        shell("job", vec![&kinds::JOB, &kinds::POD], PROMPT, workloads::jobs()),
         shell(
             "scheduler",
             vec![&kinds::POD, &kinds::NODE, &kinds::PERSISTENTVOLUMECLAIM, &kinds::PERSISTENTVOLUME],
@@ -69,13 +76,13 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
             "endpointslice",
             vec![&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINTSLICE],
             PROMPT,
-            gather::endpointslices,
+            workloads::endpointslices(),
         ),
         shell(
             "endpoints",
             vec![&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINTSLICE, &kinds::ENDPOINTS],
             WHOLE,
-            gather::endpoints,
+            workloads::endpoints(),
         ),
         shell(
             "disruption",
@@ -151,8 +158,8 @@ fn watch_nodes(hearing: Arc<Hearing>) -> impl FnMut(&Desk, Timestamp) -> Plan + 
     move |desk, now| {
         let hearing_since = hearing.look(now, &desk.heartbeats);
         let view = desk.cluster.store().view();
-        let (pods, all) = (gather::list(&view, &kinds::POD), gather::list(&view, &kinds::NODE));
-        let (pods, all) = (gather::borrowed(&pods), gather::borrowed(&all));
+        let all = gather::list(&view, &kinds::NODE);
+        let all = gather::borrowed(&all);
         // A witness has no Node.
         let members = (desk.electorate.roll)(&view);
         let is_member = |name: &str| members.values().any(|member| member.name == name);
@@ -161,6 +168,16 @@ fn watch_nodes(hearing: Arc<Hearing>) -> impl FnMut(&Desk, Timestamp) -> Plan + 
         let told = desk.heartbeats.told();
         let failures = told.iter().filter_map(|(name, (_, told))| Some((name.as_str(), told.failure.as_deref()?)));
         let failures = failures.collect();
+        // Several times a second: pods are looked at when there is a node whose pods may have to go.
+        let quiet: BTreeSet<&str> =
+            all.iter().map(|node| node.name()).filter(|name| is_quiet(&heard, name, now)).collect();
+        let pods = if quiet.is_empty() { Vec::new() } else { gather::pods(&view, |_, pod| quiet.contains(&*pod.node)) };
+        let pods = gather::borrowed(&pods);
         nodes::plan(&nodes::Input { nodes: &all, pods: &pods, heard: &heard, failures: &failures, hearing_since }, now)
     }
+}
+
+/// Whether a node was not heard for so long that it may count as silent.
+fn is_quiet(heard: &BTreeMap<String, Timestamp>, node: &str, now: Timestamp) -> bool {
+    heard.get(node).is_none_or(|at| now.duration_since(*at) >= nodes::SILENT_AFTER)
 }

@@ -20,9 +20,9 @@ use crate::recorder::Recorder;
 use crate::refusals::Refusals;
 use crate::writes::Writes;
 
-/// After looking and planning, a shell rests for this many times as long: many changes never cost more than a third of
-/// one core a shell, they are looked at together.
-const REST_FACTOR: u32 = 2;
+/// After looking and planning, a shell rests for this many times as long: many changes never cost more than a tenth of
+/// one core a shell, of which there are twenty; they are looked at together.
+const REST_FACTOR: u32 = 9;
 
 /// What all shells work with.
 pub(crate) struct Desk {

@@ -33,12 +33,6 @@ impl<'a> Children<'a> {
         self.owned.get(owner.uid()).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Those whose controller is none of `owners`, by uid.
-    pub fn bereft<'s>(&'s self, owners: &'s std::collections::BTreeSet<&str>) -> impl Iterator<Item = &'a Object> + 's {
-        let lost = self.owned.iter().filter(|(owner, _)| !owners.contains(**owner));
-        lost.flat_map(|(_, children)| children.iter().copied())
-    }
-
     /// Those in `owner`'s namespace that nobody controls.
     pub fn orphans_beside(&self, owner: &Object) -> &[&'a Object] {
         self.orphans.get(owner.namespace()).map(Vec::as_slice).unwrap_or_default()

@@ -173,7 +173,10 @@ fn plan(planner: &str, world: &World) -> Plan {
             apiservice::plan(&input)
         }
         "podgc" => podgc::plan(&podgc::Input { pods: &pods, nodes: &nodes_all }),
-        "events" => events::plan(&events::Input { events: &world.of(&kinds::EVENT) }, world.now()),
+        "events" => {
+            let events: Vec<_> = world.of(&kinds::EVENT).into_iter().map(events::Seen::of).collect();
+            events::plan(&events::Input { events: &events }, world.now())
+        }
         "nodes" => {
             let heard = world.facts["heard"].as_object().into_iter().flatten();
             let heard: BTreeMap<String, Timestamp> = heard
@@ -188,7 +191,9 @@ fn plan(planner: &str, world: &World) -> Plan {
         }
         "scheduler" => {
             let (claims, volumes) = (world.of(&kinds::PERSISTENTVOLUMECLAIM), world.of(&kinds::PERSISTENTVOLUME));
-            let input = scheduler::Input { pods: &pods, nodes: &nodes_all, claims: &claims, volumes: &volumes };
+            let placed: Vec<_> = pods.iter().filter_map(|pod| scheduler::Placed::of(pod)).collect();
+            let (nodes, claims, volumes) = (&nodes_all, &claims, &volumes);
+            let input = scheduler::Input { pods: &pods, placed: &placed, nodes, claims, volumes };
             scheduler::plan(&input, world.now())
         }
         "claims" => {

@@ -52,8 +52,7 @@ fn oldest_events_beyond_the_limit_are_removed() {
         Object::new(json!({"metadata": {"name": format!("e{index:05}"), "namespace": "default", "uid": "u"},
             "lastTimestamp": format!("2025-01-01T00:{minute:02}:00Z")}))
     };
-    let events: Vec<Object> = (0..5003).map(event).collect();
-    let events: Vec<&Object> = events.iter().collect();
+    let events: Vec<events::Seen> = (0..5003).map(|index| events::Seen::of(&event(index))).collect();
     let now = "2025-01-01T00:59:30Z".parse().expect("time");
     let plan = events::plan(&events::Input { events: &events }, now);
     assert_eq!(plan.orders.len(), 3);
@@ -68,7 +67,8 @@ fn hundred_pods_at_most_are_told_why_they_wait_in_one_plan() {
     }
     let pods: Vec<&Object> = pods.iter().collect();
     let now = "2025-01-01T00:10:00Z".parse().expect("time");
-    let plan = scheduler::plan(&scheduler::Input { pods: &pods, nodes: &[], claims: &[], volumes: &[] }, now);
+    let plan =
+        scheduler::plan(&scheduler::Input { pods: &pods, placed: &[], nodes: &[], claims: &[], volumes: &[] }, now);
     let told = plan.orders.iter().filter(|order| order.headline().starts_with("status pods"));
     assert_eq!(told.count(), 100);
     assert_eq!(plan.report.len(), 101);

@@ -24,10 +24,6 @@ use crate::watch::Watch;
 /// other, so more than a few mean that it was held up between the two.
 const LOOKS_MAX: u32 = 1000;
 
-/// The last changes whose objects stay decoded: who keeps up reads them soon. Older ones are kept as they were written, a
-/// tenth of that, and decoded again for who comes back late.
-const DECODED_MAX: usize = 256;
-
 /// All histories of a peer.
 pub(crate) struct Histories {
     limits: Limits,
@@ -213,9 +209,6 @@ impl History {
             for event in events {
                 changes.bytes += size(event);
                 changes.events.push_back(Arc::clone(event));
-                if let Some(behind) = changes.events.len().checked_sub(DECODED_MAX + 1) {
-                    changes.events[behind] = Arc::new(changes.events[behind].bare());
-                }
             }
             while (changes.events.len() > limits.history_events || changes.bytes > limits.history_bytes)
                 && let Some(old) = changes.events.pop_front()

@@ -42,6 +42,7 @@ pub mod backup;
 mod codec;
 mod command;
 mod core;
+mod decoded;
 mod disk;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]

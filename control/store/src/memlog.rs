@@ -1,5 +1,5 @@
 //! The log as Raft reads it: the entries after the last compaction, in memory. The disk has its own copy
-//! ([`crate::log`]), written before anything is promised.
+//! ([`crate::log`]), written before anything is promised, and may reach back further ([`MemLog::forget`]).
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -22,6 +22,10 @@ pub(crate) struct MemLog {
     mark: u64,
     /// Bytes of the entries after the mark: asked for too often to be counted each time.
     bytes: u64,
+    /// Of the entries after the mark, those that only the disk still has.
+    forgotten: u64,
+    /// The last entry that the disk need not have.
+    floor: u64,
     /// The newest snapshot, as followers are told of it.
     snapshot: Option<Snapshot>,
     /// Raft asked for a snapshot and there was none.
@@ -42,6 +46,8 @@ impl MemLog {
             entries: entries.into(),
             mark: base.0,
             bytes,
+            forgotten: 0,
+            floor: base.0,
             snapshot: None,
             wanted: Cell::new(false),
         }
@@ -70,13 +76,25 @@ impl MemLog {
     pub(crate) fn restart(&mut self, base: (u64, u64)) {
         self.base = base;
         self.mark = base.0;
+        self.floor = base.0;
         self.entries.clear();
         self.bytes = 0;
+        self.forgotten = 0;
         self.snapshot = None;
     }
 
-    /// Forgets the entries up to `through`.
+    /// Forgets the entries up to `through`, which are applied and on disk, here alone: nobody will ask for them but this
+    /// member when it starts again. They count towards the next snapshot all the same.
+    pub(crate) fn forget(&mut self, through: u64) {
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= through) {
+            self.base = (entry.index, entry.term);
+            self.forgotten += u64::from(entry.index > self.mark);
+        }
+    }
+
+    /// Forgets the entries up to `through`; the disk may too.
     pub(crate) fn compact(&mut self, through: u64) {
+        self.floor = self.floor.max(through);
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= through) {
             self.base = (entry.index, entry.term);
             self.bytes -= self.counted(&entry);
@@ -99,6 +117,8 @@ impl MemLog {
     /// The entries up to `index` are in a snapshot.
     pub(crate) fn set_mark(&mut self, index: u64) {
         self.mark = index;
+        // Those that were forgotten while the snapshot was written are left out: they are few.
+        self.forgotten = 0;
         self.bytes = self.entries.iter().rev().take_while(|entry| entry.index > index).map(size).sum();
     }
 
@@ -109,7 +129,12 @@ impl MemLog {
 
     /// Entries after the mark, and their bytes.
     pub(crate) fn since_mark(&self) -> (u64, u64) {
-        (self.last().saturating_sub(self.mark.max(self.base.0)), self.bytes)
+        (self.last().saturating_sub(self.mark.max(self.base.0)) + self.forgotten, self.bytes)
+    }
+
+    /// The last entry that the disk need not have.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
     }
 
     /// Bytes of the entries after `index`.
@@ -245,6 +270,25 @@ mod tests {
         assert_eq!(log.since_mark(), (3, 300));
         log.restart((20, 3));
         assert_eq!((log.mark(), log.since_mark()), (20, (0, 0)));
+    }
+
+    #[test]
+    fn what_is_forgotten_stays_on_disk_and_counts_towards_the_next_snapshot() {
+        let mut log = log();
+        log.forget(4);
+        assert_eq!(
+            (log.first(), log.floor(), log.term(4), log.term(3)),
+            (5, 1, Ok(1), Err(StorageError::Compacted.into()))
+        );
+        assert_eq!(log.since_mark(), (5, 500));
+        log.append(&[entry(7, 1)]);
+        assert_eq!(log.since_mark(), (6, 600));
+        // A snapshot of what was applied then; more was forgotten meanwhile.
+        let through = log.compaction(3, 0, 0);
+        log.compact(through);
+        log.set_mark(3);
+        assert_eq!((log.first(), log.floor(), log.mark()), (5, 3, 3));
+        assert_eq!(log.since_mark(), (3, 300), "all but the one that was forgotten");
     }
 
     #[test]

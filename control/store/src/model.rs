@@ -10,6 +10,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use crate::decoded::Decoded;
+
 /// A peer of the store. Given once, never used again for another peer: a peer that lost its disk comes back under a
 /// new id, because the old one has promised things it no longer remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -101,7 +103,8 @@ pub struct Stored {
     revision: Revision,
     created: Revision,
     stamp: Option<u32>,
-    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
+    decoded: Decoded,
+    brief: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Stored {
@@ -120,12 +123,7 @@ impl Stored {
 
     /// An object whose bytes carry their revision already.
     pub(crate) fn as_kept(key: Key, bytes: Bytes, revision: Revision, created: Revision, stamp: Option<u32>) -> Self {
-        Self { key, bytes, revision, created, stamp, decoded: OnceLock::new() }
-    }
-
-    /// The same object, not decoded yet. Its bytes are shared.
-    fn bare(&self) -> Self {
-        Self::as_kept(self.key.clone(), self.bytes.clone(), self.revision, self.created, self.stamp)
+        Self { key, bytes, revision, created, stamp, decoded: Decoded::default(), brief: OnceLock::new() }
     }
 
     /// The same object as the event of its deletion shows it: stamped with the revision of the deletion.
@@ -164,21 +162,16 @@ impl Stored {
         self.stamp
     }
 
-    /// Decoded form, made on first use and shared by all readers.
-    ///
-    /// One type an object: a caller that asks for another type than the first one gets a copy of its own each time.
+    /// Decoded form, shared by all readers. It is kept while somebody holds it or it is among those made last; else it is
+    /// made anew.
     pub fn decoded<T: Any + Send + Sync>(&self, decode: impl FnOnce(&Bytes) -> T) -> Arc<T> {
-        let mut decode = Some(decode);
-        let mut run = || decode.take().map(|decode| Arc::new(decode(&self.bytes)));
-        let mut fresh = None;
-        let shared = self.decoded.get_or_init(|| {
-            fresh = run();
-            fresh.clone().expect("the decoder has not run yet")
-        });
-        match Arc::clone(shared).downcast() {
-            Ok(decoded) => decoded,
-            Err(_) => run().expect("the decoder runs here only when the cell held another type"),
-        }
+        self.decoded.get(self.bytes.len(), || decode(&self.bytes))
+    }
+
+    /// What is asked of all objects at once, made on first use and kept as long as this version: a few dozen bytes. One
+    /// type a process; None for another.
+    pub fn brief<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Option<&T> {
+        self.brief.get_or_init(|| Box::new(make(self))).downcast_ref()
     }
 }
 
@@ -265,15 +258,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// The same event without the decoded forms of its objects, which are several times as large as the objects.
-    pub(crate) fn bare(&self) -> Self {
-        let bare = |stored: &Arc<Stored>| Arc::new(stored.bare());
-        match self {
-            Self::Put { stored, previous } => Self::Put { stored: bare(stored), previous: previous.as_ref().map(bare) },
-            Self::Deleted { last, previous } => Self::Deleted { last: bare(last), previous: bare(previous) },
-        }
-    }
-
     /// The write that caused this event. Events of one transaction share it.
     pub fn revision(&self) -> Revision {
         self.object().revision()

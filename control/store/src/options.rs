@@ -79,7 +79,8 @@ pub struct Limits {
     pub segment_bytes: u64,
     /// Events of one collection kept for watches that resume.
     pub history_events: usize,
-    /// Bytes of objects that the events of one collection may hold on to.
+    /// Bytes of objects that the events of one collection may hold on to: of pods some two thousand changes, more than a
+    /// watcher is ever behind that will catch up. A node of ten thousand pods has several such collections.
     pub history_bytes: usize,
 }
 
@@ -93,7 +94,7 @@ impl Default for Limits {
             kept_entries: 10_000,
             segment_bytes: 16 << 20,
             history_events: 8192,
-            history_bytes: 32 << 20,
+            history_bytes: 16 << 20,
         }
     }
 }

@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
     let prepared = engine.prepare("hello", Path::new(HELLO)).await?;
     println!("compiled       {:?}", started.elapsed());
-    let env = vec![("WK_POD_NAME".to_owned(), "hello-0".to_owned())];
+    let env = vec![("WK_POD_NAME".to_owned(), "hello-0".to_owned())].into();
     let app = engine.http(&prepared, Sandbox { env, ..Sandbox::bare() })?;
     let mut arguments = std::env::args().skip(1);
     if let (Some("serve"), Some(address)) = (arguments.next().as_deref(), arguments.next()) {

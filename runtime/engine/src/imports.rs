@@ -71,7 +71,17 @@ impl<'a> Name<'a> {
     }
 }
 
-/// What a component asks of its host and offers to it: names of interfaces and functions, with their versions.
+/// Names of imports and of exports that are kept of a component, and of each so many bytes: more than a person reads. A
+/// component may have megabytes of them.
+const NAMES_MAX: usize = 256;
+const NAME_BYTES_MAX: usize = 200;
+
+fn short(name: &str) -> String {
+    name[..name.floor_char_boundary(NAME_BYTES_MAX)].to_owned()
+}
+
+/// What a component asks of its host and offers to it: names of interfaces and functions, with their versions. The first
+/// of each, as much as people read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surface {
     /// What it imports.
@@ -83,8 +93,8 @@ pub struct Surface {
 impl Surface {
     pub(crate) fn of(component: &Component, engine: &wasmtime::Engine) -> Self {
         Self {
-            imports: component.imports(engine).map(|(name, _)| name.to_owned()).collect(),
-            exports: component.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+            imports: component.imports(engine).take(NAMES_MAX).map(|(name, _)| short(name)).collect(),
+            exports: component.exports(engine).take(NAMES_MAX).map(|(name, _)| short(name)).collect(),
         }
     }
 }
@@ -92,8 +102,10 @@ impl Surface {
 impl Surface {
     /// Of a core module, whose names are of functions.
     pub(crate) fn of_program(module: &wasmtime::Module) -> Self {
-        let imports = module.imports().map(|import| format!("{}/{}", import.module(), import.name()));
-        Self { imports: imports.collect(), exports: module.exports().map(|export| export.name().to_owned()).collect() }
+        let imports = module.imports().take(NAMES_MAX);
+        let imports = imports.map(|import| short(&format!("{}/{}", short(import.module()), short(import.name()))));
+        let exports = module.exports().take(NAMES_MAX).map(|export| short(export.name()));
+        Self { imports: imports.collect(), exports: exports.collect() }
     }
 }
 

@@ -59,6 +59,7 @@ mod single;
 mod target;
 mod ticker;
 mod usage;
+mod variables;
 
 pub use crate::cache::StoredCode;
 pub use crate::code::{CodeCounts, Colleagues};
@@ -80,6 +81,7 @@ pub use crate::sandbox::{
 };
 pub use crate::target::{AddressSpace, Architecture, Profile, Settings, Target, UnknownProfile, UnknownTarget};
 pub use crate::usage::{Commons, CpuLimits, Usage, Used};
+pub use crate::variables::{Variables, VariablesPart};
 
 /// wasmtime's version. `tests/xtask/tests/laws.rs` holds it against `Cargo.lock`.
 pub const VERSION: &str = "48.0.8";

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -134,7 +135,9 @@ const WASM_BYTES_MAX: u64 = 256 << 20;
 
 /// A compiled and linked component, shared by all pods of one digest.
 pub struct Prepared {
-    digest: String,
+    digest: Arc<str>,
+    /// Looked up for the first who asks.
+    surface: OnceLock<Arc<Surface>>,
     /// For what no world is needed: calling one of a component's functions. A program of a core module has none.
     pub(crate) instance: Option<InstancePre<Host>>,
     /// Present if it answers requests.
@@ -153,20 +156,21 @@ impl Prepared {
         }
     }
 
-    /// What it imports and exports.
-    pub fn surface(&self) -> Surface {
-        match (&self.instance, &self.command) {
+    /// What it imports and exports, shared by all who ask: names of each up to a limit.
+    pub fn surface(&self) -> Arc<Surface> {
+        let surface = || match (&self.instance, &self.command) {
             (Some(instance), _) => {
                 let component = instance.component();
                 Surface::of(&component.component_type(), component.engine())
             }
             (None, Some(CommandPre::V1(program))) => Surface::of_program(program.module()),
             (None, _) => Surface::default(),
-        }
+        };
+        Arc::clone(self.surface.get_or_init(|| Arc::new(surface())))
     }
 
     /// The digest it was prepared by.
-    pub fn digest(&self) -> &str {
+    pub fn digest(&self) -> &Arc<str> {
         &self.digest
     }
 
@@ -204,7 +208,7 @@ pub(crate) fn link(linkers: &Linkers, digest: &str, code: &Loaded) -> Result<Pre
         Loaded::Program(module) => {
             let program = preview1::link(&linkers.programs, module)?;
             let command = Some(CommandPre::V1(program));
-            Ok(Prepared { digest: digest.to_owned(), instance: None, http: None, command })
+            Ok(Prepared { digest: digest.into(), surface: OnceLock::new(), instance: None, http: None, command })
         }
     }
 }
@@ -229,7 +233,7 @@ fn link_component(linker: &Linker<Host>, digest: &str, component: &Component) ->
         Some(Version::V2) => Some(CommandPre::V2(p2::bindings::CommandPre::new(instance.clone()).map_err(link)?)),
         Some(Version::V3) => Some(CommandPre::V3(p3::bindings::CommandPre::new(instance.clone()).map_err(link)?)),
     };
-    Ok(Prepared { digest: digest.to_owned(), instance: Some(instance), http, command })
+    Ok(Prepared { digest: digest.into(), surface: OnceLock::new(), instance: Some(instance), http, command })
 }
 
 /// The module's bytes, unless there are too many.

@@ -2,7 +2,6 @@
 //!
 //! Not here: what answers the guest from it (`capabilities`).
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::mounts::Mounts;
 use crate::network::{Network, NoNetwork};
 pub use crate::record::{Level, NoSuchLevel, Record};
 use crate::usage::{CpuLimits, Usage};
+use crate::variables::Variables;
 
 /// An amount of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,7 +112,7 @@ pub struct Sandbox {
     /// Arguments, the program's name first.
     pub args: Vec<String>,
     /// Environment variables; a later one of the same name wins.
-    pub env: Vec<(String, String)>,
+    pub env: Variables,
     /// The most that one instance's linear memories and tables may hold together.
     pub memory_max: MemoryBytes,
     /// The longest that one request may take, from its arrival to the last byte of its response.
@@ -144,7 +144,7 @@ impl Sandbox {
     pub fn bare() -> Self {
         Self {
             args: Vec::new(),
-            env: Vec::new(),
+            env: Variables::default(),
             memory_max: MEMORY_DEFAULT,
             request_deadline: REQUEST_DEADLINE_DEFAULT,
             output: Arc::new(Discard),
@@ -164,10 +164,7 @@ impl Sandbox {
 impl Sandbox {
     /// With each variable once: guests differ in which of two they take.
     pub(crate) fn resolved(mut self) -> Self {
-        let mut seen = HashSet::new();
-        self.env.reverse();
-        self.env.retain(|(name, _)| seen.insert(name.clone()));
-        self.env.reverse();
+        self.env = self.env.resolved();
         self
     }
 }
@@ -212,13 +209,13 @@ mod tests {
     #[test]
     fn of_two_variables_of_one_name_the_later_stays() {
         let env = [("A", "1"), ("B", "2"), ("A", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let sandbox = Sandbox { env: env.to_vec(), ..Sandbox::bare() }.resolved();
-        assert_eq!(sandbox.env, [("B".to_owned(), "2".to_owned()), ("A".to_owned(), "3".to_owned())]);
+        let sandbox = Sandbox { env: env.to_vec().into(), ..Sandbox::bare() }.resolved();
+        assert_eq!(sandbox.env.to_vec(), [("B".to_owned(), "2".to_owned()), ("A".to_owned(), "3".to_owned())]);
     }
 
     #[test]
     fn debug_of_a_sandbox_hides_values_of_variables() {
-        let sandbox = Sandbox { env: vec![("TOKEN".into(), "hunter2".into())], ..Sandbox::bare() };
+        let sandbox = Sandbox { env: vec![("TOKEN".into(), "hunter2".into())].into(), ..Sandbox::bare() };
         let text = format!("{sandbox:?}");
         assert!(text.contains("TOKEN") && !text.contains("hunter2"), "{text}");
     }

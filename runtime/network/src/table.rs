@@ -133,10 +133,10 @@ pub struct Table {
 impl Table {
     /// A table of these services. Of two with one name or one address, the first stays: a reader never sees an address
     /// change hands because of the order in which somebody else's mistake arrived.
-    pub fn new(services: impl IntoIterator<Item = Service>) -> Self {
+    pub fn new(services: impl IntoIterator<Item = impl Into<Arc<Service>>>) -> Self {
         let mut table = Self::default();
         for service in services {
-            let service = Arc::new(service);
+            let service: Arc<Service> = service.into();
             if table.services.contains_key(&service.name) {
                 continue;
             }

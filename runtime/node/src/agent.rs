@@ -2,23 +2,22 @@
 //!
 //! Not here: decisions. `converge`, `pod` and `container` make them; this file does what they say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1 as core;
 use tokio::sync::{Semaphore, mpsc};
-use wk_api::{Object, kinds};
+use wk_api::Object;
 use wk_base::error::Chain;
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, Timestamp};
-use wk_cluster::Cluster;
-use wk_network::{Cidr, Pool};
+use wk_cluster::{Cluster, object};
+use wk_network::Pool;
+use wk_store::{Revision, Stored};
 
 use crate::container::State;
-use crate::converge::{Step, converge};
 use crate::events::Recorder;
 use crate::place::worker::Class;
 use crate::pod::{Order, Pod};
@@ -27,8 +26,9 @@ use crate::records::Records;
 use crate::run::{Run, Runner};
 use crate::spec::{Isolation, PodSpec, Standard};
 use crate::write::{self, Wish, Writes};
-use crate::{container, pod, spec, status};
+use crate::{container, pod, status};
 
+mod assign;
 mod care;
 
 use care::Handles;
@@ -75,10 +75,20 @@ pub struct Config {
 }
 
 struct Local {
-    object: Arc<Object>,
+    stored: Arc<Stored>,
+    generation: i64,
+    /// The version of the object that was last compared with the pod, when nothing was under way.
+    compared: Option<Revision>,
     pod: Pod,
     runs: BTreeMap<usize, Handles>,
     writes: Writes,
+}
+
+impl Local {
+    /// The pod's object, decoded: not kept, for it takes several times what the pod does.
+    fn object(&self) -> Arc<Object> {
+        object(&self.stored)
+    }
 }
 
 /// The agent's state; [`Agent::run`] is its only owner.
@@ -186,103 +196,6 @@ impl Agent {
         }
     }
 
-    /// Compares what is assigned to this node with what is here.
-    fn assign(&mut self) {
-        if !self.learn_addresses() {
-            return;
-        }
-        self.is_alone = self.cluster.local(&kinds::NODE, None).items.len() < 2;
-        let node = self.config.node.as_str();
-        let mut assigned = self.cluster.local(&kinds::POD, None).items;
-        assigned.retain(|pod| pod.text("/spec/nodeName") == node);
-        let here: BTreeSet<String> = self.pods.keys().cloned().collect();
-        for step in converge(&assigned, &here) {
-            match step {
-                Step::Begin(object) => self.begin(object),
-                Step::End(uid, grace_ends) => self.pod_event(&uid, pod::Event::Delete(grace_ends)),
-                Step::Forget(uid) => self.forget(&uid),
-            }
-        }
-        for object in assigned {
-            let uid = object.uid().to_owned();
-            let Some(local) = self.pods.get_mut(&uid) else { continue };
-            if local.object.resource_version() != object.resource_version() {
-                self.runner.volumes.learn(&object);
-            }
-            let old = std::mem::replace(&mut local.object, object);
-            if old.generation() != local.object.generation() {
-                self.respec(&uid);
-            }
-            self.judge_gates(&uid);
-            let Some(local) = self.pods.get_mut(&uid) else { continue };
-            // Somebody else (the leader, of a node it could not hear) wrote what is not so: set it right.
-            if local.writes.is_settled() && is_ready(&local.object) != local.pod.is_ready() {
-                local.writes.want_status();
-                self.write(&uid);
-            }
-        }
-    }
-
-    /// The pods' addresses come from `spec.podCIDR` of this node's object, which a controller sets.
-    fn learn_addresses(&mut self) -> bool {
-        if self.addresses.is_some() {
-            return true;
-        }
-        let nodes = self.cluster.local(&kinds::NODE, None).items;
-        let Some(node) = nodes.iter().find(|node| node.name() == self.config.node) else { return false };
-        let Ok(cidr) = node.text("/spec/podCIDR").parse::<Cidr>() else { return false };
-        tracing::info!(%cidr, "pod addresses assigned");
-        self.addresses = Some(Pool::new(cidr));
-        self.clean_up();
-        true
-    }
-
-    fn begin(&mut self, object: Arc<Object>) {
-        let now = self.clock.now();
-        let typed: core::Pod = match object.read() {
-            Ok(typed) => typed,
-            Err(error) => return self.refuse(object, "spec", &error.to_string(), now),
-        };
-        let recorded = self.records.newer(object.uid(), typed.status.as_ref());
-        let before = recorded.as_ref().or(typed.status.as_ref());
-        let ip = match self.address(before.and_then(|status| status.pod_ip.as_deref())) {
-            Ok(ip) => ip,
-            // It is looked at again with the next change: addresses come free as pods go.
-            Err(error) => return tracing::warn!(pod = object.name(), error, "pod waits for an address"),
-        };
-        let spec = match self.read_spec(&typed, ip) {
-            Ok(spec) => spec,
-            Err(error) => {
-                self.release(ip);
-                return self.refuse(object, &error.field, &error.why, now);
-            }
-        };
-        let ignored = spec::ignored(&typed);
-        if !ignored.is_empty() && before.is_none_or(|status| status.pod_ip.is_none()) {
-            let message = format!("no effect for WebAssembly: {}", ignored.join(", "));
-            self.recorder.warn(&object, "FieldIgnored", &message, &self.tasks);
-        }
-        let started = before.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0);
-        let containers = status::take_over(&spec, before, now);
-        self.runner.volumes.adopt(&object, &spec);
-        let mut pod = Pod::new(spec, containers, ip, started);
-        let mut orders = Vec::new();
-        if let Some((phase, failed)) = status::settled(before) {
-            pod = pod.settled(phase, failed);
-            orders.extend(recorded.is_some().then_some(Order::Report));
-        } else if object.deletion_timestamp().is_none() {
-            orders = pod.begin(now);
-        }
-        self.take_on(object, pod, orders);
-    }
-
-    fn take_on(&mut self, object: Arc<Object>, pod: Pod, orders: Vec<Order>) {
-        let uid = object.uid().to_owned();
-        tracing::info!(pod = %object.name(), namespace = %object.namespace(), %uid, "pod begins");
-        self.pods.insert(uid.clone(), Local { object, pod, runs: BTreeMap::new(), writes: Writes::default() });
-        self.carry_out(&uid, orders);
-    }
-
     fn address(&mut self, before: Option<&str>) -> Result<IpAddr, String> {
         let Some(pool) = &mut self.addresses else { return Err("no address range yet".into()) };
         let kept = before.and_then(|ip| ip.parse().ok()).filter(|ip| pool.reserve(*ip).is_ok());
@@ -296,14 +209,6 @@ impl Agent {
         if let (Some(pool), IpAddr::V4(ip)) = (&mut self.addresses, ip) {
             pool.release(ip);
         }
-    }
-
-    /// A pod that this node cannot run fails at once, and says which field is the reason.
-    fn refuse(&mut self, object: Arc<Object>, field: &str, why: &str, now: Timestamp) {
-        self.recorder.warn(&object, "UnsupportedSpec", &format!("{field}: {why}"), &self.tasks);
-        let mut pod = Pod::refused(spec::bare(&object), field, why, now);
-        let orders = pod.begin(now);
-        self.take_on(object, pod, orders);
     }
 
     fn forget(&mut self, uid: &str) {
@@ -341,7 +246,7 @@ impl Agent {
                 }
             }
             pod::Event::Evict(message) if !orders.is_empty() => {
-                self.recorder.warn(&local.object, "Evicted", &message, &self.tasks);
+                self.recorder.warn(&local.object(), "Evicted", &message, &self.tasks);
             }
             _ => {}
         }
@@ -360,22 +265,22 @@ impl Agent {
         let name = &container.name;
         match event {
             container::Event::Started { .. } => {
-                self.recorder.note(&local.object, "Started", &format!("Started container {name}"), &self.tasks);
+                self.recorder.note(&local.object(), "Started", &format!("Started container {name}"), &self.tasks);
             }
             container::Event::Lacks { message } => {
-                self.recorder.warn(&local.object, "Failed", &format!("Error: {message}"), &self.tasks);
+                self.recorder.warn(&local.object(), "Failed", &format!("Error: {message}"), &self.tasks);
             }
             container::Event::StartFailed { reason, message } => {
-                self.recorder.warn(&local.object, reason, &format!("container {name}: {message}"), &self.tasks);
+                self.recorder.warn(&local.object(), reason, &format!("container {name}: {message}"), &self.tasks);
             }
             container::Event::Ended { code, reason, message } if *code != 0 => {
-                self.recorder.warn(&local.object, reason, &format!("container {name}: {message}"), &self.tasks);
+                self.recorder.warn(&local.object(), reason, &format!("container {name}: {message}"), &self.tasks);
                 if let State::Waiting { reason: "CrashLoopBackOff", message, .. } = &container.state {
-                    self.recorder.warn(&local.object, "BackOff", message, &self.tasks);
+                    self.recorder.warn(&local.object(), "BackOff", message, &self.tasks);
                 }
             }
             container::Event::RequestFailed { reason, message } if orders.contains(&Order::Report) => {
-                self.recorder.warn(&local.object, reason, &format!("container {name}: {message}"), &self.tasks);
+                self.recorder.warn(&local.object(), reason, &format!("container {name}: {message}"), &self.tasks);
             }
             container::Event::Ended { .. }
             | container::Event::RequestFailed { .. }
@@ -401,11 +306,13 @@ impl Agent {
     /// Starts the containers, of one pod or of all, whose environment could not be made and can now.
     fn retry_starts(&mut self, of: Option<&str>) {
         let mut answered = Vec::new();
-        for (uid, Local { object, pod, .. }) in self.pods.iter().filter(|(uid, _)| of.is_none_or(|of| of == *uid)) {
+        for (uid, local) in self.pods.iter().filter(|(uid, _)| of.is_none_or(|of| of == *uid)) {
+            let pod = &local.pod;
             let Some(ip) = pod.ip else { continue };
             for (index, (container, spec)) in pod.containers.iter().zip(&pod.spec.containers).enumerate() {
                 let Some(lacked) = container.lacks() else { continue };
-                let lacks = self.runner.environment(spec, object, ip).err().map(|error| Chain(&error).to_string());
+                let lacks =
+                    self.runner.environment(spec, &local.object(), ip).err().map(|error| Chain(&error).to_string());
                 // What else it lacks now is to be told as well.
                 if lacks.is_none_or(|lacks| lacks != lacked) {
                     answered.push((uid.clone(), index));
@@ -473,13 +380,11 @@ impl Agent {
         let Some(ip) = local.pod.ip else { return };
         let handles = Handles::new(&self.tasks.stopping());
         let (cancel, cut, moves) = (handles.stop.clone(), handles.cut.clone(), handles.moves.clone());
-        let object = Arc::clone(&local.object);
-        let class = class(&local.pod.spec);
-        let (pod, spec) = (uid.to_owned(), spec.clone());
-        let run = Run { pod, object, ip, spec, restart, cancel, cut, moves, class };
+        let (pod, spec, class) = (uid.to_owned(), Arc::clone(spec), class(&local.pod.spec));
+        let (run, object) = (Run { pod, ip, spec, restart, cancel, cut, moves, class }, local.object());
         local.runs.insert(container, handles);
         let (runner, report) = (Arc::clone(&self.runner), self.reporter(uid, container));
-        self.tasks.spawn("container", async move { runner.run(run, report).await });
+        self.tasks.spawn("container", async move { runner.run(run, object, report).await });
     }
 
     /// Writes what is wanted of a pod's object, one write of it at a time.
@@ -487,11 +392,10 @@ impl Agent {
         let now = self.clock.now();
         let ip = self.config.ip;
         let Some(local) = self.pods.get_mut(uid) else { return };
-        let before = local.object.at("/status").cloned();
-        let (pod, object) = (&local.pod, Arc::clone(&local.object));
-        let wish = local.writes.begin(|| status::render(pod, ip, before.as_ref(), now));
+        let (pod, stored) = (&local.pod, Arc::clone(&local.stored));
+        let wish = local.writes.begin(|| status::render(pod, ip, object(&stored).at("/status"), now));
         if let Some(wish) = wish {
-            self.spawn_write(&object, wish);
+            self.spawn_write(&object(&stored), wish);
         }
     }
 
@@ -524,11 +428,6 @@ fn class(pod: &PodSpec) -> Option<Class> {
         Isolation::Namespace => Some(Class::Namespace(pod.namespace.clone())),
         Isolation::Pod => Some(Class::Pod { uid: pod.uid.clone(), name: format!("{}/{}", pod.namespace, pod.name) }),
     }
-}
-
-fn is_ready(pod: &Object) -> bool {
-    let ready = pod.items("/status/conditions").iter().find(|condition| condition["type"] == "Ready");
-    ready.is_some_and(|ready| ready["status"] == "True")
 }
 
 async fn sleep_until(wake: Option<Timestamp>, clock: &dyn Clock) {

@@ -1,16 +1,23 @@
 //! What separates the pods that should be here from those that are: a pure comparison.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
 
-use wk_api::Object;
 use wk_base::time::Timestamp;
+
+/// A pod that is assigned to this node.
+#[derive(Debug)]
+pub struct Assigned<'a> {
+    /// Its uid.
+    pub uid: &'a str,
+    /// When its grace ends, if it is marked for deletion and that is news.
+    pub marked: Option<Timestamp>,
+}
 
 /// One step towards what should be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Take on this pod.
-    Begin(Arc<Object>),
+    /// Take on the pod that has this place among those assigned.
+    Begin(usize),
     /// This pod is marked for deletion; its grace ends at the time given.
     End(String, Timestamp),
     /// This pod's object is gone: stop it at once.
@@ -18,13 +25,14 @@ pub enum Step {
 }
 
 /// The steps from the pods `here` (by uid) to those `assigned` to this node.
-pub fn converge(assigned: &[Arc<Object>], here: &BTreeSet<String>) -> Vec<Step> {
-    let wanted: BTreeMap<&str, &Arc<Object>> = assigned.iter().map(|pod| (pod.uid(), pod)).collect();
-    let gone = here.iter().filter(|uid| !wanted.contains_key(uid.as_str())).map(|uid| Step::Forget(uid.clone()));
-    let present = wanted.iter().flat_map(|(uid, pod)| {
-        let begin = (!here.contains(*uid)).then(|| Step::Begin(Arc::clone(pod)));
+pub fn converge<'a>(assigned: &[Assigned<'_>], here: impl Iterator<Item = &'a str>) -> Vec<Step> {
+    let wanted: HashSet<&str> = assigned.iter().map(|pod| pod.uid).collect();
+    let here: BTreeSet<&str> = here.collect();
+    let gone = here.iter().filter(|uid| !wanted.contains(*uid)).map(|uid| Step::Forget((*uid).to_owned()));
+    let present = assigned.iter().enumerate().flat_map(|(place, pod)| {
+        let begin = (!here.contains(pod.uid)).then_some(Step::Begin(place));
         // In Kubernetes `deletionTimestamp` is when the grace period ends, not when the deletion was asked for.
-        let end = pod.deletion_timestamp().map(|grace_ends| Step::End((*uid).to_owned(), grace_ends));
+        let end = pod.marked.map(|grace_ends| Step::End(pod.uid.to_owned(), grace_ends));
         begin.into_iter().chain(end)
     });
     gone.chain(present).collect()
@@ -33,35 +41,32 @@ pub fn converge(assigned: &[Arc<Object>], here: &BTreeSet<String>) -> Vec<Step> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
-    fn pod(uid: &str, deleted: Option<&str>) -> Arc<Object> {
-        let mut object = json!({"metadata": {"name": uid, "uid": uid}});
-        if let Some(time) = deleted {
-            object["metadata"]["deletionTimestamp"] = json!(time);
-        }
-        Arc::new(Object::new(object))
+    fn pod<'a>(uid: &'a str, marked: Option<&str>) -> Assigned<'a> {
+        Assigned { uid, marked: marked.map(|time| time.parse().unwrap()) }
     }
 
     #[test]
     fn new_pods_begin_deleted_ones_end_and_unknown_ones_are_forgotten() {
-        let here = BTreeSet::from(["old".to_owned(), "kept".to_owned(), "dying".to_owned()]);
         let time = "2026-01-01T00:00:00Z";
         let assigned = [pod("new", None), pod("kept", None), pod("dying", Some(time))];
-        let steps = converge(&assigned, &here);
+        let steps = converge(&assigned, ["old", "kept", "dying"].into_iter());
         assert_eq!(
             steps,
-            [
-                Step::Forget("old".into()),
-                Step::End("dying".into(), time.parse().unwrap()),
-                Step::Begin(pod("new", None)),
-            ]
+            [Step::Forget("old".into()), Step::Begin(0), Step::End("dying".into(), time.parse().unwrap())]
         );
     }
 
     #[test]
     fn pod_marked_while_this_node_was_away_begins_and_ends_so_that_its_object_goes() {
-        let steps = converge(&[pod("a", Some("2026-01-01T00:00:00Z"))], &BTreeSet::new());
+        let steps = converge(&[pod("a", Some("2026-01-01T00:00:00Z"))], std::iter::empty());
         assert!(matches!(&steps[..], [Step::Begin(_), Step::End(..)]));
+    }
+
+    #[test]
+    fn pod_that_did_not_change_stays_as_it_is() {
+        let assigned = [pod("kept", None)];
+        assert_eq!(converge(&assigned, ["kept"].into_iter()), []);
+        assert_eq!(converge(&assigned, std::iter::empty()), [Step::Begin(0)]);
     }
 }

@@ -4,8 +4,9 @@
 //! Not here: reading the spec (`spec::env`), and trying again (`container`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use wk_api::{Object, kinds};
+use wk_engine::Variables;
 
 use crate::sources::{Data, Source, SourceError, Sources};
 use crate::spec::downward::Facts;
@@ -14,8 +15,10 @@ use crate::spec::env::{EnvSpec, Value, Variable};
 /// Bytes of all names and values together, and of all arguments: what Linux takes for both on the usual stack. A few
 /// lines of `$(A)$(A)` would otherwise fill the node's memory.
 const BYTES_MAX: usize = 2 << 20;
-/// The namespace whose `kubernetes` Service every pod hears of.
-const KUBERNETES: (&str, &str) = ("default", "kubernetes");
+
+mod links;
+
+pub use links::ServiceLinks;
 
 /// The environment cannot be made now: `CreateContainerConfigError`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +35,7 @@ pub enum EnvironmentError {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// Variables, each once.
-    pub variables: Vec<(String, String)>,
+    pub variables: Variables,
     /// `argv`.
     pub args: Vec<String>,
 }
@@ -44,7 +47,7 @@ pub fn resolve(
     facts: &Facts<'_>,
     sources: &Sources,
 ) -> Result<Environment, EnvironmentError> {
-    let services = services(sources, facts.pod.namespace(), spec.service_links);
+    let services = sources.links().of(sources.cluster(), facts.pod.namespace(), spec.service_links);
     let mut known = Known { services, ..Known::default() };
     let mut lookup = Lookup { sources, namespace: facts.pod.namespace(), found: BTreeMap::new() };
     for import in &spec.imports {
@@ -106,7 +109,7 @@ struct Known {
     values: BTreeMap<String, String>,
     bytes: usize,
     /// What the cluster's services give; anything the pod says itself comes first.
-    services: BTreeMap<String, String>,
+    services: Arc<[(String, String)]>,
 }
 
 impl Known {
@@ -122,7 +125,7 @@ impl Known {
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).or_else(|| self.services.get(name)).map(String::as_str)
+        self.values.get(name).map(String::as_str).or_else(|| links::get(&self.services, name))
     }
 
     fn expand(&self, text: &str, bytes_max: usize) -> Option<String> {
@@ -130,15 +133,16 @@ impl Known {
     }
 
     /// All of them: `HOSTNAME` first, as a container's runtime sets it, then the services', then the pod's.
-    fn finish(mut self, hostname: &str) -> Vec<(String, String)> {
-        let mut variables = Vec::with_capacity(1 + self.services.len() + self.order.len());
-        if !self.values.contains_key("HOSTNAME") {
-            variables.push(("HOSTNAME".to_owned(), hostname.to_owned()));
-        }
-        variables.extend(self.services.into_iter().filter(|(name, _)| !self.values.contains_key(name)));
-        let own = self.order.into_iter().filter_map(|name| self.values.remove_entry(&name));
-        variables.extend(own);
-        variables
+    fn finish(mut self, hostname: &str) -> Variables {
+        let hostname = (!self.values.contains_key("HOSTNAME")).then(|| ("HOSTNAME".to_owned(), hostname.to_owned()));
+        // Shared with the other containers of the namespace unless this one says something else.
+        let services = if self.values.keys().any(|name| links::get(&self.services, name).is_some()) {
+            self.services.iter().filter(|(name, _)| !self.values.contains_key(name)).cloned().collect()
+        } else {
+            Arc::clone(&self.services)
+        };
+        let own = self.order.into_iter().filter_map(|name| self.values.remove_entry(&name)).collect();
+        Variables::of([hostname.into_iter().collect(), services, own])
     }
 }
 
@@ -165,54 +169,6 @@ pub(crate) fn expand<'v>(text: &str, value_of: impl Fn(&str) -> Option<&'v str>,
     }
     result.push_str(rest);
     (result.len() <= bytes_max).then_some(result)
-}
-
-/// Where the services of a namespace are (*Accessing the Service: environment variables*); with `all` false only
-/// where the API is.
-fn services(sources: &Sources, namespace: &str, all: bool) -> BTreeMap<String, String> {
-    let (home, name) = KUBERNETES;
-    let cluster = sources.cluster();
-    let mut variables = BTreeMap::new();
-    // Its own namespace last: a service of that name there hides the API's.
-    for service in cluster.local(&kinds::SERVICE, Some(home)).items.iter().filter(|service| service.name() == name) {
-        service_variables(service, &mut variables);
-    }
-    if all {
-        for service in cluster.local(&kinds::SERVICE, Some(namespace)).items {
-            service_variables(&service, &mut variables);
-        }
-    }
-    variables
-}
-
-fn service_variables(service: &Object, variables: &mut BTreeMap<String, String>) {
-    let host = service.text("/spec/clusterIP");
-    let ports = service.items("/spec/ports");
-    let (false, Some(first)) = (host.is_empty() || host == "None", ports.first()) else { return };
-    let spelled = |name: &str| name.to_uppercase().replace('-', "_");
-    let name = spelled(service.name());
-    let number = |port: &serde_json::Value| port["port"].as_i64().unwrap_or_default();
-    let around = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let mut set = |name: String, value: String| variables.insert(name, value);
-    set(format!("{name}_SERVICE_HOST"), host.to_owned());
-    set(format!("{name}_SERVICE_PORT"), number(first).to_string());
-    for (index, port) in ports.iter().enumerate() {
-        let number = number(port);
-        if let Some(port_name) = port["name"].as_str().filter(|name| !name.is_empty()) {
-            set(format!("{name}_SERVICE_PORT_{}", spelled(port_name)), number.to_string());
-        }
-        let protocol = port["protocol"].as_str().unwrap_or("TCP");
-        let lower = protocol.to_lowercase();
-        let address = format!("{lower}://{around}:{number}");
-        if index == 0 {
-            set(format!("{name}_PORT"), address.clone());
-        }
-        let port_name = format!("{name}_PORT_{number}_{}", protocol.to_uppercase());
-        set(format!("{port_name}_PROTO"), lower);
-        set(format!("{port_name}_PORT"), number.to_string());
-        set(format!("{port_name}_ADDR"), host.to_owned());
-        set(port_name, address);
-    }
 }
 
 #[cfg(test)]

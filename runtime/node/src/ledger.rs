@@ -8,17 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use wk_base::time::{Clock, Timestamp};
-use wk_engine::{Failure, Prepared, Usage};
+use wk_engine::{Failure, Prepared, Surface, Usage, World};
 use wk_network::Egress;
 
 use crate::place::Place;
 use crate::recent::Recent;
 use crate::spec::ContainerSpec;
-
-/// Names of imports and of exports that are kept of a component, and of each so many bytes: more than a person reads. A
-/// component may have megabytes of them, and each of its pods has a page.
-const NAMES_MAX: usize = 256;
-const NAME_BYTES_MAX: usize = 200;
 
 /// All pods of a node. Clones share them.
 #[derive(Clone, Default)]
@@ -33,9 +28,19 @@ pub struct Page {
 
 #[derive(Default)]
 struct State {
-    run: Option<Value>,
+    run: Option<Run>,
     usage: Option<Arc<Usage>>,
     failure: Option<Value>,
+}
+
+/// The last run of a container. Told only when somebody asks: as JSON it takes kilobytes, and hardly anybody asks.
+struct Run {
+    spec: Arc<ContainerSpec>,
+    world: World,
+    digest: Arc<str>,
+    surface: Arc<Surface>,
+    given: Given,
+    process: Option<Box<str>>,
 }
 
 /// What a container is given when it starts, beside what its spec says.
@@ -83,34 +88,16 @@ impl Page {
     }
 
     /// Notes that it starts.
-    pub fn begins(&self, spec: &ContainerSpec, prepared: &Prepared, given: Given) {
-        let surface = prepared.surface();
-        let import = |name: &String| {
-            let (is_given, by) = answer(name, spec, given);
-            json!({"name": short(name), "given": is_given, "by": by})
-        };
-        let exports: Vec<&str> = surface.exports.iter().take(NAMES_MAX).map(|name| short(name)).collect();
-        let run = json!({
-            "run": given.restart,
-            "world": prepared.world().to_string(),
-            "digest": prepared.digest(),
-            "imports": surface.imports.iter().take(NAMES_MAX).map(import).collect::<Vec<_>>(),
-            "exports": exports,
-            "limits": {
-                "memory": wk_engine::MemoryBytes(spec.memory_max).to_string(),
-                "memoryOfAllInstances": spec.memory_total.map(|bytes| wk_engine::MemoryBytes(bytes).to_string()),
-                "cpuRequestMillis": spec.cpu_request,
-                "cpuMillis": spec.cpu_limit,
-                "requestSeconds": spec.request_timeout.as_secs_f64(),
-            },
-        });
+    pub fn begins(&self, spec: &Arc<ContainerSpec>, prepared: &Prepared, given: Given) {
+        let (world, digest) = (prepared.world(), Arc::clone(prepared.digest()));
+        let run = Run { spec: Arc::clone(spec), world, digest, surface: prepared.surface(), given, process: None };
         self.state.lock().unwrap_or_else(PoisonError::into_inner).run = Some(run);
     }
 
     /// Notes in which process it runs.
     pub fn runs_in(&self, place: &Place) {
         if let Some(run) = &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).run {
-            run["process"] = json!(place.to_string());
+            run.process = Some(place.to_string().into());
         }
     }
 
@@ -130,7 +117,7 @@ impl Page {
 
     fn to_value(&self) -> Value {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut value = state.run.clone().unwrap_or_else(|| json!({}));
+        let mut value = state.run.as_ref().map_or_else(|| json!({}), Run::to_value);
         if let Some(usage) = &state.usage {
             value["usage"] = used(usage);
         }
@@ -141,8 +128,29 @@ impl Page {
     }
 }
 
-fn short(name: &str) -> &str {
-    &name[..name.floor_char_boundary(NAME_BYTES_MAX)]
+impl Run {
+    fn to_value(&self) -> Value {
+        let Self { spec, world, digest, surface, given, process } = self;
+        let import = |name: &String| {
+            let (is_given, by) = answer(name, spec, *given);
+            json!({"name": name, "given": is_given, "by": by})
+        };
+        json!({
+            "run": given.restart,
+            "world": world.to_string(),
+            "digest": digest,
+            "process": process,
+            "imports": surface.imports.iter().map(import).collect::<Vec<_>>(),
+            "exports": surface.exports,
+            "limits": {
+                "memory": wk_engine::MemoryBytes(spec.memory_max).to_string(),
+                "memoryOfAllInstances": spec.memory_total.map(|bytes| wk_engine::MemoryBytes(bytes).to_string()),
+                "cpuRequestMillis": spec.cpu_request,
+                "cpuMillis": spec.cpu_limit,
+                "requestSeconds": spec.request_timeout.as_secs_f64(),
+            },
+        })
+    }
 }
 
 fn used(usage: &Usage) -> Value {

@@ -51,11 +51,12 @@ use wk_api::{Kind, kinds};
 use wk_base::backoff::Backoff;
 use wk_base::body::Body;
 use wk_base::tasks::Tasks;
-use wk_cluster::Cluster;
+use wk_cluster::{Cluster, object};
 use wk_engine::Engine;
 use wk_image::{Blobs, Peers};
 use wk_ingress::Routes;
 use wk_mesh::{ClientTls, Mesh};
+use wk_store::Stored;
 
 use crate::agent::{Agent, Config, Event};
 use crate::certificates::TlsSecrets;
@@ -68,6 +69,7 @@ use crate::place::worker::Workers;
 use crate::records::Records;
 use crate::register::Facts;
 use crate::run::Runner;
+use crate::services::Tables;
 use crate::sources::Sources;
 use crate::spec::Standard;
 use crate::streams::Streams;
@@ -194,15 +196,20 @@ impl Node {
         let certificates = parts.certificates;
         let mut changed = follow::follow(&cluster, ROUTE_KINDS.iter().copied().map(Followed::all), tasks);
         tasks.spawn_until_stop("routes", async move {
+            let mut tables = Tables::default();
             while changed.recv().await.is_some() {
                 let (this, cluster, name) = (this.clone(), cluster.clone(), name.clone());
                 let certificates = Arc::clone(&certificates);
                 let begun = Instant::now();
                 // Reading thousands of endpoints takes longer than a request may wait for its thread.
-                let update = move || this.update_routes(&cluster, &name, &certificates);
-                if tokio::task::spawn_blocking(update).await.is_err() {
+                let update = move || {
+                    this.update_routes(&cluster, &mut tables, &name, &certificates);
+                    tables
+                };
+                tables = tokio::task::spawn_blocking(update).await.unwrap_or_else(|_| {
                     tracing::error!("the route table could not be made");
-                }
+                    Tables::default()
+                });
                 tokio::time::sleep(begun.elapsed() * REST_FACTOR).await;
             }
         });
@@ -223,10 +230,9 @@ impl Node {
         net::udp::arrive(&self.apps, request).await
     }
 
-    fn update_routes(&self, cluster: &Cluster, node: &str, certificates: &TlsSecrets) {
+    fn update_routes(&self, cluster: &Cluster, tables: &mut Tables, node: &str, certificates: &TlsSecrets) {
         let ingresses = read(cluster, &kinds::INGRESS);
-        let (services, slices) = (read(cluster, &kinds::SERVICE), read(cluster, &kinds::ENDPOINTSLICE));
-        let table = self.networks.update(services::table(&services, &slices, &read(cluster, &kinds::NODE)));
+        let table = self.networks.update(tables.next(&cluster.store().view()));
         certificates.update(&ingresses, &read(cluster, &kinds::SECRET));
         self.routes.store(Arc::new(Routes::new(routes::routes(ingresses, &table, node))));
     }
@@ -234,14 +240,13 @@ impl Node {
 
 /// All objects of a kind in the local copy, typed. One that does not fit its type is left out and named in the log.
 fn read<T: DeserializeOwned>(cluster: &Cluster, kind: &Kind) -> Vec<T> {
-    let objects = cluster.local(kind, None).items;
-    let typed = objects.iter().filter_map(|object| {
-        object
-            .read()
-            .inspect_err(|error| tracing::warn!(%error, kind = kind.kind, name = object.name(), "skipped"))
-            .ok()
-    });
-    typed.collect()
+    cluster.store().view().list(kind.collection(), "").filter_map(|stored| typed(&stored)).collect()
+}
+
+/// An object typed; None, and named in the log, when it does not fit its type.
+fn typed<T: DeserializeOwned>(stored: &Stored) -> Option<T> {
+    let read = object(stored).read();
+    read.inspect_err(|error| tracing::warn!(%error, object = %stored.key(), "skipped")).ok()
 }
 
 async fn register_until_done(cluster: &Cluster, facts: &Facts) {

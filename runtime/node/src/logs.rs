@@ -6,7 +6,7 @@
 //!
 //! Not here: who may read them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -59,7 +59,7 @@ pub struct Logs {
 }
 
 /// Containers that were run by this process: pod and container.
-type Live = HashMap<(String, String), Arc<watch::Sender<Progress>>>;
+type Live = BTreeMap<(String, String), Arc<watch::Sender<Progress>>>;
 
 /// How far a container's log is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -87,12 +87,11 @@ impl Logs {
             }
         }
         let path = rotated(&dir, restart, 0);
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let size = file.metadata()?.len();
+        let size = opened(&path)?.metadata()?.len();
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let grown = Arc::clone(live.entry((pod.to_owned(), container.to_owned())).or_default());
         grown.send_replace(Progress { run: restart, ..Progress::default() });
-        let inner = Inner { dir, restart, file, size, clock, partial: [Vec::new(), Vec::new()] };
+        let inner = Inner { dir, restart, file: None, size, clock, partial: [Vec::new(), Vec::new()] };
         Ok(LogWriter { inner: Mutex::new(inner), grown })
     }
 
@@ -106,7 +105,12 @@ impl Logs {
 
     /// Forgets everything a pod printed.
     pub fn remove(&self, pod: &str) {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| of != pod);
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        // A pod's containers follow each other: nothing is looked at of the thousands of others.
+        let of_pod = live.range((pod.to_owned(), String::new())..).take_while(|((of, _), _)| of == pod);
+        let of_pod: Vec<_> = of_pod.map(|(key, _)| key.clone()).collect();
+        of_pod.iter().for_each(|key| drop(live.remove(key)));
+        drop(live);
         let _ = fs::remove_dir_all(self.dir.join(pod));
     }
 
@@ -315,7 +319,8 @@ impl LogWriter {
 struct Inner {
     dir: PathBuf,
     restart: u32,
-    file: File,
+    /// Opened for the first line: most of thousands of idle containers never print one.
+    file: Option<File>,
     size: u64,
     clock: Arc<dyn Clock>,
     partial: [Vec<u8>; 2],
@@ -351,7 +356,11 @@ impl Inner {
         if self.size + record.len() as u64 > FILE_BYTES_MAX {
             self.rotate()?;
         }
-        self.file.write_all(&record)?;
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(opened(&rotated(&self.dir, self.restart, 0))?),
+        };
+        file.write_all(&record)?;
         self.size += record.len() as u64;
         Ok(())
     }
@@ -363,10 +372,14 @@ impl Inner {
                 Ok(()) | Err(_) => {}
             }
         }
-        self.file = OpenOptions::new().create(true).append(true).open(rotated(&self.dir, self.restart, 0))?;
+        self.file = Some(opened(&rotated(&self.dir, self.restart, 0))?);
         self.size = 0;
         Ok(())
     }
+}
+
+fn opened(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 /// The full parts of a line that is too long, and what remains.

@@ -11,7 +11,10 @@ use tokio_util::sync::CancellationToken;
 use wk_api::{Object, kinds};
 use wk_base::error::Chain;
 use wk_base::time::Clock;
-use wk_engine::{Discard, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Record, Sandbox, Stream, World};
+use wk_engine::{
+    Config, Discard, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Record, Sandbox, Stream, Variables,
+    World,
+};
 use wk_image::{Blobs, Peers, PullError, Reference};
 
 use crate::agent;
@@ -22,16 +25,16 @@ use crate::ledger::{Given, Ledger, Page};
 use crate::logs::{self, LogWriter, Logs};
 use crate::net::{LimitSink, Networks};
 use crate::place::worker::Class;
-use crate::place::{FailureSink, Place, Places};
+use crate::place::{self, FailureSink, Place, Places};
 use crate::pod;
 use crate::settings::Settings;
 use crate::sources::Sources;
 use crate::spec::ContainerSpec;
 use crate::spec::downward::Facts;
-use crate::streams::console::{Console, Consoles};
+use crate::streams::console::{Console, Consoles, Registered};
 use crate::streams::exec::program::{Image, Program};
 use crate::traffic::{App, Apps};
-use crate::usage::Meters;
+use crate::usage::{Metered, Meters};
 use crate::volumes::{Held, Volumes};
 
 /// The longest path that a `subPathExpr` may become: Linux' own limit.
@@ -71,12 +74,10 @@ pub struct Runner {
 pub struct Run {
     /// The pod's uid.
     pub pod: String,
-    /// The pod's object as it is now.
-    pub object: Arc<Object>,
     /// The pod's address.
     pub ip: IpAddr,
     /// What to run.
-    pub spec: ContainerSpec,
+    pub spec: Arc<ContainerSpec>,
     /// 0 for the first.
     pub restart: u32,
     /// Stops it: a command ends, an HTTP container takes no request any more and finishes those it has.
@@ -126,32 +127,61 @@ impl Reporter {
 }
 
 impl Runner {
-    /// Runs until the guest ends or is cancelled, and tells which: exactly one of `StartFailed`, `Lacks` and `Ended` comes
-    /// last.
-    pub async fn run(&self, run: Run, report: Reporter) {
-        let last = self.run_to_end(&run, &report).await;
+    /// Runs a container of the pod `object` until the guest ends or is cancelled, and tells which: exactly one of
+    /// `StartFailed`, `Lacks` and `Ended` comes last.
+    pub async fn run(&self, run: Run, object: Arc<Object>, report: Reporter) {
+        let last = self.run_to_end(&run, object, &report).await;
         report.tell(last).await;
     }
 
-    async fn run_to_end(&self, run: &Run, report: &Reporter) -> Event {
+    async fn run_to_end(&self, run: &Run, object: Arc<Object>, report: &Reporter) -> Event {
+        // Beginning has a place of its own, and so have commands: thousands of HTTP containers do nothing but wait here, each
+        // in a task as large as the largest step within.
+        let begun = match Box::pin(self.begin(run, &object, report)).await {
+            Ok(begun) => begun,
+            Err(last) => return last,
+        };
+        drop(object);
+        let end = match begun.runs {
+            Runs::App(app, page) => self.serve(run, &app, &page, begun.image_id, report).await,
+            Runs::Command(command) => Box::pin(self.command(run, *command, begun.image_id, report)).await,
+            // Its functions are called from outside, by `exec`, probes and hooks, each in an instance of its own.
+            Runs::Functions(_process) => {
+                report.tell(Event::Started { image_id: begun.image_id }).await;
+                run.cancel.cancelled().await;
+                Event::Ended { code: 0, reason: "Completed".to_owned(), message: String::new() }
+            }
+        };
+        begun.log.finish();
+        match end {
+            Event::Ended { code, reason, message } if code != 0 && run.spec.message_from_log => {
+                let message = self.with_log(run, message).await;
+                Event::Ended { code, reason, message }
+            }
+            end => end,
+        }
+    }
+
+    /// Makes everything that a run needs; Err with how it ended if it cannot begin.
+    async fn begin(&self, run: &Run, object: &Object, report: &Reporter) -> Result<Begun, Event> {
         let prepared = match run.cancel.run_until_cancelled(self.prepare(&run.spec)).await {
-            None => return killed(),
-            Some(Err((reason, message))) => return Event::StartFailed { reason, message },
+            None => return Err(killed()),
+            Some(Err((reason, message))) => return Err(Event::StartFailed { reason, message }),
             Some(Ok(prepared)) => prepared,
         };
-        let Environment { variables, args } = match self.environment(&run.spec, &run.object, run.ip) {
+        let Environment { variables, args } = match self.environment(&run.spec, object, run.ip) {
             Ok(environment) => environment,
             Err(error) => {
                 let message = Chain(&error).to_string();
-                return Event::Lacks { message };
+                return Err(Event::Lacks { message });
             }
         };
         let held = run.cancel.run_until_cancelled(self.volumes(run, &variables)).await;
-        let Some(held) = held else { return killed() };
+        let Some(held) = held else { return Err(killed()) };
         let mounts = match held {
             Ok(ready) => ready,
             Err(message) => {
-                return Event::StartFailed { reason: CONFIG_ERROR, message };
+                return Err(Event::StartFailed { reason: CONFIG_ERROR, message });
             }
         };
         let class = run.class.clone().map(|class| class.with(run, mounts.list()));
@@ -159,14 +189,14 @@ impl Runner {
         if class.is_some()
             && let Err(error) = mounts.fill().await
         {
-            return Event::StartFailed { reason: CONFIG_ERROR, message: format!("fill the volumes: {error}") };
+            return Err(Event::StartFailed { reason: CONFIG_ERROR, message: format!("fill the volumes: {error}") });
         }
         let place = self.places.of(class.as_ref());
         let log = match self.logs.open(&run.pod, &run.spec.name, run.restart, Arc::clone(&self.clock)) {
             Ok(log) => Arc::new(log),
             Err(error) => {
                 let message = format!("open the container's log: {error}");
-                return Event::StartFailed { reason: "CreateContainerError", message };
+                return Err(Event::StartFailed { reason: "CreateContainerError", message });
             }
         };
         let page = self.ledger.page(&run.pod, &run.spec.name, &self.clock);
@@ -194,7 +224,7 @@ impl Runner {
             mounts,
             workdir: run.spec.workdir.clone(),
             network,
-            config: Some(Arc::new(self.settings(&run.spec, run.object.namespace()))),
+            config: self.config(&run.spec, object.namespace()),
         };
         console.runs(Program {
             place: place.clone(),
@@ -212,26 +242,14 @@ impl Runner {
             },
             cancel: run.cancel.clone(),
         });
-        let _console = self.consoles.insert(&run.pod, &console);
-        let end = match prepared.module.world() {
-            World::Http => self.serve(&place, run, &prepared, sandbox, report, &page).await,
-            World::Command => self.command(&place, run, &prepared, sandbox, report, &page).await,
-            // Its functions are called from outside, by `exec`, probes and hooks, each in an instance of its own.
-            World::Functions => {
-                let _process = run.cancel.run_until_cancelled(place.hold()).await;
-                report.tell(Event::Started { image_id: prepared.image_id.clone() }).await;
-                run.cancel.cancelled().await;
-                Event::Ended { code: 0, reason: "Completed".to_owned(), message: String::new() }
-            }
+        let console = self.consoles.insert(&run.pod, &console);
+        let runs = match prepared.module.world() {
+            World::Http => Runs::App(self.app(&place, run, &prepared, sandbox, report, &page).await?, page),
+            World::Command => Runs::Command(Box::new(Command { place, module: prepared.module, sandbox, page })),
+            World::Functions => Runs::Functions(run.cancel.run_until_cancelled(place.hold()).await.flatten()),
         };
-        log.finish();
-        match end {
-            Event::Ended { code, reason, message } if code != 0 && run.spec.message_from_log => {
-                let message = self.with_log(run, message).await;
-                Event::Ended { code, reason, message }
-            }
-            end => end,
-        }
+        let image_id = prepared.image_id;
+        Ok(Begun { runs, image_id, log, _metered: metered, _console: console })
     }
 
     /// What is known of a failure, and the end of the container's log.
@@ -246,9 +264,9 @@ impl Runner {
     }
 
     /// Waits for the pod's volumes.
-    async fn volumes(&self, run: &Run, variables: &[(String, String)]) -> Result<Mounts, String> {
+    async fn volumes(&self, run: &Run, variables: &Variables) -> Result<Mounts, String> {
         let Run { pod, spec, .. } = run;
-        let value_of = |name: &str| Some(variables.iter().find(|(known, _)| known == name)?.1.as_str());
+        let value_of = |name: &str| variables.get(name);
         let expand = |text: &str| environment::expand(text, value_of, PATH_BYTES_MAX).unwrap_or_default();
         // In a process that others share, directories cost a container a process of its own. A token for an API that the
         // pod may not reach is not worth that.
@@ -258,6 +276,9 @@ impl Runner {
         }
         let held = self.volumes.hold(pod, &spec.name, &wanted, &expand).await.map_err(|it| it.to_string())?;
         let Held { mounts, fill } = held;
+        if mounts.is_empty() {
+            return Ok(Mounts::default());
+        }
         let open = move || Mounts::with_late(mounts, fill);
         let opened = tokio::task::spawn_blocking(open).await;
         opened.map_err(|error| error.to_string())?.map_err(|error| Chain(&error).to_string())
@@ -270,6 +291,11 @@ impl Runner {
         let facts = Facts { pod, node: &self.host.node, host_ip: self.host.ip, ip, allocatable };
         self.settings(spec, pod.namespace()).check()?;
         environment::resolve(&spec.env, &spec.args, &facts, &self.sources)
+    }
+
+    /// What answers `wasi:config`; nothing when the pod names nothing to answer it from.
+    fn config(&self, spec: &ContainerSpec, namespace: &str) -> Option<Arc<dyn Config>> {
+        (!spec.config.is_empty()).then(|| Arc::new(self.settings(spec, namespace)) as Arc<dyn Config>)
     }
 
     fn settings(&self, spec: &ContainerSpec, namespace: &str) -> Settings {
@@ -287,7 +313,7 @@ impl Runner {
         Ok(Ready { module, image_id, reference })
     }
 
-    async fn serve(
+    async fn app(
         &self,
         place: &Place,
         run: &Run,
@@ -295,7 +321,7 @@ impl Runner {
         sandbox: Sandbox,
         report: &Reporter,
         page: &Arc<Page>,
-    ) -> Event {
+    ) -> Result<Arc<App>, Event> {
         let usage = Arc::clone(&sandbox.usage);
         let failed: FailureSink = {
             let (report, page, clock) = (report.clone(), Arc::clone(page), Arc::clone(&self.clock));
@@ -305,20 +331,22 @@ impl Runner {
             })
         };
         let app = match run.cancel.run_until_cancelled(place.http(&ready.module, sandbox, &failed)).await {
-            None => return killed(),
+            None => return Err(killed()),
             Some(Ok(app)) => app,
-            Some(Err(message)) => return Event::StartFailed { reason: "CreateContainerError", message },
+            Some(Err(message)) => return Err(Event::StartFailed { reason: "CreateContainerError", message }),
         };
-        let app = App::new(app, report.container, run.spec.ports.clone(), failed, usage, page.recent());
-        let app = Arc::new(app);
-        self.apps.insert(&run.pod, &app);
-        report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
+        Ok(Arc::new(App::new(app, report.container, run.spec.ports.clone(), failed, usage, page.recent())))
+    }
+
+    async fn serve(&self, run: &Run, app: &Arc<App>, page: &Page, image_id: String, report: &Reporter) -> Event {
+        self.apps.insert(&run.pod, app);
+        report.tell(Event::Started { image_id }).await;
         let crashed = run.cancel.run_until_cancelled(app.crashed()).await;
         if crashed.is_none() && run.moves.is_cancelled() {
             // Ingresses prefer a replica that stays, and ask this one while there is none.
             run.cut.run_until_cancelled(app.unasked()).await;
         }
-        self.apps.remove(&run.pod, &app);
+        self.apps.remove(&run.pod, app);
         if let Some(message) = crashed {
             page.failed(&Failure::Crashed(message.clone()), self.clock.now());
             return Event::Ended { code: KILLED, reason: WORKER_CRASHED.to_owned(), message };
@@ -330,18 +358,11 @@ impl Runner {
         killed()
     }
 
-    async fn command(
-        &self,
-        place: &Place,
-        run: &Run,
-        ready: &Ready,
-        sandbox: Sandbox,
-        report: &Reporter,
-        page: &Page,
-    ) -> Event {
-        report.tell(Event::Started { image_id: ready.image_id.clone() }).await;
+    async fn command(&self, run: &Run, command: Command, image_id: String, report: &Reporter) -> Event {
+        report.tell(Event::Started { image_id }).await;
+        let Command { place, module, sandbox, page } = command;
         let usage = Arc::clone(&sandbox.usage);
-        let (code, reason, message) = match place.run(&ready.module, sandbox, run.cancel.clone()).await {
+        let (code, reason, message) = match place.run(&module, sandbox, run.cancel.clone()).await {
             Exit::Cancelled => return killed(),
             Exit::Code(0) => (0, "Completed", String::new()),
             Exit::Code(code) => (code, "Error", format!("exited with code {code}")),
@@ -360,6 +381,30 @@ impl Runner {
 /// The end of a run that was made to end: a guest takes no signal, so it cannot have done so by itself.
 fn killed() -> Event {
     Event::Ended { code: KILLED, reason: "Error".to_owned(), message: String::new() }
+}
+
+/// A run that has what it needs.
+struct Begun {
+    runs: Runs,
+    image_id: String,
+    log: Arc<LogWriter>,
+    _metered: Metered,
+    _console: Registered,
+}
+
+/// What runs.
+enum Runs {
+    App(Arc<App>, Arc<Page>),
+    Command(Box<Command>),
+    /// With what keeps their process.
+    Functions(Option<place::worker::Held>),
+}
+
+struct Command {
+    place: Place,
+    module: Arc<Prepared>,
+    sandbox: Sandbox,
+    page: Arc<Page>,
 }
 
 struct Ready {

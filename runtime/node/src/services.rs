@@ -1,39 +1,89 @@
-//! Service, EndpointSlice and Node objects as the network's table: a pure function of the objects.
+//! Service, EndpointSlice and Node objects as the network's table. It is a function of the objects, and made of what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{self as discovery, EndpointSlice};
+use wk_api::kinds;
+use wk_cluster::{brief, label_hash};
 use wk_network::{self as network, EndpointState, ServiceName, Table};
+use wk_store::{Revision, Stored, View};
 
 use crate::register::API_ANNOTATION;
+use crate::typed;
 
 /// The label that ties an EndpointSlice to its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// All services, the endpoints behind them, and the nodes.
-pub fn table(services: &[Service], slices: &[EndpointSlice], nodes: &[Node]) -> Table {
-    let mut by_service: BTreeMap<ServiceName, Vec<&EndpointSlice>> = BTreeMap::new();
-    for slice in slices {
-        let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME)) else {
-            continue;
-        };
-        let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
-        by_service.entry(ServiceName::new(namespace, service)).or_default().push(slice);
+/// Makes one table after the other. A service of which nothing changed is taken over from the last one: among thousands of
+/// endpoints those of one change at a time.
+#[derive(Default)]
+pub struct Tables {
+    /// By the service's name in the store, with the versions that it was made from.
+    made: HashMap<String, (Vec<Revision>, Arc<network::Service>)>,
+}
+
+impl Tables {
+    /// All services of `view`, the endpoints behind them, and the nodes.
+    pub fn next(&mut self, view: &View) -> Table {
+        let slices: Vec<Arc<Stored>> = view.list(kinds::ENDPOINTSLICE.collection(), "").collect();
+        let mut by_label: HashMap<(&str, u64), Vec<&Arc<Stored>>> = HashMap::new();
+        for slice in &slices {
+            let namespace = slice.key().name().split_once('/').map_or("", |(namespace, _)| namespace);
+            for label in brief(slice).labels() {
+                by_label.entry((namespace, label)).or_default().push(slice);
+            }
+        }
+        let mut made = HashMap::with_capacity(self.made.len());
+        for stored in view.list(kinds::SERVICE.collection(), "") {
+            let Some((namespace, name)) = stored.key().name().split_once('/') else { continue };
+            let slices = by_label.get(&(namespace, label_hash(SERVICE_NAME, name)));
+            let slices = slices.map(Vec::as_slice).unwrap_or_default();
+            let versions =
+                [&stored].into_iter().chain(slices.iter().copied()).map(|object| object.revision()).collect();
+            let last = self.made.remove(stored.key().name());
+            let same = last.filter(|(of, _)| *of == versions).map(|(_, service)| service);
+            let fresh = || {
+                let slices: Vec<EndpointSlice> = slices.iter().filter_map(|slice| typed(slice)).collect();
+                service(&typed(&stored)?, &slices.iter().collect::<Vec<_>>()).map(Arc::new)
+            };
+            if let Some(service) = same.or_else(fresh) {
+                made.insert(stored.key().name().to_owned(), (versions, service));
+            }
+        }
+        self.made = made;
+        let services: BTreeMap<&String, &Arc<network::Service>> =
+            self.made.iter().map(|(name, (_, service))| (name, service)).collect();
+        let nodes: Vec<Node> = view.list(kinds::NODE.collection(), "").filter_map(|stored| typed(&stored)).collect();
+        Table::new(services.into_values().cloned()).with_nodes(nodes.iter().filter_map(node).collect())
     }
-    let table = Table::new(services.iter().filter_map(|service| {
-        let meta = &service.metadata;
-        let name = ServiceName::new(meta.namespace.as_deref()?, meta.name.as_deref()?);
-        let slices = by_service.get(&name).map(Vec::as_slice).unwrap_or_default();
-        let spec = service.spec.as_ref()?;
-        Some(network::Service {
-            cluster_ip: spec.cluster_ip.as_deref().and_then(|ip| ip.parse().ok()),
-            ports: spec.ports.iter().flatten().filter_map(|port| service_port(port, slices)).collect(),
-            elsewhere: spec.external_name.clone().filter(|_| spec.type_.as_deref() == Some("ExternalName")),
-            name,
-        })
-    }));
+}
+
+fn service(service: &Service, slices: &[&EndpointSlice]) -> Option<network::Service> {
+    let meta = &service.metadata;
+    let spec = service.spec.as_ref()?;
+    let name = ServiceName::new(meta.namespace.as_deref()?, meta.name.as_deref()?);
+    // Labels with one hash are one to whoever looked the slices up.
+    let own = |slice: &&&EndpointSlice| {
+        let of = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME));
+        of == Some(&name.name)
+    };
+    let slices: Vec<&EndpointSlice> = slices.iter().filter(own).copied().collect();
+    Some(network::Service {
+        cluster_ip: spec.cluster_ip.as_deref().and_then(|ip| ip.parse().ok()),
+        ports: spec.ports.iter().flatten().filter_map(|port| service_port(port, &slices)).collect(),
+        elsewhere: spec.external_name.clone().filter(|_| spec.type_.as_deref() == Some("ExternalName")),
+        name,
+    })
+}
+
+/// All services, the endpoints behind them, and the nodes.
+#[cfg(test)]
+pub(crate) fn table(services: &[Service], slices: &[EndpointSlice], nodes: &[Node]) -> Table {
+    let slices: Vec<&EndpointSlice> = slices.iter().collect();
+    let table = Table::new(services.iter().filter_map(|it| service(it, &slices)));
     table.with_nodes(nodes.iter().filter_map(node).collect())
 }
 

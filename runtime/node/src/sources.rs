@@ -13,6 +13,8 @@ use serde_json::Value;
 use wk_api::{Kind, Object, kinds};
 use wk_cluster::{Cluster, object, sealed_with};
 
+use crate::environment::ServiceLinks;
+
 /// What holds data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceKind {
@@ -105,17 +107,22 @@ impl SourceError {
 
 /// The ConfigMaps and Secrets of the cluster. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Sources(Cluster);
+pub struct Sources(Cluster, ServiceLinks);
 
 impl Sources {
     /// Those that `cluster` knows here.
     pub fn new(cluster: Cluster) -> Self {
-        Self(cluster)
+        Self(cluster, ServiceLinks::default())
     }
 
     /// The cluster's objects, for what else a pod is told of: its node, services.
     pub fn cluster(&self) -> &Cluster {
         &self.0
+    }
+
+    /// What containers are told of Services.
+    pub(crate) fn links(&self) -> &ServiceLinks {
+        &self.1
     }
 
     /// What a source holds now.

@@ -26,8 +26,8 @@ pub struct Meters(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    /// By pod's uid, then by container's name.
-    pods: BTreeMap<String, BTreeMap<String, Meter>>,
+    /// By pod's uid; of a pod by container's name. Most have one container, for which a map would take a kilobyte.
+    pods: BTreeMap<String, Vec<(String, Meter)>>,
     machine: VecDeque<Sample>,
     /// What all containers hold.
     commons: OnceLock<Arc<Commons>>,
@@ -44,6 +44,15 @@ struct Meter {
 struct Sample {
     at: Instant,
     cpu: Duration,
+}
+
+impl Meter {
+    fn of(spec: &ContainerSpec, commons: &Arc<Commons>) -> Self {
+        let cpu = CpuLimits::of_millis(spec.cpu_request, spec.cpu_limit);
+        let most = MemoryBytes(spec.memory_total.unwrap_or_else(half_of_memory));
+        let usage = Usage::within(cpu, most, MemoryBytes(spec.memory_request), commons);
+        Self { usage, runs: 0, samples: VecDeque::from([Sample { at: Instant::now(), cpu: Duration::ZERO }]) }
+    }
 }
 
 /// While one lives, the container is shown.
@@ -126,12 +135,13 @@ impl Meters {
         let Inner { pods, commons, .. } = &mut *inner;
         let commons = commons.get_or_init(|| Commons::new(MemoryBytes(memory_of_machine() / 4 * COMMONS_QUARTERS)));
         let containers = pods.entry(pod.to_owned()).or_default();
-        let meter = containers.entry(spec.name.clone()).or_insert_with(|| {
-            let cpu = CpuLimits::of_millis(spec.cpu_request, spec.cpu_limit);
-            let most = MemoryBytes(spec.memory_total.unwrap_or_else(half_of_memory));
-            let usage = Usage::within(cpu, most, MemoryBytes(spec.memory_request), commons);
-            Meter { usage, runs: 0, samples: VecDeque::from([Sample { at: Instant::now(), cpu: Duration::ZERO }]) }
+        let known = containers.iter().position(|(name, _)| *name == spec.name);
+        let place = known.unwrap_or_else(|| {
+            containers.reserve_exact(1);
+            containers.push((spec.name.clone(), Meter::of(spec, commons)));
+            containers.len() - 1
         });
+        let (_, meter) = &mut containers[place];
         meter.runs += 1;
         let usage = Arc::clone(&meter.usage);
         Metered { meters: self.clone(), pod: pod.to_owned(), container: spec.name.clone(), usage }
@@ -156,7 +166,7 @@ impl Meters {
 
     fn sample(&self, at: Instant) {
         let mut inner = self.lock();
-        for meter in inner.pods.values_mut().flat_map(BTreeMap::values_mut) {
+        for (_, meter) in inner.pods.values_mut().flatten() {
             push(&mut meter.samples, Sample { at, cpu: meter.usage.used().cpu });
         }
         push(&mut inner.machine, Sample { at, cpu: machine_cpu() });
@@ -168,7 +178,7 @@ impl Meters {
         let (machine_cpu, memory) = (machine_cpu(), machine_memory());
         let inner = self.lock();
         let machine = rates(inner.machine.front(), now, machine_cpu, memory.total.saturating_sub(memory.available));
-        let running = |containers: &BTreeMap<String, Meter>| -> Vec<ContainerReport> {
+        let running = |containers: &Vec<(String, Meter)>| -> Vec<ContainerReport> {
             let running = containers.iter().filter(|(_, meter)| meter.runs > 0);
             running.map(|(name, meter)| container(name, meter, now)).collect()
         };
@@ -178,7 +188,9 @@ impl Meters {
 
     /// What one container counts in, if it ever ran here: for what runs beside it on its account, and for whoever asks.
     pub fn usage(&self, pod: &str, container: &str) -> Option<Arc<Usage>> {
-        Some(Arc::clone(&self.lock().pods.get(pod)?.get(container)?.usage))
+        let inner = self.lock();
+        let (_, meter) = inner.pods.get(pod)?.iter().find(|(name, _)| name == container)?;
+        Some(Arc::clone(&meter.usage))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -189,7 +201,8 @@ impl Meters {
 impl Drop for Metered {
     fn drop(&mut self) {
         let mut inner = self.meters.lock();
-        if let Some(meter) = inner.pods.get_mut(&self.pod).and_then(|pod| pod.get_mut(&self.container)) {
+        let mut containers = inner.pods.get_mut(&self.pod).into_iter().flatten();
+        if let Some((_, meter)) = containers.find(|(name, _)| *name == self.container) {
             meter.runs = meter.runs.saturating_sub(1);
         }
     }

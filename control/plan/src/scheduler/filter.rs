@@ -3,9 +3,9 @@
 use serde_json::Value;
 use wk_api::Object;
 
-use super::resources::Amounts;
 use crate::nodes::STORE_HEALTHY;
 use crate::{conditions, read};
+use wk_api::requests::Amounts;
 
 /// Empty when the node will do. As in Kubernetes the first obstacle is named alone, and of resources all that lack.
 pub(super) fn refusals(pod: &Object, asked: &Amounts, node: &Object, has: &Amounts, promised: &Amounts) -> Vec<String> {

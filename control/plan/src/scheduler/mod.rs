@@ -1,19 +1,19 @@
 //! The scheduler: which node each waiting pod runs on.
 //!
 //! All waiting pods are planned on one snapshot, one after the other, each counted at once. Here: the order and the
-//! choice; [`resources`] counts what is asked for and what there is, [`filter`] says why a node will not do.
+//! choice; [`requests`] counts what is asked for and what there is, [`filter`] says why a node will not do.
 //!
 //! Not here: moving pods that run, preemption, affinity between pods.
 
 mod disks;
 mod filter;
-mod resources;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde_json::json;
+use wk_api::requests::{self, Amounts};
 use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
 
@@ -22,7 +22,6 @@ use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::{owned, pod, read};
 use disks::Disks;
 pub(crate) use filter::fits as tolerates;
-use resources::Amounts;
 
 /// The name by which pods ask for this scheduler.
 const SCHEDULER_NAME: &str = "default-scheduler";
@@ -45,14 +44,37 @@ const SAID_AT: &str = "lastProbeTime";
 
 /// What the decision is made from.
 pub struct Input<'a> {
-    /// All pods.
+    /// The pods that have no node, and those that use claims. Others may be among them.
     pub pods: &'a [&'a Object],
+    /// What is on the nodes, of all pods.
+    pub placed: &'a [Placed<'a>],
     /// All nodes.
     pub nodes: &'a [&'a Object],
     /// All claims.
     pub claims: &'a [&'a Object],
     /// All volumes.
     pub volumes: &'a [&'a Object],
+}
+
+/// A pod that has a node, as far as it matters to others.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed<'a> {
+    /// The node's name.
+    pub node: &'a str,
+    /// The uid of the pod's controller, unless the pod is on its way out.
+    pub sibling_of: Option<&'a str>,
+    /// What it asks for.
+    pub asked: Amounts,
+}
+
+impl<'a> Placed<'a> {
+    /// What of `pod` matters to others; None when it has no node or has finished.
+    pub fn of(pod: &'a Object) -> Option<Self> {
+        let node = pod::node(pod);
+        let sibling_of = owned::controller_uid(pod).filter(|_| !pod.is_deleting());
+        let placed = Self { node, sibling_of, asked: requests::of_pod(pod) };
+        (!node.is_empty() && !pod::is_finished(pod)).then_some(placed)
+    }
 }
 
 /// A node and what is promised on it.
@@ -82,11 +104,11 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         if bound >= BINDS_MAX {
             break;
         }
-        let asked = resources::of_pod(pod);
+        let asked = requests::of_pod(pod);
         match choose(pod, &asked, &candidates, &disks) {
             Ok(index) => {
                 let candidate = &mut candidates[index];
-                candidate.take(pod, &asked);
+                candidate.take(owned::controller_uid(pod), &asked);
                 disks.take(pod, candidate.node.name());
                 plan.orders.extend(bind(pod, candidate.node.name()));
                 bound += 1;
@@ -129,9 +151,9 @@ fn candidates<'a>(input: &Input<'a>) -> Vec<Candidate<'a>> {
     nodes.sort_by_key(|node| node.name());
     let index: BTreeMap<&str, usize> = nodes.iter().enumerate().map(|(index, node)| (node.name(), index)).collect();
     let mut candidates: Vec<Candidate<'_>> = nodes.into_iter().map(Candidate::of).collect();
-    for pod in input.pods.iter().filter(|pod| !pod::is_finished(pod)) {
-        if let Some(index) = index.get(pod::node(pod)) {
-            candidates[*index].take(pod, &resources::of_pod(pod));
+    for pod in input.placed {
+        if let Some(index) = index.get(pod.node) {
+            candidates[*index].take(pod.sibling_of, &pod.asked);
         }
     }
     candidates
@@ -139,13 +161,13 @@ fn candidates<'a>(input: &Input<'a>) -> Vec<Candidate<'a>> {
 
 impl<'a> Candidate<'a> {
     fn of(node: &'a Object) -> Self {
-        let has = resources::of_node(node);
+        let has = requests::of_node(node);
         Self { node, has, promised: Amounts::default(), siblings: BTreeMap::new() }
     }
 
-    fn take(&mut self, pod: &'a Object, asked: &Amounts) {
+    fn take(&mut self, sibling_of: Option<&'a str>, asked: &Amounts) {
         self.promised.add(asked);
-        if let Some(owner) = owned::controller_uid(pod).filter(|_| !pod.is_deleting()) {
+        if let Some(owner) = sibling_of {
             *self.siblings.entry(owner).or_default() += 1;
         }
     }

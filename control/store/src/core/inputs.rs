@@ -31,6 +31,7 @@ impl Core {
         self.tick_raft();
         self.finish_joint();
         self.tick_snapshots();
+        self.forget_entries();
         self.settle_election();
     }
 

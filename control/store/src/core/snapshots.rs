@@ -128,16 +128,25 @@ impl Core {
         }
     }
 
+    /// Forgets entries that nobody but this member's own disk will be asked for: it is alone. Whoever joins it is sent a
+    /// snapshot anyway.
+    pub(super) fn forget_entries(&mut self) {
+        let is_alone = self.node.raft.prs().iter().all(|(id, _)| *id == self.member);
+        if is_alone && self.is_leader() {
+            self.node.mut_store().forget(self.machine.applied);
+        }
+    }
+
     /// The snapshot ordered is on disk.
     pub(crate) fn snapshot_taken(&mut self, snapshot: SnapshotId, members: ConfState) -> Taken {
         self.snapshots.is_taking = false;
         // Whoever asked for one meanwhile may be content with this one, else asks again.
         self.snapshots.is_wanted = false;
         self.node.store().take_wanted();
-        let first = self.node.store().first();
-        if snapshot.index < first.saturating_sub(1) {
+        let floor = self.node.store().floor();
+        if snapshot.index < floor {
             // The leader's snapshot overtook ours, and may not have its name on disk yet: ours is still the newest there.
-            return Taken { through: first.saturating_sub(1), newest: snapshot.index, kept: Vec::new() };
+            return Taken { through: floor, newest: snapshot.index, kept: Vec::new() };
         }
         let kept: Vec<u64> = self.snapshots.sent.values().map(|sent| sent.index).collect();
         let store = self.node.store();
@@ -148,7 +157,7 @@ impl Core {
         log.compact(through);
         log.set_mark(snapshot.index.max(log.mark()));
         log.set_snapshot(Some(describe(snapshot, members)));
-        Taken { through: log.first() - 1, newest: snapshot.index, kept }
+        Taken { through: log.floor(), newest: snapshot.index, kept }
     }
 
     /// Whether the follower `from` may have pieces of `snapshot`: it was told of it. Notes that it lives.

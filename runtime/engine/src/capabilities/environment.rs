@@ -20,7 +20,7 @@ impl HasData for Given {
 
 impl environment::Host for &Sandbox {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
-        Ok(self.env.clone())
+        Ok(self.env.to_vec())
     }
 
     fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
@@ -34,7 +34,7 @@ impl environment::Host for &Sandbox {
 
 impl environment_0_3::Host for &Sandbox {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
-        Ok(self.env.clone())
+        Ok(self.env.to_vec())
     }
 
     fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {

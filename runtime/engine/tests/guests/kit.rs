@@ -9,7 +9,7 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use wk_base::body::{self, Body};
-use wk_engine::{Engine, Failure, HttpApp, Options, Output, Prepared, Sandbox, Stream};
+use wk_engine::{Engine, Failure, HttpApp, Options, Output, Prepared, Sandbox, Stream, Variables};
 
 /// An engine of its own for one test.
 pub(crate) struct Kit {
@@ -131,8 +131,8 @@ pub(crate) fn sandbox() -> (Sandbox, Arc<Kept>) {
     (Sandbox { output: Arc::clone(&kept) as Arc<dyn Output>, ..Sandbox::bare() }, kept)
 }
 
-pub(crate) fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+pub(crate) fn env(pairs: &[(&str, &str)]) -> Variables {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>().into()
 }
 
 pub(crate) fn get(path: &str) -> Request<Body> {

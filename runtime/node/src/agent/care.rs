@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1 as core;
 use tokio_util::sync::CancellationToken;
 use wk_api::kinds;
 use wk_base::backoff::Backoff;
-use wk_cluster::Freshness;
+use wk_cluster::{Freshness, brief};
 
 use super::{Agent, Event, Local};
 use crate::container::{self, Notice};
@@ -61,7 +61,7 @@ impl Local {
             it["type"] == "DisruptionTarget" && it["status"] == "True" && it["reason"] == "EvictionByEvictionAPI"
         };
         self.pod.ending.is_some_and(pod::Ending::is_deleted)
-            && self.object.items("/status/conditions").iter().any(target)
+            && self.object().items("/status/conditions").iter().any(target)
     }
 }
 
@@ -137,25 +137,25 @@ impl Agent {
     pub(super) fn respec(&mut self, uid: &str) {
         let Some(local) = self.pods.get(uid) else { return };
         let Some(ip) = local.pod.ip else { return };
-        let read = local.object.read().map_err(|error| error.to_string());
+        let read = local.object().read().map_err(|error| error.to_string());
         let read = read.and_then(|typed| self.read_spec(&typed, ip).map_err(|error| error.to_string()));
         match read {
             Ok(spec) => self.pod_event(uid, pod::Event::Changed(Box::new(spec))),
-            Err(error) => self.recorder.warn(&local.object, "UnsupportedSpec", &error, &self.tasks),
+            Err(error) => self.recorder.warn(&local.object(), "UnsupportedSpec", &error, &self.tasks),
         }
     }
 
     pub(super) fn judge_gates(&mut self, uid: &str) {
         let Some(local) = self.pods.get(uid) else { return };
         if !local.pod.spec.gates.is_empty() {
-            let unmet = pod::unmet_gates(&local.pod.spec.gates, local.object.items("/status/conditions"));
+            let unmet = pod::unmet_gates(&local.pod.spec.gates, local.object().items("/status/conditions"));
             self.pod_event(uid, pod::Event::Gates(unmet));
         }
     }
 
     pub(super) fn tell(&self, uid: &str, notice: &Notice) {
         if let Some(local) = self.pods.get(uid) {
-            self.recorder.tell(&local.object, notice.severity, notice.reason, &notice.message, &self.tasks);
+            self.recorder.tell(&local.object(), notice.severity, notice.reason, &notice.message, &self.tasks);
         }
     }
 
@@ -166,13 +166,14 @@ impl Agent {
         let (logs, volumes) = (self.runner.logs.clone(), self.runner.volumes.clone());
         self.tasks.spawn_until_stop("clean-up", async move {
             let mut backoff = Backoff::new(ASK_AGAIN_FIRST, ASK_AGAIN_MAX);
-            let pods = loop {
-                match cluster.list(&kinds::POD, None, Freshness::Linearizable).await {
-                    Ok(pods) => break pods.items,
+            let view = loop {
+                match cluster.view(Freshness::Linearizable).await {
+                    Ok(view) => break view,
                     Err(_) => tokio::time::sleep(backoff.next_delay()).await,
                 }
             };
-            let known: BTreeSet<String> = pods.iter().map(|pod| pod.uid().to_owned()).collect();
+            let pods = view.list(kinds::POD.collection(), "");
+            let known: BTreeSet<String> = pods.map(|pod| brief(&pod).uid().to_owned()).collect();
             let cleaned = tokio::task::spawn_blocking(move || {
                 volumes.keep_only(&known, begun);
                 logs.keep_only(&|uid| known.contains(uid), begun);
@@ -185,6 +186,6 @@ impl Agent {
     pub(super) fn keep_status(&self, uid: &str) {
         let (now, ip) = (self.clock.now(), self.config.ip);
         let Some(local) = self.pods.get(uid) else { return };
-        self.records.keep(uid, &status::render(&local.pod, ip, local.object.at("/status"), now));
+        self.records.keep(uid, &status::render(&local.pod, ip, local.object().at("/status"), now));
     }
 }

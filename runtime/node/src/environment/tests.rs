@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use serde_json::json;
-use wk_api::Kind;
+use wk_api::{Kind, Object, kinds};
 use wk_cluster::Cluster;
 use wk_store::{MemberId, Options, Start, Store, Timing, Transport};
 
@@ -19,8 +19,8 @@ async fn cluster() -> (Cluster, tempfile::TempDir) {
     let mut options = Options::new(dir.path(), MemberId(1), Start::Bootstrap);
     options.timing = Timing { tick: std::time::Duration::from_millis(5), ..Timing::default() };
     options.index = Some(wk_cluster::INDEX);
-    let store = Store::open(options, std::sync::Arc::new(Nobody)).expect("an empty store");
-    let cluster = Cluster::new(store, std::sync::Arc::new(wk_base::time::SystemClock));
+    let store = Store::open(options, Arc::new(Nobody)).expect("an empty store");
+    let cluster = Cluster::new(store, Arc::new(wk_base::time::SystemClock));
     cluster.ensure_namespaces().await.expect("the namespaces of a new cluster");
     (cluster, dir)
 }
@@ -37,7 +37,8 @@ fn start(cluster: &Cluster, container: &serde_json::Value) -> Result<(Vec<String
     });
     let ip = IpAddr::from([10, 128, 0, 5]);
     let typed = serde_json::from_value(pod.clone()).expect("a pod");
-    let ContainerSpec { env, args, .. } = spec::read(&typed, ip).expect("a pod we run").containers.remove(0);
+    let container = spec::read(&typed, ip).expect("a pod we run").containers.remove(0);
+    let ContainerSpec { env, args, .. } = Arc::unwrap_or_clone(container);
     let pod = Object(pod);
     let facts = Facts { pod: &pod, node: "n1", host_ip: IpAddr::from([127, 0, 0, 1]), ip, allocatable: None };
     let made = resolve(&env, &args, &facts, &Sources::new(cluster.clone()))?;
@@ -110,7 +111,8 @@ async fn services_of_the_namespace_are_variables_unless_links_are_off() {
     }
     assert_eq!(variables.iter().filter(|variable| variable.starts_with("MY_WEB_PORT=")).count(), 1);
     assert!(!variables.iter().any(|variable| variable.starts_with("HEADLESS")), "{variables:?}");
-    let mut known = Known { services: services(&Sources::new(cluster), "default", false), ..Known::default() };
+    let api_only = ServiceLinks::default().of(&cluster, "default", false);
+    let mut known = Known { services: api_only, ..Known::default() };
     known.set("OWN".into(), "$(KUBERNETES_SERVICE_HOST)".into()).unwrap();
     assert_eq!(
         known.expand("$(KUBERNETES_SERVICE_HOST) $(MY_WEB_SERVICE_HOST)", 99).unwrap(),

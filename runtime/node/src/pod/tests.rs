@@ -1,5 +1,6 @@
 //! A pod's life, told in events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -19,7 +20,7 @@ fn spec(policy: RestartPolicy, containers: Vec<ContainerSpec>) -> PodSpec {
         uid: "u".into(),
         namespace: "default".into(),
         name: "web-1".into(),
-        containers,
+        containers: containers.into_iter().map(Arc::new).collect(),
         restart: policy,
         deadline: None,
         grace: Duration::from_secs(30),
@@ -280,8 +281,8 @@ fn changed_image_restarts_its_container_and_a_debugger_starts_beside_the_others(
     let mut pod = pod(RestartPolicy::Never, None);
     start(&mut pod);
     let mut changed = pod.spec.clone();
-    changed.containers[0].image = "new".into();
-    changed.containers.push(container("debug", Role::Debug));
+    Arc::make_mut(&mut changed.containers[0]).image = "new".into();
+    changed.containers.push(Arc::new(container("debug", Role::Debug)));
     let orders = done(pod.handle(Event::Changed(Box::new(changed)), at(1)));
     assert_eq!(orders, [Order::Stop(0), Order::Report, Order::Report, run(2)]);
     assert_eq!(ends(&mut pod, 0, 0, 2), [Order::Start { container: 0, restart: 1 }, Order::Report]);

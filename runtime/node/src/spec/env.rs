@@ -61,11 +61,10 @@ pub(super) fn read_env(
         let value = read_value(variable, &container.name, field)?;
         Ok(Variable { name: variable.name.clone(), value })
     });
-    Ok(EnvSpec {
-        imports: imports.collect::<Result<_, _>>()?,
-        variables: variables.collect::<Result<_, _>>()?,
-        service_links: service_links.unwrap_or(true),
-    })
+    let imports = imports.collect::<Result<_, _>>()?;
+    let mut variables: Vec<Variable> = variables.collect::<Result<_, _>>()?;
+    variables.shrink_to_fit();
+    Ok(EnvSpec { imports, variables, service_links: service_links.unwrap_or(true) })
 }
 
 fn read_import(import: &core::EnvFromSource, field: &str) -> Result<Import, SpecError> {

@@ -33,6 +33,7 @@ pub use roles::Role;
 pub use volumes::{EMPTY_DIR_DEFAULT, EMPTY_DIR_MEMORY_DEFAULT, HostPathType, Source as VolumeSource, VolumeSpec};
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
@@ -62,7 +63,7 @@ pub struct PodSpec {
     /// `metadata.name`.
     pub name: String,
     /// Its containers, in order: init containers and sidecars, the others, those for debugging.
-    pub containers: Vec<ContainerSpec>,
+    pub containers: Vec<Arc<ContainerSpec>>,
     /// Whether ended containers start again.
     pub restart: RestartPolicy,
     /// `activeDeadlineSeconds`.
@@ -180,6 +181,9 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
         container.config.clone_from(&config);
         container.instances = instances;
     }
+    let mut containers: Vec<Arc<ContainerSpec>> = containers.into_iter().map(Arc::new).collect();
+    // It was collected into the place of the containers themselves, of four at least.
+    containers.shrink_to_fit();
     Ok(PodSpec {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
@@ -215,7 +219,8 @@ mod tests {
     }
 
     fn read_one(container: &serde_json::Value) -> Result<ContainerSpec, SpecError> {
-        read(&pod(container), IpAddr::from([10, 128, 0, 5])).map(|mut spec| spec.containers.remove(0))
+        let read = read(&pod(container), IpAddr::from([10, 128, 0, 5]));
+        read.map(|mut spec| Arc::unwrap_or_clone(spec.containers.remove(0)))
     }
 
     #[test]

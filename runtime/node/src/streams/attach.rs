@@ -111,11 +111,12 @@ mod tests {
     use super::*;
     use crate::spec::ContainerSpec;
     use crate::streams::console::Consoles;
+    use wk_engine::Variables;
 
     #[tokio::test]
     async fn a_client_writes_to_the_container_reads_it_and_is_told_its_end() {
         let spec = ContainerSpec { stdin: true, stdin_once: true, ..ContainerSpec::default() };
-        let (console, source) = Console::new(&spec, Vec::new(), wk_engine::Mounts::default());
+        let (console, source) = Console::new(&spec, Variables::default(), wk_engine::Mounts::default());
         let registered = Consoles::default().insert("u", &console);
         let (client, input) = relay::channel();
         let (sender, output) = relay::channel();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::{Bytes, BytesMut};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
-use wk_engine::Mounts;
+use wk_engine::{Mounts, Variables};
 
 use crate::logs::Stream;
 use crate::spec::ContainerSpec;
@@ -69,7 +69,7 @@ impl Drop for Registered {
 pub struct Console {
     container: String,
     /// Its environment.
-    pub env: Vec<(String, String)>,
+    pub env: Variables,
     /// Its directories, opened for each command.
     pub mounts: Mounts,
     /// Whether it was given a terminal.
@@ -84,7 +84,7 @@ pub struct Console {
 
 impl Console {
     /// The console of a container about to run, and the source of its input if it has one.
-    pub fn new(spec: &ContainerSpec, env: Vec<(String, String)>, mounts: Mounts) -> (Arc<Self>, Option<DuplexStream>) {
+    pub fn new(spec: &ContainerSpec, env: Variables, mounts: Mounts) -> (Arc<Self>, Option<DuplexStream>) {
         let pipe = spec.stdin.then(|| tokio::io::duplex(INPUT_BYTES_MAX));
         let (writer, reader) = pipe.unzip();
         let console = Self {
@@ -232,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn watchers_see_what_is_written_from_then_on_and_what_they_missed_is_counted() {
-        let (console, _) = Console::new(&ContainerSpec::default(), Vec::new(), Mounts::default());
+        let (console, _) = Console::new(&ContainerSpec::default(), Variables::default(), Mounts::default());
         let consoles = Consoles::default();
         let registered = consoles.insert("u", &console);
         console.write(Stream::Out, b"before");

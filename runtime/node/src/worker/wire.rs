@@ -169,7 +169,7 @@ impl Given {
         } = sandbox;
         let given = Self {
             args,
-            env,
+            env: env.to_vec(),
             memory_max,
             request_deadline,
             has_input: input.is_some(),
@@ -192,7 +192,7 @@ impl Given {
     pub(crate) fn sandbox(self, back: Callbacks, input: impl FnOnce() -> Input) -> Result<Sandbox, MountError> {
         Ok(Sandbox {
             args: self.args,
-            env: self.env,
+            env: self.env.into(),
             memory_max: self.memory_max,
             request_deadline: self.request_deadline,
             output: back.output,

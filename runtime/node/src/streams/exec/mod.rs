@@ -86,7 +86,7 @@ pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to:
     let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
     let (command_out, stdout) = tokio::io::duplex(PIPE_BYTES);
     let (command_err, stderr) = tokio::io::duplex(PIPE_BYTES);
-    let (env, mounts, args) = (console.env.clone(), filled(console).await, wanted.command.clone());
+    let (env, mounts, args) = (console.env.to_vec(), filled(console).await, wanted.command.clone());
     let running = tokio::task::spawn_blocking(move || {
         let mut stdin = SyncIoBridge::new(command_in);
         let (mut stdout, mut stderr) = (SyncIoBridge::new(command_out), SyncIoBridge::new(command_err));
@@ -148,7 +148,7 @@ pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -
         let (code, text) = program::once(&program, args).await;
         return (code, text.chars().take(bytes_max).collect());
     }
-    let (env, mounts, args) = (console.env.clone(), filled(console).await, args.to_vec());
+    let (env, mounts, args) = (console.env.to_vec(), filled(console).await, args.to_vec());
     let gone = Arc::new(AtomicBool::new(false));
     let _waiting = Waiting(Arc::clone(&gone));
     let ran = tokio::task::spawn_blocking(move || {

@@ -169,8 +169,11 @@ fn command_that_nobody_waits_for_any_more_ends() {
     fs::File::create(dir.path().join("endless")).unwrap().set_len(8 << 40).unwrap();
     let (path, root) = ("/data".to_owned(), dir.path().to_owned());
     let mount = wk_engine::Mount { path, root, below: PathBuf::new(), read_only: true, limit: None, late: false };
-    let (console, _) =
-        Console::new(&ContainerSpec::default(), Vec::new(), wk_engine::Mounts::new(vec![mount]).unwrap());
+    let (console, _) = Console::new(
+        &ContainerSpec::default(),
+        wk_engine::Variables::default(),
+        wk_engine::Mounts::new(vec![mount]).unwrap(),
+    );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let command = ["cat".to_owned(), "/data/endless".to_owned()];
     let asked = async { tokio::time::timeout(Duration::from_millis(50), once(&console, &command, 100)).await };

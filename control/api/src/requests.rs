@@ -1,19 +1,22 @@
 //! What pods ask for and what nodes have, in whole numbers.
 
+use crate::{Object, Quantity};
 use serde_json::Value;
-use wk_api::{Object, Quantity};
 
 /// Amounts of what the scheduler counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Amounts {
+pub struct Amounts {
     /// Thousandths of a CPU.
-    pub(super) cpu_millis: u64,
-    pub(super) memory_bytes: u64,
-    pub(super) pods: u64,
+    pub cpu_millis: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Pods.
+    pub pods: u64,
 }
 
 impl Amounts {
-    pub(super) fn add(&mut self, other: &Self) {
+    /// Adds what another asks for.
+    pub fn add(&mut self, other: &Self) {
         self.cpu_millis = self.cpu_millis.saturating_add(other.cpu_millis);
         self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);
         self.pods = self.pods.saturating_add(other.pods);
@@ -29,7 +32,7 @@ impl Amounts {
 
     /// How full a node that has `has` would be with `asked` more: the sum of the three shares, each in millionths.
     /// Kubernetes' least allocated looks at CPU and memory; the number of pods spreads those that ask for nothing.
-    pub(super) fn load_with(&self, asked: &Self, has: &Self) -> u64 {
+    pub fn load_with(&self, asked: &Self, has: &Self) -> u64 {
         let share = |promised: u64, asked: u64, has: u64| {
             let full = u128::from(promised) + u128::from(asked);
             u64::try_from(full * 1_000_000 / u128::from(has.max(1))).unwrap_or(u64::MAX)
@@ -42,7 +45,7 @@ impl Amounts {
 
 /// What a pod asks for: the sum over its containers and sidecars, or what an init container needs beside the sidecars
 /// before it if that is more, and its overhead (KEP-753).
-pub(super) fn of_pod(pod: &Object) -> Amounts {
+pub fn of_pod(pod: &Object) -> Amounts {
     let (mut sum, mut beside, mut most) = (Amounts::default(), Amounts::default(), Amounts::default());
     for container in pod.items("/spec/initContainers") {
         let mut then = beside;
@@ -67,7 +70,7 @@ fn of_container(container: &Value) -> Amounts {
 }
 
 /// What a node can give to pods.
-pub(super) fn of_node(node: &Object) -> Amounts {
+pub fn of_node(node: &Object) -> Amounts {
     let list = node.at("/status/allocatable").or_else(|| node.at("/status/capacity"));
     of_list(list)
 }

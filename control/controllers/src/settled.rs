@@ -1,0 +1,139 @@
+//! What needs no second look: owners for which nothing was left to do, until one of the facts that their plans are made
+//! from changes. Of a hundred Deployments one changes at a time.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher};
+use std::sync::Arc;
+
+use wk_base::time::Timestamp;
+use wk_plan::Plan;
+use wk_store::Stored;
+
+/// The versions of some objects, as a number: others than those have another one.
+#[derive(Default)]
+pub(crate) struct Versions(DefaultHasher);
+
+impl Versions {
+    /// The versions of `objects`, in their order.
+    pub(crate) fn of<'a>(objects: impl IntoIterator<Item = &'a Arc<Stored>>) -> Self {
+        Self::default().and(objects)
+    }
+
+    /// These, and those of `objects`.
+    pub(crate) fn and<'a>(mut self, objects: impl IntoIterator<Item = &'a Arc<Stored>>) -> Self {
+        for object in objects {
+            self.0.write_u64(object.revision().0);
+        }
+        // So that an object that moves from one group to the next counts.
+        self.0.write_u8(0);
+        self
+    }
+
+    /// These, and a text.
+    pub(crate) fn and_text(mut self, text: Option<&str>) -> Self {
+        text.hash(&mut self.0);
+        self
+    }
+}
+
+/// What was planned last for each owner of one kind.
+#[derive(Default)]
+pub(crate) struct Settled {
+    by_uid: HashMap<String, Last>,
+    pass: u64,
+}
+
+struct Last {
+    versions: u64,
+    due: Option<Timestamp>,
+    pass: u64,
+}
+
+impl Settled {
+    /// A new look at all owners: those that the last one did not come by are forgotten.
+    pub(crate) fn begin(&mut self) {
+        let pass = self.pass;
+        self.by_uid.retain(|_, last| last.pass == pass);
+        self.pass += 1;
+    }
+
+    /// The plan for the owner `uid`, made from objects of these `versions` at `now`; an empty one if the last plan from the
+    /// same was empty and is not due.
+    pub(crate) fn plan(&mut self, uid: &str, versions: &Versions, now: Timestamp, plan: impl FnOnce() -> Plan) -> Plan {
+        let (versions, pass) = (versions.0.finish(), self.pass);
+        if let Some(last) = self.by_uid.get_mut(uid)
+            && last.versions == versions
+            && last.due.is_none_or(|due| due > now)
+        {
+            last.pass = pass;
+            return Plan { due: last.due, ..Plan::default() };
+        }
+        let made = plan();
+        if made.orders.is_empty() {
+            self.by_uid.insert(uid.to_owned(), Last { versions, due: made.due, pass });
+        } else {
+            // Orders may be refused, so they are planned again until the facts say that they were carried out.
+            self.by_uid.remove(uid);
+        }
+        made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wk_plan::{Event, EventType, Order, Target};
+
+    fn versions(number: u64) -> Versions {
+        let mut versions = Versions::default();
+        versions.0.write_u64(number);
+        versions
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    #[test]
+    fn empty_plan_is_made_again_when_a_version_changed_or_it_is_due_and_not_before() {
+        let mut settled = Settled::default();
+        settled.begin();
+        let mut made = 0;
+        for (version, second, expected) in [(1, 0, 1), (1, 5, 1), (2, 5, 2), (2, 10, 3), (2, 11, 3)] {
+            let due = Some(at(if second < 10 { 10 } else { 20 }));
+            let plan = settled.plan("u", &versions(version), at(second), || {
+                made += 1;
+                Plan { due, ..Plan::default() }
+            });
+            assert_eq!((made, plan.due), (expected, due), "version {version} at {second}");
+        }
+    }
+
+    #[test]
+    fn orders_are_planned_until_there_are_none() {
+        let mut settled = Settled::default();
+        settled.begin();
+        let regarding = Target {
+            kind: &wk_api::kinds::POD,
+            namespace: None,
+            name: "a".into(),
+            uid: "u".into(),
+            resource_version: None,
+        };
+        let event = Event { regarding, kind: EventType::Normal, reason: "R", message: String::new(), component: "c" };
+        let orders = || Plan { orders: vec![Order::Event(event.clone())], ..Plan::default() };
+        for _ in 0..2 {
+            assert_eq!(settled.plan("u", &versions(1), at(0), orders).orders.len(), 1);
+        }
+    }
+
+    #[test]
+    fn owners_that_are_gone_are_forgotten() {
+        let mut settled = Settled::default();
+        settled.begin();
+        settled.plan("u", &versions(1), at(0), Plan::default);
+        settled.begin();
+        settled.begin();
+        assert!(settled.by_uid.is_empty());
+    }
+}
