@@ -131,8 +131,9 @@ pub(crate) struct ApiFront {
 #[async_trait]
 impl Handler for ApiFront {
     async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body> {
-        if let Some(answer) = self.own(&peer, &request).await {
-            return answer;
+        if is_own(request.uri().path()) {
+            let own = async |request| self.own(&peer, &request).await;
+            return self.server.attend(&peer, request, own).await;
         }
         let failure = self.status.store.status().borrow().failure.clone();
         match (failure, request.uri().path()) {
@@ -150,13 +151,10 @@ impl Handler for ApiFront {
 }
 
 impl ApiFront {
-    /// Answers what is ours alone; None for everything else.
+    /// Answers what is ours alone; None for what is nothing.
     fn own(&self, peer: &Peer, request: &Request<Body>) -> impl Future<Output = Option<Response<Body>>> + Send {
-        let path = request.uri().path();
-        let is_own = path.starts_with(OWN_PREFIX) || path == metrics::PATH;
-        let knock = is_own.then(|| Knock::of(peer, request));
+        let knock = Knock::of(peer, request);
         async move {
-            let knock = knock?;
             let gate = Gate::Roles(Arc::clone(&self.server));
             if let Some(answer) = self.status.answer(&gate, &knock).await {
                 return Some(answer);
@@ -172,8 +170,13 @@ impl ApiFront {
     }
 }
 
-/// Where clients ask for what is ours alone of the API.
+/// Where clients ask for what is ours alone of the API, and where of that the API server itself answers.
 const OWN_PREFIX: &str = "/apis/wk.dev/";
+const USERS_PREFIX: &str = "/apis/wk.dev/v1/users";
+
+fn is_own(path: &str) -> bool {
+    path == metrics::PATH || path.starts_with(OWN_PREFIX) && !path.starts_with(USERS_PREFIX)
+}
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(body::full(text.to_owned()));

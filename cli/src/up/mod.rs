@@ -38,6 +38,7 @@ mod remote_pods;
 mod remove;
 pub(crate) mod secrets_keys;
 pub(crate) mod settings;
+mod signer;
 mod signing;
 mod tend;
 pub(crate) mod upgrade;

@@ -24,7 +24,7 @@ use super::ports::Ports;
 use super::secrets_keys;
 use super::settings::Settings;
 use super::upgrade::Upgrade;
-use super::{bootstrap, leave};
+use super::{bootstrap, leave, signer};
 
 /// A node that cannot read its cluster for this long says so, and goes on trying while it serves what it knows.
 const READY_MAX: Duration = Duration::from_secs(10);
@@ -118,6 +118,7 @@ impl Node {
         }
         if !base.witness {
             secrets_keys::keep_sealed(&base.cluster, &base.tasks);
+            signer::start(&base.cluster, &base.authority, &base.tasks);
             let leading = leading(&base.store, &base.tasks);
             let (beats, measured) = (Arc::clone(&base.beats), Arc::default());
             let rounds = Rounds {

@@ -33,9 +33,15 @@ pub(crate) const MODULES_MAX: usize = 64;
 /// Proxied requests at once, apart from the others because a pod may take its time: each waits for a head.
 const PROXIED_MAX: usize = 256;
 
+/// Of those at most for one client, so that a pod that hangs takes only the place of who asks it.
+const PROXIED_EACH_MAX: usize = PROXIED_MAX / 4;
+
 /// Connections that were taken over for exec, attach and port-forward, for as long as they last: each holds a few buffers
 /// of 32 KiB, and some more for each SPDY stream in it.
 const STREAMS_MAX: usize = 512;
+
+/// Of those at most for one user: a rollout of a large cluster is watched with some dozens.
+const STREAMS_EACH_MAX: usize = STREAMS_MAX / 4;
 
 /// Requests of one flow that wait: Kubernetes' `queueLengthLimit` of its default level.
 const LINE_MAX: usize = 50;
@@ -72,6 +78,7 @@ pub(crate) struct Flight {
     pub(crate) modules: Seats,
     proxied: Seats,
     streams: Arc<Semaphore>,
+    streaming: Arc<Mutex<HashMap<String, usize>>>,
     aside: Arc<Semaphore>,
 }
 
@@ -82,7 +89,8 @@ impl Default for Flight {
             reads: Seats::new(cores * READS_PER_CORE),
             writes: Seats::new(WRITES_MAX),
             modules: Seats::new(MODULES_MAX),
-            proxied: Seats::new(PROXIED_MAX),
+            proxied: Seats::shared(PROXIED_MAX, PROXIED_EACH_MAX),
+            streaming: Arc::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             aside: Arc::new(Semaphore::new(ASIDE_MAX)),
         }
@@ -106,9 +114,34 @@ impl Flight {
         Ok(Held(Some(Arc::new(Kept { place, seats: seats.clone(), flow, aside }))))
     }
 
-    /// Room for a connection that is taken over, to be held until it ends.
-    pub(crate) fn take_over(&self) -> Result<OwnedSemaphorePermit, Status> {
-        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| busy())
+    /// Room for a connection of `user`'s that is taken over, to be held until it ends.
+    pub(crate) fn take_over(&self, user: &str) -> Result<Streaming, Status> {
+        let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| busy())?;
+        let mut streaming = self.streaming.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = streaming.entry(user.to_owned()).or_default();
+        if *own >= STREAMS_EACH_MAX {
+            return Err(busy());
+        }
+        *own += 1;
+        drop(streaming);
+        Ok(Streaming { user: user.to_owned(), all: Arc::clone(&self.streaming), _permit: permit })
+    }
+}
+
+/// A connection's place, until it is dropped.
+pub(crate) struct Streaming {
+    user: String,
+    all: Arc<Mutex<HashMap<String, usize>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get_mut(&self.user) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(all.remove(&self.user)),
+        }
     }
 }
 
@@ -167,6 +200,9 @@ pub(crate) struct Seats(Arc<Mutex<State>>);
 struct State {
     free: usize,
     waiting: usize,
+    /// Seats that one flow may have, and those that each has.
+    each: usize,
+    taken: HashMap<Flow, usize>,
     /// Those who wait, by flow; no line is empty.
     lines: HashMap<Flow, VecDeque<oneshot::Sender<Seat>>>,
     /// The flows with a line, in the order of their turns.
@@ -174,7 +210,7 @@ struct State {
 }
 
 /// Somebody's seat, until it is dropped.
-pub(crate) struct Seat(Option<Seats>);
+pub(crate) struct Seat(Option<(Seats, Flow)>);
 
 enum Asked {
     Seat(Seat),
@@ -184,7 +220,12 @@ enum Asked {
 
 impl Seats {
     pub(crate) fn new(number: usize) -> Self {
-        Self(Arc::new(Mutex::new(State { free: number, ..State::default() })))
+        Self::shared(number, number)
+    }
+
+    /// The same, where one flow has no more than `each` of them.
+    pub(crate) fn shared(number: usize, each: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { free: number, each, ..State::default() })))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -193,9 +234,9 @@ impl Seats {
 
     fn ask(&self, flow: &Flow) -> Asked {
         let mut state = self.state();
-        if state.free > 0 {
-            state.free -= 1;
-            return Asked::Seat(Seat(Some(self.clone())));
+        if state.free > 0 && state.may_take(flow) {
+            state.take(flow);
+            return Asked::Seat(Seat(Some((self.clone(), flow.clone()))));
         }
         // Those who went away without waiting for their turn leave room.
         if let Some(line) = state.lines.get_mut(flow)
@@ -230,14 +271,16 @@ impl Seats {
         }
     }
 
-    /// A seat became free: it goes to the flow whose turn it is.
-    fn leave(&self) {
+    /// A seat of `flow` became free: it goes to the flow whose turn it is.
+    fn leave(&self, flow: &Flow) {
+        self.state().give_back(flow);
         loop {
             let next = self.state().next();
-            let Some(next) = next else { return };
-            // One that went away is not there to take it. Outside of the lock: the seat comes back by being dropped.
-            let Err(mut seat) = next.send(Seat(Some(self.clone()))) else { return };
+            let Some((flow, next)) = next else { return };
+            // One that went away is not there to take it.
+            let Err(mut seat) = next.send(Seat(Some((self.clone(), flow.clone())))) else { return };
             seat.0 = None;
+            self.state().give_back(&flow);
         }
     }
 
@@ -250,8 +293,11 @@ impl Seats {
     /// Takes all seats, for a server that is full.
     #[cfg(test)]
     pub(crate) fn take_all(&self) -> Vec<Seat> {
-        let number = std::mem::take(&mut self.state().free);
-        (0..number).map(|_| Seat(Some(self.clone()))).collect()
+        let mut state = self.state();
+        let nobody = Flow { user: String::new(), address: None, agent: String::new() };
+        let number = state.free;
+        (0..number).for_each(|_| state.take(&nobody));
+        (0..number).map(|_| Seat(Some((self.clone(), nobody.clone())))).collect()
     }
 
     /// How many wait.
@@ -262,28 +308,47 @@ impl Seats {
 }
 
 impl State {
-    /// The one whose turn it is; frees the seat when nobody waits.
-    fn next(&mut self) -> Option<oneshot::Sender<Seat>> {
-        let Some(flow) = self.turns.pop_front() else {
-            self.free += 1;
+    fn may_take(&self, flow: &Flow) -> bool {
+        self.taken.get(flow).is_none_or(|own| *own < self.each)
+    }
+
+    fn take(&mut self, flow: &Flow) {
+        self.free -= 1;
+        *self.taken.entry(flow.clone()).or_default() += 1;
+    }
+
+    fn give_back(&mut self, flow: &Flow) {
+        self.free += 1;
+        match self.taken.get_mut(flow) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(self.taken.remove(flow)),
+        }
+    }
+
+    /// The one whose turn it is, with a seat taken for it; None when nobody waits who may have one more.
+    fn next(&mut self) -> Option<(Flow, oneshot::Sender<Seat>)> {
+        if self.free == 0 {
             return None;
-        };
+        }
+        let at = self.turns.iter().position(|flow| self.may_take(flow))?;
+        let flow = self.turns.remove(at).expect("it was found there");
+        self.take(&flow);
         let line = self.lines.get_mut(&flow).expect("a flow with a turn has a line");
         let next = line.pop_front().expect("no line is empty");
         self.waiting -= 1;
         if line.is_empty() {
             self.lines.remove(&flow);
         } else {
-            self.turns.push_back(flow);
+            self.turns.push_back(flow.clone());
         }
-        Some(next)
+        Some((flow, next))
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(seats) = self.0.take() {
-            seats.leave();
+        if let Some((seats, flow)) = self.0.take() {
+            seats.leave(&flow);
         }
     }
 }
@@ -360,6 +425,26 @@ mod tests {
         assert_eq!((seats.free(), aside.available_permits()), (0, 1), "it has a seat again");
         drop(first);
         assert_eq!(seats.free(), 1);
+    }
+
+    #[test]
+    fn one_client_has_its_share_of_the_seats_and_no_more_and_none_is_lost() {
+        let seats = Seats::shared(3, 2);
+        let held = [seat(seats.ask(&flow("a"))), seat(seats.ask(&flow("a")))];
+        let mut third = wait(seats.ask(&flow("a")));
+        let other = seat(seats.ask(&flow("b")));
+        assert_eq!((seats.free(), third.try_recv().is_err()), (0, true));
+        drop(other);
+        assert_eq!((seats.free(), third.try_recv().is_err()), (1, true), "a free seat is not for who has their share");
+        drop(held);
+        drop(third.try_recv().expect("its own seats are"));
+        assert_eq!(seats.free(), 3);
+        let flight = Flight::default();
+        let own: Vec<_> = (0..STREAMS_EACH_MAX).map(|_| flight.take_over("a").expect("room")).collect();
+        assert_eq!(flight.take_over("a").err().map(|status| status.code), Some(429));
+        assert!(flight.take_over("b").is_ok());
+        drop(own);
+        assert!(flight.take_over("a").is_ok());
     }
 
     #[test]

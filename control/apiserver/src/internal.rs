@@ -12,6 +12,7 @@ use wk_cluster::{Subresource, kind_in, stored_kinds_in};
 
 use crate::access::User;
 use crate::admission;
+use crate::audit::Notes;
 use crate::flight::Held;
 use crate::query::Query;
 use crate::route::Target;
@@ -91,7 +92,7 @@ impl ApiServer {
         };
         let (headers, query, uri) = (HeaderMap::new(), Query::default(), Uri::default());
         let requested = target.kind;
-        let held = Held::default();
-        Ok(Call { target, method, headers, query, uri, upgrade: None, user: user.clone(), requested, held })
+        let (user, held, notes) = (user.clone(), Held::default(), Notes::default());
+        Ok(Call { target, method, headers, query, uri, upgrade: None, user, requested, held, notes })
     }
 }

@@ -18,7 +18,7 @@ use wk_image::Blobs;
 use wk_mesh::{Handler, Peer, RemoteAddress};
 
 use crate::access::{Access, Ask, Caller, Security, User, authn, issuer, people};
-use crate::audit::Trail;
+use crate::audit::{Notes, Trail};
 use crate::body;
 use crate::flight::{Flight, Flow, Held};
 use crate::modules;
@@ -85,6 +85,40 @@ impl ApiServer {
         Ok(user)
     }
 
+    /// Answers what is no path of this server's as every other request: who asks is known, put on record, and waits for
+    /// their turn. What they may is `answer`'s to ask; None from it is nothing that is there.
+    pub async fn attend<F>(
+        &self,
+        peer: &Peer,
+        request: Request<Body>,
+        answer: impl FnOnce(Request<Body>) -> F,
+    ) -> Response<Body>
+    where
+        F: Future<Output = Option<Response<Body>>>,
+    {
+        let (parts, body) = request.into_parts();
+        let (query, id) = (Query::parse(parts.uri.query()), id::uid());
+        let (caller, refused) = match authn::caller(self, peer, &parts.headers).await {
+            Ok(caller) => (Some(caller), None),
+            Err(status) => (None, Some(status)),
+        };
+        let nobody = User::default();
+        let user = caller.as_ref().map_or(&nobody, |caller| &caller.user);
+        let behind = caller.as_ref().and_then(|caller| caller.behind.as_ref());
+        let trail = self.trail((user, behind), &Route::Nowhere, &parts, &query, &id);
+        let response = match refused {
+            Some(status) => respond(Err(status), Encoding::Json),
+            None => match self.flight.admit(&Route::Nowhere, &parts.method, flow(user, &parts)).await {
+                Ok(_held) => answer(Request::from_parts(parts, body)).await.unwrap_or_else(nothing_here),
+                Err(status) => respond(Err(status), Encoding::Json),
+            },
+        };
+        match trail {
+            Some(trail) => trail.response(response),
+            None => response,
+        }
+    }
+
     async fn answer(&self, peer: &Peer, parts: &Parts, body: Body, id: &str) -> Response<Body> {
         let query = Query::parse(parts.uri.query());
         let json = if negotiate::wants_pretty(&parts.headers, &query) { Encoding::PrettyJson } else { Encoding::Json };
@@ -103,11 +137,12 @@ impl ApiServer {
         };
         let route = route(parts.uri.path(), &self.cluster.store().view());
         let trail = self.trail((&user, behind.as_ref()), &route, parts, &query, id);
+        let notes = trail.as_ref().map(Trail::notes).unwrap_or_default();
         let body = match &trail {
             Some(trail) => trail.request(body),
             None => body,
         };
-        let mut response = self.admitted(route, &user, parts, query, body, json).await;
+        let mut response = self.admitted(route, (&user, notes), parts, query, body, json).await;
         if let Some(person) = person {
             let revoked = people::revoked(self.cluster.store(), person);
             if let Some(Ends(end)) = response.extensions().get().cloned() {
@@ -149,7 +184,7 @@ impl ApiServer {
     async fn admitted(
         &self,
         route: Route,
-        user: &User,
+        (user, notes): (&User, Notes),
         parts: &Parts,
         query: Query,
         body: Body,
@@ -167,7 +202,7 @@ impl ApiServer {
         };
         let answer = async {
             let route = self.second_look(route, parts).await;
-            self.at(route, user, parts, query, body, json, &held).await
+            self.at(route, &Asker { user, held, notes }, parts, query, body, json).await
         };
         tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| {
             let why = format!(
@@ -194,15 +229,15 @@ impl ApiServer {
     async fn at(
         &self,
         route: Route,
-        user: &User,
+        asker: &Asker<'_>,
         parts: &Parts,
         query: Query,
         body: Body,
         json: Encoding,
-        held: &Held,
     ) -> Response<Body> {
+        let user = asker.user;
         if let Route::Resource(target) = route {
-            let call = Call::new(target, parts, query, user, held.clone());
+            let call = Call::new(target, parts, query, asker);
             return verbs::answer(self, user, call, body, json).await;
         }
         if let Route::People(name) = &route {
@@ -235,6 +270,13 @@ impl ApiServer {
             Route::Nowhere | Route::Resource(_) | Route::Modules(_) | Route::People(_) => nothing_here(),
         }
     }
+}
+
+/// Who asks, and what their request has while it is worked on.
+pub(crate) struct Asker<'a> {
+    pub user: &'a User,
+    pub held: Held,
+    pub notes: Notes,
 }
 
 /// Whose request it is, for their turn.

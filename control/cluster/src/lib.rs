@@ -43,7 +43,7 @@ use wk_api::{Kind, Object};
 use wk_base::time::Clock;
 use wk_store::{Key, Revision, Store};
 
-pub use admission::DEFAULT_SERVICE_ACCOUNT;
+pub use admission::{DEFAULT_SERVICE_ACCOUNT, pod_security_notes};
 pub use apply::{ApplyRequest, Judged};
 pub use brief::{Brief, PodBrief, brief, label_hash};
 pub use definitions::{kind_in, kinds_in, stored_kind, stored_kinds_in};

@@ -250,7 +250,11 @@ impl Authority {
         aead::LessSafeKey::new(derived.into())
     }
 
-    fn sign(&self, mut params: CertificateParams, key: &impl PublicKeyData) -> Result<CertPem, AuthorityError> {
+    pub(crate) fn sign(
+        &self,
+        mut params: CertificateParams,
+        key: &impl PublicKeyData,
+    ) -> Result<CertPem, AuthorityError> {
         let (_, parsed) =
             X509Certificate::from_der(&self.der).map_err(|_| AuthorityError::NotAnAuthority("it is not X.509"))?;
         // Nothing outlives the authority: it would be refused then, with a more puzzling message.
@@ -298,7 +302,11 @@ impl FromStr for Fingerprint {
     }
 }
 
-fn base_params(common_name: &str, organization: &str, valid: Duration) -> Result<CertificateParams, AuthorityError> {
+pub(crate) fn base_params(
+    common_name: &str,
+    organization: &str,
+    valid: Duration,
+) -> Result<CertificateParams, AuthorityError> {
     for text in [common_name, organization] {
         let why = if text.chars().count() > SUBJECT_CHARS_MAX {
             "a name in a certificate has at most 128 characters"

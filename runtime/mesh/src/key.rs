@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::pem::{KeyPem, PemError};
 
 /// A request of ours is about 400 bytes. The rest is room for clients that add extensions.
-const CSR_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const CSR_BYTES_MAX: usize = 16 * 1024;
 
 /// An uncompressed point of P-256: `04`, x, y (SEC 1, section 2.3.3).
 const P256_POINT_BYTES: usize = 65;

@@ -38,6 +38,7 @@ mod outgoing;
 mod peer;
 mod pem;
 mod pin;
+mod requested;
 mod serve;
 mod statement;
 #[cfg(test)]
@@ -58,6 +59,7 @@ pub use name::{NodeName, NodeNameError};
 pub use outgoing::{ClientTls, Trust, TrustError};
 pub use peer::{Peer, PeerError};
 pub use pem::{CertPem, KeyPem, PemError};
+pub use requested::RequestError;
 pub use serve::{Handler, Limits, RemoteAddress, serve};
 pub use statement::{Statement, StatementError, StatementTextError};
 pub use tls::{AcceptError, Alpn, Tls, TlsError, TlsStream};

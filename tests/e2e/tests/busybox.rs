@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{AttachParams, ListParams};
+use kube::api::{AttachParams, ListParams, LogParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -28,8 +28,8 @@ const KUBELET: &str = "127.0.0.1:10250";
 const PROGRAMS: [&str; 5] = ["busybox", "sh", "echo", "seq", "sleep"];
 
 /// Sends a request for which there is no method, and answers the digest in its answer.
-async fn push(client: &Client, method: Method, path: String, kind: &str, body: Vec<u8>) -> String {
-    let request = Request::builder().method(method).uri(&path).header("content-type", kind);
+async fn push(client: &Client, method: Method, path: &str, kind: &str, body: Vec<u8>) -> String {
+    let request = Request::builder().method(method).uri(path).header("content-type", kind);
     let response = client.send(request.body(body.into()).expect("a request")).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let text = body.collect().await.expect("a body").to_bytes();
@@ -50,7 +50,7 @@ async fn image(client: &Client) -> String {
     for bytes in [module, config] {
         let name = digest(&bytes);
         let path = format!("/v2/busybox/blobs/uploads/?digest={name}");
-        named.push(push(client, Method::POST, path, "application/octet-stream", bytes).await);
+        named.push(push(client, Method::POST, &path, "application/octet-stream", bytes).await);
     }
     let layer = |title: &&str| {
         json!({ "mediaType": "application/wasm", "digest": named[0], "size": size,
@@ -64,7 +64,7 @@ async fn image(client: &Client) -> String {
     let manifest = manifest.to_string().into_bytes();
     let name = digest(&manifest);
     let kind = "application/vnd.oci.image.manifest.v1+json";
-    let name = push(client, Method::PUT, format!("/v2/busybox/manifests/{name}"), kind, manifest).await;
+    let name = push(client, Method::PUT, &format!("/v2/busybox/manifests/{name}"), kind, manifest).await;
     format!("wk.local/busybox@{name}")
 }
 
@@ -114,7 +114,7 @@ async fn a_webhook_that_is_a_pod_mirrors_images_of_controllers_pods_and_their_sh
     until("the shell runs and has said its lines", SOON, async || {
         let found = pods.list(&ListParams::default().labels("app=shell")).await?;
         name = found.items.first().map(kube::ResourceExt::name_any).unwrap_or_default();
-        let lines = pods.logs(&name, &Default::default()).await?;
+        let lines = pods.logs(&name, &LogParams::default()).await?;
         anyhow::ensure!(lines == "line 1\nline 2\nline 3\n", "{lines:?}");
         Ok(())
     })

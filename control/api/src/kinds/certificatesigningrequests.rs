@@ -53,6 +53,7 @@ pub static CERTIFICATESIGNINGREQUEST: Kind = Kind {
     short_names: &["csr"],
     scope: Scope::Cluster,
     has_status: true,
+    acts: true,
     collection: "certificates.k8s.io/certificatesigningrequests",
     rules: Rules {
         schema: CertificateSigningRequest::json_schema,

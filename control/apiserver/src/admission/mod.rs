@@ -1,8 +1,8 @@
-//! Who else is asked before a client's write: mutating webhooks, then validating ones and admission policies.
+//! Who else is asked before a client's or a controller's write: mutating webhooks, then validating ones and admission policies.
 //!
 //! Here: the order, and what becomes of the object on the way. In `matching` whether somebody is asked about a write, in
 //! `webhooks` and `policies` the asking. Not here: what this server itself decides about a write (`wk-cluster`), and writes
-//! of its own controllers, which nobody else is asked about.
+//! of nodes (a pod's status), which nobody else is asked about.
 //!
 //! Who is asked sees the object as it will be stored: the write is tried without effect before. A write that somebody was
 //! asked about holds only if the object has not changed meanwhile.

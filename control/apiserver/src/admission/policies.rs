@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use wk_api::expression::Expression;
 use wk_api::selector::Labels;
 use wk_api::{Object, Reason, Status, kinds};
@@ -88,7 +88,11 @@ impl Asked<'_> {
                 self.warnings.push(format!("Validation failed for {who}: {message}"));
             }
             if actions.iter().any(|action| action == "Audit") {
-                tracing::info!(policy, binding = binding_name, "a write does not pass a policy: {message}");
+                let failure = json!([{
+                    "message": message, "policy": policy, "binding": binding_name, "validationActions": actions,
+                }]);
+                let name = "validation.policy.admission.k8s.io/validation_failure".to_owned();
+                self.call.notes.extend([(name, failure.to_string())]);
             }
             if actions.iter().any(|action| action == "Deny") {
                 let who = format!("ValidatingAdmissionPolicy '{policy}' with binding '{binding_name}'");

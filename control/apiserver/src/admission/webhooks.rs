@@ -196,6 +196,9 @@ impl Asked<'_> {
             }
             Err(why) => return Err(Status::internal(format!("failed calling webhook {:?}: {why}", hook.name()))),
         };
+        let said = response.get("auditAnnotations").and_then(Value::as_object).into_iter().flatten();
+        let said = said.filter_map(|(key, text)| Some((format!("{}/{key}", hook.name()), text.as_str()?.to_owned())));
+        self.call.notes.extend(said);
         let warnings = items(&response, "warnings").iter().filter_map(Value::as_str);
         self.warnings.extend(warnings.map(|warning| warning.chars().take(WARNING_CHARS_MAX).collect()));
         if response.get("allowed") == Some(&Value::Bool(true)) {

@@ -9,7 +9,8 @@ mod tee;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -44,7 +45,40 @@ pub(crate) struct Trail {
     /// What all events of the request share.
     event: Map<String, Value>,
     request: Kept,
+    notes: Notes,
     format: Option<negotiate::BodyFormat>,
+}
+
+/// Annotations that a request's record gets on its way; none are kept where there is no record.
+#[derive(Clone, Default)]
+pub(crate) struct Notes(Option<Arc<Mutex<BTreeMap<String, String>>>>);
+
+/// Annotations of one record at most, and bytes of each: who is asked about a write decides what they say.
+const NOTES_MAX: usize = 64;
+const NOTE_BYTES_MAX: usize = 4096;
+
+impl Notes {
+    /// Whether anybody will read them.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Adds annotations. The first of a name stays.
+    pub(crate) fn extend(&self, notes: impl IntoIterator<Item = (String, String)>) {
+        let Some(kept) = &self.0 else { return };
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, mut text) in notes {
+            if kept.len() >= NOTES_MAX {
+                return;
+            }
+            text.truncate(text.floor_char_boundary(NOTE_BYTES_MAX));
+            kept.entry(name).or_insert(text);
+        }
+    }
+
+    fn all(&self) -> BTreeMap<String, String> {
+        self.0.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
+    }
 }
 
 /// Bytes of one body that are put on record: a body of the largest object. Beyond that it is left out and said so.
@@ -113,6 +147,7 @@ impl Audit {
             is_secret: audit::is_secret(ask),
             event,
             request: Kept::default(),
+            notes: Notes(Some(Arc::default())),
             format,
         };
         trail.record(Stage::RequestReceived, None, None, None);
@@ -121,6 +156,11 @@ impl Audit {
 }
 
 impl Trail {
+    /// Where to put what else is to be said.
+    pub(crate) fn notes(&self) -> Notes {
+        self.notes.clone()
+    }
+
     /// The body of the request, so that it is on record if that is wanted.
     pub(crate) fn request(&self, body: Body) -> Body {
         if self.verdict.level < Level::Request {
@@ -180,7 +220,9 @@ impl Trail {
         if let Some(code) = code {
             event.insert("responseStatus".to_owned(), json!({ "metadata": {}, "code": code }));
             let decision = if code == 403 { "forbid" } else { "allow" };
-            event.insert("annotations".to_owned(), json!({ "authorization.k8s.io/decision": decision }));
+            let mut annotations = self.notes.all();
+            annotations.insert("authorization.k8s.io/decision".to_owned(), decision.to_owned());
+            event.insert("annotations".to_owned(), json!(annotations));
         }
         for (name, body) in [("requestObject", request), ("responseObject", response)] {
             if let Some(body) = body {

@@ -75,6 +75,49 @@ async fn a_watch_is_on_record_when_it_starts_and_when_it_ends() {
     assert_eq!(stages(3)[2], "ResponseComplete");
 }
 
+#[tokio::test]
+async fn what_breaks_the_audited_level_of_a_namespace_is_on_record_and_let_in() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("audit.log");
+    let audit = Audit::new(Policy::all(Level::Metadata), Sink::open(&path).expect("a file"));
+    let api = Harness::start_with(Some(audit)).await;
+    let labels = json!({ "pod-security.kubernetes.io/audit": "restricted" });
+    api.post("/api/v1/namespaces", &json!({ "metadata": { "name": "seen", "labels": labels } })).await.expect(201);
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "a", "image": "wk.local/a@sha256:0" }] } });
+    api.post("/api/v1/namespaces/seen/pods", &pod).await.expect(201);
+    let notes = events(&path, 4)[3]["annotations"].clone();
+    assert_eq!(notes["pod-security.kubernetes.io/enforce-policy"], "privileged:latest");
+    let broken = notes["pod-security.kubernetes.io/audit-violations"].as_str().expect("a note");
+    assert!(
+        broken.starts_with("would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation"),
+        "{broken}"
+    );
+}
+
+#[tokio::test]
+async fn paths_of_others_behind_the_same_door_are_on_record_and_want_an_identity() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("audit.log");
+    let audit = Audit::new(Policy::all(Level::Metadata), Sink::open(&path).expect("a file"));
+    let api = Harness::start_with(Some(audit)).await;
+    let ask = async |peer: Peer, found: bool| {
+        let request = http::Request::get("/metrics").body(wk_base::body::empty()).expect("a request");
+        let answer = async |_| found.then(|| http::Response::new(full("figures")));
+        api.server.attend(&peer, request, answer).await.status().as_u16()
+    };
+    let admin = || Peer::User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()] };
+    assert_eq!(
+        (ask(admin(), true).await, ask(admin(), false).await, ask(Peer::Anonymous, true).await),
+        (200, 404, 401)
+    );
+    let codes: Vec<_> = events(&path, 6).iter().filter_map(|event| event["responseStatus"]["code"].as_u64()).collect();
+    assert_eq!(codes, [200, 404, 401]);
+    let seats = api.server.flight.reads.take_all();
+    let waits = ask(admin(), true);
+    drop(seats);
+    assert_eq!(waits.await, 200);
+}
+
 #[test]
 fn a_full_file_is_put_aside() {
     let dir = tempfile::tempdir().expect("a directory");

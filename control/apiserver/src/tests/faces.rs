@@ -97,6 +97,19 @@ async fn who_is_asked_about_status_and_evictions_sees_what_is_sent() {
 }
 
 #[tokio::test]
+async fn a_resize_is_refused_with_what_to_do_instead() {
+    let api = Harness::start().await;
+    api.post(PODS, &json!({ "metadata": { "name": "web" }, "spec": template()["spec"] })).await.expect(201);
+    assert_eq!(api.get(&format!("{PODS}/web/resize")).await.expect(200)["kind"], "Pod");
+    let more = json!({ "spec": { "containers": [{ "name": "app", "resources": { "limits": { "cpu": "2" } } }] } });
+    let refused = api.patch(&format!("{PODS}/web/resize"), &more).await.expect(422);
+    assert!(
+        refused["message"].as_str().expect("text").contains("keeps the resources it was started with"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn connections_are_refused_by_their_options() {
     let api = Harness::start().await;
     let hook = start(|_, request| {

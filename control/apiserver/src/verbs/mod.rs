@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 mod patch;
 pub(crate) mod proxy;
+mod resize;
 mod special;
 mod update;
 mod watch;
@@ -30,13 +31,14 @@ use wk_mesh::Upgrade;
 
 pub(crate) use self::connect::Ends;
 use crate::access::{Ask, User, guard};
+use crate::audit::Notes;
 use crate::body;
 use crate::flight::Held;
 use crate::negotiate::{self, Encoding, Format, Shape};
 use crate::query::{Query, default_manager};
 use crate::respond::{Content, Reply, respond};
 use crate::route::Target;
-use crate::server::ApiServer;
+use crate::server::{ApiServer, Asker};
 use crate::shapes::{self, Show};
 
 /// A request for objects.
@@ -54,6 +56,8 @@ pub(crate) struct Call {
     pub requested: &'static Kind,
     /// Its seat.
     pub held: Held,
+    /// What the audit log should say of it.
+    pub notes: Notes,
 }
 
 /// What is to be done.
@@ -78,19 +82,20 @@ enum Face {
 }
 
 impl Call {
-    pub(crate) fn new(target: Target, parts: &Parts, query: Query, user: &User, held: Held) -> Self {
+    pub(crate) fn new(target: Target, parts: &Parts, query: Query, asker: &Asker<'_>) -> Self {
         let (method, headers, uri) = (parts.method.clone(), parts.headers.clone(), parts.uri.clone());
         let (upgrade, requested) = (Upgrade::of(&parts.extensions), target.kind);
-        Self { target, method, headers, query, uri, upgrade, user: user.clone(), requested, held }
+        let (user, held, notes) = (asker.user.clone(), asker.held.clone(), asker.notes.clone());
+        Self { target, method, headers, query, uri, upgrade, user, requested, held, notes }
     }
 
     /// The same call, of another version of the kind.
     pub(crate) fn of(&self, kind: &'static Kind) -> Self {
-        let Self { method, headers, query, uri, user, requested, held, .. } = self;
+        let Self { method, headers, query, uri, user, requested, held, notes, .. } = self;
         let target = Target { kind, ..self.target.clone() };
         let (method, headers, query) = (method.clone(), headers.clone(), query.clone());
-        let (uri, user, held) = (uri.clone(), user.clone(), held.clone());
-        Self { target, method, headers, query, uri, upgrade: None, user, requested, held }
+        let (uri, user, held, notes) = (uri.clone(), user.clone(), held.clone(), notes.clone());
+        Self { target, method, headers, query, uri, upgrade: None, user, requested, held, notes }
     }
 
     pub(crate) fn kind(&self) -> &'static Kind {
@@ -285,6 +290,10 @@ fn written(
     subresource: Subresource,
     object: &Object,
 ) -> Result<Content, Status> {
+    if call.notes.are_kept() && subresource == Subresource::None {
+        let view = server.cluster.store().view();
+        call.notes.extend(wk_cluster::pod_security_notes(&view, call.kind(), object));
+    }
     let show = call.show(format, server.cluster.clock().now())?;
     Ok(Content::Value(match subresource {
         Subresource::Scale => wk_api::strategy::scale_of(call.kind(), object)?,

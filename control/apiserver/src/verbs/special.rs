@@ -8,7 +8,7 @@ use crate::access::{User, token_request};
 use crate::admission;
 use crate::respond::Reply;
 use crate::server::ApiServer;
-use crate::verbs::{Call, binding, connect, debug, eviction, log, proxy};
+use crate::verbs::{Call, binding, connect, debug, eviction, log, proxy, resize};
 
 /// Answers a request for `sub`, which the kind has and whose verbs were checked.
 pub(super) async fn answer(
@@ -34,6 +34,7 @@ pub(super) async fn answer(
         ("pods", "binding") => binding::create(server, user, call, body).await,
         ("pods", "eviction") => eviction::create(server, user, call, body).await,
         ("pods", "log") => log::run(server, call).await,
+        ("pods", "resize") => resize::run(server, call).await,
         ("pods", "debug") => debug::run(server, call).await,
         ("pods", "exec" | "attach") => connect::exec::run(server, call).await,
         ("pods", "portforward") => connect::forward::run(server, call).await,

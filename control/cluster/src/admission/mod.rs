@@ -19,6 +19,7 @@ use wk_api::strategy::Facts;
 use wk_api::{Kind, Object, Status, kinds};
 use wk_store::{Op, View};
 
+pub use pod_security::notes as pod_security_notes;
 pub use service_accounts::DEFAULT_SERVICE_ACCOUNT;
 
 /// What comes with an admitted write.

@@ -31,6 +31,7 @@ pub static POD: Kind = Kind {
         Subresource { name: "binding", group: "", version: "", kind: "Binding", verbs: &["create"] },
         Subresource { name: "debug", group: "wk.dev", version: "v1", kind: "PodDebug", verbs: &["get"] },
         Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: &["create"] },
+        Subresource { name: "resize", group: "", version: "", kind: "Pod", verbs: &["get", "patch", "update"] },
         Subresource { name: "log", group: "", version: "", kind: "Pod", verbs: &["get"] },
         Subresource::connect("attach", "PodAttachOptions"),
         Subresource::connect("exec", "PodExecOptions"),

@@ -11,13 +11,13 @@ use std::future::Future;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use wk_api::{Object, Reason, Status};
 use wk_base::body::empty;
 use wk_mesh::Upgrade;
 use wk_streams::websocket;
 
+use crate::flight::Streaming;
 use crate::respond::{Content, Reply};
 use crate::server::ApiServer;
 use crate::verbs::Call;
@@ -50,7 +50,7 @@ fn way(call: &Call) -> Result<Way, Status> {
 struct Taken {
     upgrade: Upgrade,
     answer: HeaderMap,
-    place: OwnedSemaphorePermit,
+    place: Streaming,
 }
 
 /// Accepts a WebSocket that speaks `protocol`; empty for a client that names none.
@@ -73,7 +73,7 @@ fn accept_spdy(server: &ApiServer, call: &Call, version: &'static str) -> Result
 fn take(server: &ApiServer, call: &Call, answer: HeaderMap) -> Result<Taken, Status> {
     // HTTP/2 has no upgrades, and clients that want one come over HTTP/1.1.
     let upgrade = call.upgrade.clone().ok_or_else(|| Status::bad_request("Upgrade request required"))?;
-    Ok(Taken { upgrade, answer, place: server.flight.take_over()? })
+    Ok(Taken { upgrade, answer, place: server.flight.take_over(&call.user.name)? })
 }
 
 /// The first of `ours` that the client offers; 403 with ours if there is none, as upstream answers.

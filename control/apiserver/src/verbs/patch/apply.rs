@@ -62,9 +62,10 @@ pub(super) async fn run(
         subresource,
         config: &config,
         force: call.query.flag("force"),
-        create: match is_known {
-            true => Err(Status::not_found(call.kind(), call.name())),
-            false => server.authorize(user, &create).await,
+        create: if is_known {
+            Err(Status::not_found(call.kind(), call.name()))
+        } else {
+            server.authorize(user, &create).await
         },
         judged: None,
     };

@@ -178,6 +178,29 @@ pub(super) fn check(view: &View, kind: &Kind, old: Option<&Object>, new: &Object
     Ok(vec![format!("would violate PodSecurity {:?}: {}", warned.name(), told(&found))])
 }
 
+/// What the audit log should say of an object that was written: the level that was enforced, and how it breaks the one that
+/// its namespace only has recorded (`audit`).
+pub fn notes(view: &View, kind: &Kind, object: &Object) -> Vec<(String, String)> {
+    let Some((annotations, spec)) = template(kind, object) else { return Vec::new() };
+    let Some(namespace) =
+        view.get(&key(&kinds::NAMESPACE, None, object.namespace())).map(|stored| crate::object(&stored))
+    else {
+        return Vec::new();
+    };
+    let note = |name: &str, text: String| (format!("pod-security.kubernetes.io/{name}"), text);
+    let mut notes = Vec::new();
+    if *kind == kinds::POD {
+        notes.push(note("enforce-policy", policy(&namespace, "enforce").name()));
+    }
+    let audited = policy(&namespace, "audit");
+    let found = violations(audited.level, &Pod { annotations, spec });
+    if !found.is_empty() {
+        let text = format!("would violate PodSecurity {:?}: {}", audited.name(), told(&found));
+        notes.push(note("audit-violations", text));
+    }
+    notes
+}
+
 /// A namespace that enforces more than before: which of its pods would not be let in any more.
 fn of_namespace(view: &View, old: &Object, new: &Object) -> Vec<String> {
     let (before, after) = (policy(old, "enforce"), policy(new, "enforce"));

@@ -1,0 +1,129 @@
+//! The signer `kubernetes.io/kube-apiserver-client`: the leader signs requests that were approved, with the cluster's
+//! authority, or says why it does not.
+//!
+//! Not here: approving, which people do (`kubectl certificate approve`), and other signers' requests.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use wk_api::{Object, Status, kinds};
+use wk_base::error::Chain;
+use wk_base::tasks::Tasks;
+use wk_cluster::{Cluster, Subresource};
+use wk_mesh::Authority;
+
+/// Who signs.
+const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+/// What a certificate of that signer may be for.
+const USAGES: [&str; 3] = ["client auth", "digital signature", "key encipherment"];
+/// Between two looks. There are few requests, and a person waits for each.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Signs for as long as the tasks run, while this peer leads.
+pub(crate) fn start(cluster: &Cluster, authority: &Authority, tasks: &Tasks) {
+    let (cluster, authority) = (cluster.clone(), authority.clone());
+    tasks.spawn_until_stop("certificate-signer", async move {
+        loop {
+            let leads = cluster.store().status().borrow().is_leader();
+            let all = if leads { cluster.local(&kinds::CERTIFICATESIGNINGREQUEST, None).items } else { Vec::new() };
+            for request in all.iter().filter(|request| is_due(request)) {
+                if let Err(status) = answer(&cluster, &authority, request).await {
+                    tracing::debug!(name = request.name(), "a certificate request is not answered yet: {status}");
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    });
+}
+
+/// Whether a request is ours, approved, and not answered.
+fn is_due(request: &Object) -> bool {
+    let has = |kind: &str| {
+        let conditions = request.items("/status/conditions").iter();
+        conditions.into_iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
+    };
+    request.text("/spec/signerName") == SIGNER
+        && request.text("/status/certificate").is_empty()
+        && has("Approved")
+        && !has("Denied")
+        && !has("Failed")
+}
+
+/// The certificate, or why there is none.
+fn sign(authority: &Authority, request: &Object) -> Result<String, String> {
+    let usages: Vec<&str> = request.items("/spec/usages").iter().filter_map(Value::as_str).collect();
+    if !usages.contains(&USAGES[0]) || usages.iter().any(|usage| !USAGES.contains(usage)) {
+        return Err(format!("usages must include \"client auth\" and be of {USAGES:?}, not {usages:?}"));
+    }
+    let pem = STANDARD.decode(request.text("/spec/request")).map_err(|error| error.to_string())?;
+    let pem = String::from_utf8(pem).map_err(|error| error.to_string())?;
+    let valid = request.int("/spec/expirationSeconds").and_then(|seconds| u64::try_from(seconds).ok());
+    let signed = authority.issue_requested(&pem, valid.map(Duration::from_secs));
+    signed.map(|cert| STANDARD.encode(cert.as_str())).map_err(|error| Chain(&error).to_string())
+}
+
+async fn answer(cluster: &Cluster, authority: &Authority, request: &Object) -> Result<(), Status> {
+    let signed = sign(authority, request);
+    let now = cluster.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let change = |current: &Object| {
+        let mut new = current.0.clone();
+        if !is_due(current) || current.uid() != request.uid() {
+            return Ok(new);
+        }
+        match &signed {
+            Ok(certificate) => new["status"]["certificate"] = certificate.as_str().into(),
+            Err(why) => {
+                let failed = json!({
+                    "type": "Failed", "status": "True", "reason": "SignerValidationFailure", "message": why,
+                    "lastUpdateTime": now, "lastTransitionTime": now,
+                });
+                if let Some(conditions) = new["status"]["conditions"].as_array_mut() {
+                    conditions.push(failed);
+                }
+            }
+        }
+        Ok(new)
+    };
+    let kind = &kinds::CERTIFICATESIGNINGREQUEST;
+    cluster.modify(kind, None, request.name(), Subresource::Status, change).await?;
+    tracing::info!(name = request.name(), signed = signed.is_ok(), "a certificate request is answered");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(conditions: &[&str], usages: &[&str]) -> Object {
+        let conditions: Vec<Value> = conditions.iter().map(|kind| json!({ "type": kind, "status": "True" })).collect();
+        Object::new(json!({
+            "metadata": { "name": "r", "uid": "u" },
+            "spec": { "signerName": SIGNER, "usages": usages, "request": STANDARD.encode("nothing") },
+            "status": { "conditions": conditions },
+        }))
+    }
+
+    #[test]
+    fn only_what_was_approved_and_not_answered_is_due() {
+        assert!(is_due(&request(&["Approved"], &[])));
+        for conditions in [&[][..], &["Denied"], &["Approved", "Failed"]] {
+            assert!(!is_due(&request(conditions, &[])));
+        }
+        let mut issued = request(&["Approved"], &[]);
+        issued.0["status"]["certificate"] = "x".into();
+        assert!(!is_due(&issued));
+        let mut other = request(&["Approved"], &[]);
+        other.0["spec"]["signerName"] = "example.com/other".into();
+        assert!(!is_due(&other));
+    }
+
+    #[test]
+    fn what_is_not_for_a_client_or_no_request_is_not_signed() {
+        let authority = Authority::create("test").expect("an authority");
+        let why = |usages: &[&str]| sign(&authority, &request(&["Approved"], usages)).expect_err("refused");
+        assert!(why(&["server auth", "client auth"]).starts_with("usages must include"));
+        assert!(why(&["client auth"]).starts_with("read the certificate request"));
+    }
+}
