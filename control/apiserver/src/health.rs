@@ -1,5 +1,7 @@
 //! `/healthz`, `/livez`, `/readyz`, and each check of theirs at its own path.
 
+use std::fmt::Write as _;
+
 use http::{Response, StatusCode};
 use wk_base::body::Body;
 use wk_cluster::{Cluster, Freshness};
@@ -21,13 +23,14 @@ pub(crate) async fn answer(
             "store" => cluster.view(Freshness::Linearizable).await.map(|_| ()),
             _ => Ok(()),
         };
-        match outcome {
-            Ok(()) => lines.push_str(&format!("[+]{check} ok\n")),
+        let told = match outcome {
+            Ok(()) => writeln!(lines, "[+]{check} ok"),
             Err(status) => {
                 failed = true;
-                lines.push_str(&format!("[-]{check} failed: {}\n", status.message));
+                writeln!(lines, "[-]{check} failed: {}", status.message)
             }
-        }
+        };
+        told.expect("a text takes what is written");
     }
     if failed {
         text(StatusCode::SERVICE_UNAVAILABLE, format!("{lines}{word} check failed\n"))

@@ -21,6 +21,7 @@ mod internal;
 mod kubelet;
 mod modules;
 mod negotiate;
+mod old_watch;
 mod openapi;
 mod paging;
 mod query;

@@ -30,7 +30,7 @@ use crate::respond::{self, Reply, respond, text};
 use crate::route::{Route, route};
 use crate::seams::{Pods, Replicate};
 use crate::verbs::{self, Call, Ends};
-use crate::{compress, discovery, health};
+use crate::{compress, discovery, health, old_watch};
 
 /// From the request to the head of its answer, as in Kubernetes (`--request-timeout`). Watches and logs answer their
 /// head at once and go on in their body.
@@ -301,7 +301,10 @@ fn nothing_here() -> Response<Body> {
 impl Handler for ApiServer {
     async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body> {
         let began = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Some(uri) = old_watch::newer(&parts.uri).filter(|_| parts.method == Method::GET) {
+            parts.uri = uri;
+        }
         let audit = id::uid();
         let mut response = self.answer(&peer, &parts, body, &audit).await;
         tracing::debug!(

@@ -56,11 +56,12 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
     let (writes, user) = (&desk.writes, &*desk.user);
     match order {
         Order::Create { kind, namespace, object, announce } => {
-            let created = match (writes.create(user, kind, namespace.as_deref(), object.clone()).await, &announce) {
+            let prefix = object["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
+            let created = match (writes.create(user, kind, namespace.as_deref(), object).await, &announce) {
                 (Ok(created), _) => created,
                 (Err(status), None) => return Err(status),
                 (Err(status), Some(event)) => {
-                    refused(desk, &object, event, &status);
+                    refused(desk, &prefix, event, &status);
                     return Err(status);
                 }
             };
@@ -97,9 +98,10 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
     }
 }
 
-/// Tells whoever the object was for why it is not there. `event` is what would have been told otherwise.
-fn refused(desk: &Desk, object: &serde_json::Value, event: &Event, status: &Status) {
-    let Some(why) = refusals::story(object, status) else { return };
+/// Tells whoever the object was for why it is not there. `event` is what would have been told otherwise; `prefix` is what
+/// the object's name was to begin with.
+fn refused(desk: &Desk, prefix: &str, event: &Event, status: &Status) {
+    let Some(why) = refusals::story(prefix, status) else { return };
     if desk.refusals.note(&event.regarding.uid, &why, Instant::now()) {
         let (kind, reason, message) = (EventType::Warning, "FailedCreate", format!("Error creating: {why}"));
         desk.recorder.record(Event { kind, reason, message, ..event.clone() });

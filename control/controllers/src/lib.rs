@@ -46,7 +46,6 @@ use tokio::task::JoinSet;
 use wk_base::backoff::Backoff;
 use wk_base::error::Chain;
 use wk_base::tasks::Tasks;
-use wk_base::time::Clock;
 use wk_cluster::Cluster;
 
 pub use electorate::{Electorate, Roll};

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::Instant;
 use wk_api::{Reason, Status};
 
@@ -53,14 +52,13 @@ impl Refusals {
     }
 }
 
-/// What to tell of a refusal of `object`; None when trying again is all there is to it. A name that was drawn for it is
-/// told without what was drawn, or each try would be another story.
-pub(crate) fn story(object: &Value, status: &Status) -> Option<String> {
+/// What to tell of a refusal; None when trying again is all there is to it. A name that was drawn after `prefix` is told
+/// without what was drawn, or each try would be another story.
+pub(crate) fn story(prefix: &str, status: &Status) -> Option<String> {
     if !matches!(status.reason, Reason::Forbidden | Reason::Invalid | Reason::BadRequest) {
         return None;
     }
     let name = status.details.as_ref().map_or("", |details| details.name.as_str());
-    let prefix = object["metadata"]["generateName"].as_str().unwrap_or_default();
     if prefix.is_empty() || !name.starts_with(prefix) {
         return Some(status.message.clone());
     }
@@ -69,7 +67,6 @@ pub(crate) fn story(object: &Value, status: &Status) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use wk_api::kinds;
 
     use super::*;
@@ -86,11 +83,10 @@ mod tests {
 
     #[test]
     fn each_try_is_the_same_story() {
-        let object = json!({"metadata": {"generateName": "web-"}});
         let refused = |name: &str| Status::forbidden(&kinds::POD, name, "exceeded quota: q");
         let expected = Some("pods \"web-\" is forbidden: exceeded quota: q".to_owned());
-        assert_eq!(story(&object, &refused("web-x7k2p")), expected);
-        assert_eq!(story(&object, &refused("web-b2c4d")), expected);
-        assert_eq!(story(&object, &Status::unavailable("no leader")), None);
+        assert_eq!(story("web-", &refused("web-x7k2p")), expected);
+        assert_eq!(story("web-", &refused("web-b2c4d")), expected);
+        assert_eq!(story("web-", &Status::unavailable("no leader")), None);
     }
 }

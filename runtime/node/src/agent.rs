@@ -252,6 +252,7 @@ impl Agent {
         }
         self.carry_out(uid, orders);
         self.note_ends(uid);
+        self.let_go(uid);
         if lacks_sources {
             // They may have come while this was on its way here.
             self.retry_starts(Some(uid));

@@ -19,6 +19,9 @@ pub use take_over::{settled, take_over};
 
 /// Messages longer than this are cut: a status is read by people and copied to every peer.
 const MESSAGE_CHARS_MAX: usize = 4096;
+/// All of a pod's together. Each container says two, and what a status may have has an end: one that is never taken keeps
+/// its pod from going.
+const MESSAGES_CHARS_MAX: usize = 192 << 10;
 
 /// Kubernetes writes times with whole seconds.
 pub fn rfc3339(time: Timestamp) -> String {
@@ -63,22 +66,24 @@ pub fn render(pod: &Pod, node_ip: IpAddr, before: Option<&Value>, now: Timestamp
 
 fn container_statuses(pod: &Pod, roles: &[Role]) -> Vec<Value> {
     let containers = pod.containers.iter().zip(&pod.spec.containers);
+    let chars = (MESSAGES_CHARS_MAX / (2 * pod.containers.len()).max(1)).min(MESSAGE_CHARS_MAX);
     containers
         .filter(|(container, _)| roles.contains(&container.role))
-        .map(|(container, spec)| container_status(container, &spec.image, &pod.spec.uid))
+        .map(|(container, spec)| container_status(container, &spec.image, &pod.spec.uid, chars))
         .collect()
 }
 
-fn container_status(container: &Container, image: &str, pod: &str) -> Value {
+/// `chars` is the longest that one of its messages may be.
+fn container_status(container: &Container, image: &str, pod: &str, chars: usize) -> Value {
     let id = format!("wasm://{pod}/{}/{}", container.name, container.restarts);
     let state = match &container.state {
         State::Waiting { reason, message, .. } => {
-            json!({"waiting": {"reason": reason, "message": cut(message)}})
+            json!({"waiting": {"reason": reason, "message": cut(message, chars)}})
         }
         State::Running { since } => json!({"running": {"startedAt": rfc3339(*since)}}),
-        State::Terminated(end) => json!({"terminated": termination(end, &id)}),
+        State::Terminated(end) => json!({"terminated": termination(end, &id, chars)}),
     };
-    let last = container.last.as_ref().map_or(json!({}), |end| json!({"terminated": termination(end, &id)}));
+    let last = container.last.as_ref().map_or(json!({}), |end| json!({"terminated": termination(end, &id, chars)}));
     json!({
         "name": container.name,
         "image": image,
@@ -92,7 +97,7 @@ fn container_status(container: &Container, image: &str, pod: &str) -> Value {
     })
 }
 
-fn termination(end: &Termination, id: &str) -> Value {
+fn termination(end: &Termination, id: &str, chars: usize) -> Value {
     let mut value = json!({
         "exitCode": end.code,
         "reason": end.reason,
@@ -100,7 +105,7 @@ fn termination(end: &Termination, id: &str) -> Value {
         "containerID": id,
     });
     if !end.message.is_empty() {
-        value["message"] = json!(cut(&end.message));
+        value["message"] = json!(cut(&end.message, chars));
     }
     if let Some(started) = end.started {
         value["startedAt"] = json!(rfc3339(started));
@@ -108,8 +113,8 @@ fn termination(end: &Termination, id: &str) -> Value {
     value
 }
 
-fn cut(message: &str) -> &str {
-    message.char_indices().nth(MESSAGE_CHARS_MAX).map_or(message, |(end, _)| &message[..end])
+fn cut(message: &str, chars: usize) -> &str {
+    message.char_indices().nth(chars).map_or(message, |(end, _)| &message[..end])
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Volumes of pods, as their users meet them: files from ConfigMaps and Secrets, room for their own, and what is left.
 
+use std::path::Path;
+
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use wk_kit::{Api, Cluster, SOON, guest, until};
@@ -94,12 +96,29 @@ async fn files_come_from_objects_follow_them_and_go_with_the_pod() {
 
     let dir = cluster.dir().join("n1").join("volumes").join("pods").join(uid);
     assert!(dir.is_dir(), "{} holds the pod's files", dir.display());
+    let gone = async |dir: &Path| {
+        until("nothing of it is left", SOON, async || {
+            ensure!(!dir.exists(), "{} is there", dir.display());
+            Ok(())
+        })
+        .await;
+    };
     cluster.wk(&["delete", "pod/files"]).await.ok();
-    until("nothing of it is left", SOON, async || {
-        ensure!(!dir.exists(), "{} is there", dir.display());
+    gone(&dir).await;
+
+    // A pod that has ended keeps none, though its object stays.
+    let mut ended = pod("ended", &image, &json!([{"name": "own", "emptyDir": {}}]));
+    ended["spec"]["containers"][0]["args"] = json!(["exit", "0"]);
+    ended["spec"]["activeDeadlineSeconds"] = 2.into();
+    let made = api.post(PODS, &ended).await.expect("a pod is created");
+    let uid = made["metadata"]["uid"].as_str().expect("a uid");
+    until("the pod ends", SOON, async || {
+        let pod = api.get(&format!("{PODS}/ended")).await?;
+        ensure!(matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")), "{}", pod["status"]);
         Ok(())
     })
     .await;
+    gone(&dir.with_file_name(uid)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

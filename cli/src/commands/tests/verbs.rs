@@ -277,10 +277,12 @@ async fn upgrade_waits_for_no_pod_in_place_of_one_that_was_not_ready() {
         set["spec"]["replicas"] = 3.into();
         set["status"]["readyReplicas"] = 2.into();
     }
+    let refused = r#"{"kind": "Status", "reason": "Forbidden", "message": "not today", "code": 403}"#;
+    fake.script("/apis/wk.dev/v1/nodes/n1/upgrade", 403, refused);
     let (code, _, err) = fake.wk("node upgrade n1 --force --disable-eviction --timeout 20s").await;
     assert!(!fake.memory().objects.contains_key(&format!("{PODS}/broken")), "{err}");
-    // The server of these tests upgrades no nodes, which is where it gets to.
-    assert!(code != 6 && err.contains("upgrade node n1"), "{err}");
+    // It got as far as the upgrade itself.
+    assert!(code != 0 && code != 6 && err.contains("upgrade node n1") && err.contains("not today"), "{code} {err}");
 }
 
 #[tokio::test]

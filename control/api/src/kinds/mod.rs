@@ -44,6 +44,7 @@ mod reviews;
 mod rolebindings;
 mod roles;
 mod runtimeclasses;
+mod scales;
 mod secrets;
 mod serviceaccounts;
 mod servicecidrs;
@@ -102,6 +103,7 @@ pub use reviews::{
 pub use rolebindings::{CLUSTERROLEBINDING, ROLEBINDING};
 pub use roles::{CLUSTERROLE, ROLE};
 pub use runtimeclasses::RUNTIMECLASS;
+pub use scales::SCALE;
 pub use secrets::SECRET;
 pub use serviceaccounts::SERVICEACCOUNT;
 pub use servicecidrs::SERVICECIDR;

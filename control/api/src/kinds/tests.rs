@@ -135,7 +135,7 @@ fn broken_metadata_is_refused() {
 #[test]
 fn broken_containers_are_refused_all_at_once() {
     let containers = json!([
-        {"name": "C", "ports": [{"containerPort": 70000}, {"name": "UP"}], "env": [{"name": "1"}, {"name": "A", "valueFrom": {}}]},
+        {"name": "C", "ports": [{"containerPort": 70000}, {"name": "UP"}], "env": [{"name": "="}, {"name": "A", "valueFrom": {}}]},
         {"name": "d", "image": " i", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1", "gpu": "1"}}},
         {"name": "d", "image": "i", "volumeMounts": [{"name": "x", "mountPath": "/x"}], "livenessProbe": {}},
     ]);
@@ -146,7 +146,7 @@ fn broken_containers_are_refused_all_at_once() {
         "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
         "spec.containers[0].ports[1].containerPort: Required value",
         "spec.containers[0].ports[1].name: Invalid value: \"UP\": must contain only alpha-numeric characters",
-        "spec.containers[0].env[0].name: Invalid value: \"1\": a valid environment variable name must",
+        "spec.containers[0].env[0].name: Invalid value: \"=\": a valid environment variable name must",
         "spec.containers[0].env[1].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`",
         "spec.containers[1].image: Invalid value: \" i\": must not have leading or trailing whitespace",
         "spec.containers[1].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",

@@ -104,8 +104,12 @@ async fn scale_stands_for_the_replicas() {
     let api = Harness::start().await;
     let made = api.post(DEPLOYMENTS, &deployment("web")).await.expect(201);
     let scale = format!("{DEPLOYMENTS}/web/scale");
-    let read = api.get_as(&scale, TABLE).await.expect(200);
+    let read = api.get(&scale).await.expect(200);
     assert_eq!((&read["kind"], &read["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
+    let table = api.get_as(&scale, TABLE).await.expect(200);
+    assert_eq!(table["columnDefinitions"][1]["name"], "Desired");
+    let cells = table["rows"][0]["cells"].as_array().expect("cells");
+    assert_eq!(cells[..3], [json!("web"), json!(2), json!(0)]);
     let patched = api.patch(&scale, &json!({ "spec": { "replicas": 5 } })).await.expect(200);
     assert_eq!(patched["spec"]["replicas"], 5);
     let read = api.get(&format!("{DEPLOYMENTS}/web")).await.expect(200);

@@ -140,7 +140,6 @@ async fn methods_that_mean_nothing_on_a_path_are_not_allowed() {
         (Method::PUT, CONFIG_MAPS),
         (Method::POST, "/api/v1/namespaces/default/configmaps/a"),
         (Method::POST, "/api/v1/configmaps"),
-        (Method::HEAD, CONFIG_MAPS),
         (Method::DELETE, "/api/v1/namespaces"),
         (Method::DELETE, "/apis/apps/v1/namespaces/default/deployments/web/scale"),
         (Method::POST, "/version"),
@@ -148,6 +147,24 @@ async fn methods_that_mean_nothing_on_a_path_are_not_allowed() {
         let answer = api.send(method.clone(), path, &[], empty()).await;
         assert_eq!(answer.reason(), of(405, "MethodNotAllowed"), "{method} {path}");
     }
+    // An answer to HEAD has no body that could give a reason.
+    let answer = api.send(Method::HEAD, CONFIG_MAPS, &[], empty()).await;
+    assert_eq!((answer.code.as_u16(), answer.text.as_str()), (405, ""));
+}
+
+#[tokio::test]
+async fn health_is_told_check_by_check_to_who_asks() {
+    let api = Harness::start().await;
+    for (path, text) in [
+        ("/livez", "ok"),
+        ("/livez/ping", "ok"),
+        ("/readyz/store", "ok"),
+        ("/readyz?verbose", "[+]ping ok\n[+]store ok\nreadyz check passed\n"),
+    ] {
+        let answer = api.send(Method::GET, path, &[], empty()).await;
+        assert_eq!((answer.code.as_u16(), answer.text.as_str()), (200, text), "{path}");
+    }
+    assert_eq!(api.send(Method::GET, "/livez/nosuch", &[], empty()).await.code, 404);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! GET of one object.
 
-use wk_api::Status;
+use wk_api::{Object, Status, kinds};
 use wk_cluster::{Subresource, key};
 use wk_store::View;
 
@@ -23,7 +23,9 @@ pub(super) async fn run(
         .ok_or_else(|| Status::not_found(call.kind(), call.name()))?;
     if subresource == Subresource::Scale {
         let object = conversion::one(server, call.kind(), &stored).await?;
-        return Ok(Reply::ok(wk_api::strategy::scale_of(call.kind(), &object)?));
+        let scale = Object::new(wk_api::strategy::scale_of(call.kind(), &object)?);
+        let show = call.show(format, server.cluster.clock().now())?;
+        return Ok(Reply::ok(show.one(&kinds::SCALE, &scale)));
     }
     if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().serves_stored_bytes() {
         return Ok(Reply::new(StatusCode::OK, Content::Json(vec![stored.bytes().clone()])));

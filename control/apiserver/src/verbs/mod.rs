@@ -240,8 +240,7 @@ async fn decide(
         Serving::Computed => return computed::read(server, call).await,
     }
     let offered: &[Shape] = match subresource {
-        // A Scale has no columns of its own.
-        Subresource::Scale => &[Shape::Full],
+        Subresource::Scale => &[Shape::Full, Shape::Table],
         Subresource::None | Subresource::Status | Subresource::Part(_) => &[Shape::Full, Shape::Table, Shape::Metadata],
     };
     let format = negotiate::format(&call.headers, &call.query, offered)?;
@@ -296,7 +295,10 @@ fn written(
     }
     let show = call.show(format, server.cluster.clock().now())?;
     Ok(Content::Value(match subresource {
-        Subresource::Scale => wk_api::strategy::scale_of(call.kind(), object)?,
+        Subresource::Scale => {
+            let scale = Object::new(wk_api::strategy::scale_of(call.kind(), object)?);
+            show.one(&wk_api::kinds::SCALE, &scale)
+        }
         Subresource::None | Subresource::Status | Subresource::Part(_) => show.one(call.kind(), object),
     }))
 }

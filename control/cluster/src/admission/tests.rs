@@ -355,7 +355,7 @@ async fn a_pod_tolerates_silent_nodes_for_five_minutes_unless_it_says_otherwise(
     let (not_ready, unreachable) = (default("node.kubernetes.io/not-ready"), default("node.kubernetes.io/unreachable"));
     assert_eq!(made.items("/spec/tolerations"), [not_ready, unreachable.clone()]);
     let mut body = plain("b");
-    let own = json!({"key": "node.kubernetes.io/not-ready", "operator": "Exists", "tolerationSeconds": 5});
+    let own = json!({"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"});
     body["spec"]["tolerations"] = json!([own]);
     let made = make(&cluster, &kinds::POD, body).await;
     assert_eq!(made.items("/spec/tolerations"), [own, unreachable]);

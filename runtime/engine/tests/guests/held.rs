@@ -55,7 +55,7 @@ async fn run(body: &str, length: usize, memory_max: MemoryBytes) -> Failure {
 #[tokio::test]
 async fn leaked_handles_end_at_their_limit() {
     let failure = run(LEAK_HANDLES, 1, MemoryBytes::mebibytes(512)).await;
-    assert_eq!(failure, Failure::Limit { what: "open handles", max: 10_000 });
+    assert_eq!(failure, Failure::Limit { what: "open handles".into(), max: 10_000 });
     assert_eq!(failure.to_string(), "the guest went past its limit of 10000 open handles");
 }
 
@@ -70,5 +70,5 @@ async fn giant_headers_count_as_memory_of_the_guest() {
 #[tokio::test]
 async fn one_call_makes_the_host_copy_only_so_much() {
     let failure = run(LEAK_FIELDS, 33 << 20, MemoryBytes::mebibytes(512)).await;
-    assert_eq!(failure, Failure::Limit { what: "bytes in one call to the host", max: 32 << 20 });
+    assert_eq!(failure, Failure::Limit { what: "bytes in one call to the host".into(), max: 32 << 20 });
 }

@@ -134,6 +134,7 @@ impl Agent {
         let (runs, writes) = (BTreeMap::new(), Writes::default());
         self.pods.insert(uid.clone(), Local { stored, generation, compared: None, pod, runs, writes });
         self.carry_out(&uid, orders);
+        self.let_go(&uid);
     }
 
     /// A pod that this node cannot run fails at once, and says which field is the reason.

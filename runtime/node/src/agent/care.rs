@@ -159,6 +159,14 @@ impl Agent {
         }
     }
 
+    /// Removes the volumes of a pod that has come to its end, as the kubelet does: its object may stay for long, and a
+    /// workload that makes it anew would fill the disk with what nobody can read any more.
+    pub(super) fn let_go(&self, uid: &str) {
+        if self.pods.get(uid).is_some_and(|local| local.pod.is_done()) {
+            self.runner.volumes.remove(uid);
+        }
+    }
+
     /// Removes what pods have left that are gone: once the cluster has been asked, since the local copy may not know of all
     /// that this node was given before it stopped. What this process has made since is younger and stays.
     pub(super) fn clean_up(&self) {

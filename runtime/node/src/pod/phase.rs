@@ -101,6 +101,11 @@ impl Pod {
         self.settled.is_some() || self.init_failed() || self.of_role(Role::Main).all(|it| it.end_of_life().is_some())
     }
 
+    /// Whether nothing of it runs, and nothing of it will again.
+    pub fn is_done(&self) -> bool {
+        (self.is_over() || self.failed.is_some()) && !self.containers.iter().any(Container::has_run)
+    }
+
     /// Whether an init container failed for good.
     fn init_failed(&self) -> bool {
         self.of_role(Role::Init).any(|it| it.end_of_life().is_some_and(|end| end.code != 0))

@@ -292,6 +292,28 @@ fn changed_image_restarts_its_container_and_a_debugger_starts_beside_the_others(
 }
 
 #[test]
+fn pod_is_done_once_nothing_of_it_runs_or_will() {
+    let mut work = pod(RestartPolicy::Never, None);
+    start(&mut work);
+    ends(&mut work, 0, 0, 1);
+    assert!(!work.is_done());
+    ends(&mut work, 1, 1, 1);
+    assert!(work.is_done());
+
+    let mut server = pod(RestartPolicy::Always, None);
+    start(&mut server);
+    ends(&mut server, 0, 1, 1);
+    ends(&mut server, 1, 1, 1);
+    assert!(!server.is_done(), "it starts again");
+    server.handle(Event::Evict("too much".into()), at(2));
+    assert!(!server.is_done(), "its containers end first");
+    ends(&mut server, 0, 137, 3);
+    ends(&mut server, 1, 137, 3);
+    assert!(server.is_done());
+    assert!(with_inits(RestartPolicy::Always).settled(Phase::Failed, None).is_done());
+}
+
+#[test]
 fn pod_that_had_come_to_its_end_starts_nothing() {
     let failed = Some(("DeadlineExceeded".to_owned(), String::new()));
     let mut pod = with_inits(RestartPolicy::Always).settled(Phase::Failed, failed);

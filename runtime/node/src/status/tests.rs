@@ -134,3 +134,20 @@ fn init_containers_have_statuses_of_their_own_and_those_that_completed_stay_so()
     let orders = pod.handle(pod::Event::Container(1, started()), at(10));
     assert!(orders.contains(&pod::Order::Start { container: 2, restart: 1 }), "what was interrupted runs again");
 }
+
+#[test]
+fn many_containers_that_say_much_leave_a_status_that_can_be_written() {
+    let containers: Vec<Value> = (0..300).map(|nth| json!({"name": format!("c{nth}"), "image": "i"})).collect();
+    let mut pod = begun(spec_of(RestartPolicy::Always, &json!({"containers": containers})));
+    for _ in 0..2 {
+        for index in 0..300 {
+            let message = "x".repeat(10_000);
+            let end = Event::Ended { code: 137, reason: "Trapped".into(), message };
+            for event in [started(), end] {
+                pod.handle(pod::Event::Container(index, event), at(5));
+            }
+        }
+    }
+    let bytes = status(&pod, None, 5).0.to_string().len();
+    assert!(bytes < 1 << 20, "{bytes}");
+}

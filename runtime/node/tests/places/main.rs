@@ -190,7 +190,7 @@ impl Kit {
         let mut heads = Vec::new();
         for place in self.both() {
             let env = vec![("WK_POD_NAME".to_owned(), "hello-7".to_owned())];
-            let guest = self.guest(&place, "hello", Sandbox { env, ..Sandbox::bare() }).await;
+            let guest = self.guest(&place, "hello", Sandbox { env: env.into(), ..Sandbox::bare() }).await;
             let response = guest.handle(get("/some/where?x=1")).await.unwrap();
             let mut headers = response.headers().clone();
             // The way to a worker tells how long an answer is.

@@ -96,6 +96,17 @@ pub(super) fn apply(value: &mut Value, patch: &Patch) -> Result<(), Status> {
 fn dialect<'a>(value: &Value, operation: &'a PatchOperation) -> Option<Cow<'a, PatchOperation>> {
     let from_end = |path: &Pointer| path.as_str().contains("/-");
     let mut operation = Cow::Borrowed(operation);
+    if let PatchOperation::Copy(json_patch::CopyOperation { from, .. })
+    | PatchOperation::Move(json_patch::MoveOperation { from, .. }) = operation.as_ref()
+        && from_end(from)
+    {
+        let from = counted(value, from, 0);
+        match operation.to_mut() {
+            PatchOperation::Copy(copy) => copy.from = from,
+            PatchOperation::Move(moved) => moved.from = from,
+            _ => {}
+        }
+    }
     if from_end(operation.path()) {
         match operation.to_mut() {
             PatchOperation::Add(add) => add.path = counted(value, &add.path, 1),
@@ -120,15 +131,23 @@ fn dialect<'a>(value: &Value, operation: &'a PatchOperation) -> Option<Cow<'a, P
     }
 }
 
-/// A pointer whose last part may count from the end of a list; `room` is 1 where it may be one past it.
+/// A pointer whose parts may count from the end of a list; `room` is 1 where the last may be one past it.
 fn counted(value: &Value, path: &Pointer, room: usize) -> PointerBuf {
-    let replaced = path.split_back().and_then(|(parent, last)| {
-        let back: usize = last.encoded().strip_prefix('-')?.parse().ok()?;
-        let length = value.pointer(parent.as_str())?.as_array()?.len() + room;
-        let index = length.checked_sub(back)?;
-        PointerBuf::parse(format!("{parent}/{index}")).ok()
-    });
-    replaced.unwrap_or_else(|| path.to_owned())
+    let (mut at, mut text) = (Some(value), String::new());
+    let count = path.tokens().count();
+    for (index, token) in path.tokens().enumerate() {
+        let back = token.encoded().strip_prefix('-').and_then(|back| back.parse::<usize>().ok());
+        let list = at.and_then(Value::as_array);
+        let room = if index + 1 == count { room } else { 0 };
+        let from_end = list.zip(back).and_then(|(list, back)| (list.len() + room).checked_sub(back));
+        text.push('/');
+        match from_end {
+            Some(index) => text.push_str(&index.to_string()),
+            None => text.push_str(token.encoded()),
+        }
+        at = value.pointer(&text);
+    }
+    PointerBuf::parse(text).unwrap_or_else(|_| path.to_owned())
 }
 
 impl Budget {
@@ -303,6 +322,10 @@ mod tests {
             (json!({ "op": "add", "path": "/list/-1", "value": 9 }), json!({ "list": [1, 2, 3, 9], "map": {} })),
             (json!({ "op": "add", "path": "/list/-4", "value": 9 }), json!({ "list": [9, 1, 2, 3], "map": {} })),
             (json!({ "op": "remove", "path": "/list/-1" }), json!({ "list": [1, 2], "map": {} })),
+            (
+                json!({ "op": "copy", "from": "/list/-1", "path": "/map/a" }),
+                json!({ "list": [1, 2, 3], "map": {"a": 3} }),
+            ),
             (json!({ "op": "replace", "path": "/map/a", "value": 1 }), json!({ "list": [1, 2, 3], "map": { "a": 1 } })),
             (json!({ "op": "test", "path": "/map/none", "value": null }), value.clone()),
         ] {
@@ -321,5 +344,14 @@ mod tests {
         assert_eq!(problems, ["json patch unknown field \"[0].x\""]);
         let refused = read(b"{}").expect_err("no list");
         assert!(refused.message.ends_with("into Go value of type []handlers.jsonPatchOp"), "{refused}");
+    }
+
+    #[test]
+    fn an_index_from_the_end_may_stand_within_a_path() {
+        let value = json!({"containers": [{"image": "a"}, {"image": "b"}]});
+        let path = PointerBuf::parse("/containers/-1/image").expect("a pointer");
+        assert_eq!(counted(&value, &path, 0).as_str(), "/containers/1/image");
+        let beyond = PointerBuf::parse("/containers/-3/image").expect("a pointer");
+        assert_eq!(counted(&value, &beyond, 0).as_str(), "/containers/-3/image");
     }
 }
