@@ -112,6 +112,12 @@ impl Reporter {
         let _ = self.agent.send(self.event(event)).await;
     }
 
+    /// Has the pod evicted.
+    async fn evict(&self, message: String) {
+        let event = agent::Event::Pod { uid: self.pod.clone(), event: pod::Event::Evict(message) };
+        let _ = self.agent.send(event).await;
+    }
+
     /// Tells of breaches of limits that end nothing.
     fn limit_sink(&self, reason: &'static str) -> LimitSink {
         let report = self.clone();
@@ -152,6 +158,10 @@ impl Runner {
                 Event::Ended { code: 0, reason: "Completed".to_owned(), message: String::new() }
             }
         };
+        // What was refused is forgotten with the run, and one that gives up at once is over before anybody looks.
+        if let Some(message) = self.volumes.refused(&run.pod) {
+            report.evict(message).await;
+        }
         begun.log.finish();
         match end {
             Event::Ended { code, reason, message } if code != 0 && run.spec.message_from_log => {

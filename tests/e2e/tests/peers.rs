@@ -184,7 +184,11 @@ async fn nodes_without_a_name_get_names_of_their_own() {
         node.up().await;
         nodes.push(node);
     }
-    let output = cluster.wk(&["get", "nodes", "-o", "name"]).await;
-    let names: std::collections::BTreeSet<&str> = output.ok().lines().collect();
-    assert_eq!(names.len(), 3, "{output:?}");
+    until("each has a Node", SOON, async || {
+        let output = cluster.wk(&["get", "nodes", "-o", "name"]).await;
+        let names: std::collections::BTreeSet<&str> = output.ok().lines().collect();
+        ensure!(names.len() == 3, "{output:?}");
+        Ok(())
+    })
+    .await;
 }

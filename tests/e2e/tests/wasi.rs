@@ -23,7 +23,7 @@ async fn all_hold(cluster: &Cluster, name: &str, facts: usize) {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "annotations": {"wk.dev/egress": "cluster"}},
         "spec": {
-            "restartPolicy": "Never",
+            "restartPolicy": "Never", "automountServiceAccountToken": false,
             "containers": [{
                 "name": "main", "image": image, "args": ["all", "two words", "ä=ö"],
                 "env": [{"name": "GREETING", "value": "good day = yes"}],

@@ -36,6 +36,14 @@ impl Volumes {
         });
     }
 
+    /// What to tell of a pod whose running containers were refused a write by the limit of an emptyDir.
+    pub fn refused(&self, uid: &str) -> Option<String> {
+        let pod = self.pods().get(uid).cloned()?;
+        pod.limited()
+            .find_map(|(name, dir, limit)| past_limit((uid.to_owned(), name.to_owned(), dir, limit), false))
+            .map(|(_, message)| message)
+    }
+
     /// Pods that are past a limit, and what to tell of them.
     async fn past_limits(&self, measured: bool) -> Vec<(String, String)> {
         let mut limited = Vec::new();
