@@ -63,7 +63,9 @@ fn settle(job: &mut Object, pods: &mut [Object]) -> Vec<Order> {
     let mut all = Vec::new();
     for _ in 0..10 {
         let plan = look(job, pods);
-        if plan.orders.is_empty() {
+        // Pods that are to be made are not made here, and asked for each time.
+        if plan.orders.iter().all(|order| matches!(order, Order::Create { .. })) {
+            all.extend(plan.orders);
             return all;
         }
         for order in &plan.orders {

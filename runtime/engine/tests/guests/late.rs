@@ -65,7 +65,7 @@ async fn what_0_3_writes_counts_against_the_limit_and_keeps_to_its_directory() {
     let length = fs::metadata(dir.path().join("full")).expect("is there").len();
     assert!(length <= LIMIT && length > LIMIT / 2, "{length}");
     assert!(disk_use(dir.path()).expect("is counted").refused);
-    let said = run(&kit, mounts.clone(), &["size", "/other/hole", "1099511627776"]).await;
+    let said = run(&kit, mounts.clone(), &["size", "/other/hole", "2147483648"]).await;
     assert!(said.contains("InsufficientSpace"), "{said}");
     let said = run(&kit, mounts, &["move", "/data/full", "/other/full"]).await;
     assert!(said.contains("CrossDevice"), "{said}");
