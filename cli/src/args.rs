@@ -80,7 +80,7 @@ pub(crate) struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a node: the first one makes a cluster, the others join it
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// Run a WebAssembly file in the cluster and give it a URL
     Deploy(DeployArgs),
     /// Show objects

@@ -55,7 +55,7 @@ use crate::render::Ui;
 pub(crate) async fn run(cli: Cli, ui: &mut Ui) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     match command {
-        Command::Up(args) => crate::up::run(args).await,
+        Command::Up(args) => crate::up::run(*args).await,
         Command::Deploy(args) => {
             // The file is judged before the cluster is asked for anything.
             let app = deploy::resolve(args)?;

@@ -289,8 +289,8 @@ impl Base {
     }
 
     fn metrics(&self, agent: &wk_node::Node) -> Metrics {
-        let (meters, cluster, tended) = (agent.meters.clone(), self.cluster.clone(), self.tended.clone());
-        Metrics::with_containers(&self.store, agent.engine.clone(), meters, cluster, tended)
+        let (meters, cluster) = (agent.meters.clone(), self.cluster.clone());
+        Metrics::with_containers(&self.store, agent.engine.clone(), meters, cluster, &self.tended)
     }
 
     /// Answers clients. A witness has no API server.

@@ -42,7 +42,7 @@ impl Metrics {
         engine: Engine,
         meters: Meters,
         cluster: Cluster,
-        tended: Tended,
+        tended: &Tended,
     ) -> Self {
         let mut registry = Registry::default();
         store.register_metrics(&mut registry);

@@ -285,12 +285,11 @@ impl Kind {
 
     /// Drops what says nothing and fills in what is missing.
     pub(crate) fn fill(&self, value: &mut Value) {
-        match self.custom {
-            Some(custom) => custom.default(value),
-            None => {
-                crate::schema::schema_of(self).tidy(value);
-                (self.rules.default)(value);
-            }
+        if let Some(custom) = self.custom {
+            custom.default(value);
+        } else {
+            crate::schema::schema_of(self).tidy(value);
+            (self.rules.default)(value);
         }
     }
 

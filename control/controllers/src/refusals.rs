@@ -10,7 +10,7 @@ use wk_api::{Reason, Status};
 
 /// The same refusal is told again after this long: a creation is tried again every few seconds for as long as it takes,
 /// and each event is a write.
-const TOLD_AGAIN: Duration = Duration::from_secs(60);
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
 
 /// Owners remembered at most. Past this all are forgotten, which costs an event each.
 const OWNERS_MAX: usize = 10_000;

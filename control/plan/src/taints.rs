@@ -112,12 +112,16 @@ mod tests {
     use super::*;
 
     fn node(taints: Value) -> Object {
-        Object::new(json!({"metadata": {"name": "n1"}, "spec": {"taints": taints}}))
+        let mut node = json!({"metadata": {"name": "n1"}});
+        node["spec"]["taints"] = taints;
+        Object::new(node)
     }
 
     fn pod(tolerations: Value) -> Object {
         let metadata = json!({"name": "p", "namespace": "default", "uid": "u"});
-        Object::new(json!({"metadata": metadata, "spec": {"nodeName": "n1", "tolerations": tolerations}}))
+        let mut pod = json!({"metadata": metadata, "spec": {"nodeName": "n1"}});
+        pod["spec"]["tolerations"] = tolerations;
+        Object::new(pod)
     }
 
     fn planned(node: &Object, pod: &Object, since: &str, now: &str) -> (usize, Option<Timestamp>) {

@@ -38,6 +38,7 @@ impl Room {
     }
 
     /// Does `act` once the disk has room for it. `act` leaves nothing behind where it is told that there is none.
+    #[expect(clippy::disallowed_methods, reason = "the log's own thread, and nobody tells when a disk has room again")]
     pub(crate) fn retry<T>(&self, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         loop {
             match act() {

@@ -121,7 +121,7 @@ pub(crate) struct Late {
 impl Late {
     /// Waits until the content is there.
     pub(crate) async fn look(&self) -> io::Result<()> {
-        self.filled.get_or_try_init(|| self.fill.fill(&self.mount)).await.map(|_| ())
+        self.filled.get_or_try_init(|| self.fill.fill(&self.mount)).await.copied()
     }
 }
 

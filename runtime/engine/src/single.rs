@@ -74,8 +74,8 @@ impl Single {
             tokio::spawn(engine.guest(sandbox, keeper.keep(jobs)));
             *queue = Some(sender);
         }
-        let sent = queue.as_ref().map(|queue| queue.try_send(job));
-        sent.is_some_and(|sent| sent.is_ok()).then_some(()).ok_or_else(|| Failure::Busy {
+        let sent = queue.as_ref().is_some_and(|queue| queue.try_send(job).is_ok());
+        sent.then_some(()).ok_or_else(|| Failure::Busy {
             message: format!("{WAITING_MAX} requests wait for the pod's single instance already"),
         })
     }

@@ -108,6 +108,10 @@ impl Descriptor {
     /// What it is as files: an archive, or by its title a file. A module without one is called `module.wasm`.
     pub fn content(&self) -> Result<Content, ManifestError> {
         let kind = self.media_type.as_str();
+        #[expect(
+            clippy::case_sensitive_file_extension_comparisons,
+            reason = "the end of a media type, which is no name of a file"
+        )]
         match self.title() {
             _ if kind.ends_with(".tar") => Ok(Content::Tar),
             _ if kind.ends_with(".tar+gzip") || kind.ends_with(".tar.gzip") => Ok(Content::TarGzip),

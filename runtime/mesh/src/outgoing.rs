@@ -121,7 +121,7 @@ impl ClientTls {
                 return Ok(found.1);
             }
         }
-        if CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).next().is_none() {
+        if CertificateDer::pem_slice_iter(pem.as_bytes()).find_map(Result::ok).is_none() {
             return Err(TrustError::NoAuthority);
         }
         let mut authorities = self.own(trust);

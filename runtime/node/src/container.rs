@@ -149,13 +149,12 @@ impl Container {
             Event::LimitReached { reason, message } if self.is_worth_telling(reason, now) => {
                 vec![Order::Tell(Notice::warning(reason, format!("container {}: {message}", self.name)))]
             }
-            Event::LimitReached { .. } => Vec::new(),
             Event::HookEnded { hook, failure } => self.hook_ended(hook, failure.is_some(), spec, now + grace, now),
             Event::Probed { probe, healthy } => self.probed(probe, healthy, spec, grace, now),
             Event::ProbeFailed { probe, message } if self.run == Some(Run::Up) => {
                 vec![Order::Tell(Notice::warning("Unhealthy", format!("{probe} probe failed: {message}")))]
             }
-            Event::ProbeFailed { .. } => Vec::new(),
+            Event::LimitReached { .. } | Event::ProbeFailed { .. } => Vec::new(),
             Event::Retry => self.start_again(),
             Event::Tick => self.tick(now),
         }

@@ -41,7 +41,7 @@ impl Limited {
     /// Passes on `text` by `give`, if that is within the rate.
     fn pass(&self, text: &[u8], give: impl FnOnce(&dyn Output)) {
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let lines = text.iter().filter(|byte| **byte == b'\n').count();
+        let lines: usize = text.iter().map(|byte| usize::from(*byte == b'\n')).sum();
         let (size, cost) = (number(text.len()), number(text.len().saturating_add(lines * LINE_COST)));
         let verdict = self.state.lock().unwrap_or_else(PoisonError::into_inner).admit(size, cost, Instant::now());
         match verdict {

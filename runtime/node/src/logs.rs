@@ -109,7 +109,9 @@ impl Logs {
         // A pod's containers follow each other: nothing is looked at of the thousands of others.
         let of_pod = live.range((pod.to_owned(), String::new())..).take_while(|((of, _), _)| of == pod);
         let of_pod: Vec<_> = of_pod.map(|(key, _)| key.clone()).collect();
-        of_pod.iter().for_each(|key| drop(live.remove(key)));
+        for key in &of_pod {
+            live.remove(key);
+        }
         drop(live);
         let _ = fs::remove_dir_all(self.dir.join(pod));
     }

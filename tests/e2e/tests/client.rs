@@ -103,6 +103,8 @@ async fn workloads_have_scale_status_and_logs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn watch_from_a_list_tells_every_change_once_and_in_order() {
     const OBJECTS: usize = 60;
+    // Each namespace has one from its beginning.
+    const OURS: &str = "metadata.name!=kube-root-ca.crt";
     let cluster = Cluster::start(3).await;
     // The list is another node's than the watch, and the writes go through the third.
     let writer: Api<ConfigMap> = Api::default_namespaced(client(&cluster, 2).await);
@@ -112,8 +114,6 @@ async fn watch_from_a_list_tells_every_change_once_and_in_order() {
     for number in 0..5 {
         writer.create(&post, &configmap(&format!("before-{number}"), "x")).await.expect("a write");
     }
-    // Each namespace has one from its beginning.
-    const OURS: &str = "metadata.name!=kube-root-ca.crt";
     let list = lister.list(&ListParams::default().fields(OURS)).await.expect("a list");
     assert_eq!(list.items.len(), 5, "a list sees every write that was acknowledged before it began");
     let begin = list.metadata.resource_version.expect("a list has a version");

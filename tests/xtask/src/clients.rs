@@ -45,9 +45,8 @@ fn build_tests() -> Result<PathBuf> {
     let manifest = folder.join("Cargo.toml");
     let mut text = fs::read_to_string(&manifest).context("read the crate's manifest")?;
     if !text.contains("[dev-dependencies.kube]") {
-        text.push_str(&format!(
-            "\n[dev-dependencies.kube]\nversion = \"={version}\"\nfeatures = [\"derive\", \"client\", \"ws\"]\n\n[workspace]\n"
-        ));
+        let more = format!("version = \"={version}\"\nfeatures = [\"derive\", \"client\", \"ws\"]\n");
+        text = format!("{text}\n[dev-dependencies.kube]\n{more}\n[workspace]\n");
         fs::write(&manifest, text).context("write the crate's manifest")?;
     }
     let mut cargo = build::cargo();

@@ -98,11 +98,9 @@ impl Message {
     /// The field with this name, its own or that of a message which is inlined.
     fn named(&self, name: &str) -> Option<&Field> {
         let own = self.fields.iter().find(|field| field.name == name);
-        let inlined = self.fields.iter().filter(|field| field.name.is_empty());
+        let mut inlined = self.fields.iter().filter(|field| field.name.is_empty());
         own.or_else(|| {
-            inlined
-                .filter_map(|field| if let Shape::Message(of) = field.shape { at(of).named(name) } else { None })
-                .next()
+            inlined.find_map(|field| if let Shape::Message(of) = field.shape { at(of).named(name) } else { None })
         })
     }
 

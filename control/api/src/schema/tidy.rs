@@ -31,7 +31,9 @@ impl Schema {
                 members.iter_mut().for_each(|(_, value)| self.tidy_value(of, value));
             }
             (Shape::List(of, _), Value::Array(items)) if of.has_structs() => {
-                items.iter_mut().for_each(|value| self.tidy_value(of, value));
+                for value in items {
+                    self.tidy_value(of, value);
+                }
             }
             _ => {}
         }

@@ -7,7 +7,9 @@ use super::{endpoints, mirror};
 use crate::order::{Order, Plan};
 
 fn service(spec: Value) -> Object {
-    Object::new(json!({"metadata": {"name": "web", "namespace": "default", "uid": "s"}, "spec": spec}))
+    let mut service = json!({"metadata": {"name": "web", "namespace": "default", "uid": "s"}});
+    service["spec"] = spec;
+    Object::new(service)
 }
 
 fn pod(name: &str, ip: &str, ready: bool) -> Object {

@@ -237,12 +237,11 @@ fn scale(job: &Object, counted: &Counted<'_>, active: &[&Object], pods: &[&Objec
             if left == 0 {
                 break;
             }
-            match tried(index).and_then(|tried| tried.wait).filter(|until| *until > now) {
-                Some(until) => plan.due_by(until),
-                None => {
-                    plan.orders.push(create(job, Some((index, tried(index).map(|tried| tried.failures)))));
-                    left -= 1;
-                }
+            if let Some(until) = tried(index).and_then(|tried| tried.wait).filter(|until| *until > now) {
+                plan.due_by(until);
+            } else {
+                plan.orders.push(create(job, Some((index, tried(index).map(|tried| tried.failures)))));
+                left -= 1;
             }
         }
     } else {

@@ -93,11 +93,11 @@ impl Preview1 {
 }
 
 /// Gives back what the host holds for an entry.
-pub(super) fn close(host: &mut Host, entry: Entry) -> Outcome<()> {
+pub(super) fn close(host: &mut Host, entry: &Entry) -> Outcome<()> {
     match entry {
         Entry::Input | Entry::Output(_) => Ok(()),
         Entry::Directory { rep, .. } | Entry::File(File { rep, .. }) => {
-            HostDescriptor::drop(&mut view(host), Resource::new_own(rep))?;
+            HostDescriptor::drop(&mut view(host), Resource::new_own(*rep))?;
             Ok(())
         }
     }

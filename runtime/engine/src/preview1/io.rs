@@ -132,7 +132,7 @@ pub(super) fn fd_tell(guest: &mut Guest<'_>, fd: u32, at: u32) -> Outcome<()> {
 
 pub(super) fn fd_close(guest: &mut Guest<'_>, fd: u32) -> Outcome<()> {
     let entry = Preview1::of(guest.host)?.take(fd)?;
-    close(guest.host, entry)
+    close(guest.host, &entry)
 }
 
 pub(super) fn fd_renumber(guest: &mut Guest<'_>, from: u32, to: u32) -> Outcome<()> {
@@ -144,7 +144,7 @@ pub(super) fn fd_renumber(guest: &mut Guest<'_>, from: u32, to: u32) -> Outcome<
     }
     let entry = this.take(from)?;
     match this.put(to, entry) {
-        Some(before) => close(guest.host, before),
+        Some(before) => close(guest.host, &before),
         None => Ok(()),
     }
 }

@@ -169,8 +169,8 @@ const DIRENT_BYTES: usize = 24;
 
 /// Name and type of an entry, `.` and `..` first.
 fn entry(host: &mut Host, fd: u32, index: u64) -> Outcome<Option<(String, u8)>> {
-    let Entry::Directory { listing, .. } = Preview1::of(host)?.get(fd)? else { return Err(Errno::Notdir.into()) };
     const DIRECTORY: u8 = 3;
+    let Entry::Directory { listing, .. } = Preview1::of(host)?.get(fd)? else { return Err(Errno::Notdir.into()) };
     Ok(match index {
         0 => Some((".".to_owned(), DIRECTORY)),
         1 => Some(("..".to_owned(), DIRECTORY)),

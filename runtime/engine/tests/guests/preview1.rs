@@ -137,25 +137,25 @@ async fn errors_have_the_numbers_of_preview_1() {
 async fn files_are_read_written_and_listed() {
     let mut runs = Runs::new();
     // Ten bytes are there, and the position is behind them.
-    let read = r#"(call $both
+    let read = r"(call $both
         (call $both (call $opened (i32.const 0) (i64.const 2) (i32.const 0))
           (call $read (i32.load (i32.const 16)) (call $vector (i32.const 64) (i32.const 100)) (i32.const 1) (i32.const 8)))
-        (i32.add (i32.load (i32.const 8)) (i32.load8_u (i32.const 73))))"#;
+        (i32.add (i32.load (i32.const 8)) (i32.load8_u (i32.const 73))))";
     assert_eq!(runs.ends("a", read, Sandbox::bare()).await, 10 + i32::from(b'9'));
     // To its end, wherever the position is.
-    let append = r#"(call $both
+    let append = r"(call $both
         (call $both (call $opened (i32.const 0) (i64.const 64) (i32.const 1))
           (call $write (i32.load (i32.const 16)) (call $vector (i32.const 1024) (i32.const 1)) (i32.const 1) (i32.const 8)))
-        (i32.load (i32.const 8)))"#;
+        (i32.load (i32.const 8)))";
     assert_eq!(runs.ends("a", append, Sandbox::bare()).await, 1);
     assert_eq!(fs::read_to_string(runs.kit.dir.path().join("d/a")).expect("reads"), "0123456789a");
     // `.`, `..`, `a` and `bb`: their heads and names.
-    let list = r#"(call $both (call $readdir (i32.const 3) (i32.const 2048) (i32.const 4096) (i64.const 0) (i32.const 8))
-        (i32.load (i32.const 8)))"#;
+    let list = r"(call $both (call $readdir (i32.const 3) (i32.const 2048) (i32.const 4096) (i64.const 0) (i32.const 8))
+        (i32.load (i32.const 8)))";
     assert_eq!(runs.ends("", list, Sandbox::bare()).await, 4 * 24 + 1 + 2 + 1 + 2);
     // Cut off where the buffer ends, which says that there is more.
-    let short = r#"(call $both (call $readdir (i32.const 3) (i32.const 2048) (i32.const 60) (i64.const 0) (i32.const 8))
-        (i32.load (i32.const 8)))"#;
+    let short = r"(call $both (call $readdir (i32.const 3) (i32.const 2048) (i32.const 60) (i64.const 0) (i32.const 8))
+        (i32.load (i32.const 8)))";
     assert_eq!(runs.ends("", short, Sandbox::bare()).await, 60);
 }
 
@@ -163,17 +163,17 @@ async fn files_are_read_written_and_listed() {
 async fn waiting_ends_with_the_clock_or_with_input() {
     let mut runs = Runs::new();
     // A millisecond; then standard input, which has something.
-    let wait = r#"(call $both (call $both
+    let wait = r"(call $both (call $both
         (i64.store (i32.const 536) (i64.const 1000000))
         (i32.store (i32.const 528) (i32.const 1))
         (call $poll (i32.const 512) (i32.const 2048) (i32.const 1) (i32.const 8)) (i32.const 0))
-        (i32.load (i32.const 8)))"#;
+        (i32.load (i32.const 8)))";
     assert_eq!(runs.ends("", wait, Sandbox::bare()).await, 1);
-    let input = r#"(call $both (call $both
+    let input = r"(call $both (call $both
         (i32.store8 (i32.const 520) (i32.const 1))
         (i32.store (i32.const 528) (i32.const 0))
         (call $poll (i32.const 512) (i32.const 2048) (i32.const 1) (i32.const 8)) (i32.const 0))
-        (i32.add (i32.load (i32.const 2064)) (i32.load (i32.const 8))))"#;
+        (i32.add (i32.load (i32.const 2064)) (i32.load (i32.const 8))))";
     let sandbox = Sandbox { input: Some(Input::new(&b"four"[..])), ..Sandbox::bare() };
     assert_eq!(runs.ends("", input, sandbox).await, 5);
 }
@@ -183,8 +183,8 @@ async fn what_is_printed_and_given_comes_through() {
     let mut runs = Runs::new();
     let (mut given, output) = sandbox();
     given.env = env(&[("A", "1"), ("B", "22")]);
-    let body = r#"(call $both (call $environ (i32.const 512) (i32.const 640))
-        (call $write (i32.const 1) (call $vector (i32.const 640) (i32.const 9)) (i32.const 1) (i32.const 8)))"#;
+    let body = r"(call $both (call $environ (i32.const 512) (i32.const 640))
+        (call $write (i32.const 1) (call $vector (i32.const 640) (i32.const 9)) (i32.const 1) (i32.const 8)))";
     assert_eq!(runs.ends("", body, given).await, 0);
     assert_eq!(output.out(), "A=1\0B=22\0");
 }

@@ -14,7 +14,7 @@ async fn backtrace_of(text: &str) -> String {
     let path = kit.dir.path().join("trap.wasm");
     std::fs::write(&path, wat::parse_str(text).expect("is WebAssembly text")).expect("writes");
     let prepared = kit.prepare(&path).await;
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     let runtime = tokio::runtime::Handle::current();
     // On a thread of its own: what is looked for does not give way.
     std::thread::spawn(move || {
@@ -33,8 +33,7 @@ async fn name_that_doubles_itself_is_shown_as_it_is_written() {
     // `f(P<int, int>, P<P<int, int>, P<int, int>>, …)`: each parameter is twice as long as the one before.
     let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let mut name = "_Z1f1PIiiE".to_owned();
-    for level in 0..30 {
-        let digit = char::from(digits[level]);
+    for digit in digits.iter().take(30).copied().map(char::from) {
         let _ = write!(name, "S_IS{digit}_S{digit}_E");
     }
     let text = format!(

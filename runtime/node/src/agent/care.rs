@@ -87,7 +87,7 @@ impl Agent {
         let (cancel, probes) = (run.probes.clone(), local.pod.spec.containers[container].probes.clone());
         let (own, report) = (self.own.clone(), self.reporter(uid, container));
         self.tasks.spawn("probes", async move {
-            cancel.run_until_cancelled(probes::watch(&own, &target, &probes, &report)).await;
+            cancel.run_until_cancelled(Box::pin(probes::watch(&own, &target, &probes, &report))).await;
         });
     }
 

@@ -136,7 +136,7 @@ fn what_pods_left_goes_and_what_was_made_since_stays() {
     for pod in ["known", "gone", "new"] {
         fs::create_dir(dir.path().join(pod)).unwrap();
     }
-    let begun = SystemTime::now() - std::time::Duration::from_secs(60);
+    let begun = SystemTime::now() - std::time::Duration::from_mins(1);
     for old in ["known", "gone"] {
         File::open(dir.path().join(old)).unwrap().set_modified(begun - std::time::Duration::from_secs(1)).unwrap();
     }

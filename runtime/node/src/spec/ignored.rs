@@ -91,7 +91,9 @@ mod tests {
     use super::*;
 
     fn read(spec: serde_json::Value) -> Vec<String> {
-        ignored(&serde_json::from_value(serde_json::json!({"metadata": {}, "spec": spec})).expect("a pod"))
+        let mut pod = serde_json::json!({"metadata": {}});
+        pod["spec"] = spec;
+        ignored(&serde_json::from_value(pod).expect("a pod"))
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Streams {
                 let place = Arc::clone(&self.commands).try_acquire_owned().map_err(|_| OpenError::Busy)?;
                 let (sender, output) = relay::channel();
                 tokio::spawn(async move {
-                    exec::run(&console, wanted, Receiver::new(input), &sender).await;
+                    Box::pin(exec::run(&console, wanted, Receiver::new(input), &sender)).await;
                     drop(place);
                 });
                 Ok(output)

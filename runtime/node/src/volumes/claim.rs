@@ -41,7 +41,7 @@ pub(super) async fn make(
 ) -> Result<Bound, String> {
     let claim = cluster.get(&kinds::PERSISTENTVOLUMECLAIM, Some(namespace), name, Freshness::Local).await;
     let claim = claim.map_err(|status| status.message)?;
-    if let Some(pod) = owner.filter(|pod| !claim.controller_of().is_some_and(|owner| owner.uid == pod.uid())) {
+    if let Some(pod) = owner.filter(|pod| claim.controller_of().is_none_or(|owner| owner.uid != pod.uid())) {
         return Err(format!(
             "PVC {namespace}/{name} was not created for pod {namespace}/{} (pod is not owner)",
             pod.name()

@@ -60,9 +60,13 @@ impl Images {
         let image: Reference = reference.parse().map_err(|error| format!("{reference:?}: {}", Chain(&error)))?;
         let Inner { root, process, count, registry, unpacked } = &*self.0;
         let peers: &dyn Peers = if never_pull { &Nobody } else { &*registry.peers };
-        let layers = pull_layers(&registry.blobs, &image, peers).await.map_err(|error| match never_pull {
-            true => format!("image {reference:?} is not present with pull policy of Never: {}", Chain(&error)),
-            false => format!("pull image {reference:?}: {}", Chain(&error)),
+        let layers = pull_layers(&registry.blobs, &image, peers).await.map_err(|error| {
+            let why = Chain(&error);
+            if never_pull {
+                format!("image {reference:?} is not present with pull policy of Never: {why}")
+            } else {
+                format!("pull image {reference:?}: {why}")
+            }
         })?;
         let digest = *image.digest().ok_or_else(|| format!("image {reference:?} has no digest"))?;
         // One at a time: it is the disk that takes the time.

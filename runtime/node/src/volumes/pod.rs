@@ -60,7 +60,7 @@ struct Elsewhere {
 impl PodVolumes {
     pub(super) fn new(root: &Path, object: Arc<Object>, specs: Vec<VolumeSpec>) -> Self {
         let dir = root.join("pods").join(object.uid());
-        let memory = specs.iter().any(|spec| spec.is_memory()).then(|| memory::place(root).join(object.uid()));
+        let memory = specs.iter().any(VolumeSpec::is_memory).then(|| memory::place(root).join(object.uid()));
         let state = State { object, ready: specs.iter().map(|_| None).collect(), told: None };
         Self { dir, memory, specs, state: Mutex::new(state), condemned: AtomicBool::new(false) }
     }
@@ -296,7 +296,9 @@ impl Drop for PodVolumes {
             let dir = std::mem::take(&mut self.dir);
             runtime.spawn_blocking(move || {
                 remove::remove(&dir);
-                memory.iter().for_each(|dir| remove::remove(dir));
+                if let Some(dir) = &memory {
+                    remove::remove(dir);
+                }
             });
         }
     }

@@ -44,6 +44,7 @@ pub(crate) enum Frame {
 
 /// A message of `wasi:logging`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the interface calls it so")]
 pub(crate) struct Message {
     pub(crate) level: Level,
     pub(crate) context: String,

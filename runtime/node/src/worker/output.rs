@@ -174,7 +174,7 @@ mod tests {
         const PIECE: usize = 64 << 10;
         let frames = Frames::default();
         for _ in 0..=BEHIND_BYTES_MAX / PIECE {
-            frames.write(Stream::Out, &[0; PIECE]);
+            frames.write(Stream::Out, &vec![0; PIECE]);
         }
         let mut reader = Reader::new(frames.clone());
         for _ in 0..BEHIND_BYTES_MAX / PIECE {

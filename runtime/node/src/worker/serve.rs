@@ -117,7 +117,7 @@ impl Worker {
     pub(super) async fn control(self: Arc<Self>, socket: UnixStream) {
         let answer = service_fn(move |request| {
             let worker = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(worker.command(request).await) }
+            async move { Ok::<_, Infallible>(worker.command(request)) }
         });
         let ended = connection().serve_connection(TokioIo::new(socket), answer).await;
         tracing::debug!(?ended, "the node closed a connection");
@@ -147,7 +147,7 @@ impl Worker {
         tracing::debug!(?ended, "the node closed a connection");
     }
 
-    async fn command(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    fn command(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         match request.uri().path() {
             READY_PATH => Response::new(body::full(wire::encode(&self.ready))),
             START_PATH => {

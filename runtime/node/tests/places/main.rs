@@ -2,6 +2,8 @@
 //!
 //! Without libtest: a worker is this very program, started again, and it gives up its rights before it makes a thread.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test, that libtest does not run")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

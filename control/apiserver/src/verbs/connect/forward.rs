@@ -20,11 +20,11 @@ use crate::verbs::Call;
 
 pub(in crate::verbs) async fn run(server: &ApiServer, call: &Call) -> Result<Reply, Status> {
     let pod = server.cluster.get(call.kind(), call.namespace(), call.name(), Freshness::Linearizable).await?;
-    stream(server, call, &pod, "ports").await
+    stream(server, call, &pod, "ports")
 }
 
 /// `parameter` names the ports: a kubelet is asked for `port`.
-pub(in crate::verbs) async fn stream(
+pub(in crate::verbs) fn stream(
     server: &ApiServer,
     call: &Call,
     pod: &Object,

@@ -86,7 +86,7 @@ async fn of_pod(server: &ApiServer, call: &Call, node: &str, below: &Below<'_>) 
     match below.act {
         Act::Exec { container } => exec::at_node(server, call, &pod, container, false).await,
         Act::Attach { container } => exec::at_node(server, call, &pod, container, true).await,
-        Act::Forward => forward::stream(server, call, &pod, "port").await,
+        Act::Forward => forward::stream(server, call, &pod, "port"),
         Act::Log { container } if call.method == Method::GET => log::stream(server, call, &pod, container).await,
         Act::Log { .. } => Err(Status::method_not_allowed(call.kind())),
     }

@@ -64,13 +64,11 @@ impl Pool {
         let simple =
             headers.len() <= REQUEST_HEADERS_MAX && !headers.contains_key(TE) && !headers.contains_key(TRAILER);
         let kept = if simple { self.connection().await } else { None };
-        match kept {
-            Some(connection) => self.alone(connection, request).await,
-            None => {
-                let response = self.shared.clone().try_send_request(request).await;
-                response.map(|response| response.map(body::boxed)).map_err(|mut error| error.take_message())
-            }
+        if let Some(connection) = kept {
+            return self.alone(connection, request).await;
         }
+        let response = self.shared.clone().try_send_request(request).await;
+        response.map(|response| response.map(body::boxed)).map_err(|mut error| error.take_message())
     }
 
     /// An HTTP/1.1 connection for one request, if there is one to be had.

@@ -91,13 +91,12 @@ async fn pass_on(said: ChildStderr, pid: u32) {
 /// Owns the process: ends it when `dead` fires, which it also does when the process ends by itself, and tells how it went.
 pub(super) async fn watch_over(mut child: Child, dead: CancellationToken, fate: watch::Sender<Option<String>>) {
     let waited = dead.run_until_cancelled(child.wait()).await;
-    let ended = match waited {
-        Some(ended) => ended,
+    let ended = if let Some(ended) = waited {
+        ended
+    } else {
         // It closed its sockets, or is not wanted any more. If it is ending already, how stays as it is.
-        None => {
-            let _ = child.start_kill();
-            child.wait().await
-        }
+        let _ = child.start_kill();
+        child.wait().await
     };
     let told = match ended {
         Ok(status) => status.to_string(),

@@ -39,7 +39,7 @@ async fn to_end(
     let start = wire::with_length(&Start { number, job, digest: digest.to_owned(), given });
     let (input, answers) = (kept.input.take(), kept.answers.clone());
     let teller = Teller::new(kept, None);
-    match follow(&link, number, answers, with_input(start, input), teller).await {
+    match follow(&link, number, answers, with_input(start, input.as_ref()), teller).await {
         Some(ended) => ended,
         // What broke is no use any more, whatever broke it.
         None => Ok(Exit::Failed(Failure::Crashed(link.broke("it said what makes no sense").await))),
@@ -68,8 +68,8 @@ async fn follow(
 }
 
 /// What starts the command, and then what it reads.
-fn with_input(start: Bytes, input: Option<Input>) -> Body {
-    let Some(source) = input.as_ref().and_then(Input::take) else { return body::full(start) };
+fn with_input(start: Bytes, input: Option<&Input>) -> Body {
+    let Some(source) = input.and_then(Input::take) else { return body::full(start) };
     let start = futures::stream::once(async { Ok(start) });
     let pieces = start.chain(ReaderStream::new(source));
     let frames = pieces.map(|piece| piece.map(http_body::Frame::data).map_err(BoxError::from));

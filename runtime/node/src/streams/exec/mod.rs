@@ -81,7 +81,7 @@ async fn filled(console: &Console) -> Mounts {
 /// Runs a command for a client until it ends, or the client leaves.
 pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to: &Sender) {
     if let Some(program) = console.program().filter(|_| !wanted.command.first().is_some_and(|name| is_built_in(name))) {
-        return program::run(&program, wanted, from, to).await;
+        return Box::pin(program::run(&program, wanted, from, to)).await;
     }
     let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
     let (command_out, stdout) = tokio::io::duplex(PIPE_BYTES);

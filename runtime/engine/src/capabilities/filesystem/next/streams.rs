@@ -86,15 +86,14 @@ impl<T: 'static> StreamConsumer<T> for Writing {
     ) -> Poll<wasmtime::Result<StreamResult>> {
         let mut source = source.as_direct(store);
         let this = &mut *self;
-        let mut task = match this.task.take() {
-            Some(task) => task,
-            None => {
-                let piece: Vec<u8> = source.remaining().iter().take(PIECE_BYTES).copied().collect();
-                if piece.is_empty() {
-                    return Poll::Ready(Ok(StreamResult::Completed));
-                }
-                this.begin(piece)
+        let mut task = if let Some(task) = this.task.take() {
+            task
+        } else {
+            let piece: Vec<u8> = source.remaining().iter().take(PIECE_BYTES).copied().collect();
+            if piece.is_empty() {
+                return Poll::Ready(Ok(StreamResult::Completed));
             }
+            this.begin(piece)
         };
         if finish {
             // Only what has not begun ends by this.
