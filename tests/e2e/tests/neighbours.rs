@@ -45,16 +45,21 @@ const CASES: &[Case] = &[
     case("/handles", 502, "502 app failed", ("", "")),
     breaks("/slow"),
     breaks("/gush"),
-    case("/requests/bad.default.svc.cluster.local/stream", 200, "", ("ConnectionLimit", "at most 128 at once")),
+    case(CALLS, 200, "", ("ConnectionLimit", "at most 128 at once")),
     case("/flood", 504, "504 deadline", ("", "")),
 ];
 
-/// Deploys the guest that misbehaves: 32 MiB, a second for a request, and the cluster to talk to.
+/// A thousand calls at once, each of which holds its connection for a while.
+const CALLS: &str = "/requests/peer.default.svc.cluster.local/stream";
+
+/// Deploys the guest that misbehaves: 32 MiB, a second for a request, and the cluster to talk to; and one of the same that
+/// has memory for all its calls.
 async fn deploy_bad(cluster: &Cluster, api: &Api) {
     let file = guest("http");
     let file = file.to_str().expect("a path of text");
     let words = ["deploy", file, "--name", "bad", "--memory", "32Mi", "--egress", "cluster", "--replicas", "0"];
     cluster.wk(&words).await.ok();
+    cluster.wk(&["deploy", file, "--name", "peer"]).await.ok();
     let template = json!({"metadata": {"annotations": {"wk.dev/request-timeout": "1s"}}});
     let changed = json!({"spec": {"replicas": 1, "template": template}});
     api.merge(&format!("{DEPLOYMENTS}/bad"), &changed).await.expect("the deployment takes it");
@@ -253,6 +258,8 @@ async fn neighbour_answers_within_twice_its_normal_beside_each_misbehaviour() {
     serves(node, HELLO).await;
     p99(node).await;
     for Case { path, .. } in CASES {
+        // Its calls go to itself here: a peer that does a thousand times the work is another load, not another harm.
+        let path = if *path == CALLS { "/requests/bad.default.svc.cluster.local/stream" } else { *path };
         let mut seen = Vec::new();
         let undisturbed = loop {
             let before = p99(node).await;
