@@ -15,7 +15,7 @@ const SUBSCRIPTIONS_MAX: u32 = 1024;
 const SUBSCRIPTION_BYTES: u32 = 48;
 const EVENT_BYTES: u32 = 32;
 
-/// The longest anybody waits without asking again: the clock's own limit, in nanoseconds.
+/// The longest that is waited for, which nobody lives to see: a timer cannot be set to every number a guest may give.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 
 /// What a guest waits for.

@@ -19,7 +19,7 @@ pub fn ignored(pod: &core::Pod) -> Vec<String> {
     found.push(asks(spec.host_pid), "spec.hostPID", "guests have no processes");
     found.push(asks(spec.host_ipc), "spec.hostIPC", "guests have no shared memory");
     found.push(asks(spec.share_process_namespace), "spec.shareProcessNamespace", "guests have no processes");
-    found.push(spec.runtime_class_name.is_some(), "spec.runtimeClassName", "there is one runtime");
+    found.push(spec.runtime_class_name.is_some(), "spec.runtimeClassName", "one runtime; the class only schedules");
     found.push(spec.dns_config.is_some(), "spec.dnsConfig", "the node looks names up");
     let policy = spec.dns_policy.as_deref();
     let is_default = policy.is_none_or(|policy| matches!(policy, "ClusterFirst" | "ClusterFirstWithHostNet"));
