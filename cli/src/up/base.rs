@@ -361,6 +361,9 @@ pub(super) fn ingress_certificates(authority: &Authority, settings: &Settings) -
 }
 
 fn engine_options(settings: &Settings, data_dir: &DataDir, code: &Arc<Handover>) -> wk_engine::Options {
+    if !wk_engine::LIMITED {
+        tracing::warn!("this build holds no guest to any limit: it is for measuring");
+    }
     let compiler = Compiler::Process {
         // This very build, also after another was installed in its place.
         program: "/proc/self/exe".into(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
+use crate::LIMITED;
 use crate::code::Colleagues;
 use crate::compiler::Compiler;
 use crate::target::{AddressSpace, Profile, Target};
@@ -165,7 +166,7 @@ pub(crate) fn start(target: &Target, instances_max: u32) -> Result<Started, Engi
 pub(crate) fn base(space: AddressSpace) -> Config {
     let mut config = Config::new();
     config
-        .epoch_interruption(true)
+        .epoch_interruption(LIMITED)
         .max_wasm_stack(STACK_BYTES)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
         // Names of functions come from the name section. Files and lines would come from the module's own DWARF, which

@@ -83,5 +83,8 @@ pub use crate::target::{AddressSpace, Architecture, Profile, Settings, Target, U
 pub use crate::usage::{Commons, CpuLimits, Usage, Used};
 pub use crate::variables::{Variables, VariablesPart};
 
+/// Whether guests are interrupted, metered and held to their limits: always, but in the build that measures what it costs.
+pub const LIMITED: bool = cfg!(not(feature = "unlimited"));
+
 /// wasmtime's version. `tests/xtask/tests/laws.rs` holds it against `Cargo.lock`.
 pub const VERSION: &str = "48.0.8";

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
+use crate::LIMITED;
 use crate::cpu::Load;
 
 /// The time slice of a guest: short enough that a looping one delays its neighbours less than a network does,
@@ -78,6 +79,9 @@ impl Drop for Running {
 }
 
 fn tick(shared: &Shared, engine: &EngineWeak, load: &Load) {
+    if !LIMITED {
+        return;
+    }
     let mut idle = 0;
     while !shared.stopped.load(Ordering::SeqCst) {
         thread::park_timeout(TICK);

@@ -56,6 +56,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Guest {
             },
             "/grpc.health.v1.Health/Check" => health(&request, response),
             "/copies" => giant_call(response),
+            "/compute" => answer(response, &format!("{}\n", compute())),
             other if other.starts_with("/requests/") => {
                 answer(response, &many_requests(other.trim_start_matches("/requests/")));
             }
@@ -166,6 +167,12 @@ fn giant_headers(response: ResponseOutparam) {
         number += 1;
     }
     ResponseOutparam::set(response, Ok(OutgoingResponse::new(fields)));
+}
+
+/// Does nothing wrong: adds up and mixes numbers for about a millisecond.
+fn compute() -> u64 {
+    const STEPS: u64 = 500_000;
+    (0..STEPS).fold(std::hint::black_box(1), |sum: u64, step| (sum ^ step).rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
 /// Handles without end, none given back.

@@ -17,8 +17,13 @@ pub(crate) enum Profile {
 
 /// Builds `wk`; cargo's own progress is shown.
 pub(crate) fn wk(profile: Profile) -> Result<PathBuf> {
+    wk_with(profile, &[])
+}
+
+/// Builds `wk` with these options of cargo, at the same place.
+pub(crate) fn wk_with(profile: Profile, options: &[&str]) -> Result<PathBuf> {
     let mut cargo = cargo();
-    cargo.args(["build", "--package", "wk-cli", "--message-format", "json-render-diagnostics"]);
+    cargo.args(["build", "--package", "wk-cli", "--message-format", "json-render-diagnostics"]).args(options);
     if profile == Profile::Release {
         cargo.arg("--release");
     }

@@ -25,8 +25,8 @@ pub(crate) struct Account {
     pub(crate) virtual_time: AtomicU64,
     /// In which window it last ran, and for how many microseconds in it.
     pub(super) window: AtomicU64,
-    /// The last window in which it counts as busy.
-    pub(super) busy_until: AtomicU32,
+    /// The last window in which it takes turns, having had more than its share.
+    pub(super) greedy_until: AtomicU32,
     /// The last window in which its new instances do not begin on the node's own threads.
     pub(super) heavy_until: AtomicU32,
 }
@@ -39,7 +39,7 @@ impl Account {
             quota: limits.quota.map(|millis| Mutex::new(Bucket::new(millis, Instant::now()))),
             virtual_time: AtomicU64::new(0),
             window: AtomicU64::new(0),
-            busy_until: AtomicU32::new(0),
+            greedy_until: AtomicU32::new(0),
             heavy_until: AtomicU32::new(0),
         }
     }

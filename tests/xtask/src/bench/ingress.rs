@@ -3,44 +3,38 @@
 //!
 //! Both give each request an instance of its own. wk routes and balances besides; `wasmtime serve` does neither.
 
-use std::net::Ipv4Addr;
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use super::table::{Table, median, ratio};
-use super::{Bench, LOOK_EVERY, WAIT_MAX, app, process, progress};
+use super::contest::{self, Server};
+use super::table::Table;
+use super::{Bench, WAIT_MAX, app};
 use crate::nodes;
 
 const NAME: &str = "hello";
 /// Threads of wrk, one a core; it wants at least a connection for each.
 const THREADS_MAX: u16 = 2;
-const REPLICAS: u16 = 3;
-const CONNECTIONS: [u16; 3] = [1, 32, 256];
+pub(super) const REPLICAS: u16 = 3;
+pub(super) const CONNECTIONS: [u16; 3] = [1, 32, 256];
 /// Ports of the peers.
-const PEER_PORT: u16 = 8201;
+pub(super) const PEER_PORT: u16 = 8201;
 
-/// The peer's flags: what it does untold, and what makes it fastest while each request has its own instance.
-const PEERS: [(&str, &[&str]); 2] = [
-    ("default", &[]),
-    (
-        "tuned",
-        &[
-            "-O",
-            "pooling-allocator=y,pooling-memory-keep-resident=2097152,pooling-table-keep-resident=65536,\
-             pooling-pagemap-scan=auto",
-        ],
-    ),
+/// The peer's flags that make it fastest while each request has its own instance.
+pub(super) const TUNED: [&str; 2] = [
+    "-O",
+    "pooling-allocator=y,pooling-memory-keep-resident=2097152,pooling-table-keep-resident=65536,pooling-pagemap-scan=auto",
 ];
 
 /// What is not ours.
 pub(super) struct Tools {
-    wrk: PathBuf,
-    wasmtime: PathBuf,
-    version: String,
+    pub(super) wrk: PathBuf,
+    pub(super) wasmtime: PathBuf,
+    pub(super) version: String,
 }
 
 impl Tools {
@@ -69,16 +63,6 @@ fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
-/// One server under load.
-struct Server {
-    label: String,
-    pid: u32,
-    url: String,
-    rounds: Vec<Load>,
-    /// Killed when dropped; None for the node, which is stopped elsewhere.
-    _child: Option<Child>,
-}
-
 /// What one run of wrk saw.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Load {
@@ -97,107 +81,42 @@ pub(super) async fn measure(bench: &Bench<'_>, tools: &Tools) -> Result<String> 
              the same component, keep-alive, a fresh instance for each request, {} rounds in turns:",
             bench.arguments.seconds,
             tools.version,
-            PEERS[1].1.join(" "),
+            TUNED.join(" "),
             bench.rounds()
         ),
         &["connections", "server", "requests/s", "wk is", "CPU a request", "wk uses", "p50", "p99"],
     );
     let nodes = bench.nodes("ingress", 1).await?;
     super::deploy(&nodes[0], &app(), NAME, REPLICAS).await?;
-    let mut servers = vec![Server {
-        label: "wk".to_owned(),
-        pid: nodes[0].pid,
-        url: nodes[0].ingress(),
-        rounds: Vec::new(),
-        _child: None,
-    }];
-    for (index, (label, flags)) in (0..).zip(PEERS) {
-        servers.push(peer(tools, label, flags, nodes[0].plan.address, PEER_PORT + index).await?);
+    let mut servers = vec![Server::wk(&nodes[0], "wk", NAME, "")];
+    for (index, (label, flags)) in (0..).zip([("default", &[][..]), ("tuned", &TUNED[..])]) {
+        let at = SocketAddrV4::new(nodes[0].plan.address, PEER_PORT + index);
+        servers.push(Server::peer(tools, &format!("`wasmtime serve`, {label}"), flags, &app(), "", at).await?);
     }
     for connections in CONNECTIONS {
-        for round in 0..=bench.rounds() {
-            progress(&format!("load with {connections} connections, round {round} of {}", bench.rounds()));
-            // Every other round the other way round, and the first one, short, only warms up.
-            let seconds = if round == 0 { 1 } else { bench.arguments.seconds };
-            let mut order: Vec<usize> = (0..servers.len()).collect();
-            if round % 2 == 0 {
-                order.reverse();
-            }
-            for index in order {
-                let load = load(tools, &servers[index], connections, seconds).await?;
-                if round > 0 {
-                    servers[index].rounds.push(load);
-                }
-            }
-        }
+        contest::hold(bench, &tools.wrk, &mut servers, connections).await?;
         rows(&mut table, connections, &servers);
-        for server in &mut servers {
-            server.rounds.clear();
-        }
     }
     nodes::stop_all(nodes).await?;
     Ok(table.finish())
 }
 
 fn rows(table: &mut Table, connections: u16, servers: &[Server]) {
-    let of = |server: &Server, figure: fn(&Load) -> f64| server.rounds.iter().map(figure).collect::<Vec<f64>>();
-    for server in servers {
-        let peer = server.label != "wk";
+    for (index, server) in servers.iter().enumerate() {
         let beside = |figure: fn(&Load) -> f64| {
-            if peer { format!("{:.2}x", ratio(&of(&servers[0], figure), &of(server, figure))) } else { String::new() }
+            if index == 0 { String::new() } else { format!("{:.2}x", servers[0].ratio_to(server, figure)) }
         };
         table.row(&[
             connections.to_string(),
             server.label.clone(),
-            format!("{:.0}", median(&of(server, |load| load.per_second))),
+            format!("{:.0}", server.median(|load| load.per_second)),
             beside(|load| load.per_second),
-            format!("{:.1} us", median(&of(server, |load| load.cpu))),
+            format!("{:.1} us", server.median(|load| load.cpu)),
             beside(|load| load.cpu),
-            format!("{:.2} ms", median(&of(server, |load| load.median_ms))),
-            format!("{:.2} ms", median(&of(server, |load| load.p99_ms))),
+            format!("{:.2} ms", server.median(|load| load.median_ms)),
+            format!("{:.2} ms", server.median(|load| load.p99_ms)),
         ]);
     }
-}
-
-async fn peer(tools: &Tools, label: &str, flags: &[&str], address: Ipv4Addr, port: u16) -> Result<Server> {
-    let mut child = Command::new(&tools.wasmtime)
-        .args([
-            "serve",
-            "-S",
-            "cli",
-            "--env",
-            "WK_POD_NAME=hello-0000000000-00000",
-            "--addr",
-            &format!("{address}:{port}"),
-        ])
-        .args(flags)
-        .arg(app())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .context("start wasmtime serve")?;
-    let begun = Instant::now();
-    while std::net::TcpStream::connect((address, port)).is_err() {
-        if let Some(status) = child.try_wait()? {
-            bail!("wasmtime serve ended: {status}");
-        }
-        ensure!(begun.elapsed() < WAIT_MAX, "wasmtime serve does not listen after {WAIT_MAX:?}");
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    let label = format!("`wasmtime serve`, {label}");
-    let pid = child.id().context("it has just been seen alive")?;
-    Ok(Server { label, pid, url: format!("http://{address}:{port}/"), rounds: Vec::new(), _child: Some(child) })
-}
-
-async fn load(tools: &Tools, server: &Server, connections: u16, seconds: u8) -> Result<Load> {
-    let before = process::cpu(server.pid)?;
-    let mut load = press(&tools.wrk, &server.url, NAME, connections, seconds).await.context(server.label.clone())?;
-    let used = process::cpu(server.pid)?.saturating_sub(before);
-    load.cpu = used.as_secs_f64() * 1e6 / load.requests;
-    Ok(load)
 }
 
 /// Runs wrk against the app `name` at `url`.

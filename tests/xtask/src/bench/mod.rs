@@ -6,14 +6,18 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its result goes to the terminal")]
 
 mod api;
+mod contest;
 mod density;
 mod deploy;
 mod idle;
 mod ingress;
 mod isolation;
+mod limits;
+mod modes;
 mod process;
 mod start;
 pub(crate) mod store;
+mod swarm;
 mod table;
 
 use std::net::Ipv4Addr;
@@ -50,6 +54,9 @@ pub(crate) struct Arguments {
     /// Measure this binary instead of building one.
     #[arg(long, value_name = "FILE")]
     wk: Option<PathBuf>,
+    /// For the part `limits`: that binary built with `--features wk-engine/unlimited`, instead of building one.
+    #[arg(long, value_name = "FILE")]
+    unlimited: Option<PathBuf>,
     /// The `wasmtime` to compare with [default: the one on PATH]
     #[arg(long, value_name = "FILE")]
     wasmtime: Option<PathBuf>,
@@ -68,8 +75,14 @@ enum Part {
     Api,
     /// Requests through the ingress, beside `wasmtime serve`.
     Ingress,
+    /// The same for each way of using instances, with a guest that computes as well.
+    Modes,
+    /// The same with limits and without. Only when asked for.
+    Limits,
     /// From `wk deploy` to ready replicas.
     Deploy,
+    /// Fifty replicas, beside Docker Swarm. Wants root and `dockerd`: only when asked for.
+    Swarm,
     /// Memory, CPU and disk of a node that does nothing.
     Idle,
     /// From `wk up` to a node that serves.
@@ -99,15 +112,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         return if cfg!(debug_assertions) { build::again_in_release() } else { store::run(arguments) };
     }
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
-    let peers = if wanted(Part::Ingress) { Some(ingress::Tools::find(arguments.wasmtime.as_deref())?) } else { None };
+    let peers = if wanted(Part::Ingress) || wanted(Part::Modes) {
+        Some(ingress::Tools::find(arguments.wasmtime.as_deref())?)
+    } else {
+        None
+    };
     for plan in Plan::several(Path::new("wk"), Path::new("."), arguments.base_ip, 3) {
         plan.check_ports()?;
     }
+    let temporary = tempfile::Builder::new().prefix("wk-bench-").tempdir().context("make a folder for the data")?;
+    let unlimited = match &arguments.unlimited {
+        _ if !arguments.only.contains(&Part::Limits) => None,
+        Some(wk) => Some(std::path::absolute(wk)?),
+        None => Some(limits::build(temporary.path())?),
+    };
     let wk = match &arguments.wk {
         Some(wk) => std::path::absolute(wk)?,
         None => build::wk(Profile::Release)?,
     };
-    let temporary = tempfile::Builder::new().prefix("wk-bench-").tempdir().context("make a folder for the data")?;
     let bench = Bench { arguments, wk, dir: temporary.path() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -130,8 +152,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         if bench.arguments.only.contains(&Part::Isolation) {
             println!("{}", isolation::measure(&bench).await.context("measure isolation")?);
         }
-        if let Some(tools) = peers {
-            println!("{}", ingress::measure(&bench, &tools).await.context("measure the ingress")?);
+        if bench.arguments.only.contains(&Part::Swarm) {
+            println!("{}", swarm::measure(&bench).await.context("measure beside Docker Swarm")?);
+        }
+        if let Some(unlimited) = &unlimited {
+            println!("{}", limits::measure(&bench, unlimited).await.context("measure what limits cost")?);
+        }
+        if wanted(Part::Ingress)
+            && let Some(tools) = &peers
+        {
+            println!("{}", ingress::measure(&bench, tools).await.context("measure the ingress")?);
+        }
+        if wanted(Part::Modes)
+            && let Some(tools) = &peers
+        {
+            println!("{}", modes::measure(&bench, tools).await.context("measure ways of using instances")?);
         }
         Ok(())
     })
