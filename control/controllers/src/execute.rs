@@ -1,8 +1,7 @@
-//! Carrying out orders: each is one write, many are under way at once. Nothing is decided here.
+//! Carrying out orders: each is one write. Nothing is decided here, and [`under_way`](crate::under_way) says when.
 
 use std::collections::BTreeSet;
 
-use futures::StreamExt as _;
 use serde_json::json;
 use tokio::time::Instant;
 use wk_api::strategy::DeleteOptions;
@@ -14,10 +13,6 @@ use wk_store::{MemberChange, MemberId, Store};
 use crate::refusals;
 use crate::work::Desk;
 
-/// Writes of one shell under way at once. Each waits for the same fsync as those beside it, so that 50 pods cost a few
-/// of them; past some hundred the queue of the store is only longer.
-const WRITES_MAX: usize = 128;
-
 /// An order and what is told when it was carried out.
 pub(crate) struct Act {
     pub(crate) subject: Option<String>,
@@ -25,23 +20,20 @@ pub(crate) struct Act {
     pub(crate) events: Vec<Event>,
 }
 
-/// Carries out `acts`, and says of each subject whether that went well.
-pub(crate) async fn all(desk: &Desk, acts: Vec<Act>) -> Vec<(String, bool)> {
-    let results = futures::stream::iter(acts).map(|act| async move {
-        let headline = act.order.headline();
-        match one(desk, act.order).await {
-            Ok(()) => {
-                tracing::debug!("{headline}");
-                act.events.into_iter().for_each(|event| desk.recorder.record(event));
-                act.subject.map(|subject| (subject, true))
-            }
-            Err(status) => {
-                tell(&headline, &status);
-                act.subject.map(|subject| (subject, false))
-            }
+/// Carries out one; says whether that went well.
+pub(crate) async fn act(desk: &Desk, act: Act) -> bool {
+    let headline = act.order.headline();
+    match one(desk, act.order).await {
+        Ok(()) => {
+            tracing::debug!("{headline}");
+            act.events.into_iter().for_each(|event| desk.recorder.record(event));
+            true
         }
-    });
-    results.buffer_unordered(WRITES_MAX).filter_map(std::future::ready).collect().await
+        Err(status) => {
+            tell(&headline, &status);
+            false
+        }
+    }
 }
 
 /// A refusal is an ordinary answer: the world had moved on, and the next look sees it.

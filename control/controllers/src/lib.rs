@@ -33,6 +33,7 @@ mod refusals;
 mod roles;
 mod settled;
 mod shells;
+mod under_way;
 mod wake;
 mod work;
 mod workloads;

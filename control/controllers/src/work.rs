@@ -9,15 +9,15 @@ use tracing::Instrument as _;
 use wk_api::Kind;
 use wk_base::time::{Clock, Timestamp};
 use wk_cluster::Cluster;
-use wk_plan::{Order, Plan};
+use wk_plan::Plan;
 
 use crate::electorate::Electorate;
-use crate::execute;
 use crate::heartbeats::Heartbeats;
-use crate::held::{self, Held};
+use crate::held::Held;
 use crate::measured::Measured;
 use crate::recorder::Recorder;
 use crate::refusals::Refusals;
+use crate::under_way::UnderWay;
 use crate::writes::Writes;
 
 /// After looking and planning, a shell rests for this many times as long: many changes never cost more than a tenth of
@@ -63,7 +63,7 @@ pub(crate) type Pass = Box<dyn FnMut(&Desk, Timestamp) -> Plan + Send>;
 pub(crate) async fn work(mut shell: Shell, desk: Desk, wake: Arc<Notify>) {
     let span = tracing::info_span!("controller", name = shell.name);
     async move {
-        let mut held = Held::default();
+        let (mut held, mut under_way) = (Held::default(), UnderWay::default());
         loop {
             let start = Instant::now();
             let now = desk.clock.now();
@@ -73,7 +73,7 @@ pub(crate) async fn work(mut shell: Shell, desk: Desk, wake: Arc<Notify>) {
                 tracing::debug!("{line}");
             }
             let due = plan.due;
-            carry_out(&desk, &mut held, std::mem::take(&mut plan.orders)).await;
+            under_way.begin(&desk, &mut held, std::mem::take(&mut plan.orders)).await;
 
             let mut wait = shell.resync;
             if let Some(due) = due {
@@ -84,36 +84,14 @@ pub(crate) async fn work(mut shell: Shell, desk: Desk, wake: Arc<Notify>) {
             if let Some(next) = held.next(Instant::now()) {
                 until = until.min(next);
             }
-            let _ = tokio::time::timeout_at(until, wake.notified()).await;
+            tokio::select! {
+                () = wake.notified() => {}
+                () = tokio::time::sleep_until(until) => {}
+                () = under_way.next(&mut held) => {}
+            }
             tokio::time::sleep_until(start + rest).await;
         }
     }
     .instrument(span)
     .await;
-}
-
-/// Carries out those orders whose subject does not wait after a failure. An event goes with the order before it.
-async fn carry_out(desk: &Desk, held: &mut Held, orders: Vec<Order>) {
-    let now = Instant::now();
-    let mut acts: Vec<execute::Act> = Vec::new();
-    for order in orders {
-        match (order, acts.last_mut()) {
-            (Order::Event(event), Some(act)) => act.events.push(event),
-            (Order::Event(event), None) => desk.recorder.record(event),
-            (order, _) => acts.push(execute::Act { subject: held::subject(&order), order, events: Vec::new() }),
-        }
-    }
-    acts.retain(|act| !act.subject.as_ref().is_some_and(|subject| held.waits(subject, now)));
-    let mut done = Vec::new();
-    let mut failed = Vec::new();
-    for (subject, ok) in execute::all(desk, acts).await {
-        if ok { done.push(subject) } else { failed.push(subject) }
-    }
-    // Orders about one subject fail together: a failure of one of them counts for all.
-    for subject in done {
-        held.release(&subject);
-    }
-    for subject in failed {
-        held.hold(subject, Instant::now());
-    }
 }

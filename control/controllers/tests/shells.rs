@@ -1,5 +1,6 @@
 //! The shells over a real store of one peer, with nodes that only pretend.
 
+mod hanging;
 mod lab;
 
 use std::collections::BTreeSet;

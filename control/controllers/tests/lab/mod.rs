@@ -12,7 +12,7 @@ use wk_api::{Kind, Object, Status, kinds};
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock as _, ManualClock};
 use wk_cluster::{Cluster, Subresource};
-use wk_controllers::{Controllers, Electorate, Heartbeats, Parts, Told};
+use wk_controllers::{Controllers, Electorate, Heartbeats, Parts, Told, Writes};
 use wk_store::{MemberId, Options, Start, Store, Transport};
 
 /// Longer than any condition takes on a busy machine; a test that waits this long has failed.
@@ -45,6 +45,11 @@ impl Lab {
 
     /// As [`Lab::start`], but the controllers are told that another peer leads.
     pub(crate) async fn idle(nodes: &[&str]) -> Self {
+        Self::writing(nodes, |cluster| Arc::new(cluster.clone())).await
+    }
+
+    /// As [`Lab::idle`], and they write in this way.
+    pub(crate) async fn writing(nodes: &[&str], writes: impl FnOnce(&Cluster) -> Arc<dyn Writes>) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let mut options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
         options.index = Some(wk_cluster::INDEX);
@@ -65,7 +70,7 @@ impl Lab {
         let electorate = Electorate { roll: Arc::new(|_| BTreeMap::new()), limit: PATIENCE };
         let (cluster, beats) = (lab.cluster.clone(), lab.heartbeats.clone());
         let parts = Parts {
-            writes: Arc::new(cluster.clone()),
+            writes: writes(&cluster),
             cluster,
             heartbeats: beats,
             measured: Arc::default(),
