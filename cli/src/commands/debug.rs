@@ -94,9 +94,12 @@ fn section(page: &mut String, container: &Value) {
 }
 
 fn request(request: &Value) -> Vec<String> {
+    let failure = text(request, "/failure");
     let outcome = match request.get("status") {
+        // It broke off in its body.
+        Some(status) if !failure.is_empty() => format!("{status}, then {failure}"),
         Some(status) => status.to_string(),
-        None => text(request, "/failure").to_owned(),
+        None => failure.to_owned(),
     };
     let took = request.get("milliseconds").and_then(Value::as_f64).unwrap_or_default();
     vec![

@@ -368,6 +368,7 @@ fn engine_options(settings: &Settings, data_dir: &DataDir, code: &Arc<Handover>)
         // This very build, also after another was installed in its place.
         program: "/proc/self/exe".into(),
         arguments: vec!["compile-worker".to_owned()],
+        limits: settings.compile_limits,
     };
     wk_engine::Options {
         target: settings.engine.clone(),

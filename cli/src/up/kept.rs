@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wk_engine::Target;
+use wk_engine::{CompileLimits, Target};
 use wk_mesh::join::Vote;
 use wk_node::spec::Standard;
 
@@ -43,6 +43,8 @@ pub(crate) struct Kept {
     pub(crate) engine: Option<Target>,
     /// `--compiled-max`.
     pub(crate) compiled_max: Option<u64>,
+    /// `--compile-time`, `--compile-memory`.
+    pub(crate) compile_limits: Option<CompileLimits>,
     /// `--secrets-key-file`, `--secrets-key-command`.
     pub(crate) secrets_keys: Option<KeySource>,
 }

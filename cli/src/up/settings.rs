@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use wk_engine::Target;
+use wk_engine::{CompileLimits, Target};
 use wk_mesh::join::Vote;
 use wk_mesh::{NodeName, Token};
 use wk_node::spec::Standard;
@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) engine: Target,
     /// Disk for compiled code, in bytes.
     pub(crate) compiled_max: u64,
+    /// What compiling one module may take.
+    pub(crate) compile_limits: CompileLimits,
     /// Where the keys are that seal Secrets, if not in the cluster's authority.
     pub(crate) secrets_keys: Option<KeySource>,
     /// Directories that pods may have by hostPath, without links.
@@ -132,6 +134,7 @@ impl Settings {
             whole.ok_or_else(|| usage(format!("--allow-host-path {}: not a directory", path.display())))
         });
         let host_paths = host_paths.collect::<Result<_, _>>()?;
+        let limits = kept.compile_limits.unwrap_or_default();
         Ok(Self {
             access,
             host_paths,
@@ -150,6 +153,10 @@ impl Settings {
             isolation: args.isolation.or(kept.isolation).unwrap_or_default(),
             engine: args.engine.or(kept.engine).unwrap_or_else(Target::best),
             compiled_max: args.compiled_max.or(kept.compiled_max).unwrap_or(wk_engine::CACHE_BYTES_DEFAULT),
+            compile_limits: CompileLimits {
+                cpu_seconds: args.compile_time.map_or(limits.cpu_seconds, |time| time.as_secs().max(1)),
+                memory: args.compile_memory.or(limits.memory),
+            },
             secrets_keys,
         })
     }
@@ -168,6 +175,7 @@ impl Settings {
             isolation: Some(self.isolation),
             engine: Some(self.engine.clone()),
             compiled_max: Some(self.compiled_max),
+            compile_limits: Some(self.compile_limits),
             secrets_keys: self.secrets_keys.clone(),
         };
         kept.keep(data_dir);

@@ -6,14 +6,15 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::OwnedMutexGuard;
 use wasmtime::component::Component;
 use wasmtime::{Module, Precompiled};
 
 use crate::cache::Cache;
-use crate::compiler::Compiler;
+use crate::compiler::{Compiler, Turns};
 use crate::prepare::{self, PrepareError};
 use crate::target::Settings;
 
@@ -52,10 +53,18 @@ pub(crate) struct Code {
     cache: Cache,
     compiler: Compiler,
     colleagues: Option<Arc<dyn Colleagues>>,
-    compilations: Semaphore,
+    compilations: Turns,
     turns: Mutex<HashMap<(String, [u8; 32]), Turn>>,
+    /// Modules that took more than they may, with when and what that was.
+    exhausted: Mutex<HashMap<(String, [u8; 32]), (Instant, String)>>,
     counts: Mutex<CodeCounts>,
 }
+
+/// A module that took more than it may is not tried again for so long: a pod that starts again and again would keep a core
+/// busy for good. Whoever raises the limits starts the node anew.
+const EXHAUSTED_FOR: Duration = Duration::from_mins(30);
+/// So many are remembered; of more, the oldest is tried again.
+const EXHAUSTED_MAX: usize = 256;
 
 /// Whether others are asked before this node compiles.
 #[derive(Clone, Copy, PartialEq)]
@@ -71,8 +80,9 @@ impl Code {
         colleagues: Option<Arc<dyn Colleagues>>,
         compilations_max: usize,
     ) -> Self {
-        let compilations = Semaphore::new(compilations_max.max(1));
-        Self { cache, compiler, colleagues, compilations, turns: Mutex::default(), counts: Mutex::default() }
+        let compilations = Turns::new(compilations_max);
+        let (turns, counts, exhausted) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { cache, compiler, colleagues, compilations, turns, exhausted, counts }
     }
 
     /// The code that is on this disk.
@@ -81,13 +91,14 @@ impl Code {
         tokio::task::spawn_blocking(move || this.cache.get(&settings, &digest)).await.ok().flatten()
     }
 
-    /// The code, from wherever it comes soonest. `in_use` are files of the cache that stay in any case.
+    /// The code, from wherever it comes soonest. `asker` is whose module it is; `in_use` are files of the cache that stay in any case.
     pub(crate) async fn get(
         self: &Arc<Self>,
         settings: &Settings,
         digest: &str,
         wasm: &Path,
         ask: Ask,
+        asker: &str,
         in_use: &(dyn Fn() -> Vec<String> + Send + Sync),
     ) -> Result<Vec<u8>, PrepareError> {
         if let Some(code) = self.stored(settings, digest).await {
@@ -103,16 +114,18 @@ impl Code {
             self.keep(settings, digest, code.clone(), in_use()).await;
             return Ok(code);
         }
+        self.not_exhausted(settings, digest)?;
         let _turn = self.turn(settings, digest).await;
         if let Some(code) = self.stored(settings, digest).await {
             self.count(|counts| counts.found += 1);
             return Ok(code);
         }
-        let _permit = self.compilations.acquire().await;
+        self.not_exhausted(settings, digest)?;
+        let _place = self.compilations.take(asker).await;
         let path = wasm.to_owned();
         let read = tokio::task::spawn_blocking(move || prepare::read(&path)).await;
         let wasm = read.map_err(|error| PrepareError::Compiler { message: error.to_string() })??;
-        let (started, wasm_bytes) = (std::time::Instant::now(), wasm.len() as u64);
+        let (started, wasm_bytes) = (Instant::now(), wasm.len() as u64);
         let made = self.compiler.compile(settings, wasm).await;
         self.count(|counts| match &made {
             Ok(code) => {
@@ -123,6 +136,9 @@ impl Code {
             }
             Err(_) => counts.failed += 1,
         });
+        if let Err(PrepareError::CompileLimit { message }) = &made {
+            self.remember_exhausted(settings, digest, message);
+        }
         let code = made?;
         tracing::info!(digest, target = %settings.profile.target, elapsed = ?started.elapsed(), "module compiled");
         self.keep(settings, digest, code.clone(), in_use()).await;
@@ -135,6 +151,27 @@ impl Code {
 
     fn count(&self, what: impl FnOnce(&mut CodeCounts)) {
         what(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// An error for a module that took more than it may a while ago.
+    fn not_exhausted(&self, settings: &Settings, digest: &str) -> Result<(), PrepareError> {
+        let known = self.exhausted.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.get(&(digest.to_owned(), settings.sum)).filter(|(at, _)| at.elapsed() < EXHAUSTED_FOR);
+        found.map_or(Ok(()), |(at, message)| {
+            let left = EXHAUSTED_FOR.saturating_sub(at.elapsed()).as_secs() / 60 + 1;
+            Err(PrepareError::CompileLimit { message: format!("{message}; it is tried again in {left} min") })
+        })
+    }
+
+    fn remember_exhausted(&self, settings: &Settings, digest: &str, message: &str) {
+        let mut known = self.exhausted.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (at, _)| at.elapsed() < EXHAUSTED_FOR);
+        if known.len() >= EXHAUSTED_MAX
+            && let Some(oldest) = known.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone())
+        {
+            known.remove(&oldest);
+        }
+        known.insert((digest.to_owned(), settings.sum), (Instant::now(), message.to_owned()));
     }
 
     /// Forgets code that cannot be loaded.

@@ -81,12 +81,22 @@ impl Engine {
     /// and the compiled code outlives the process on disk. Compiles at low priority, a few modules at a time, and only what
     /// no colleague has.
     pub async fn prepare(&self, digest: &str, wasm_path: &Path) -> Result<Arc<Prepared>, PrepareError> {
+        self.prepare_for("", digest, wasm_path).await
+    }
+
+    /// The same on behalf of `asker`, a namespace: askers take turns where several have modules to compile.
+    pub async fn prepare_for(
+        &self,
+        asker: &str,
+        digest: &str,
+        wasm_path: &Path,
+    ) -> Result<Arc<Prepared>, PrepareError> {
         loop {
             let shared = self.shared(digest);
             let mut made = None;
             let weak = shared
                 .get_or_try_init(|| async {
-                    let prepared = self.make(digest.to_owned(), wasm_path.to_owned()).await?;
+                    let prepared = self.make(asker, digest.to_owned(), wasm_path.to_owned()).await?;
                     let weak = Arc::downgrade(&prepared);
                     made = Some(prepared);
                     Ok::<_, PrepareError>(weak)
@@ -126,15 +136,15 @@ impl Engine {
         }
     }
 
-    async fn make(&self, digest: String, path: std::path::PathBuf) -> Result<Arc<Prepared>, PrepareError> {
+    async fn make(&self, asker: &str, digest: String, path: std::path::PathBuf) -> Result<Arc<Prepared>, PrepareError> {
         let started = std::time::Instant::now();
         let Inner { code, settings, .. } = &*self.inner;
-        let bytes = code.get(settings, &digest, &path, Ask::Colleagues, &|| self.in_use()).await?;
+        let bytes = code.get(settings, &digest, &path, Ask::Colleagues, asker, &|| self.in_use()).await?;
         let prepared = if let Some(prepared) = self.link(&digest, bytes).await? {
             prepared
         } else {
             code.forget(settings, &digest);
-            let bytes = code.get(settings, &digest, &path, Ask::Nobody, &|| self.in_use()).await?;
+            let bytes = code.get(settings, &digest, &path, Ask::Nobody, asker, &|| self.in_use()).await?;
             let broken = || PrepareError::Compiler { message: "its code cannot be loaded".into() };
             self.link(&digest, bytes).await?.ok_or_else(broken)?
         };
@@ -189,7 +199,7 @@ impl Engine {
         wasm_path: &Path,
         settings: &Settings,
     ) -> Result<Vec<u8>, PrepareError> {
-        self.inner.code.get(settings, digest, wasm_path, Ask::Nobody, &|| self.in_use()).await
+        self.inner.code.get(settings, digest, wasm_path, Ask::Nobody, "", &|| self.in_use()).await
     }
 
     /// The application that answers requests with this component in this sandbox.

@@ -94,6 +94,12 @@ pub enum PrepareError {
         /// Why not.
         message: String,
     },
+    /// Compiling it took more than it may.
+    #[error("compile the module: {message}")]
+    CompileLimit {
+        /// Of what, and how much that is.
+        message: String,
+    },
     /// It imports what a pod does not have.
     #[error("the component imports interfaces that no pod has: {}", missing.join(", "))]
     Imports {

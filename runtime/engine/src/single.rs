@@ -17,7 +17,7 @@ use wasmtime_wasi_http::p3::bindings::Service;
 use wk_base::body::Body;
 
 use crate::engine::Engine;
-use crate::failure::Failure;
+use crate::failure::{Failure, caught};
 use crate::host::Host;
 use crate::http::{Answer, Verdict, incoming};
 use crate::instance::{Exports, Instance};
@@ -129,15 +129,16 @@ impl Keeper {
 
     async fn start(&self, deadline: Instant) -> Result<Instance, Failure> {
         let pre = self.prepared.http.as_ref().expect("only HTTP components are asked for an instance");
-        let started = timeout_at(deadline, Instance::start(&self.engine, pre, &self.sandbox)).await;
-        started.unwrap_or(Err(Failure::Deadline(self.sandbox.request_deadline)))
+        let started = timeout_at(deadline, caught(Instance::start(&self.engine, pre, &self.sandbox))).await;
+        started.unwrap_or(Err(Failure::Deadline(self.sandbox.request_deadline))).flatten()
     }
 
     /// One request of a 0.2 guest.
     async fn one(&self, instance: &mut Instance, job: Job) -> Pause {
         let Job { request, set, verdict, deadline, over, .. } = job;
-        let answered = timeout_at(deadline, instance.answer(request, set, &verdict)).await;
-        let failure = match answered {
+        // Whoever waits looks at the verdict when `over` is gone: that stays here, where no panic takes it along.
+        let answered = timeout_at(deadline, caught(instance.answer(request, set, &verdict))).await;
+        let failure = match answered.map(Result::flatten) {
             Ok(Ok(())) => return Pause::Idle,
             Ok(Err(failure)) => failure,
             Err(_) => Failure::Deadline(self.sandbox.request_deadline),
@@ -155,17 +156,18 @@ impl Keeper {
         let driven = {
             let driven = store.run_concurrent(async |accessor| drive(accessor, service, first, jobs, &flights).await);
             tokio::select! {
-                driven = driven => Some(driven.and_then(|pause| pause)),
+                driven = caught(driven) => Some(driven.map(|driven| driven.and_then(|pause| pause))),
                 () = flights.overdue() => None,
             }
         };
         match driven {
-            Some(Ok(Pause::Idle)) => return Pause::Idle,
-            Some(Ok(Pause::Retired)) | None => {
+            Some(Ok(Ok(Pause::Idle))) => return Pause::Idle,
+            Some(Ok(Ok(Pause::Retired))) | None => {
                 let late = || Failure::Deadline(self.sandbox.request_deadline);
                 flights.fail(|is_late| if is_late { late() } else { Failure::Lost });
             }
-            Some(Err(error)) => {
+            Some(Err(panicked)) => flights.fail(|_| panicked.clone()),
+            Some(Ok(Err(error))) => {
                 let failure = Failure::of(&error, &store.data().limits);
                 flights.fail(|_| failure.clone());
             }

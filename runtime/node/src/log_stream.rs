@@ -2,7 +2,6 @@
 //!
 //! Not here: the files (`logs`), and who may read them (`wk-apiserver`).
 
-use std::collections::VecDeque;
 use std::io;
 
 use bytes::Bytes;
@@ -69,10 +68,11 @@ pub fn stream(logs: &Logs, pod: &str, container: &str, query: &LogQuery) -> io::
     // Before anything is read: what is written from here on wakes the follower.
     let progress = logs.progress(pod, container).filter(|_| query.follow && !query.previous);
     let reader = logs.reader(pod, container, run)?;
+    // Both have the same files open: what is rotated away meanwhile is still read.
+    let tail = query.tail.map(|tail| logs.reader(pod, container, run).map(|reader| (reader, tail))).transpose()?;
     let (pieces, body) = mpsc::channel::<Result<Bytes, BoxError>>(PIECES_MAX);
     let source = Source { logs: logs.clone(), pod: pod.to_owned(), container: container.to_owned(), run, reader };
-    let tail = query.tail;
-    let mut out = Out { left: query.limit_bytes, timestamps: query.timestamps, pieces };
+    let mut out = Out { skip: 0, left: query.limit_bytes, timestamps: query.timestamps, pieces };
     tokio::spawn(async move {
         if let Err(error) = send(source, tail, wanted, progress, &mut out).await {
             let _ = out.pieces.send(Err(error.into())).await;
@@ -113,17 +113,13 @@ impl Source {
 
 async fn send(
     mut source: Source,
-    tail: Option<usize>,
+    tail: Option<(LogReader, usize)>,
     wanted: Wanted,
     progress: Option<watch::Receiver<Progress>>,
     out: &mut Out,
 ) -> io::Result<()> {
-    if let Some(tail) = tail {
-        let (reader, lines) = blocking(move || read_tail(source.reader, tail, wanted)).await?;
-        source.reader = reader;
-        if !out.send(&lines).await {
-            return Ok(());
-        }
+    if let Some((reader, tail)) = tail {
+        out.skip = count(reader, wanted, out).await?.saturating_sub(tail);
     }
     let Some(mut progress) = progress else { return pass_on(&mut source.reader, wanted, out).await.map(drop) };
     let mut open = true;
@@ -146,8 +142,19 @@ async fn send(
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+/// How many of the lines that are there are wanted. The last of them are not kept meanwhile: so many as somebody asks for
+/// may be more than the node has room for.
+async fn count(mut reader: LogReader, wanted: Wanted, out: &Out) -> io::Result<usize> {
+    let mut count = 0;
+    loop {
+        let lines = reader.read()?;
+        if lines.is_empty() || out.pieces.is_closed() {
+            return Ok(count);
+        }
+        count += lines.iter().filter(|line| wanted.has(line)).count();
+        // A whole log takes a second to read, and its thread has others to serve.
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Sends what is there, a piece at a time; false when the reader of it has gone or has all it asked for.
@@ -158,29 +165,18 @@ async fn pass_on(reader: &mut LogReader, wanted: Wanted, out: &mut Out) -> io::R
             return Ok(true);
         }
         lines.retain(|line| wanted.has(line));
-        if !out.send(&lines).await {
+        let skipped = out.skip.min(lines.len());
+        out.skip -= skipped;
+        if !out.send(&lines[skipped..]).await || out.pieces.is_closed() {
             return Ok(false);
         }
-    }
-}
-
-fn read_tail(mut reader: LogReader, tail: usize, wanted: Wanted) -> io::Result<(LogReader, Vec<Line>)> {
-    let mut kept = VecDeque::new();
-    loop {
-        let lines = reader.read()?;
-        if lines.is_empty() {
-            return Ok((reader, kept.into()));
-        }
-        for line in lines.into_iter().filter(|line| wanted.has(line)) {
-            kept.push_back(line);
-            if kept.len() > tail {
-                kept.pop_front();
-            }
-        }
+        tokio::task::yield_now().await;
     }
 }
 
 struct Out {
+    /// Wanted lines that are left out, from the first on.
+    skip: usize,
     left: Option<u64>,
     timestamps: bool,
     pieces: mpsc::Sender<Result<Bytes, BoxError>>,
@@ -250,6 +246,26 @@ mod tests {
         drop(writer);
         logs.remove("uid");
         assert_eq!(all(followed).await, "one\n");
+    }
+
+    #[tokio::test]
+    async fn tail_of_a_long_log_is_sent_and_followed_on() {
+        let (_dir, logs, clock) = logs();
+        let writer = logs.open("uid", "app", 0, clock).unwrap();
+        let line = |number: usize| format!("{number} {}\n", "x".repeat(100));
+        for number in 0..5_000 {
+            writer.write(Stream::Out, line(number).as_bytes());
+        }
+        let query = LogQuery { tail: Some(3), follow: true, ..LogQuery::default() };
+        let followed = stream(&logs, "uid", "app", &query).unwrap();
+        writer.write(Stream::Out, b"after\n");
+        writer.finish();
+        logs.over("uid", "app");
+        let text = all(followed).await;
+        // Whether the last line was there when they were counted is a matter of time.
+        assert!(text.ends_with(&format!("{}after\n", line(4_999))) && !text.contains(&line(4_996)), "{text}");
+        let many = LogQuery { tail: Some(usize::MAX), ..LogQuery::default() };
+        assert!(all(stream(&logs, "uid", "app", &many).unwrap()).await.starts_with(&line(0)));
     }
 
     #[tokio::test]

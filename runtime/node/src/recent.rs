@@ -26,7 +26,13 @@ struct Ring {
     /// Where the next one goes, once all places are taken.
     next: usize,
     seen: Vec<Seen>,
+    /// Requests that were noted, ever.
+    count: u64,
 }
+
+/// A request that was noted, for what becomes of it later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noted(u64);
 
 #[derive(Clone)]
 struct Seen {
@@ -38,11 +44,13 @@ struct Seen {
     took: Duration,
 }
 
-/// How a request ended, as far as the head of its response.
+/// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// With a response of this status.
     Answered(u16),
+    /// With a response of this status, whose body broke off for this reason.
+    Broke(u16, &'static str),
     /// The guest failed, for this reason.
     Failed(&'static str),
 }
@@ -71,16 +79,30 @@ impl Recent {
         Begun { seen: Seen { time, method, path, path_bytes, outcome, took }, since: Instant::now() }
     }
 
-    /// Notes how it ended.
-    pub fn end(&self, begun: Begun, outcome: Outcome) {
+    /// Notes how it ended, as far as the head of its response.
+    pub fn end(&self, begun: Begun, outcome: Outcome) -> Noted {
         let seen = Seen { outcome, took: begun.since.elapsed(), ..begun.seen };
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let next = ring.next;
+        ring.count += 1;
         if ring.seen.len() < REQUESTS_MAX {
             ring.seen.push(seen);
         } else {
             ring.seen[next] = seen;
             ring.next = (next + 1) % REQUESTS_MAX;
+        }
+        Noted(ring.count)
+    }
+
+    /// The body of its response broke off. Nothing, if others have taken its place by now.
+    pub fn broke(&self, request: Noted, reason: &'static str) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = ring.count.saturating_sub(request.0);
+        let Some(back) = usize::try_from(age).ok().filter(|age| *age < ring.seen.len()) else { return };
+        let newest = ring.next + ring.seen.len() - 1;
+        let at = (newest - back) % ring.seen.len();
+        if let Outcome::Answered(status) = ring.seen[at].outcome {
+            ring.seen[at].outcome = Outcome::Broke(status, reason);
         }
     }
 
@@ -101,6 +123,10 @@ impl Seen {
         });
         match self.outcome {
             Outcome::Answered(status) => value["status"] = json!(status),
+            Outcome::Broke(status, reason) => {
+                value["status"] = json!(status);
+                value["failure"] = json!(reason);
+            }
             Outcome::Failed(reason) => value["failure"] = json!(reason),
         }
         value
@@ -125,6 +151,28 @@ mod tests {
         assert_eq!((&all[0]["path"], &all[0]["status"]), (&json!("/99"), &json!(299)));
         assert_eq!((&all[1]["failure"], &all[31]["path"]), (&json!("Trapped"), &json!("/68")));
         assert!(!all.iter().any(|it| it.to_string().contains("secret")));
+    }
+
+    #[test]
+    fn response_that_breaks_off_is_told_unless_its_place_is_taken() {
+        let recent = Recent::new(Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)));
+        let note = |path: &str| {
+            recent.end(recent.begin(&Request::get(format!("http://h{path}")).body(()).unwrap()), Outcome::Answered(200))
+        };
+        let first = note("/first");
+        recent.broke(first, "Trapped");
+        assert_eq!(
+            (&recent.to_value()[0]["status"], &recent.to_value()[0]["failure"]),
+            (&json!(200), &json!("Trapped"))
+        );
+        let all: Vec<_> = (0..REQUESTS_MAX + 5).map(|number| note(&format!("/{number}"))).collect();
+        recent.broke(first, "Trapped");
+        recent.broke(all[30], "Trapped");
+        recent.broke(all[REQUESTS_MAX + 4], "DeadlineExceeded");
+        let told = recent.to_value();
+        let broke: Vec<_> = told.as_array().unwrap().iter().filter(|it| it["failure"].is_string()).collect();
+        let words: Vec<_> = broke.iter().map(|it| (it["path"].as_str(), it["failure"].as_str())).collect();
+        assert_eq!(words, [(Some("/36"), Some("DeadlineExceeded")), (Some("/30"), Some("Trapped"))]);
     }
 
     #[test]

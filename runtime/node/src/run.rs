@@ -174,7 +174,7 @@ impl Runner {
 
     /// Makes everything that a run needs; Err with how it ended if it cannot begin.
     async fn begin(&self, run: &Run, object: &Object, report: &Reporter) -> Result<Begun, Event> {
-        let prepared = match run.cancel.run_until_cancelled(self.prepare(&run.spec)).await {
+        let prepared = match run.cancel.run_until_cancelled(self.prepare(&run.spec, object.namespace())).await {
             None => return Err(killed()),
             Some(Err((reason, message))) => return Err(Event::StartFailed { reason, message }),
             Some(Ok(prepared)) => prepared,
@@ -312,13 +312,13 @@ impl Runner {
         Settings::new(self.sources.clone(), namespace, &spec.config)
     }
 
-    async fn prepare(&self, spec: &ContainerSpec) -> Result<Ready, (&'static str, String)> {
+    async fn prepare(&self, spec: &ContainerSpec, namespace: &str) -> Result<Ready, (&'static str, String)> {
         let reference: Reference =
             spec.image.parse().map_err(|error| ("InvalidImageName", format!("{:?}: {}", spec.image, Chain(&error))))?;
         let wasm = wk_image::pull(&self.blobs, &reference, &*self.peers).await.map_err(|error| pull_failed(&error))?;
         let image_id = wasm.digest.to_string();
         let path: PathBuf = wasm.path;
-        let module = self.places.engine().prepare(&image_id, &path).await;
+        let module = self.places.engine().prepare_for(namespace, &image_id, &path).await;
         let module = module.map_err(|error| ("CreateContainerError", Chain(&error).to_string()))?;
         Ok(Ready { module, image_id, reference })
     }

@@ -27,7 +27,7 @@ use wk_mesh::{Mesh, NodeName};
 
 use crate::net::{Caller, Pod, Pods, Refused, serve};
 use crate::place::{FailureSink, Guest};
-use crate::recent::{Outcome, Recent};
+use crate::recent::{Noted, Outcome, Recent};
 
 /// The first path segment of a request to a pod over the mesh: `/pods/<uid>/<port>/<the request's own path>`.
 pub const MESH_PREFIX: &str = "/pods/";
@@ -142,12 +142,12 @@ impl App {
             Some(Ok(response)) => Outcome::Answered(response.status().as_u16()),
             Some(Err(failure)) => Outcome::Failed(failure.reason()),
         };
-        self.recent.end(begun, outcome);
+        let noted = self.recent.end(begun, outcome);
         let response = answer.ok_or(CallError::Cut)?.inspect_err(|failure| self.note(failure))?;
         Ok(response.map(|body| {
             let body = counted(body, &self.usage, Usage::sent);
             let (app, cut) = (Arc::clone(self), Box::pin(self.cut.clone().cancelled_owned()));
-            body::boxed(Guarded { body, app, cut, _guard: guard })
+            body::boxed(Guarded { body, app, cut, noted, _guard: guard })
         }))
     }
 }
@@ -227,6 +227,7 @@ struct Guarded {
     body: Body,
     app: Arc<App>,
     cut: Pin<Box<tokio_util::sync::WaitForCancellationFutureOwned>>,
+    noted: Noted,
     _guard: Guard,
 }
 
@@ -236,12 +237,14 @@ impl http_body::Body for Guarded {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.cut.as_mut().poll(cx).is_ready() {
+            self.app.recent.broke(self.noted, "Stopped");
             return Poll::Ready(Some(Err(CallError::Cut.into())));
         }
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Err(error)) = &frame
             && let Some(failure) = error.downcast_ref()
         {
+            self.app.recent.broke(self.noted, Failure::reason(failure));
             self.app.note(failure);
         }
         Poll::Ready(frame)

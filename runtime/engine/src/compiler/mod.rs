@@ -5,17 +5,20 @@
 //! and on processor time, and nothing to lose. Not here: where compiled code is kept (`cache`), and who asks for it.
 
 mod process;
+mod turns;
 mod worker;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::setpriority_process;
+use serde::{Deserialize, Serialize};
 
 use crate::adapt::{self, Image};
 use crate::prepare::PrepareError;
 use crate::target::{Profile, Settings};
 
+pub(crate) use self::turns::Turns;
 pub use self::worker::compile_worker;
 
 /// Where modules are compiled.
@@ -29,6 +32,8 @@ pub enum Compiler {
         program: PathBuf,
         /// What it is started with.
         arguments: Vec<String>,
+        /// What it may take.
+        limits: CompileLimits,
     },
 }
 
@@ -36,11 +41,30 @@ pub enum Compiler {
 /// some set-ups keep for what may starve.
 const NICE: i32 = 15;
 
+/// What compiling one module may take. What is past that ends the compilation, and the module is refused for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompileLimits {
+    /// Processor time, in whole seconds. Three times as long is waited for.
+    pub cpu_seconds: u64,
+    /// Bytes of memory beside the program itself; None for half of the machine.
+    pub memory: Option<u64>,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self { cpu_seconds: CPU_SECONDS_MAX, memory: None }
+    }
+}
+
+impl CompileLimits {
+    /// The longest that a compiler is waited for: with one core shared among others that are nicer to nobody.
+    fn wall(self) -> Duration {
+        Duration::from_secs(self.cpu_seconds).saturating_mul(3)
+    }
+}
+
 /// Processor time for one module: a Python interpreter (40 MB of wasm) took 60 seconds on a slow core.
 const CPU_SECONDS_MAX: u64 = 600;
-
-/// The compiler is waited for as long: with one core shared among others that are nicer to nobody.
-const WALL_MAX: Duration = Duration::from_mins(30);
 
 /// The largest code taken of a compiler: four times the largest module.
 const CODE_BYTES_MAX: u64 = 1 << 30;
@@ -50,7 +74,9 @@ impl Compiler {
     pub(crate) async fn compile(&self, settings: &Settings, wasm: Vec<u8>) -> Result<Vec<u8>, PrepareError> {
         match self {
             Self::Here => here(settings.profile.clone(), wasm).await,
-            Self::Process { program, arguments } => process::compile(program, arguments, settings, &wasm).await,
+            Self::Process { program, arguments, limits } => {
+                process::compile(program, arguments, *limits, settings, &wasm).await
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::worker::{CODE, Header, REFUSAL};
-use super::{CODE_BYTES_MAX, CPU_SECONDS_MAX, WALL_MAX};
+use super::{CODE_BYTES_MAX, CompileLimits};
 use crate::prepare::PrepareError;
 use crate::target::Settings;
 
@@ -19,6 +19,7 @@ const COMPLAINT_BYTES_MAX: u64 = 2048;
 pub(super) async fn compile(
     program: &Path,
     arguments: &[String],
+    limits: CompileLimits,
     settings: &Settings,
     wasm: &[u8],
 ) -> Result<Vec<u8>, PrepareError> {
@@ -36,7 +37,7 @@ pub(super) async fn compile(
     let missing = || failed("the compiling process has no pipes".into());
     let mut input = child.stdin.take().ok_or_else(missing)?;
     let (output, complaint) = (child.stdout.take().ok_or_else(missing)?, child.stderr.take().ok_or_else(missing)?);
-    let header = Header { profile: settings.profile.clone(), sum: settings.sum };
+    let header = Header { profile: settings.profile.clone(), sum: settings.sum, limits };
     let header = serde_json::to_vec(&header).map_err(|error| failed(error.to_string()))?;
 
     let give = async move {
@@ -50,12 +51,13 @@ pub(super) async fn compile(
             tokio::join!(give, read(output, CODE_BYTES_MAX + 1), read(complaint, COMPLAINT_BYTES_MAX));
         (answer, complaint, child.wait().await)
     };
-    let (answer, complaint, status) = tokio::time::timeout(WALL_MAX, all)
+    let exhausted = |message: String| PrepareError::CompileLimit { message };
+    let (answer, complaint, status) = tokio::time::timeout(limits.wall(), all)
         .await
-        .map_err(|_| failed(format!("it was not done within {} minutes", WALL_MAX.as_secs() / 60)))?;
+        .map_err(|_| exhausted(format!("it was not done within {:?}", limits.wall())))?;
     let status = status.map_err(|error| failed(error.to_string()))?;
     if !status.success() {
-        return Err(failed(end(status, &String::from_utf8_lossy(&complaint))));
+        return Err(end(status, &String::from_utf8_lossy(&complaint), limits));
     }
     match answer.split_first() {
         Some((&CODE, code)) if code.len() as u64 <= CODE_BYTES_MAX => Ok(code.to_vec()),
@@ -73,14 +75,23 @@ async fn read(from: impl AsyncRead + Unpin, limit: u64) -> Vec<u8> {
 }
 
 /// Why a worker died, in words for whoever deployed the module.
-fn end(status: ExitStatus, complaint: &str) -> String {
+fn end(status: ExitStatus, complaint: &str, limits: CompileLimits) -> PrepareError {
     let last = complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    let exhausted = |message: String| PrepareError::CompileLimit { message };
+    let failed = |message: String| PrepareError::Compiler { message };
     match status.signal() {
-        Some(signal) if signal == Signal::XCPU.as_raw() || signal == Signal::KILL.as_raw() => format!(
-            "it used more than {CPU_SECONDS_MAX} s of processor time, or the machine ran out of memory ({status})"
-        ),
-        Some(_) if complaint.contains("memory") => format!("it needed more memory than a compiler may have: {last}"),
-        Some(_) => format!("it ended with {status}: {last}"),
-        None => format!("the compiling process ended with {status}: {last}"),
+        Some(signal) if signal == Signal::XCPU.as_raw() => {
+            exhausted(format!("it used more than {} s of processor time", limits.cpu_seconds))
+        }
+        Some(signal) if signal == Signal::KILL.as_raw() => exhausted(format!(
+            "it used more than {} s of processor time, or the machine ran out of memory ({status})",
+            limits.cpu_seconds
+        )),
+        Some(_) if complaint.contains("memory") => {
+            let max = limits.memory.map(|bytes| format!(" ({} MiB)", bytes >> 20)).unwrap_or_default();
+            exhausted(format!("it needed more memory than a compiler may have{max}: {last}"))
+        }
+        Some(_) => failed(format!("it ended with {status}: {last}")),
+        None => failed(format!("the compiling process ended with {status}: {last}")),
     }
 }

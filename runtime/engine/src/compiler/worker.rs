@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Write as _};
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::{CPU_SECONDS_MAX, be_nice, compile};
+use super::{CompileLimits, be_nice, compile};
 use crate::config;
 use crate::prepare::PrepareError;
 use crate::target::Profile;
@@ -18,6 +18,7 @@ pub(super) struct Header {
     pub(super) profile: Profile,
     /// Sum over the settings. A worker of another build would make code that this node must not load.
     pub(super) sum: [u8; 32],
+    pub(super) limits: CompileLimits,
 }
 
 /// The first byte of an answer: code follows, or a refusal in JSON.
@@ -49,16 +50,20 @@ fn confine() {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     // The first process that the kernel ends when memory runs out.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    let memory = (config::memory_of_machine() / 2).clamp(MEMORY_MIN, MEMORY_MAX) + PROGRAM_BYTES;
-    for (resource, limit) in [
-        (Resource::As, memory),
-        (Resource::Cpu, CPU_SECONDS_MAX),
-        (Resource::Core, 0),
-        (Resource::Fsize, 0),
-        // Those that are open; wasmtime opens none.
-        (Resource::Nofile, 16),
-    ] {
-        let _ = setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) });
+    // Of files, those that are open; wasmtime opens none.
+    hold(&[(Resource::Core, 0), (Resource::Fsize, 0), (Resource::Nofile, 16)]);
+}
+
+/// Before anything of the module is looked at.
+fn hold_to(limits: CompileLimits) {
+    let machine = || (config::memory_of_machine() / 2).clamp(MEMORY_MIN, MEMORY_MAX);
+    let memory = limits.memory.unwrap_or_else(machine).saturating_add(PROGRAM_BYTES);
+    hold(&[(Resource::As, memory), (Resource::Cpu, limits.cpu_seconds)]);
+}
+
+fn hold(limits: &[(Resource, u64)]) {
+    for (resource, limit) in limits {
+        let _ = setrlimit(*resource, Rlimit { current: Some(*limit), maximum: Some(*limit) });
     }
 }
 
@@ -83,6 +88,7 @@ fn work(given: &[u8]) -> Result<Vec<u8>, PrepareError> {
     let broken = |message: &str| PrepareError::Compiler { message: message.to_owned() };
     let end = given.iter().take(HEADER_BYTES_MAX).position(|byte| *byte == b'\n').ok_or_else(|| broken("no header"))?;
     let header: Header = serde_json::from_slice(&given[..end]).map_err(|error| broken(&error.to_string()))?;
+    hold_to(header.limits);
     let settings = header.profile.settings().map_err(|error| broken(&error.to_string()))?;
     if settings.sum != header.sum {
         return Err(broken("the compiling process is of another build than the node"));

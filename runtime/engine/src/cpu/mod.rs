@@ -26,13 +26,13 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 use crate::LIMITED;
-use crate::cpu::clock::Stretch;
 use crate::cpu::inside::{Inside, is_inside};
 use crate::cpu::load::OVERRUN;
 use crate::cpu::pool::{Pool, Pooled};
 use crate::usage::Usage;
 
 pub(crate) use account::{Account, PERIOD};
+pub(crate) use clock::Stretch;
 pub(crate) use load::Load;
 
 /// One for an engine.

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wk_engine::{
-    AddressSpace, Colleagues, Compiler, Engine, Options, PrepareError, Profile, Sandbox, Settings, StoredCode, Target,
+    AddressSpace, Colleagues, CompileLimits, Compiler, Engine, Options, PrepareError, Profile, Sandbox, Settings,
+    StoredCode, Target,
 };
 
 use crate::kit::{Kit, get, hello, text};
@@ -157,11 +158,15 @@ async fn compiling_process_that_dies_or_lies_is_an_error() {
         ("cat >/dev/null", "neither code nor a refusal"),
     ] {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let compiler =
-            Compiler::Process { program: "/bin/sh".into(), arguments: vec!["-c".to_owned(), script.to_owned()] };
+        let compiler = Compiler::Process {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), script.to_owned()],
+            limits: CompileLimits::default(),
+        };
         let engine = Engine::new(Options { compiler, ..options(dir.path()) }).expect("the engine starts");
         let error = engine.prepare("hello", &hello()).await.expect_err("must fail");
-        assert!(matches!(error, PrepareError::Compiler { .. }), "{script}: {error}");
+        let is_one = matches!(error, PrepareError::Compiler { .. } | PrepareError::CompileLimit { .. });
+        assert!(is_one, "{script}: {error}");
         assert!(error.to_string().contains(expected), "{script}: {error}");
     }
 }

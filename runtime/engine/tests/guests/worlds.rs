@@ -184,12 +184,14 @@ impl Next for Defect {
 #[tokio::test]
 async fn panic_of_the_host_ends_its_request_with_a_failure() {
     let kit = Kit::new();
-    let sandbox = Sandbox { next: Some(Arc::new(Defect)), ..Sandbox::bare() };
-    let app = kit.app(&middleware(), sandbox).await;
-    for _ in 0..2 {
-        let failure = failure(&app, "/public").await;
-        assert_eq!(failure, Failure::Panicked { message: "a bug of ours".into() });
-        assert_eq!(failure.reason(), "EngineFailed");
+    for instances in [Instances::PerRequest, Instances::Pooled(Reuse::default()), Instances::Single] {
+        let sandbox = Sandbox { instances, next: Some(Arc::new(Defect)), ..Sandbox::bare() };
+        let app = kit.app(&middleware(), sandbox).await;
+        for _ in 0..2 {
+            let failure = failure(&app, "/public").await;
+            assert_eq!(failure, Failure::Panicked { message: "a bug of ours".into() }, "{instances:?}");
+            assert_eq!(failure.reason(), "EngineFailed");
+        }
     }
     kit.quiet().await;
 }

@@ -2,10 +2,12 @@
 //! by the interfaces of 0.2. Those of 0.3 are in [`next`]; descriptors of both lie in one table.
 //!
 //! Resolving `..`, links and trailing slashes within a directory is wasmtime's. Added here: room is taken before anything
-//! is written where a directory has a limit, and a file keeps to the directory it is in, as between two disks.
+//! is written where a directory has a limit, a file keeps to the directory it is in, as between two disks, and the
+//! container pays for the work ([`apart`]).
 
-mod counted;
+mod apart;
 mod next;
+mod streams;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,8 +24,10 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 use crate::disk::Room;
 use crate::host::Host;
 use crate::mounts::{Late, Mounts, Opened};
+use crate::usage::Usage;
 
-use counted::Counted;
+use apart::call;
+use streams::{Reading, Writing};
 
 /// What a store knows of its guest's files.
 #[derive(Default)]
@@ -46,7 +50,7 @@ pub(crate) fn view(host: &mut Host) -> View<'_> {
     host.called();
     let Files { opened, origins, turns, wasi } = &mut host.files;
     let inner = WasiFilesystemCtxView { ctx: wasi, table: &mut host.table };
-    View { mounts: &host.sandbox.mounts, opened, origins, turns, inner }
+    View { mounts: &host.sandbox.mounts, usage: &host.sandbox.usage, opened, origins, turns, inner }
 }
 
 struct Given;
@@ -57,6 +61,7 @@ impl HasData for Given {
 
 pub(crate) struct View<'a> {
     mounts: &'a Mounts,
+    usage: &'a Arc<Usage>,
     opened: &'a mut Option<Arc<Vec<Opened>>>,
     origins: &'a mut HashMap<u32, usize>,
     turns: &'a mut Option<Arc<Semaphore>>,
@@ -126,17 +131,40 @@ impl View<'_> {
         self.origins.remove(&fd.rep());
     }
 
-    /// Has `stream` take room for what it writes.
-    fn count(
-        &mut self,
-        stream: Resource<DynOutputStream>,
-        counted: Option<(Arc<Room>, Arc<File>)>,
-        position: Option<u64>,
-    ) -> FsResult<Resource<DynOutputStream>> {
-        let Some((room, file)) = counted else { return Ok(stream) };
-        let inner = self.inner.table.delete(stream)?;
-        let counted: DynOutputStream = Box::new(Counted { inner, room, file, position });
-        Ok(self.inner.table.push(counted)?)
+    /// The file of a descriptor that may be written.
+    fn writable(&self, fd: &Fd) -> FsResult<Arc<File>> {
+        match self.inner.table.get(fd)? {
+            Descriptor::File(file) if file.perms == FsPerms::ReadOnly => Err(types::ErrorCode::NotPermitted.into()),
+            Descriptor::File(file) => Ok(Arc::clone(&file.file)),
+            Descriptor::Dir(_) => Err(types::ErrorCode::BadDescriptor.into()),
+        }
+    }
+
+    fn write(&mut self, fd: &Fd, position: Option<u64>) -> FsResult<Resource<DynOutputStream>> {
+        let writing = Writing::new(self.writable(fd)?, Arc::clone(self.usage), self.room(fd), position);
+        let stream: DynOutputStream = Box::new(writing);
+        Ok(self.inner.table.push(stream)?)
+    }
+
+    /// One of wasmtime's calls about a descriptor.
+    fn of<T, F>(&self, fd: &Fd, work: F) -> impl Future<Output = FsResult<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: AsyncFnOnce(&mut WasiFilesystemCtxView<'_>, Fd) -> FsResult<T> + Send + 'static,
+    {
+        let (descriptor, usage) = (self.inner.table.get(fd).cloned(), Arc::clone(self.usage));
+        async move { call(usage, [descriptor?], async move |view, [fd]| work(view, fd).await).await }
+    }
+
+    /// One of wasmtime's calls about two.
+    fn of_both<T, F>(&self, one: &Fd, other: &Fd, work: F) -> impl Future<Output = FsResult<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: AsyncFnOnce(&mut WasiFilesystemCtxView<'_>, Fd, Fd) -> FsResult<T> + Send + 'static,
+    {
+        let (one, other) = (self.inner.table.get(one).cloned(), self.inner.table.get(other).cloned());
+        let usage = Arc::clone(self.usage);
+        async move { call(usage, [one?, other?], async move |view, [one, other]| work(view, one, other).await).await }
     }
 }
 
@@ -189,40 +217,41 @@ type Fd = Resource<Descriptor>;
 
 impl types::HostDescriptor for View<'_> {
     fn read_via_stream(&mut self, fd: Fd, offset: u64) -> FsResult<Resource<DynInputStream>> {
-        self.inner.read_via_stream(fd, offset)
+        let file = match self.inner.table.get(&fd)? {
+            Descriptor::File(file) => Arc::clone(&file.file),
+            Descriptor::Dir(_) => return Err(types::ErrorCode::IsDirectory.into()),
+        };
+        let stream: DynInputStream = Box::new(Reading::new(file, Arc::clone(self.usage), offset));
+        Ok(self.inner.table.push(stream)?)
     }
 
     fn write_via_stream(&mut self, fd: Fd, offset: u64) -> FsResult<Resource<DynOutputStream>> {
-        let counted = self.counted(&fd);
-        let stream = self.inner.write_via_stream(fd, offset)?;
-        self.count(stream, counted, Some(offset))
+        self.write(&fd, Some(offset))
     }
 
     fn append_via_stream(&mut self, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
-        let counted = self.counted(&fd);
-        let stream = self.inner.append_via_stream(fd)?;
-        self.count(stream, counted, None)
+        self.write(&fd, None)
     }
 
     async fn advise(&mut self, fd: Fd, offset: u64, length: u64, advice: types::Advice) -> FsResult<()> {
-        self.inner.advise(fd, offset, length, advice).await
+        self.of(&fd, async move |view, fd| view.advise(fd, offset, length, advice).await).await
     }
 
     async fn sync_data(&mut self, fd: Fd) -> FsResult<()> {
-        self.inner.sync_data(fd).await
+        self.of(&fd, async move |view, fd| view.sync_data(fd).await).await
     }
 
     async fn get_flags(&mut self, fd: Fd) -> FsResult<types::DescriptorFlags> {
-        self.inner.get_flags(fd).await
+        self.of(&fd, async move |view, fd| view.get_flags(fd).await).await
     }
 
     async fn get_type(&mut self, fd: Fd) -> FsResult<types::DescriptorType> {
-        self.inner.get_type(fd).await
+        self.of(&fd, async move |view, fd| view.get_type(fd).await).await
     }
 
     async fn set_size(&mut self, fd: Fd, size: u64) -> FsResult<()> {
         self.grow(&fd, size)?;
-        self.inner.set_size(fd, size).await
+        self.of(&fd, async move |view, fd| view.set_size(fd, size).await).await
     }
 
     async fn set_times(
@@ -231,39 +260,44 @@ impl types::HostDescriptor for View<'_> {
         accessed: types::NewTimestamp,
         modified: types::NewTimestamp,
     ) -> FsResult<()> {
-        self.inner.set_times(fd, accessed, modified).await
+        self.of(&fd, async move |view, fd| view.set_times(fd, accessed, modified).await).await
     }
 
     async fn read(&mut self, fd: Fd, length: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
-        self.inner.read(fd, length, offset).await
+        self.of(&fd, async move |view, fd| view.read(fd, length, offset).await).await
     }
 
     async fn write(&mut self, fd: Fd, buffer: Vec<u8>, offset: u64) -> FsResult<u64> {
         self.grow(&fd, offset.saturating_add(buffer.len() as u64))?;
-        self.inner.write(fd, buffer, offset).await
+        self.of(&fd, async move |view, fd| view.write(fd, buffer, offset).await).await
     }
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<types::DirectoryEntryStream>> {
         self.look(&fd).await?;
-        self.inner.read_directory(fd).await
+        let entries = self.of(&fd, async move |view, fd| {
+            let entries = view.read_directory(fd).await?;
+            Ok(view.table.delete(entries)?)
+        });
+        let entries = entries.await?;
+        Ok(self.inner.table.push(entries)?)
     }
 
     async fn sync(&mut self, fd: Fd) -> FsResult<()> {
-        self.inner.sync(fd).await
+        self.of(&fd, async move |view, fd| view.sync(fd).await).await
     }
 
     async fn create_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
         self.add_name(&fd)?;
-        self.inner.create_directory_at(fd, path).await
+        self.of(&fd, async move |view, fd| view.create_directory_at(fd, path).await).await
     }
 
     async fn stat(&mut self, fd: Fd) -> FsResult<types::DescriptorStat> {
-        self.inner.stat(fd).await
+        self.of(&fd, async move |view, fd| view.stat(fd).await).await
     }
 
     async fn stat_at(&mut self, fd: Fd, flags: types::PathFlags, path: String) -> FsResult<types::DescriptorStat> {
         self.look(&fd).await?;
-        self.inner.stat_at(fd, flags, path).await
+        self.of(&fd, async move |view, fd| view.stat_at(fd, flags, path).await).await
     }
 
     async fn set_times_at(
@@ -274,7 +308,7 @@ impl types::HostDescriptor for View<'_> {
         accessed: types::NewTimestamp,
         modified: types::NewTimestamp,
     ) -> FsResult<()> {
-        self.inner.set_times_at(fd, flags, path, accessed, modified).await
+        self.of(&fd, async move |view, fd| view.set_times_at(fd, flags, path, accessed, modified).await).await
     }
 
     async fn link_at(
@@ -289,7 +323,10 @@ impl types::HostDescriptor for View<'_> {
             return Err(types::ErrorCode::CrossDevice.into());
         }
         self.add_name(&new_fd)?;
-        self.inner.link_at(fd, flags, path, new_fd, new_path).await
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd, new_fd| {
+            view.link_at(fd, flags, path, new_fd, new_path).await
+        };
+        self.of_both(&fd, &new_fd, work).await
     }
 
     async fn open_at(
@@ -305,7 +342,12 @@ impl types::HostDescriptor for View<'_> {
         if open_flags.contains(types::OpenFlags::CREATE) {
             self.add_name(&fd)?;
         }
-        let opened = self.inner.open_at(fd, path_flags, path, open_flags, flags).await?;
+        let opened = self.of(&fd, async move |view, fd| {
+            let opened = view.open_at(fd, path_flags, path, open_flags, flags).await?;
+            Ok(view.table.delete(opened)?)
+        });
+        let opened = opened.await?;
+        let opened = self.inner.table.push(opened)?;
         if let Err(error) = self.enter(&opened, origin, flags.contains(types::DescriptorFlags::WRITE)) {
             types::HostDescriptor::drop(self, opened).map_err(FsError::trap)?;
             return Err(error.into());
@@ -315,38 +357,44 @@ impl types::HostDescriptor for View<'_> {
 
     async fn readlink_at(&mut self, fd: Fd, path: String) -> FsResult<String> {
         self.look(&fd).await?;
-        self.inner.readlink_at(fd, path).await
+        self.of(&fd, async move |view, fd| view.readlink_at(fd, path).await).await
     }
 
     async fn remove_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
         // `rmdir dir/` is `rmdir dir`, and fails in both spellings where that is no directory.
         let plain = path.trim_end_matches('/');
         let path = if plain.is_empty() { path } else { plain.to_owned() };
-        self.inner.remove_directory_at(fd, path).await
+        self.of(&fd, async move |view, fd| view.remove_directory_at(fd, path).await).await
     }
 
     async fn rename_at(&mut self, fd: Fd, path: String, new_fd: Fd, new_path: String) -> FsResult<()> {
         if !self.is_within_one(&fd, &new_fd) {
             return Err(types::ErrorCode::CrossDevice.into());
         }
-        self.inner.rename_at(fd, path, new_fd, new_path).await
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd, new_fd| {
+            view.rename_at(fd, path, new_fd, new_path).await
+        };
+        self.of_both(&fd, &new_fd, work).await
     }
 
     async fn symlink_at(&mut self, fd: Fd, target: String, path: String) -> FsResult<()> {
         self.add_name(&fd)?;
-        self.inner.symlink_at(fd, target, path).await
+        self.of(&fd, async move |view, fd| view.symlink_at(fd, target, path).await).await
     }
 
     async fn unlink_file_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
-        self.inner.unlink_file_at(fd, path).await
+        self.of(&fd, async move |view, fd| view.unlink_file_at(fd, path).await).await
     }
 
     async fn is_same_object(&mut self, one: Fd, other: Fd) -> wasmtime::Result<bool> {
-        self.inner.is_same_object(one, other).await
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, one, other| {
+            view.is_same_object(one, other).await.map_err(FsError::trap)
+        };
+        self.of_both(&one, &other, work).await.map_err(Into::into)
     }
 
     async fn metadata_hash(&mut self, fd: Fd) -> FsResult<types::MetadataHashValue> {
-        self.inner.metadata_hash(fd).await
+        self.of(&fd, async move |view, fd| view.metadata_hash(fd).await).await
     }
 
     async fn metadata_hash_at(
@@ -356,7 +404,7 @@ impl types::HostDescriptor for View<'_> {
         path: String,
     ) -> FsResult<types::MetadataHashValue> {
         self.look(&fd).await?;
-        self.inner.metadata_hash_at(fd, flags, path).await
+        self.of(&fd, async move |view, fd| view.metadata_hash_at(fd, flags, path).await).await
     }
 
     fn drop(&mut self, fd: Fd) -> wasmtime::Result<()> {

@@ -1,11 +1,13 @@
 //! `wasi:filesystem` 0.3, over the same directories and descriptors as 0.2, with the same rules.
 //!
-//! Calls are wasmtime's own once they are allowed. Ours are the streams that take room before they write, and those of a
-//! directory's entries: wasmtime's keeps a thread for each until the guest has read it, and a guest need not read.
+//! Calls are wasmtime's own once they are allowed; what they take on other threads the container pays for by an estimate.
+//! Ours are the streams: they take room before they write, and are paid for as they are. That of a directory's entries:
+//! wasmtime's keeps a thread for each until the guest has read it, and a guest need not read.
 
 mod streams;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::AsContextMut as _;
@@ -16,7 +18,8 @@ use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
 use super::{Given, View, view};
 use crate::host::Host;
-use streams::{Entries, Outcome, Writing};
+use crate::usage::Usage;
+use streams::{Entries, Outcome, Reading, Writing};
 
 /// Calls of one instance that run beside each other, each on a thread that other pods need too. The rest wait.
 const CALLS_MAX: usize = 8;
@@ -48,14 +51,40 @@ async fn taken(turns: Arc<Semaphore>) -> OwnedSemaphorePermit {
     turns.acquire_owned().await.expect("it is never closed")
 }
 
-/// Waits for a turn.
-async fn turn(store: &Store) -> OwnedSemaphorePermit {
-    taken(store.with(|mut store| store.get().turns())).await
+/// What a call costs on a core at most, besides its path: a system call or two, and the way to another thread.
+const CALL_NANOS: u64 = 5_000;
+/// What each byte of a path costs at most: a name of one letter and its slash are a system call.
+const PATH_BYTE_NANOS: u64 = 1_000;
+
+/// A call's turn on another thread, which the container pays for at its end.
+struct Turn {
+    _permit: OwnedSemaphorePermit,
+    usage: Arc<Usage>,
+    began: Instant,
+    nanos_max: u64,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let took = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.usage.ran(took.min(self.nanos_max));
+    }
+}
+
+/// Waits for a turn; `paths` are what the call resolves.
+async fn turn(store: &Store, paths: &[&str]) -> Turn {
+    let (turns, usage) = store.with(|mut store| {
+        let mut view = store.get();
+        (view.turns(), Arc::clone(view.usage))
+    });
+    let bytes: usize = paths.iter().map(|path| path.len()).sum();
+    let nanos_max = CALL_NANOS + u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(PATH_BYTE_NANOS);
+    Turn { _permit: taken(turns).await, usage, began: Instant::now(), nanos_max }
 }
 
 /// Waits for a turn, and for the content of what the guest looks into.
-async fn look(store: &Store, fd: &Fd) -> FilesystemResult<OwnedSemaphorePermit> {
-    let turn = turn(store).await;
+async fn look(store: &Store, fd: &Fd, path: &str) -> FilesystemResult<Turn> {
+    let turn = turn(store, &[path]).await;
     if let Some(late) = store.with(|mut store| store.get().late(fd)) {
         late.look().await?;
     }
@@ -81,22 +110,25 @@ impl types::HostDescriptor for View<'_> {
     }
 }
 
-/// Writes to a file below a directory that has a limit, or leaves it to wasmtime.
+/// Writes to a file.
 fn write(
     mut store: Access<'_, Host, Given>,
     fd: Fd,
     data: StreamReader<u8>,
     position: Option<u64>,
 ) -> wasmtime::Result<Told> {
-    let Some((room, file)) = store.get().counted(&fd) else {
+    let view = store.get();
+    // What cannot be written is told in wasmtime's words.
+    let Ok(file) = view.writable(&fd) else {
         let theirs: Access<'_, Host, WasiFilesystem> = Access::new(store.as_context_mut(), |host| inner(host));
         return match position {
             Some(position) => WasiFilesystem::write_via_stream(theirs, fd, data, position),
             None => WasiFilesystem::append_via_stream(theirs, fd, data),
         };
     };
+    let (usage, room) = (Arc::clone(view.usage), view.room(&fd));
     let (outcome, told) = oneshot::channel();
-    data.pipe(&mut store, Writing::new(room, file, position, Outcome::new(outcome)))?;
+    data.pipe(&mut store, Writing::new(usage, room, file, position, Outcome::new(outcome)))?;
     FutureReader::new(&mut store, told)
 }
 
@@ -108,7 +140,17 @@ impl types::HostDescriptorWithStore<Host> for Given {
         fd: Fd,
         offset: u64,
     ) -> wasmtime::Result<(StreamReader<u8>, Told)> {
-        WasiFilesystem::read_via_stream(Access::new(store.as_context_mut(), |host| inner(host)), fd, offset)
+        let view = store.get();
+        let (file, usage) = match view.inner.table.get(&fd)? {
+            Descriptor::File(file) => (Arc::clone(&file.file), Arc::clone(view.usage)),
+            Descriptor::Dir(_) => {
+                let theirs = Access::new(store.as_context_mut(), |host| inner(host));
+                return WasiFilesystem::read_via_stream(theirs, fd, offset);
+            }
+        };
+        let (outcome, told) = oneshot::channel();
+        let reading = Reading::new(usage, file, offset, Outcome::new(outcome));
+        Ok((StreamReader::new(&mut store, reading)?, FutureReader::new(&mut store, told)?))
     }
 
     fn write_via_stream(
@@ -125,12 +167,12 @@ impl types::HostDescriptorWithStore<Host> for Given {
     }
 
     async fn advise(store: &Store, fd: Fd, offset: u64, length: u64, advice: types::Advice) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[]).await;
         WasiFilesystem::advise(&theirs(store), fd, offset, length, advice).await
     }
 
     async fn sync_data(store: &Store, fd: Fd) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[]).await;
         WasiFilesystem::sync_data(&theirs(store), fd).await
     }
 
@@ -139,12 +181,12 @@ impl types::HostDescriptorWithStore<Host> for Given {
     }
 
     async fn get_type(store: &Store, fd: Fd) -> FilesystemResult<types::DescriptorType> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[]).await;
         WasiFilesystem::get_type(&theirs(store), fd).await
     }
 
     async fn set_size(store: &Store, fd: Fd, size: u64) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[]).await;
         store.with(|mut store| store.get().grow(&fd, size))?;
         WasiFilesystem::set_size(&theirs(store), fd, size).await
     }
@@ -155,7 +197,7 @@ impl types::HostDescriptorWithStore<Host> for Given {
         accessed: types::NewTimestamp,
         modified: types::NewTimestamp,
     ) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[]).await;
         WasiFilesystem::set_times(&theirs(store), fd, accessed, modified).await
     }
 
@@ -166,27 +208,27 @@ impl types::HostDescriptorWithStore<Host> for Given {
         let (outcome, told) = oneshot::channel();
         let outcome = Outcome::new(outcome);
         let mut view = store.get();
-        let (turns, late) = (view.turns(), view.late(&fd));
+        let (turns, late, usage) = (view.turns(), view.late(&fd), Arc::clone(view.usage));
         let entries = match view.inner.table.get(&fd)? {
-            Descriptor::Dir(dir) => Entries::new(Arc::clone(&dir.dir), late, turns, outcome),
-            Descriptor::File(_) => Entries::none(types::ErrorCode::NotDirectory, turns, outcome),
+            Descriptor::Dir(dir) => Entries::new(usage, Arc::clone(&dir.dir), late, turns, outcome),
+            Descriptor::File(_) => Entries::none(types::ErrorCode::NotDirectory, usage, turns, outcome),
         };
         Ok((StreamReader::new(&mut store, entries)?, FutureReader::new(&mut store, told)?))
     }
 
     async fn sync(store: &Store, fd: Fd) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[]).await;
         WasiFilesystem::sync(&theirs(store), fd).await
     }
 
     async fn create_directory_at(store: &Store, fd: Fd, path: String) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[&path]).await;
         store.with(|mut store| store.get().add_name(&fd))?;
         WasiFilesystem::create_directory_at(&theirs(store), fd, path).await
     }
 
     async fn stat(store: &Store, fd: Fd) -> FilesystemResult<types::DescriptorStat> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[]).await;
         WasiFilesystem::stat(&theirs(store), fd).await
     }
 
@@ -196,7 +238,7 @@ impl types::HostDescriptorWithStore<Host> for Given {
         flags: types::PathFlags,
         path: String,
     ) -> FilesystemResult<types::DescriptorStat> {
-        let _turn = look(store, &fd).await?;
+        let _turn = look(store, &fd, &path).await?;
         WasiFilesystem::stat_at(&theirs(store), fd, flags, path).await
     }
 
@@ -208,7 +250,7 @@ impl types::HostDescriptorWithStore<Host> for Given {
         accessed: types::NewTimestamp,
         modified: types::NewTimestamp,
     ) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[&path]).await;
         WasiFilesystem::set_times_at(&theirs(store), fd, flags, path, accessed, modified).await
     }
 
@@ -220,7 +262,7 @@ impl types::HostDescriptorWithStore<Host> for Given {
         new_fd: Fd,
         new_path: String,
     ) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[&path, &new_path]).await;
         store.with(|mut store| -> FilesystemResult<()> {
             let view = store.get();
             if !view.is_within_one(&fd, &new_fd) {
@@ -239,7 +281,7 @@ impl types::HostDescriptorWithStore<Host> for Given {
         open_flags: types::OpenFlags,
         flags: types::DescriptorFlags,
     ) -> FilesystemResult<Fd> {
-        let _turn = look(store, &fd).await?;
+        let _turn = look(store, &fd, &path).await?;
         let origin = store.with(|mut store| -> FilesystemResult<Option<usize>> {
             let view = store.get();
             if open_flags.contains(types::OpenFlags::CREATE) {
@@ -259,17 +301,17 @@ impl types::HostDescriptorWithStore<Host> for Given {
     }
 
     async fn readlink_at(store: &Store, fd: Fd, path: String) -> FilesystemResult<String> {
-        let _turn = look(store, &fd).await?;
+        let _turn = look(store, &fd, &path).await?;
         WasiFilesystem::readlink_at(&theirs(store), fd, path).await
     }
 
     async fn remove_directory_at(store: &Store, fd: Fd, path: String) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[&path]).await;
         WasiFilesystem::remove_directory_at(&theirs(store), fd, path).await
     }
 
     async fn rename_at(store: &Store, fd: Fd, path: String, new_fd: Fd, new_path: String) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[&path, &new_path]).await;
         if !store.with(|mut store| store.get().is_within_one(&fd, &new_fd)) {
             return Err(types::ErrorCode::CrossDevice.into());
         }
@@ -277,23 +319,23 @@ impl types::HostDescriptorWithStore<Host> for Given {
     }
 
     async fn symlink_at(store: &Store, fd: Fd, target: String, path: String) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[&target, &path]).await;
         store.with(|mut store| store.get().add_name(&fd))?;
         WasiFilesystem::symlink_at(&theirs(store), fd, target, path).await
     }
 
     async fn unlink_file_at(store: &Store, fd: Fd, path: String) -> FilesystemResult<()> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[&path]).await;
         WasiFilesystem::unlink_file_at(&theirs(store), fd, path).await
     }
 
     async fn is_same_object(store: &Store, one: Fd, other: Fd) -> wasmtime::Result<bool> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[]).await;
         WasiFilesystem::is_same_object(&theirs(store), one, other).await
     }
 
     async fn metadata_hash(store: &Store, fd: Fd) -> FilesystemResult<types::MetadataHashValue> {
-        let _turn = turn(store).await;
+        let _turn = turn(store, &[]).await;
         WasiFilesystem::metadata_hash(&theirs(store), fd).await
     }
 
@@ -303,7 +345,7 @@ impl types::HostDescriptorWithStore<Host> for Given {
         flags: types::PathFlags,
         path: String,
     ) -> FilesystemResult<types::MetadataHashValue> {
-        let _turn = look(store, &fd).await?;
+        let _turn = look(store, &fd, &path).await?;
         WasiFilesystem::metadata_hash_at(&theirs(store), fd, flags, path).await
     }
 }

@@ -17,11 +17,15 @@ use wasmtime::component::{Destination, Source, StreamConsumer, StreamProducer, S
 use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi::p3::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 
+use super::super::apart::charged;
 use crate::disk::Room;
 use crate::mounts::Late;
+use crate::usage::Usage;
 
 /// What one piece of work writes at most: as much as the host copies for it.
 const PIECE_BYTES: usize = 64 << 10;
+/// What one piece of work reads at most.
+const READ_BYTES: usize = 64 << 10;
 /// Entries of a directory that are read ahead of the guest.
 const ENTRIES_MAX: usize = 64;
 
@@ -47,9 +51,73 @@ impl Drop for Outcome {
     }
 }
 
-/// What a guest writes to a file below a directory that has a limit: room first.
+/// What a guest reads of a file, a piece each time it asks.
+pub(super) struct Reading {
+    usage: Arc<Usage>,
+    file: Arc<File>,
+    position: u64,
+    outcome: Outcome,
+    task: Option<JoinHandle<io::Result<Vec<u8>>>>,
+}
+
+impl Reading {
+    pub(super) fn new(usage: Arc<Usage>, file: Arc<File>, position: u64, outcome: Outcome) -> Self {
+        Self { usage, file, position, outcome, task: None }
+    }
+
+    fn begin(&self) -> JoinHandle<io::Result<Vec<u8>>> {
+        let (file, position) = (Arc::clone(&self.file), self.position);
+        spawn_blocking(charged(&self.usage, move || {
+            let mut piece = vec![0; READ_BYTES];
+            let read = file.read_at(&mut piece, position)?;
+            piece.truncate(read);
+            Ok(piece)
+        }))
+    }
+}
+
+impl<T: 'static> StreamProducer<T> for Reading {
+    type Item = u8;
+    type Buffer = VecBuffer<u8>;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut store: StoreContextMut<'a, T>,
+        mut destination: Destination<'a, Self::Item, Self::Buffer>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        if self.task.is_none() && destination.remaining(store.as_context_mut()) == Some(0) {
+            return Poll::Ready(Ok(StreamResult::Completed));
+        }
+        let this = &mut *self;
+        let mut task = this.task.take().unwrap_or_else(|| this.begin());
+        if finish {
+            // Only what has not begun ends by this.
+            task.abort();
+        }
+        let Poll::Ready(read) = Pin::new(&mut task).poll(cx) else {
+            this.task = Some(task);
+            return Poll::Pending;
+        };
+        Poll::Ready(Ok(match read {
+            Ok(Ok(piece)) if piece.is_empty() => this.outcome.end(Ok(())),
+            Ok(Ok(piece)) => {
+                this.position = this.position.saturating_add(piece.len() as u64);
+                destination.set_buffer(piece.into());
+                StreamResult::Completed
+            }
+            Ok(Err(error)) => this.outcome.end(Err(error.into())),
+            Err(_) if finish => StreamResult::Cancelled,
+            Err(error) => this.outcome.end(Err(io::Error::other(error).into())),
+        }))
+    }
+}
+
+/// What a guest writes to a file: room first, where its directory has a limit.
 pub(super) struct Writing {
-    room: Arc<Room>,
+    usage: Arc<Usage>,
+    room: Option<Arc<Room>>,
     file: Arc<File>,
     /// Where; None at the file's end.
     position: Option<u64>,
@@ -58,19 +126,27 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    pub(super) fn new(room: Arc<Room>, file: Arc<File>, position: Option<u64>, outcome: Outcome) -> Self {
-        Self { room, file, position, outcome, task: None }
+    pub(super) fn new(
+        usage: Arc<Usage>,
+        room: Option<Arc<Room>>,
+        file: Arc<File>,
+        position: Option<u64>,
+        outcome: Outcome,
+    ) -> Self {
+        Self { usage, room, file, position, outcome, task: None }
     }
 
     fn begin(&self, bytes: Vec<u8>) -> JoinHandle<io::Result<usize>> {
-        let (room, file, position) = (Arc::clone(&self.room), Arc::clone(&self.file), self.position);
-        spawn_blocking(move || {
-            room.extend(&file, position, bytes.len() as u64)?;
+        let (room, file, position) = (self.room.clone(), Arc::clone(&self.file), self.position);
+        spawn_blocking(charged(&self.usage, move || {
+            if let Some(room) = room {
+                room.extend(&file, position, bytes.len() as u64)?;
+            }
             match position {
                 Some(position) => file.write_at(&bytes, position),
                 None => Ok(pwritev2(&*file, &[IoSlice::new(&bytes)], 0, ReadWriteFlags::APPEND)?),
             }
-        })
+        }))
     }
 }
 
@@ -120,6 +196,7 @@ type Batch = Result<(Dir, Vec<DirectoryEntry>), ErrorCode>;
 
 /// The entries of a directory.
 pub(super) struct Entries {
+    usage: Arc<Usage>,
     turns: Arc<Semaphore>,
     outcome: Outcome,
     state: State,
@@ -135,23 +212,30 @@ enum State {
 }
 
 impl Entries {
-    pub(super) fn new(dir: Arc<File>, late: Option<Arc<Late>>, turns: Arc<Semaphore>, outcome: Outcome) -> Self {
-        Self { turns, outcome, state: State::New(dir, late) }
+    pub(super) fn new(
+        usage: Arc<Usage>,
+        dir: Arc<File>,
+        late: Option<Arc<Late>>,
+        turns: Arc<Semaphore>,
+        outcome: Outcome,
+    ) -> Self {
+        Self { usage, turns, outcome, state: State::New(dir, late) }
     }
 
     /// None, for this reason.
-    pub(super) fn none(why: ErrorCode, turns: Arc<Semaphore>, outcome: Outcome) -> Self {
-        Self { turns, outcome, state: State::Over(Err(why)) }
+    pub(super) fn none(why: ErrorCode, usage: Arc<Usage>, turns: Arc<Semaphore>, outcome: Outcome) -> Self {
+        Self { usage, turns, outcome, state: State::Over(Err(why)) }
     }
 
     fn begin(&self, open: impl FnOnce() -> io::Result<Dir> + Send + 'static, late: Option<Arc<Late>>) -> State {
         let turns = Arc::clone(&self.turns);
+        let work = charged(&self.usage, move || batch(open()?));
         State::Reading(tokio::spawn(async move {
             let _turn = super::taken(turns).await;
             if let Some(late) = late {
                 late.look().await?;
             }
-            spawn_blocking(move || batch(open()?)).await.map_err(io::Error::other)?
+            spawn_blocking(work).await.map_err(io::Error::other)?
         }))
     }
 }
