@@ -148,7 +148,9 @@ fn watch_taints() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
         if since.is_empty() {
             return Plan::default();
         }
-        let pods = gather::list(&view, &kinds::POD);
+        // Of the others nobody asks: with thousands of pods all would be read at each change of one.
+        let nodes: BTreeSet<&str> = since.keys().map(|(node, ..)| node.as_str()).collect();
+        let pods = gather::pods(&view, |_, pod| nodes.contains(&*pod.node));
         taints::plan(&taints::Input { nodes: &all, pods: &gather::borrowed(&pods), since: &since }, now)
     }
 }

@@ -31,6 +31,8 @@ const FILES_MAX: usize = 20_000;
 /// cannot write it leaves the cluster.
 const RESERVE_PART: u64 = 50;
 const RESERVE_MAX: u64 = 1 << 30;
+/// The same of its inodes, which small files use up long before its bytes.
+const RESERVE_INODES_MAX: u64 = 10_000;
 /// The disk is looked at each time that a directory has grown by so much.
 const RESERVE_STEP: u64 = 1 << 20;
 
@@ -125,13 +127,10 @@ impl Room {
         if after / RESERVE_STEP == after.saturating_sub(bytes) / RESERVE_STEP {
             return Ok(());
         }
-        let disk = rustix::fs::statvfs(&self.root)?;
-        if leaves_reserve(disk.f_frsize, disk.f_blocks, disk.f_bavail, bytes) {
-            return Ok(());
-        }
-        let without = |used: u64| Some(used.saturating_sub(bytes));
-        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, without);
-        Err(rustix::io::Errno::NOSPC.into())
+        leave_reserve(&self.root, bytes).inspect_err(|_| {
+            let without = |used: u64| Some(used.saturating_sub(bytes));
+            let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, without);
+        })
     }
 
     fn try_take(&self, bytes: u64) -> bool {
@@ -194,6 +193,19 @@ impl Room {
         *looked = Some((Instant::now(), began.elapsed()));
         true
     }
+}
+
+/// Fails as a full disk does where so many bytes more at `path`, or one more file, would not leave the reserve of its disk.
+pub fn leave_reserve(path: &Path, bytes: u64) -> io::Result<()> {
+    let disk = rustix::fs::statvfs(path)?;
+    let is_left = leaves_reserve(disk.f_frsize, disk.f_blocks, disk.f_bavail, bytes)
+        && leaves_inodes(disk.f_files, disk.f_favail);
+    if is_left { Ok(()) } else { Err(rustix::io::Errno::NOSPC.into()) }
+}
+
+/// Whether a disk of so many inodes has its reserve of them; some file systems make them as needed, and say none.
+fn leaves_inodes(all: u64, free: u64) -> bool {
+    all == 0 || free > (all / RESERVE_PART).min(RESERVE_INODES_MAX)
 }
 
 /// Whether so many bytes more leave the reserve of a disk with so many blocks, of which so many are free.
@@ -272,13 +284,15 @@ mod tests {
     }
 
     #[test]
-    fn a_fiftieth_of_the_disk_stays_free_and_a_gibibyte_of_a_large_one() {
+    fn a_fiftieth_of_the_disk_and_of_its_inodes_stays_free_and_a_gibibyte_of_a_large_one() {
         const MIB: u64 = 1 << 20;
         // Of 100 MiB two stay.
         assert!(leaves_reserve(MIB, 100, 10, 8 * MIB));
         assert!(!leaves_reserve(MIB, 100, 10, 8 * MIB + 1));
         assert!(leaves_reserve(MIB, 1 << 30, 1025, MIB) && !leaves_reserve(MIB, 1 << 30, 1024, MIB));
         assert!(!leaves_reserve(4096, u64::MAX, 0, u64::MAX));
+        assert!(leaves_inodes(5_000, 101) && !leaves_inodes(5_000, 100));
+        assert!(leaves_inodes(100_000_000, 10_001) && !leaves_inodes(100_000_000, 10_000) && leaves_inodes(0, 0));
     }
 
     #[test]

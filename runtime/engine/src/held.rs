@@ -6,6 +6,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi_http::FieldMap;
 
+use crate::capabilities::filesystem::entries::{LISTING_BYTES, Listing};
 use crate::capabilities::http::{BODY_CHUNK_BYTES, BODY_CHUNKS};
 
 /// A handle with a small thing behind it: its entry, and a request, a timer or an error.
@@ -31,6 +32,8 @@ pub(crate) fn bytes(table: &mut ResourceTable) -> u64 {
                 BODY_CHUNKS * BODY_CHUNK_BYTES
             } else if entry.is::<DynInputStream>() {
                 INPUT_BYTES
+            } else if entry.is::<Listing>() {
+                LISTING_BYTES
             } else {
                 HANDLE_BYTES
             }

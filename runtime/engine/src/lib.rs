@@ -65,7 +65,7 @@ pub use crate::cache::StoredCode;
 pub use crate::code::{CodeCounts, Colleagues};
 pub use crate::compiler::{CompileLimits, Compiler, compile, compile_worker};
 pub use crate::config::{CACHE_BYTES_DEFAULT, EngineError, Options, memory_of_machine};
-pub use crate::disk::{DiskUse, Room, disk_refused, disk_use, measure};
+pub use crate::disk::{DiskUse, Room, disk_refused, disk_use, leave_reserve, measure};
 pub use crate::engine::{Engine, WrongWorld};
 pub use crate::failure::{Exit, Failure};
 pub use crate::http::{HttpApp, Instances};

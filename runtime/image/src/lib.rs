@@ -30,4 +30,4 @@ pub use error::{BlobError, PullError};
 pub use manifest::{Content, Descriptor, Manifest, ManifestError, WasmOs, media_type, wasm_config};
 pub use pull::{LAYER_BYTES_MAX, Layer, MANIFEST_BYTES_MAX, Peers, Wasm, pull, pull_layers, pull_titled};
 pub use reference::{LOCAL_HOST, Reference, ReferenceError};
-pub use unpack::{UnpackError, unpack};
+pub use unpack::{FILES, UnpackError, unpack};

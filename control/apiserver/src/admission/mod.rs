@@ -175,8 +175,7 @@ pub(crate) async fn apply(
     let (kind, namespace, name) = (call.kind(), call.namespace(), call.name());
     let dry = call.query.dry_run("PatchOptions")?;
     let nobody = ["CREATE", "UPDATE"].iter().all(|operation| Asked::of(server, call, operation, dry).is_nobody());
-    // The outcome of an apply to a Scale is its object, whose other fields are not asked about here.
-    if nobody || request.subresource == Subresource::Scale {
+    if nobody {
         let (object, created) = cluster.apply(request).await?;
         return Ok((object, created, Vec::new()));
     }
@@ -188,7 +187,9 @@ pub(crate) async fn apply(
         };
         let mut asked = Asked::of(server, call, if old.is_some() { "UPDATE" } else { "CREATE" }, dry);
         let (tried, _) = cluster.dry_run().apply(request).await?;
-        let seen = old.as_ref().map(|old| &old.0);
+        let tried = face(call, request.subresource, &tried)?;
+        let seen = old.as_ref().map(|old| face(call, request.subresource, old)).transpose()?;
+        let seen = seen.as_ref().map(|seen| &seen.0);
         let mut judged = asked.mutate(tried.0.clone(), seen).await?;
         asked.validate(Some(&judged), seen).await?;
         let over = old.as_ref().map(|old| old.resource_version());

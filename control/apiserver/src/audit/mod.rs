@@ -53,7 +53,7 @@ pub(crate) struct Trail {
 #[derive(Clone, Default)]
 pub(crate) struct Notes(Option<Arc<Mutex<BTreeMap<String, String>>>>);
 
-/// Annotations of one record at most, and bytes of each: who is asked about a write decides what they say.
+/// Annotations of one record at most, and bytes of each name and text: who is asked about a write decides what they say.
 const NOTES_MAX: usize = 64;
 const NOTE_BYTES_MAX: usize = 4096;
 
@@ -67,11 +67,13 @@ impl Notes {
     pub(crate) fn extend(&self, notes: impl IntoIterator<Item = (String, String)>) {
         let Some(kept) = &self.0 else { return };
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, mut text) in notes {
+        for (mut name, mut text) in notes {
             if kept.len() >= NOTES_MAX {
                 return;
             }
-            text.truncate(text.floor_char_boundary(NOTE_BYTES_MAX));
+            for word in [&mut name, &mut text] {
+                word.truncate(word.floor_char_boundary(NOTE_BYTES_MAX));
+            }
             kept.entry(name).or_insert(text);
         }
     }

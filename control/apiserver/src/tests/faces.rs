@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use wk_base::body::empty;
+use wk_base::body::{empty, full};
 
 use super::kit::{CONFIG_MAPS, Harness, config_map};
 use super::webhooks::{MUTATING, VALIDATING, start};
@@ -69,6 +69,17 @@ async fn a_scale_is_shown_as_a_scale_and_changed_and_refused_as_one() {
     assert_eq!(api.put(&path, &scale).await.expect(200)["spec"]["replicas"], 6, "a PUT is changed as a PATCH is");
     let wrong = json!({ "metadata": { "name": "web", "resourceVersion": "1" }, "spec": { "replicas": 3 } });
     assert_eq!(api.put(&path, &wrong).await.code, 409, "a version in a Scale is still a precondition");
+    let media = [("content-type", "application/apply-patch+yaml")];
+    let apply = async |replicas: u32| {
+        let scale = json!({ "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": { "name": "web" },
+            "spec": { "replicas": replicas } });
+        let path = format!("{path}?fieldManager=m&force=true");
+        api.send(Method::PATCH, &path, &media, full(scale.to_string())).await
+    };
+    assert_eq!(apply(7).await.code, 400, "whoever applies is asked about as well");
+    assert_eq!(apply(5).await.expect(200)["spec"]["replicas"], 6);
+    assert_eq!(apply(4).await.expect(200)["spec"]["replicas"], 4);
+    assert_eq!(api.get(&format!("{DEPLOYMENTS}/web")).await.expect(200)["spec"]["replicas"], 4);
 }
 
 #[tokio::test]

@@ -581,3 +581,26 @@ async fn a_node_evicts_only_pods_of_its_own() {
     assert_eq!(evict("p1").await, 201);
     assert_eq!(evict("p2").await, 403);
 }
+
+#[tokio::test]
+async fn who_may_look_at_nodes_runs_nothing_in_their_pods() {
+    let api = Harness::start().await;
+    let node = json!({ "metadata": { "name": "n1" } });
+    api.post("/api/v1/nodes", &node).await.expect(201);
+    let spec = json!({ "nodeName": "n1", "containers": [{ "name": "a", "image": "wk.local/a@sha256:0" }] });
+    let pod = json!({ "metadata": { "name": "web" }, "spec": spec });
+    api.post("/api/v1/namespaces/default/pods", &pod).await.expect(201);
+    grant(&api, "watcher", user("ann"), json!([rule(&["get"], "", &["nodes/proxy"])])).await;
+    grant(&api, "operator", user("bob"), json!([rule(&["get", "create"], "", &["nodes/proxy"])])).await;
+    let below = "/api/v1/nodes/n1/proxy";
+    let answer = async |who: &str, path: &str| {
+        api.send_as(person(who), Method::GET, &format!("{below}{path}"), &[], empty()).await.code.as_u16()
+    };
+    for path in
+        ["/exec/default/web/a?command=ls&output=1", "/attach/default/web/a?output=1", "/portForward/default/web"]
+    {
+        // It is no upgrade, so that whoever may is told that.
+        assert_eq!((answer("ann", path).await, answer("bob", path).await), (403, 400), "{path}");
+    }
+    assert_eq!(answer("ann", "/containerLogs/default/web/a").await, 200);
+}

@@ -4,9 +4,10 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor as Inner;
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
-use wasmtime_wasi::p2::bindings::filesystem::types::{DirectoryEntry, HostDescriptor};
+use wasmtime_wasi::p2::bindings::filesystem::types::HostDescriptor;
 
 use super::errno::{Errno, Outcome};
+use super::listing::Listing;
 use crate::capabilities::filesystem::view;
 use crate::host::{HANDLES_MAX, Host};
 use crate::sandbox::{Input, Source, Stream};
@@ -28,8 +29,8 @@ pub(super) enum Entry {
         rep: u32,
         /// The path it was given under; None for one that the guest opened.
         given: Option<String>,
-        /// Its content when it was last read from the beginning.
-        listing: Vec<DirectoryEntry>,
+        /// How far it was read.
+        listing: Option<Listing>,
     },
     File(File),
 }
@@ -56,7 +57,7 @@ impl Preview1 {
             let given = directories.into_iter().map(|(directory, path)| Entry::Directory {
                 rep: directory.rep(),
                 given: Some(path),
-                listing: Vec::new(),
+                listing: None,
             });
             let streams = [Entry::Input, Entry::Output(Stream::Out), Entry::Output(Stream::Err)];
             let entries = streams.into_iter().chain(given).map(Some).collect();
@@ -96,10 +97,11 @@ impl Preview1 {
 pub(super) fn close(host: &mut Host, entry: &Entry) -> Outcome<()> {
     match entry {
         Entry::Input | Entry::Output(_) => Ok(()),
-        Entry::Directory { rep, .. } | Entry::File(File { rep, .. }) => {
-            HostDescriptor::drop(&mut view(host), Resource::new_own(*rep))?;
-            Ok(())
+        Entry::Directory { rep, listing, .. } => {
+            listing.as_ref().map_or(Ok(()), |listing| listing.close(host))?;
+            Ok(HostDescriptor::drop(&mut view(host), Resource::new_own(*rep))?)
         }
+        Entry::File(File { rep, .. }) => Ok(HostDescriptor::drop(&mut view(host), Resource::new_own(*rep))?),
     }
 }
 

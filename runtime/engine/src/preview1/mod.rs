@@ -9,6 +9,7 @@ mod descriptors;
 mod errno;
 mod guest;
 mod io;
+mod listing;
 mod paths;
 mod poll;
 mod process;
@@ -80,7 +81,6 @@ fn link_process(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         "environ_sizes_get" (guest, count: u32, size: u32) process::environ_sizes_get(guest, count, size);
         "clock_res_get" (guest, id: u32, at: u32) process::clock_res_get(guest, id, at);
         "clock_time_get" (guest, id: u32, _precision: u64, at: u32) process::clock_time_get(guest, id, at);
-        "random_get" (guest, at: u32, len: u32) process::random_get(guest, at, len);
         "proc_raise" (_guest, _signal: u32) Err(Errno::Notsup.into());
         // A pod's sockets are those of WASI 0.2: preview 1 cannot open any, and none is given.
         "sock_accept" (_guest, _fd: u32, _flags: u32, _at: u32) Err(Errno::Notsock.into());
@@ -97,6 +97,7 @@ fn link_process(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         })
     })?;
     in_time! { linker:
+        "random_get" (guest, at: u32, len: u32) process::random_get(guest, at, len);
         "poll_oneoff" (guest, given: u32, events: u32, count: u32, done: u32)
             poll::poll_oneoff(guest, given, events, count, done);
     }
@@ -127,7 +128,7 @@ fn link_descriptors(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         "fd_pwrite" (guest, fd: u32, vectors: u32, len: u32, offset: u64, done: u32)
             io::fd_pwrite(guest, fd, vectors, len, offset, done);
         "fd_readdir" (guest, fd: u32, buffer: u32, len: u32, cookie: u64, done: u32)
-            paths::fd_readdir(guest, fd, (buffer, len), cookie, done);
+            listing::fd_readdir(guest, fd, (buffer, len), cookie, done);
         "fd_fdstat_get" (guest, fd: u32, at: u32) stat::fd_fdstat_get(guest, fd, at);
         "fd_filestat_get" (guest, fd: u32, at: u32) stat::fd_filestat_get(guest, fd, at);
         "fd_filestat_set_size" (guest, fd: u32, size: u64) io::fd_filestat_set_size(guest, fd, size);

@@ -1,17 +1,12 @@
-//! What is done by path, and reading directories.
+//! What is done by path.
 
-use wasmtime::component::Resource;
-use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DirectoryEntry, DirectoryEntryStream, HostDescriptor as _, HostDirectoryEntryStream, OpenFlags,
-    PathFlags,
-};
+use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, HostDescriptor as _, OpenFlags};
 
 use super::descriptors::{Entry, File, Preview1, directory, is_directory};
 use super::errno::{Errno, Outcome};
 use super::guest::Guest;
-use super::stat::{APPEND, DSYNC, FD_READ, FD_WRITE, NONBLOCK, RSYNC, SYNC, file_type, path_flags};
+use super::stat::{APPEND, DSYNC, FD_READ, FD_WRITE, NONBLOCK, RSYNC, SYNC, path_flags};
 use crate::capabilities::filesystem::view;
-use crate::host::Host;
 
 /// How a file is to be opened.
 pub(super) struct Open {
@@ -51,7 +46,7 @@ pub(super) async fn path_open(
     let descriptor = directory(guest.host, fd)?;
     let made = view(guest.host).open_at(descriptor, path_flags(open.lookup), path, flags, how).await?;
     let entry = if is_directory(guest.host, &made)? {
-        Entry::Directory { rep: made.rep(), given: None, listing: Vec::new() }
+        Entry::Directory { rep: made.rep(), given: None, listing: None }
     } else {
         let (append, nonblock) = (fd_flags & APPEND != 0, fd_flags & NONBLOCK != 0);
         Entry::File(File { rep: made.rep(), position: 0, append, nonblock })
@@ -122,77 +117,4 @@ pub(super) async fn path_readlink(
     let target = view(guest.host).readlink_at(descriptor, path).await?;
     let count = guest.fill(buffer, target.as_bytes());
     guest.put_u32(done, u32::try_from(count).map_err(|_| Errno::Overflow)?)
-}
-
-/// Entries from the one that `cookie` counts to: as many as fit, the last cut off if it does not, which tells the guest to
-/// ask again from there.
-pub(super) async fn fd_readdir(
-    guest: &mut Guest<'_>,
-    fd: u32,
-    buffer: (u32, u32),
-    cookie: u64,
-    done: u32,
-) -> Outcome<()> {
-    let (at, len) = buffer;
-    guest.piece(at, len)?;
-    if cookie == 0 {
-        let fresh = read_directory(guest.host, fd).await?;
-        if let Entry::Directory { listing, .. } = Preview1::of(guest.host)?.get(fd)? {
-            *listing = fresh;
-        }
-    }
-    let mut filled = 0;
-    let mut index = cookie;
-    while filled < len {
-        let Some((name, ty)) = entry(guest.host, fd, index)? else { break };
-        index += 1;
-        let descriptor = directory(guest.host, fd)?;
-        let hash = match name.as_str() {
-            "." | ".." => view(guest.host).metadata_hash(descriptor).await,
-            name => view(guest.host).metadata_hash_at(descriptor, PathFlags::empty(), name.to_owned()).await,
-        };
-        // One that has gone meanwhile has no number any more.
-        let inode = hash.map_or(0, |hash| hash.lower);
-        let mut bytes = Vec::with_capacity(DIRENT_BYTES + name.len());
-        bytes.extend(index.to_le_bytes());
-        bytes.extend(inode.to_le_bytes());
-        bytes.extend(u32::try_from(name.len()).map_err(|_| Errno::Overflow)?.to_le_bytes());
-        bytes.extend([ty, 0, 0, 0]);
-        bytes.extend(name.as_bytes());
-        let room = guest.piece(at + filled, len - filled)?;
-        filled += u32::try_from(guest.fill(room, &bytes)).map_err(|_| Errno::Overflow)?;
-    }
-    guest.put_u32(done, filled)
-}
-
-const DIRENT_BYTES: usize = 24;
-
-/// Name and type of an entry, `.` and `..` first.
-fn entry(host: &mut Host, fd: u32, index: u64) -> Outcome<Option<(String, u8)>> {
-    const DIRECTORY: u8 = 3;
-    let Entry::Directory { listing, .. } = Preview1::of(host)?.get(fd)? else { return Err(Errno::Notdir.into()) };
-    Ok(match index {
-        0 => Some((".".to_owned(), DIRECTORY)),
-        1 => Some(("..".to_owned(), DIRECTORY)),
-        _ => {
-            let index = usize::try_from(index - 2).map_err(|_| Errno::Inval)?;
-            listing.get(index).map(|entry| (entry.name.clone(), file_type(entry.type_)))
-        }
-    })
-}
-
-async fn read_directory(host: &mut Host, fd: u32) -> Outcome<Vec<DirectoryEntry>> {
-    let descriptor = directory(host, fd)?;
-    let stream = view(host).read_directory(descriptor).await?.rep();
-    let borrowed = || Resource::<DirectoryEntryStream>::new_borrow(stream);
-    let mut entries = Vec::new();
-    let outcome = loop {
-        match view(host).read_directory_entry(borrowed()).await {
-            Ok(Some(entry)) => entries.push(entry),
-            Ok(None) => break Ok(entries),
-            Err(error) => break Err(error.into()),
-        }
-    };
-    HostDirectoryEntryStream::drop(&mut view(host), Resource::new_own(stream))?;
-    outcome
 }

@@ -100,7 +100,7 @@ fn texts_get(guest: &mut Guest<'_>, texts: Vec<Vec<u8>>, mut pointers: u32, mut 
     Ok(())
 }
 
-pub(super) fn random_get(guest: &mut Guest<'_>, at: u32, len: u32) -> Outcome<()> {
+pub(super) async fn random_get(guest: &mut Guest<'_>, at: u32, len: u32) -> Outcome<()> {
     guest.piece(at, len)?;
     let mut filled = 0;
     while filled < len {
@@ -108,6 +108,8 @@ pub(super) fn random_get(guest: &mut Guest<'_>, at: u32, len: u32) -> Outcome<()
         let bytes = guest.host.random().get_random_bytes(u64::from(next))?;
         guest.write(at + filled, &bytes)?;
         filled += next;
+        // All of a guest's memory takes seconds, which others want to work in too.
+        tokio::task::yield_now().await;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::capabilities::filesystem::view;
 
 const UNKNOWN: u8 = 0;
 const CHARACTER_DEVICE: u8 = 2;
-const DIRECTORY: u8 = 3;
+pub(super) const DIRECTORY: u8 = 3;
 
 /// Flags of an open file.
 pub(super) const APPEND: u16 = 1;

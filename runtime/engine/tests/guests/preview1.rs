@@ -157,6 +157,19 @@ async fn files_are_read_written_and_listed() {
     let short = r"(call $both (call $readdir (i32.const 3) (i32.const 2048) (i32.const 60) (i64.const 0) (i32.const 8))
         (i32.load (i32.const 8)))";
     assert_eq!(runs.ends("", short, Sandbox::bare()).await, 60);
+    // Asked again from the one that was cut off; from the last one, and back to the first of them.
+    let list = |length: i32, number: i64| {
+        format!(
+            r"(call $both (call $readdir (i32.const 3) (i32.const 2048) (i32.const {length}) (i64.const {number}) (i32.const 8))
+            (i32.load (i32.const 8)))"
+        )
+    };
+    let both = |first: &str, second: &str| format!("(i32.add {first} {second})");
+    let (files, beyond) = (24 + 1 + 24 + 2, list(4096, 4));
+    assert_eq!(runs.ends("", &both(&list(60, 0), &list(4096, 2)), Sandbox::bare()).await, 60 + files);
+    let back = runs.ends("", &both(&list(4096, 3), &list(4096, 2)), Sandbox::bare()).await - files;
+    assert!([25, 26].contains(&back), "{back}");
+    assert_eq!(runs.ends("", &both(&beyond, &list(4096, 2)), Sandbox::bare()).await, files);
 }
 
 #[tokio::test]

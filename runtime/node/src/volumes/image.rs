@@ -13,7 +13,8 @@ use tokio::sync::Mutex;
 use wk_base::body::{Body, BoxError};
 use wk_base::error::Chain;
 use wk_base::id;
-use wk_image::{Digest, Peers, Reference, pull_layers, unpack};
+use wk_engine::leave_reserve;
+use wk_image::{Digest, FILES, Peers, Reference, pull_layers, unpack};
 
 use super::{Registry, pod, remove};
 
@@ -31,18 +32,21 @@ struct Inner {
 }
 
 /// The files of an image; they go with the last who has this.
-pub(super) struct Unpacked(PathBuf);
+pub(super) struct Unpacked {
+    whole: PathBuf,
+    files: PathBuf,
+}
 
 impl Unpacked {
     /// Where they are.
     pub(super) fn dir(&self) -> &Path {
-        &self.0
+        &self.files
     }
 }
 
 impl Drop for Unpacked {
     fn drop(&mut self) {
-        let dir = std::mem::take(&mut self.0);
+        let dir = std::mem::take(&mut self.whole);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn_blocking(move || remove::remove(&dir));
         }
@@ -76,8 +80,13 @@ impl Images {
         }
         known.retain(|_, image| image.strong_count() > 0);
         let dir = root.join(format!("{process}-{}", count.fetch_add(1, Ordering::Relaxed)));
-        let made = Arc::new(Unpacked(dir.clone()));
-        pod::blocking_text(move || unpack(&layers, &dir).map_err(|error| Chain(&error).to_string())).await?;
+        let made = Arc::new(Unpacked { files: dir.join(FILES), whole: dir.clone() });
+        let root = root.clone();
+        let unpack = move || {
+            let has_room = |bytes| leave_reserve(&root, bytes);
+            unpack(&layers, &dir, &has_room).map_err(|error| Chain(&error).to_string())
+        };
+        pod::blocking_text(unpack).await?;
         known.insert(digest, Arc::downgrade(&made));
         Ok(made)
     }

@@ -34,10 +34,10 @@ pub(crate) const READY_PATH: &str = "/ready";
 
 /// The longest [`Start`]: a container's environment may be made of several ConfigMaps of 1 MiB.
 pub(crate) const START_BYTES_MAX: usize = 16 << 20;
-/// What one body may have in flight. A local socket has no latency to hide: this is for throughput.
-pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
-/// What all bodies may have in flight: much more than one, so that one slow reader does not stop the others.
-pub(crate) const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
+/// What one body may have in flight. A local socket has no latency to hide.
+pub(crate) const STREAM_WINDOW: u32 = 32 << 10;
+/// What all bodies may have in flight: all that there can be, so that those which nobody reads do not stop the others.
+pub(crate) const CONNECTION_WINDOW: u32 = STREAMS_MAX * STREAM_WINDOW;
 /// Containers of a worker, requests in its hands, and what it asks at once. Its engine has a lower limit of instances.
 pub(crate) const STREAMS_MAX: u32 = 8192;
 /// Names and values of the headers of one message: as on the mesh.

@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rustix::fs::FlockOperation;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, test_kill_process};
 
 /// What is there to be reached: all but the volume's files are not the worker's.
@@ -43,6 +47,17 @@ impl Targets {
     }
 }
 
+/// Sends a descriptor to itself.
+fn send_descriptor() -> io::Result<()> {
+    let (one, _other) = UnixStream::pair()?;
+    let descriptors = [one.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "there is room");
+    rustix::net::sendmsg(&one, &[IoSlice::new(b"x")], &mut control, SendFlags::empty())?;
+    Ok(())
+}
+
 /// Tries everything. The process ends if something works that must not, or the other way round.
 pub(crate) fn all(targets: &str, missing: &[String]) {
     let Targets { key, compiled, unix, volume, tcp, node } = Targets::read(targets);
@@ -72,6 +87,10 @@ pub(crate) fn all(targets: &str, missing: &[String]) {
         refused("run a program", Command::new("/bin/true").status().map(drop));
         let node = Pid::from_raw(node).expect("a process");
         refused("signal the node", test_kill_process(node).map_err(io::Error::from));
+        // What else `fcntl` does: some of its commands have the kernel signal another process.
+        let lock = || Ok(rustix::fs::fcntl_lock(File::create(volume.join("lock"))?, FlockOperation::LockExclusive)?);
+        refused("do anything with a descriptor", lock());
+        refused("send a descriptor", send_descriptor());
     }
     // What is its own is there.
     let own = std::fs::write(volume.join("mine"), "written").and_then(|()| std::fs::read_dir(&compiled).map(drop));

@@ -11,7 +11,7 @@ use wk_cluster::Freshness;
 use crate::respond::{Content, Reply};
 use crate::server::ApiServer;
 use crate::verbs::connect::{exec, forward};
-use crate::verbs::{Call, log};
+use crate::verbs::{Call, ask, log};
 
 /// What is asked of a pod, and of which.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +74,11 @@ pub(super) async fn answer(server: &ApiServer, call: &Call) -> Result<Reply, Sta
 }
 
 async fn of_pod(server: &ApiServer, call: &Call, node: &str, below: &Below<'_>) -> Result<Reply, Status> {
+    if !matches!(below.act, Act::Log { .. }) {
+        // A connection begins with a GET too, and who may look at nodes, as monitoring does, may not run what they like in
+        // every pod.
+        server.authorize(&call.user, &ask(&call.target, &Method::POST, &call.query)).await?;
+    }
     let found = server.cluster.get(&kinds::POD, Some(below.namespace), below.pod, Freshness::Linearizable).await;
     let is_meant = |pod: &Object| {
         pod.text("/spec/nodeName") == node && below.uid.is_none_or(|uid| uid.is_empty() || uid == pod.uid())

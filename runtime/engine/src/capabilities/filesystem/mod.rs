@@ -6,6 +6,7 @@
 //! container pays for the work ([`apart`]).
 
 mod apart;
+pub(crate) mod entries;
 mod next;
 mod streams;
 
@@ -27,6 +28,7 @@ use crate::mounts::{Late, Mounts, Opened};
 use crate::usage::Usage;
 
 use apart::call;
+use entries::Listing;
 use streams::{Reading, Writing};
 
 /// What a store knows of its guest's files.
@@ -274,12 +276,12 @@ impl types::HostDescriptor for View<'_> {
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<types::DirectoryEntryStream>> {
         self.look(&fd).await?;
-        let entries = self.of(&fd, async move |view, fd| {
-            let entries = view.read_directory(fd).await?;
-            Ok(view.table.delete(entries)?)
-        });
-        let entries = entries.await?;
-        Ok(self.inner.table.push(entries)?)
+        let dir = match self.inner.table.get(&fd)? {
+            Descriptor::Dir(dir) => Arc::clone(&dir.dir),
+            Descriptor::File(_) => return Err(types::ErrorCode::NotDirectory.into()),
+        };
+        let listing = Listing::of(dir, Arc::clone(self.usage)).await?;
+        Ok(Resource::new_own(self.inner.table.push(listing)?.rep()))
     }
 
     async fn sync(&mut self, fd: Fd) -> FsResult<()> {
@@ -418,10 +420,12 @@ impl types::HostDirectoryEntryStream for View<'_> {
         &mut self,
         stream: Resource<types::DirectoryEntryStream>,
     ) -> FsResult<Option<types::DirectoryEntry>> {
-        self.inner.read_directory_entry(stream).await
+        let listing = self.inner.table.get_mut(&Resource::<Listing>::new_borrow(stream.rep()))?;
+        Ok(listing.next().await?)
     }
 
     fn drop(&mut self, stream: Resource<types::DirectoryEntryStream>) -> wasmtime::Result<()> {
-        types::HostDirectoryEntryStream::drop(&mut self.inner, stream)
+        self.inner.table.delete(Resource::<Listing>::new_own(stream.rep()))?;
+        Ok(())
     }
 }

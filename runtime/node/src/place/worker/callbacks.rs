@@ -17,6 +17,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::ReaderStream;
 use wk_base::body::{self, Body, BoxError};
 use wk_engine::{Connection, Datagrams, Network, NetworkError};
@@ -24,16 +25,51 @@ use wk_engine::{Connection, Datagrams, Network, NetworkError};
 use crate::worker::asked::{ANSWERED, ASKED, Answered, Asked, Came, datagram, read_datagram};
 use crate::worker::wire::{self, Answers, CONNECTION_WINDOW, GUEST, HEADER_BYTES_MAX, STREAM_WINDOW, STREAMS_MAX};
 
-/// Connections of one worker that have come and not been taken: a usual backlog, for a few ports.
-const WAITING_MAX: usize = 512;
+/// Connections to one port that have come and not been taken: a usual backlog.
+const WAITING_MAX: usize = 128;
 
 /// What containers of one worker may ask for, by their numbers.
 #[derive(Default)]
 pub(super) struct Callbacks {
     containers: DashMap<u64, Answers>,
-    /// Connections that came to a port and were not taken yet, with the container they are for.
-    waiting: DashMap<u64, (u64, Mutex<Connection>)>,
+    /// Connections that came to a port and were not taken yet.
+    waiting: DashMap<u64, Waiting>,
     numbers: AtomicU64,
+}
+
+/// A connection that came.
+struct Waiting {
+    /// The container it is for.
+    of: u64,
+    /// The listener that it came to.
+    port: u64,
+    connection: Mutex<Connection>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// A port of a container. When it closes, what came to it and was not taken is cut off.
+struct Port {
+    callbacks: Arc<Callbacks>,
+    of: u64,
+    number: u64,
+    places: Arc<Semaphore>,
+}
+
+impl Port {
+    /// The number by which a connection can be taken; None when too many wait already.
+    fn put(&self, connection: Connection) -> Option<Came> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let came = self.callbacks.numbers.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting { of: self.of, port: self.number, connection: Mutex::new(connection), _place: place };
+        self.callbacks.waiting.insert(came, waiting);
+        Some(Came(came))
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.callbacks.waiting.retain(|_, waiting| waiting.port != self.number);
+    }
 }
 
 /// A container that may ask, until this is dropped.
@@ -45,7 +81,7 @@ pub(super) struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.callbacks.containers.remove(&self.number);
-        self.callbacks.waiting.retain(|_, (of, _)| *of != self.number);
+        self.callbacks.waiting.retain(|_, waiting| waiting.of != self.number);
     }
 }
 
@@ -92,9 +128,9 @@ impl Callbacks {
                 network.resolve(&name).await.map(|all| told(&Answered::Addresses(all), Response::new(body::empty())))
             }
             Asked::Connect(to) => network.connect(to).await.map(|it| joined(it, request.into_body())),
-            Asked::Take(came) => match self.waiting.remove_if(&came, |_, (of, _)| *of == number) {
-                Some((_, (_, connection))) => {
-                    let connection = connection.into_inner().unwrap_or_else(PoisonError::into_inner);
+            Asked::Take(came) => match self.waiting.remove_if(&came, |_, waiting| waiting.of == number) {
+                Some((_, waiting)) => {
+                    let connection = waiting.connection.into_inner().unwrap_or_else(PoisonError::into_inner);
                     Ok(joined(connection, request.into_body()))
                 }
                 None => Err(NetworkError::Reset),
@@ -111,6 +147,12 @@ impl Callbacks {
         answered.unwrap_or_else(refused)
     }
 
+    /// A port of the container `of`.
+    fn port(self: &Arc<Self>, of: u64) -> Port {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        Port { callbacks: Arc::clone(self), of, number, places: Arc::new(Semaphore::new(WAITING_MAX)) }
+    }
+
     fn listen(
         self: &Arc<Self>,
         network: &dyn Network,
@@ -119,15 +161,13 @@ impl Callbacks {
     ) -> Result<Response<Body>, NetworkError> {
         let mut listener = network.listen(at)?;
         let local = listener.local();
-        let callbacks = Arc::clone(self);
+        let port = self.port(number);
         let coming = futures::stream::poll_fn(move |cx| {
             loop {
                 let connection = ready!(listener.poll_accept(cx));
-                // A worker that takes none is not offered more: what comes is cut off, as past a backlog.
-                if callbacks.waiting.len() < WAITING_MAX {
-                    let came = callbacks.numbers.fetch_add(1, Ordering::Relaxed);
-                    callbacks.waiting.insert(came, (number, Mutex::new(connection)));
-                    return Poll::Ready(Some(Ok::<_, BoxError>(http_body::Frame::data(Came(came).bytes()))));
+                // A guest that takes none is not offered more: what comes is cut off, as past a backlog.
+                if let Some(came) = port.put(connection) {
+                    return Poll::Ready(Some(Ok::<_, BoxError>(http_body::Frame::data(came.bytes()))));
                 }
             }
         });
@@ -296,5 +336,29 @@ mod tests {
         drop(registered);
         let gone = ask(&mut worker, "7", &setting(Some("mode"))).await;
         assert!(matches!(answered(&gone), Answered::Refused(NetworkError::Denied)));
+    }
+
+    #[test]
+    fn a_port_nobody_accepts_at_is_full_by_itself_and_cuts_off_what_waits_when_it_closes() {
+        let callbacks = Arc::new(Callbacks::default());
+        let connection = || {
+            let address = "127.0.0.1:1".parse().unwrap();
+            Connection { stream: Box::new(tokio::io::duplex(1).0), local: address, remote: address }
+        };
+        let (lazy, other) = (callbacks.port(7), callbacks.port(8));
+        for _ in 0..WAITING_MAX {
+            assert!(lazy.put(connection()).is_some());
+        }
+        assert!(lazy.put(connection()).is_none() && other.put(connection()).is_some());
+        drop(lazy);
+        assert_eq!(callbacks.waiting.len(), 1);
+        let lazy = callbacks.port(7);
+        let Came(first) = lazy.put(connection()).unwrap();
+        for _ in 1..WAITING_MAX {
+            lazy.put(connection());
+        }
+        assert!(lazy.put(connection()).is_none());
+        callbacks.waiting.remove(&first);
+        assert!(lazy.put(connection()).is_some(), "one that was taken makes room");
     }
 }

@@ -25,14 +25,13 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_lseek,
     libc::SYS_close,
     libc::SYS_dup,
-    libc::SYS_fcntl,
     libc::SYS_copy_file_range,
     libc::SYS_sendfile,
     // Sockets that are there: the node's. A pair leads nowhere else.
     libc::SYS_recvfrom,
     libc::SYS_sendto,
+    // Not the call that sends descriptors: those on their way count for all processes of a user, the node among them.
     libc::SYS_recvmsg,
-    libc::SYS_sendmsg,
     libc::SYS_shutdown,
     libc::SYS_getsockopt,
     libc::SYS_getsockname,
@@ -133,6 +132,10 @@ const OLDER: &[libc::c_long] = &[libc::SYS_riscv_flush_icache];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "riscv64")))]
 const OLDER: &[libc::c_long] = &[];
 
+/// What is asked of a descriptor by number.
+const FCNTL: [i32; 6] =
+    [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC, libc::F_ADD_SEALS];
+
 /// `FIONBIO` and `FIOCLEX`: how a descriptor waits and is inherited.
 const FIONBIO: u64 = 0x5421;
 const FIOCLEX: u64 = 0x5451;
@@ -170,6 +173,7 @@ fn limited() -> Result<Vec<(i64, Vec<SeccompRule>)>, seccompiler::BackendError> 
     let thread = Compare::MaskedEq(libc::CLONE_THREAD.unsigned_abs().into());
     let thread = Condition::new(0, Length::Qword, thread, libc::CLONE_THREAD.unsigned_abs().into())?;
     let ioctl = |request: u64| SeccompRule::new(vec![is(1, Length::Dword, request)?]);
+    let fcntl = |command: i32| SeccompRule::new(vec![is(1, Length::Dword, command.unsigned_abs().into())?]);
     let prctl = |option: u64| SeccompRule::new(vec![is(0, Length::Dword, option)?]);
     let own = u64::from(std::process::id());
     Ok(vec![
@@ -178,6 +182,8 @@ fn limited() -> Result<Vec<(i64, Vec<SeccompRule>)>, seccompiler::BackendError> 
         // Nicer, and itself only: `PRIO_PROCESS` of 0.
         (libc::SYS_setpriority, vec![SeccompRule::new(vec![is(0, Length::Dword, 0)?, is(1, Length::Dword, 0)?])?]),
         (libc::SYS_getpriority, vec![SeccompRule::new(vec![is(0, Length::Dword, 0)?, is(1, Length::Dword, 0)?])?]),
+        // How a descriptor is, and another number for it. Not whom it signals: that may be any process of the same user.
+        (libc::SYS_fcntl, FCNTL.iter().map(|command| fcntl(*command)).collect::<Result<_, _>>()?),
         (libc::SYS_ioctl, vec![ioctl(FIONBIO)?, ioctl(FIOCLEX)?, ioctl(PAGEMAP_SCAN)?]),
         (libc::SYS_prctl, vec![prctl(libc::PR_SET_NAME.unsigned_abs().into())?, prctl(PR_SET_VMA)?]),
         // To read a limit, not to set one.

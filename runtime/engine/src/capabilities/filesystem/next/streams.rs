@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::fs::{Dir, FileType};
 use rustix::io::{ReadWriteFlags, pwritev2};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -18,6 +18,7 @@ use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi::p3::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 
 use super::super::apart::charged;
+use super::super::entries::{Found, batch};
 use crate::disk::Room;
 use crate::mounts::Late;
 use crate::usage::Usage;
@@ -26,8 +27,6 @@ use crate::usage::Usage;
 const PIECE_BYTES: usize = 64 << 10;
 /// What one piece of work reads at most.
 const READ_BYTES: usize = 64 << 10;
-/// Entries of a directory that are read ahead of the guest.
-const ENTRIES_MAX: usize = 64;
 
 /// Where a stream's end is told, once. A stream that is dropped has ended well.
 pub(super) struct Outcome(Option<oneshot::Sender<Result<(), ErrorCode>>>);
@@ -235,7 +234,9 @@ impl Entries {
             if let Some(late) = late {
                 late.look().await?;
             }
-            spawn_blocking(work).await.map_err(io::Error::other)?
+            let (dir, found) = spawn_blocking(work).await.map_err(io::Error::other)??;
+            let entry = |found: Found| DirectoryEntry { type_: named(found.kind), name: found.name };
+            Ok((dir, found.into_iter().map(entry).collect()))
         }))
     }
 }
@@ -286,27 +287,6 @@ impl<T: 'static> StreamProducer<T> for Entries {
             }
         }
     }
-}
-
-/// The next entries, none at the end.
-fn batch(mut dir: Dir) -> Batch {
-    let mut entries = Vec::new();
-    while entries.len() < ENTRIES_MAX {
-        let Some(entry) = dir.read() else { break };
-        let entry = entry.map_err(io::Error::from)?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let mut kind = entry.file_type();
-        if kind == FileType::Unknown {
-            let stat = dir.fd().and_then(|fd| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW));
-            kind = stat.map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
-        }
-        let name = name.to_str().map_err(|_| ErrorCode::IllegalByteSequence)?.to_owned();
-        entries.push(DirectoryEntry { type_: named(kind), name });
-    }
-    Ok((dir, entries))
 }
 
 fn named(kind: FileType) -> DescriptorType {
