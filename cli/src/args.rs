@@ -27,7 +27,7 @@ pub(crate) use change::{
     AutoscaleArgs, EditArgs, MarkArgs, PatchArgs, PatchType, RolloutArgs, RolloutChangeArgs, RolloutCommand,
     RolloutHistoryArgs, RolloutStatusArgs, RolloutUndoArgs, ScaleArgs, SetArgs, SetCommand, SetImageArgs,
 };
-pub(crate) use cluster::{ClusterArgs, ClusterCommand, MembersArgs, RecoverArgs, RemoveArgs};
+pub(crate) use cluster::{ClusterArgs, ClusterCommand, KeysArgs, KeysCommand, MembersArgs, RecoverArgs, RemoveArgs};
 pub(crate) use compile::CompileArgs;
 pub(crate) use create::{
     BindingArgs, BudgetArgs, CreateArgs, CreateKind, CronJobArgs, DataArgs, IngressArgs, JobArgs, NamedArgs,
@@ -44,7 +44,7 @@ pub(crate) use objects::{ApplyArgs, Cascade, DeleteArgs, StructuredFormat};
 pub(crate) use shared::{DryRun, PickArgs, WriteArgs};
 pub(crate) use streams::{AttachArgs, CpArgs, DebugArgs, ExecArgs, LogsArgs, Place, PortForwardArgs, PortPair};
 pub(crate) use up::{AccessArgs, MESH_PORT, PeerAddress, UpArgs};
-pub(crate) use user::{AddArgs, UserArgs, UserCommand};
+pub(crate) use user::{AddArgs, RevokeArgs, UserArgs, UserCommand};
 
 /// Kubernetes' model without containers and without a master: every machine runs `wk up`.
 #[derive(Debug, Parser)]

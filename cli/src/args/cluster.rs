@@ -21,6 +21,8 @@ pub(crate) enum ClusterCommand {
     Status(MembersArgs),
     /// Remove a member that is gone for good, with its Node
     Remove(RemoveArgs),
+    /// The keys that sign service accounts' tokens: which there are, and another one in place of that in use
+    Keys(KeysArgs),
     /// On a stopped survivor: make it a cluster of its own when most voters are lost for good
     Recover(RecoverArgs),
 }
@@ -42,6 +44,40 @@ pub(crate) struct RemoveArgs {
     /// Remove it although it is heard from: it stops, and its pods with it
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `wk cluster keys`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+/// What to do with the keys for tokens.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Which keys there are: the one that signs, one to come, and old ones whose tokens are still good
+    List(MembersArgs),
+    /// Make a key. It is published for an hour before it signs, so that every verifier knows it by then
+    Rotate(RotateArgs),
+    /// Take back a key that signs no more, and with it every token that it signed
+    Forget(ForgetArgs),
+}
+
+/// Options of `wk cluster keys rotate`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RotateArgs {
+    /// Let it sign in ten seconds: verifiers outside the cluster that keep what they read may refuse tokens for an hour
+    #[arg(long)]
+    pub(crate) now: bool,
+}
+
+/// Options of `wk cluster keys forget`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ForgetArgs {
+    /// The key, or as much of its beginning as no other has
+    #[arg(value_name = "KEY")]
+    pub(crate) key: String,
 }
 
 /// Options of `wk cluster recover`.

@@ -78,6 +78,10 @@ pub(crate) struct UpArgs {
     /// Command that prints such lines, run by `sh -c` at each start: how a key service is asked
     #[arg(long, value_name = "COMMAND", help_heading = "Secrets")]
     pub(crate) secrets_key_command: Option<String>,
+    /// Age at which the key that signs service accounts' tokens is replaced by another, while this node leads; 0 for never
+    /// [default: as before, else 90d]
+    #[arg(long, value_name = "DURATION", value_parser = super::deploy::duration, help_heading = "Secrets")]
+    pub(crate) token_key_age: Option<Duration>,
     /// What modules are compiled for: "native", "portable" (what any processor of this architecture can do, as
     /// `wk compile` makes it) or "pulley64" (interpreted, for where there is no compiler) [default: as before, else native]
     #[arg(long, value_name = "KIND", value_parser = engine, help_heading = "Runtime")]

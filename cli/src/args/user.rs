@@ -47,7 +47,15 @@ pub(crate) struct AddArgs {
 
 /// Options of `wk user revoke`.
 #[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
 pub(crate) struct RevokeArgs {
     /// The person's name
-    pub(crate) name: String,
+    pub(crate) name: Option<String>,
+    /// A certificate by its serial number, as `wk user list` or `openssl x509 -serial` shows it: one of an
+    /// admin.kubeconfig, or one that was asked for with a CertificateSigningRequest
+    #[arg(long, value_name = "SERIAL")]
+    pub(crate) certificate: Option<String>,
+    /// Every administrator's certificate that was made before the one this command uses
+    #[arg(long)]
+    pub(crate) older: bool,
 }

@@ -12,12 +12,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use wk_mesh::{KeyPem, NodeKey};
 
-use crate::args::{AddArgs, GlobalArgs, UserArgs, UserCommand};
+use crate::args::{AddArgs, GlobalArgs, RevokeArgs, UserArgs, UserCommand};
 use crate::client::{Client, JSON, Payload, Resource};
 use crate::render::{Ui, plain, yaml};
 
 /// Where people's certificates are made.
 const USERS_PATH: &str = "/apis/wk.dev/v1/users";
+/// Where those are that no record of a person stands behind.
+const CERTIFICATES_PATH: &str = "/apis/wk.dev/v1/certificates";
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// Bindings that `wk user` made.
 const LABEL: &str = "wk.dev/made-by";
@@ -35,7 +37,8 @@ pub(super) async fn run(global: &GlobalArgs, args: &UserArgs, ui: &mut Ui) -> an
     match &args.command {
         UserCommand::Add(args) => add(global, &client, args, ui).await,
         UserCommand::List => list(&client, ui).await,
-        UserCommand::Revoke(args) => revoke(&client, &args.name, ui).await,
+        UserCommand::Revoke(RevokeArgs { name: Some(name), .. }) => revoke(&client, name, ui).await,
+        UserCommand::Revoke(args) => revoke_certificates(&client, args.certificate.as_deref(), ui).await,
     }
 }
 
@@ -106,18 +109,60 @@ async fn list(client: &Client, ui: &mut Ui) -> anyhow::Result<()> {
     let users = client.get(USERS_PATH, JSON).await?;
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let day = |value: &Value| text(value).chars().take(16).collect::<String>().replace('T', " ");
-    let rows = users["items"].as_array().into_iter().flatten().map(|user| {
+    let people = users["items"].as_array().into_iter().flatten().map(|user| {
         let groups: Vec<String> = user["groups"].as_array().into_iter().flatten().map(text).collect();
         let groups = if groups.is_empty() { "-".to_owned() } else { groups.join(",") };
-        vec![text(&user["name"]), groups, day(&user["created"]), day(&user["expires"]), text(&user["by"])]
+        let state = "good".to_owned();
+        vec![
+            text(&user["name"]),
+            groups,
+            day(&user["created"]),
+            day(&user["expires"]),
+            text(&user["by"]),
+            state,
+            "-".to_owned(),
+        ]
     });
-    let rows: Vec<Vec<String>> = rows.collect();
-    if rows.is_empty() {
+    // An older server knows of no others.
+    let certificates = client.find(CERTIFICATES_PATH).await?.unwrap_or_default();
+    let others = certificates["items"].as_array().into_iter().flatten().map(|own| {
+        let groups = if own["name"] == "" { "-" } else { "system:masters" }.to_owned();
+        let state = match (own["revoked"] == true, own["inUse"] == true) {
+            (true, _) => "revoked",
+            (false, true) => "in use here",
+            (false, false) => "good",
+        };
+        let name = if own["name"] == "" { "-".to_owned() } else { text(&own["name"]) };
+        let by = if own["by"] == "" { "-".to_owned() } else { text(&own["by"]) };
+        vec![name, groups, day(&own["created"]), day(&own["expires"]), by, state.to_owned(), text(&own["serial"])]
+    });
+    let rows: Vec<Vec<String>> = people.chain(others).collect();
+    if users["items"].as_array().is_none_or(Vec::is_empty) {
         ui.note("nobody has a certificate of their own; wk user add NAME makes one");
+    }
+    if rows.is_empty() {
         return Ok(());
     }
-    let table = plain(&["NAME", "GROUPS", "CREATED", "EXPIRES", "BY"], &rows, ui.colour());
+    let heading = ["NAME", "GROUPS", "CREATED", "EXPIRES", "BY", "STATE", "CERTIFICATE"];
+    let table = plain(&heading, &rows, ui.colour());
     ui.data(table.as_bytes())
+}
+
+/// Takes back the certificate with a serial number, or the administrators' that are older than the one in use.
+async fn revoke_certificates(client: &Client, serial: Option<&str>, ui: &mut Ui) -> anyhow::Result<()> {
+    let path = match serial {
+        // As programs print it: in capitals, with colons.
+        Some(serial) => {
+            let serial: String = serial.chars().filter(|c| *c != ':').collect();
+            format!("{CERTIFICATES_PATH}/{}", encoded(&serial.to_lowercase()))
+        }
+        None => CERTIFICATES_PATH.to_owned(),
+    };
+    client.exchange(&Method::DELETE, &path, JSON, None).await?;
+    ui.line(match serial {
+        Some(_) => "the certificate is refused from now on",
+        None => "every administrator's certificate made before the one in use here is refused from now on",
+    })
 }
 
 async fn revoke(client: &Client, name: &str, ui: &mut Ui) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use wk_access::tokens::Keyring;
-use wk_apiserver::{ApiServer, Dependencies, Kubelet};
+use wk_apiserver::{ApiServer, Dependencies, Kubelet, signing_keys};
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, SystemClock, Timestamp};
 use wk_cluster::{Cluster, Manager, Vault};
@@ -35,6 +35,7 @@ use super::code::Handover;
 use super::copies::Copies;
 use super::data_dir::{DataDir, Identity};
 use super::front::{ApiFront, MeshFront, Runs};
+use super::hearing::Hearing;
 use super::heartbeat::Heart;
 use super::join::Door;
 use super::members::{self, Members, Notice};
@@ -42,7 +43,6 @@ use super::metrics::Metrics;
 use super::raft_link::RaftLink;
 use super::remote_pods::RemotePods;
 use super::settings::Settings;
-use super::signing;
 use super::tend::{self, Tended};
 use super::upgrade::{self, Upgrade};
 use super::witness::{self, WitnessFront};
@@ -114,13 +114,16 @@ impl Base {
         } else {
             members.follow(&store, &tasks);
             admit::start(&store, &tasks);
-            signing::follow(&store, &authority, &keys, &tasks);
         }
         if start == Start::Bootstrap {
             // Nobody else is there who could not understand.
             store.speak(wk_store::LEVEL);
         }
         let cluster = Cluster::new(store.clone(), Arc::clone(&clock)).with_vault(vault);
+        if !file.witness {
+            let age = Some(settings.token_key_age).filter(|age| !age.is_zero());
+            signing_keys::follow(&cluster, &authority, &keys, age, &tasks);
+        }
         let blobs = Blobs::open(data_dir.join("blobs")).context("open the modules' directory")?;
         let copies = Copies { name: name.clone(), mesh: mesh.clone(), members: members.clone(), blobs: blobs.clone() };
         let code = Arc::new(Handover { copies: copies.clone(), identity: identity.clone() });
@@ -312,7 +315,14 @@ impl Base {
                 let metrics = self.metrics(agent);
                 let (meters, ledger) = (agent.meters.clone(), agent.ledger.clone());
                 let (logs, streams, own) = (agent.logs.clone(), agent.streams.clone(), metrics.clone());
-                let pods = RemotePods { name, mesh, logs, traffic, streams, metrics: own, meters, ledger };
+                let hearing = Hearing {
+                    store: self.store.clone(),
+                    members: self.members.clone(),
+                    mesh: mesh.clone(),
+                    beats: Arc::clone(&self.beats),
+                    last: Arc::default(),
+                };
+                let pods = RemotePods { name, mesh, logs, traffic, streams, metrics: own, meters, ledger, hearing };
                 let pods = Arc::new(pods);
                 let dependencies = Dependencies {
                     pods,

@@ -21,7 +21,8 @@ use super::join::Door;
 use super::remove::{self, Ask};
 use super::upgrade::{self, Upgrade};
 use super::{
-    announce, backup, cluster_status, code, copies, forward, heartbeat, metrics, raft_link, remote_pods, usage, witness,
+    announce, backup, cluster_status, code, copies, forward, hearing, heartbeat, metrics, raft_link, remote_pods,
+    usage, witness,
 };
 
 /// Answers other nodes. Strangers may ask to join and nothing else.
@@ -75,6 +76,7 @@ impl Handler for MeshFront {
                     Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &Chain(&*error).to_string()),
                 }
             }
+            hearing::PATH => hearing::answer(&self.heart.beats),
             heartbeat::PATH => self.heart.answer(&from, request.into_body()).await,
             announce::PATH => {
                 let members = &self.heart.members;
@@ -172,10 +174,12 @@ impl ApiFront {
 
 /// Where clients ask for what is ours alone of the API, and where of that the API server itself answers.
 const OWN_PREFIX: &str = "/apis/wk.dev/";
-const USERS_PREFIX: &str = "/apis/wk.dev/v1/users";
+const SERVER_PREFIXES: [&str; 3] =
+    ["/apis/wk.dev/v1/users", "/apis/wk.dev/v1/certificates", "/apis/wk.dev/v1/signingkeys"];
 
 fn is_own(path: &str) -> bool {
-    path == metrics::PATH || path.starts_with(OWN_PREFIX) && !path.starts_with(USERS_PREFIX)
+    let of_server = SERVER_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
+    path == metrics::PATH || path.starts_with(OWN_PREFIX) && !of_server
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 
+use super::admin;
 use super::bootstrap;
 use super::data_dir::DataDir;
 use super::node::Node;
@@ -14,8 +15,7 @@ use super::settings::Settings;
 /// Writes `admin.kubeconfig` and prints where everything is.
 pub(crate) fn print(settings: &Settings, data_dir: &DataDir, node: &Node) -> anyhow::Result<()> {
     let at = |port| SocketAddr::new(settings.listen, port);
-    let kubeconfig = kubeconfig(node, at(settings.api_port)).context("make admin.kubeconfig")?;
-    let kubeconfig = data_dir.write("admin.kubeconfig", &kubeconfig)?;
+    let kubeconfig = admin::kubeconfig(data_dir, node, at(settings.api_port)).context("make admin.kubeconfig")?;
     let mut text = String::new();
     let mut line = |label: &str, value: &str| writeln!(text, "  {label:<11} {value}").expect("a String takes all");
     line("API", &format!("https://{}", at(settings.api_port)));
@@ -42,25 +42,4 @@ pub(crate) fn print(settings: &Settings, data_dir: &DataDir, node: &Node) -> any
 /// Says that the node is about to stop.
 pub(crate) fn stopping() {
     let _ = writeln!(std::io::stderr(), "stopping: finishing what is in flight (again to stop at once)");
-}
-
-fn kubeconfig(node: &Node, api: SocketAddr) -> anyhow::Result<String> {
-    use base64::Engine as _;
-    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
-    let (certificate, key) = node.authority.issue_user("admin", &["system:masters"])?;
-    let config = serde_json::json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "wk",
-        "clusters": [{"name": "wk", "cluster": {
-            "server": format!("https://{api}"),
-            "certificate-authority-data": encode(node.authority.cert_pem().as_str()),
-        }}],
-        "users": [{"name": "admin", "user": {
-            "client-certificate-data": encode(certificate.as_str()),
-            "client-key-data": encode(key.as_str()),
-        }}],
-        "contexts": [{"name": "wk", "context": {"cluster": "wk", "user": "admin", "namespace": "default"}}],
-    });
-    Ok(serde_yaml::to_string(&config)?)
 }

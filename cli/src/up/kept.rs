@@ -47,6 +47,8 @@ pub(crate) struct Kept {
     pub(crate) compile_limits: Option<CompileLimits>,
     /// `--secrets-key-file`, `--secrets-key-command`.
     pub(crate) secrets_keys: Option<KeySource>,
+    /// `--token-key-age`.
+    pub(crate) token_key_age: Option<Duration>,
 }
 
 impl Kept {

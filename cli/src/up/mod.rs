@@ -4,6 +4,7 @@
 //! ([`entry`]: first node, newcomer, or one that comes back) -> everything runs ([`node`]).
 
 mod access;
+mod admin;
 mod admit;
 mod announce;
 mod asking;
@@ -21,6 +22,7 @@ mod front;
 mod gate;
 mod greeting;
 mod handover;
+mod hearing;
 mod heartbeat;
 mod join;
 mod kept;
@@ -39,7 +41,6 @@ mod remove;
 pub(crate) mod secrets_keys;
 pub(crate) mod settings;
 mod signer;
-mod signing;
 mod tend;
 pub(crate) mod upgrade;
 mod usage;

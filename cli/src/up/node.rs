@@ -61,7 +61,7 @@ pub(crate) struct Node {
     /// Listeners for clients: the first to stop.
     doors: Tasks,
     /// Everything else.
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
 }
 
 impl Node {

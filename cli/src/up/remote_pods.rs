@@ -1,5 +1,6 @@
 //! What runs on nodes, for the API server: logs, requests, what a node says of itself; here or over the mesh.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use wk_api::Status;
 use wk_apiserver::{LogOptions, NodeUsage, Pods};
 use wk_base::body::{self, Body};
 use wk_base::error::Chain;
+use wk_base::time::Timestamp;
 use wk_ingress::{Endpoint, Upstream as _};
 use wk_mesh::{Mesh, NodeName};
 use wk_node::ledger::Ledger;
@@ -20,6 +22,7 @@ use wk_node::traffic::Traffic;
 use wk_node::usage::Meters;
 use wk_streams::relay::Wanted;
 
+use super::hearing::Hearing;
 use super::metrics::Metrics;
 use super::usage;
 
@@ -54,6 +57,8 @@ pub(crate) struct RemotePods {
     pub(crate) meters: Meters,
     /// What it tells of its own pods to whoever looks into one.
     pub(crate) ledger: Ledger,
+    /// Whom the leader heard.
+    pub(crate) hearing: Hearing,
 }
 
 impl RemotePods {
@@ -130,6 +135,10 @@ impl Pods for RemotePods {
         }
         let answer = self.ask(node, format!("{NODE_PREFIX}{path}")).await;
         answer.map_err(|why| Status::unavailable(format!("error trying to reach service: node {node}: {why}")))
+    }
+
+    async fn heard(&self) -> BTreeMap<String, Timestamp> {
+        self.hearing.heard().await
     }
 
     async fn usage(&self, node: &str) -> Result<NodeUsage, Status> {

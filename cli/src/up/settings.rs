@@ -24,6 +24,11 @@ const HTTP_PORT: u16 = 8080;
 const HTTPS_PORT: u16 = 8443;
 /// A voter silent for longer is replaced: longer than a machine takes to start anew, so that a restart moves no votes.
 const VOTER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Age of the key for tokens at which it is replaced: often enough that it is no event, and that an old key that was copied
+/// is worth little; so seldom that few keys are kept for long-lived tokens.
+const TOKEN_KEY_AGE: Duration = Duration::from_hours(90 * 24);
+/// Not below: each key is kept for two days after it signed last.
+const TOKEN_KEY_AGE_MIN: Duration = Duration::from_hours(24);
 /// Below this an election alone would count as silence.
 const VOTER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
@@ -64,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) compile_limits: CompileLimits,
     /// Where the keys are that seal Secrets, if not in the cluster's authority.
     pub(crate) secrets_keys: Option<KeySource>,
+    /// Age at which the key for tokens is replaced while this node leads; zero for never.
+    pub(crate) token_key_age: Duration,
     /// Directories that pods may have by hostPath, without links.
     pub(crate) host_paths: Vec<PathBuf>,
     /// Who is let in, and what is put on record.
@@ -100,6 +107,9 @@ impl Settings {
         };
         if args.voter_timeout.is_some_and(|timeout| timeout < VOTER_TIMEOUT_MIN) {
             return Err(usage("--voter-timeout: at least 1s, or a pause of the network would move votes").into());
+        }
+        if args.token_key_age.is_some_and(|age| !age.is_zero() && age < TOKEN_KEY_AGE_MIN) {
+            return Err(usage("--token-key-age: at least 24h, or 0 for never").into());
         }
         if let Some(wrong) = args.zone.as_deref().and_then(|zone| wk_api::names::label_value(zone).into_iter().next()) {
             return Err(usage(format!("--zone becomes a label of the Node: {wrong}")).into());
@@ -158,6 +168,7 @@ impl Settings {
                 memory: args.compile_memory.or(limits.memory),
             },
             secrets_keys,
+            token_key_age: args.token_key_age.or(kept.token_key_age).unwrap_or(TOKEN_KEY_AGE),
         })
     }
 
@@ -177,6 +188,7 @@ impl Settings {
             compiled_max: Some(self.compiled_max),
             compile_limits: Some(self.compile_limits),
             secrets_keys: self.secrets_keys.clone(),
+            token_key_age: Some(self.token_key_age),
         };
         kept.keep(data_dir);
     }

@@ -19,6 +19,7 @@ mod flight;
 mod health;
 mod internal;
 mod kubelet;
+mod leases;
 mod modules;
 mod negotiate;
 mod old_watch;
@@ -37,7 +38,7 @@ mod verbs;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Ask, Oidc, Security, User};
+pub use access::{Ask, Oidc, Security, User, certificates, signing_keys};
 pub use audit::{Audit, Sink, SinkError};
 pub use kubelet::Kubelet;
 pub use modules::MODULE_BYTES_MAX;

@@ -25,6 +25,10 @@ pub(crate) enum Route {
     OpenIdKeys,
     /// `/apis/wk.dev/v1/users`, and one of them: people's certificates.
     People(Option<String>),
+    /// `/apis/wk.dev/v1/certificates`, and one of them: which may be taken back.
+    Certificates(Option<String>),
+    /// `/apis/wk.dev/v1/signingkeys`, and one of them: what signs service accounts' tokens.
+    SigningKeys(Option<String>),
     /// A document below `/openapi`.
     OpenApi(Place),
     /// `/v2/…`, the rest of the path as it came: modules.
@@ -169,6 +173,10 @@ fn within(path: &str, served: &impl Served) -> Route {
         ["openid", "v1", "jwks"] => Route::OpenIdKeys,
         ["apis", "wk.dev", "v1", "users"] => Route::People(None),
         ["apis", "wk.dev", "v1", "users", name] => Route::People(Some((*name).to_owned())),
+        ["apis", "wk.dev", "v1", "certificates"] => Route::Certificates(None),
+        ["apis", "wk.dev", "v1", "certificates", serial] => Route::Certificates(Some((*serial).to_owned())),
+        ["apis", "wk.dev", "v1", "signingkeys"] => Route::SigningKeys(None),
+        ["apis", "wk.dev", "v1", "signingkeys", id] => Route::SigningKeys(Some((*id).to_owned())),
         ["v2"] => Route::Modules(String::new()),
         ["api"] => Route::Discovery(Document::CoreVersions),
         ["apis"] => Route::Discovery(Document::Groups),

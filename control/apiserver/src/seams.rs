@@ -65,6 +65,9 @@ pub trait Pods: Send + Sync + 'static {
     /// What a node tells of itself at `path`: `/healthz`, `/metrics`. 404 for anything else.
     async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status>;
 
+    /// When the leader last heard each node, by name; nothing where it cannot be asked.
+    async fn heard(&self) -> BTreeMap<String, Timestamp>;
+
     /// What a node and its pods use.
     async fn usage(&self, node: &str) -> Result<NodeUsage, Status>;
 }

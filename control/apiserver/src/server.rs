@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use http::header::{CACHE_CONTROL, HeaderName, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 use wk_api::Status;
@@ -17,7 +17,7 @@ use wk_cluster::{Cluster, Freshness};
 use wk_image::Blobs;
 use wk_mesh::{Handler, Peer, RemoteAddress};
 
-use crate::access::{Access, Ask, Caller, Security, User, authn, issuer, people};
+use crate::access::{Access, Ask, Caller, Security, User, authn, certificates, issuer, people, signing_keys};
 use crate::audit::{Notes, Trail};
 use crate::body;
 use crate::flight::{Flight, Flow, Held};
@@ -80,7 +80,8 @@ impl ApiServer {
 
     /// Who sends a request with these headers, if they may do `verb` at `path`, which is no resource of Kubernetes.
     pub async fn may(&self, peer: &Peer, headers: &HeaderMap, verb: &str, path: &str) -> Result<User, Status> {
-        let Caller { user, .. } = authn::caller(self, peer, headers).await?;
+        // What is ours alone comes by `attend`, which has looked at the certificate.
+        let Caller { user, .. } = authn::caller(self, peer, headers, &Extensions::new()).await?;
         self.authorize(&user, &Ask::Path { verb, path }).await?;
         Ok(user)
     }
@@ -98,7 +99,7 @@ impl ApiServer {
     {
         let (parts, body) = request.into_parts();
         let (query, id) = (Query::parse(parts.uri.query()), id::uid());
-        let (caller, refused) = match authn::caller(self, peer, &parts.headers).await {
+        let (caller, refused) = match authn::caller(self, peer, &parts.headers, &parts.extensions).await {
             Ok(caller) => (Some(caller), None),
             Err(status) => (None, Some(status)),
         };
@@ -122,7 +123,8 @@ impl ApiServer {
     async fn answer(&self, peer: &Peer, parts: &Parts, body: Body, id: &str) -> Response<Body> {
         let query = Query::parse(parts.uri.query());
         let json = if negotiate::wants_pretty(&parts.headers, &query) { Encoding::PrettyJson } else { Encoding::Json };
-        let Caller { user, behind, person } = match authn::caller(self, peer, &parts.headers).await {
+        let caller = authn::caller(self, peer, &parts.headers, &parts.extensions).await;
+        let Caller { user, behind, person, certificate } = match caller {
             Ok(caller) => caller,
             Err(status) => {
                 // Who could not say who they are is on record as nobody.
@@ -143,19 +145,12 @@ impl ApiServer {
             None => body,
         };
         let mut response = self.admitted(route, (&user, notes), parts, query, body, json).await;
-        if let Some(person) = person {
-            let revoked = people::revoked(self.cluster.store(), person);
-            if let Some(Ends(end)) = response.extensions().get().cloned() {
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = revoked => end.cancel(),
-                        () = end.cancelled() => {}
-                    }
-                });
-            } else if response.body().size_hint().exact().is_none() {
-                response = response.map(|body| body::until(body, revoked));
-            }
-        }
+        let store = self.cluster.store();
+        response = match (person, certificate) {
+            (Some(person), _) => until_revoked(response, people::revoked(store, person)),
+            (None, Some((own, of_master))) => until_revoked(response, certificates::revoked(store, own, of_master)),
+            (None, None) => response,
+        };
         match trail {
             Some(trail) => trail.response(response),
             None => response,
@@ -243,6 +238,12 @@ impl ApiServer {
         if let Route::People(name) = &route {
             return respond(people::answer(self, user, parts, name.as_deref(), body).await, json);
         }
+        if let Route::Certificates(serial) = &route {
+            return respond(certificates::answer(self, user, parts, serial.as_deref()).await, json);
+        }
+        if let Route::SigningKeys(id) = &route {
+            return respond(signing_keys::answer(self, user, parts, id.as_deref(), body).await, json);
+        }
         let verb = parts.method.as_str().to_lowercase();
         let path = Ask::Path { verb: &verb, path: parts.uri.path() };
         if let Err(status) = self.authorize(user, &path).await {
@@ -267,8 +268,30 @@ impl ApiServer {
             }
             Route::OpenApi(place) => openapi::answer(self, &place, &parts.headers, &query).await,
             Route::NoSuchResource => respond(Err(Status::no_such_resource()), json),
-            Route::Nowhere | Route::Resource(_) | Route::Modules(_) | Route::People(_) => nothing_here(),
+            Route::Nowhere
+            | Route::Resource(_)
+            | Route::Modules(_)
+            | Route::People(_)
+            | Route::Certificates(_)
+            | Route::SigningKeys(_) => nothing_here(),
         }
+    }
+}
+
+/// The same answer, which ends with what `revoked` waits for.
+fn until_revoked(response: Response<Body>, revoked: impl Future<Output = ()> + Send + 'static) -> Response<Body> {
+    if let Some(Ends(end)) = response.extensions().get().cloned() {
+        tokio::spawn(async move {
+            tokio::select! {
+                () = revoked => end.cancel(),
+                () = end.cancelled() => {}
+            }
+        });
+        response
+    } else if response.body().size_hint().exact().is_none() {
+        response.map(|body| body::until(body, revoked))
+    } else {
+        response
     }
 }
 

@@ -1,6 +1,7 @@
 //! The server driven by requests, over a store of one peer. What is tested here is what clients see.
 
 mod applies;
+mod certificates;
 mod customs;
 mod discovery;
 mod encodings;
@@ -14,10 +15,12 @@ mod objects;
 mod patches;
 mod people;
 mod pods;
+mod policies;
 mod proxies;
 mod refusals;
 mod security;
 mod services;
+mod signing_keys;
 mod streams;
 mod versions;
 mod watches;

@@ -82,6 +82,16 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
             };
             writes.delete(user, target.kind, (target.namespace.as_deref(), &target.name), &options).await
         }
+        Order::Evict { target, grace_period_seconds, why } => {
+            let options = DeleteOptions {
+                grace_period_seconds,
+                uid: Some(target.uid),
+                resource_version: target.resource_version,
+                disruption: Some(why),
+                ..DeleteOptions::default()
+            };
+            writes.delete(user, target.kind, (target.namespace.as_deref(), &target.name), &options).await
+        }
         Order::Vote { promote, demote } => vote(desk.cluster.store(), promote, demote).await,
         Order::Event(event) => {
             desk.recorder.record(event);

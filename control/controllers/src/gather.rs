@@ -7,8 +7,8 @@ use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
 use wk_cluster::{Brief, PodBrief, brief, kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
-    Plan, apiservice, claims, definitions, disruption, ephemeral, events, garbage, namespaces, podgc, resourcequotas,
-    rootca, scheduler, serviceaccounts, voters,
+    Plan, apiservice, claims, definitions, disruption, ephemeral, events, garbage, leases, namespaces, podgc,
+    resourcequotas, rootca, scheduler, serviceaccounts, voters,
 };
 use wk_store::{Stored, View};
 
@@ -195,7 +195,7 @@ pub(crate) fn ephemeral_volumes(desk: &Desk, _now: Timestamp) -> Plan {
     ephemeral::plan(&ephemeral::Input { pods: &borrowed(&pods), claims: &borrowed(&claims) })
 }
 
-pub(crate) fn api_service(desk: &Desk, _now: Timestamp) -> Plan {
+pub(crate) fn api_service(desk: &Desk, now: Timestamp) -> Plan {
     let view = desk.cluster.store().view();
     let (namespaces, nodes) = (list(&view, &kinds::NAMESPACE), list(&view, &kinds::NODE));
     let one = |kind: &Kind| {
@@ -205,13 +205,30 @@ pub(crate) fn api_service(desk: &Desk, _now: Timestamp) -> Plan {
     let (service, endpoints) = (one(&kinds::SERVICE), one(&kinds::ENDPOINTS));
     let mut slices = list(&view, &kinds::ENDPOINTSLICE);
     slices.retain(|slice| slice.namespace() == apiservice::NAMESPACE);
-    apiservice::plan(&apiservice::Input {
+    let service_cidr = view.get(&wk_cluster::key(&kinds::SERVICECIDR, None, apiservice::NAME));
+    let service_cidr = service_cidr.map(|stored| object(&stored));
+    let input = apiservice::Input {
         namespaces: &borrowed(&namespaces),
         nodes: &borrowed(&nodes),
         service: service.as_deref(),
         endpoints: endpoints.as_deref(),
         slices: &borrowed(&slices),
-    })
+        range: &wk_cluster::SERVICE_RANGE.to_string(),
+        service_cidr: service_cidr.as_deref(),
+    };
+    apiservice::plan(&input, now)
+}
+
+pub(crate) fn node_leases(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let nodes = list(&view, &kinds::NODE);
+    let prefix = format!("{}/", leases::NAMESPACE);
+    let of_nodes: Vec<Arc<Object>> =
+        view.list(kinds::LEASE.collection(), &prefix).map(|stored| object(&stored)).collect();
+    let namespace = view.get(&wk_cluster::key(&kinds::NAMESPACE, None, leases::NAMESPACE));
+    let is_possible = namespace.is_some_and(|stored| !object(&stored).is_deleting());
+    let (nodes, of_nodes, heard) = (borrowed(&nodes), borrowed(&of_nodes), desk.heartbeats.heard());
+    leases::plan(&leases::Input { nodes: &nodes, leases: &of_nodes, is_possible, heard: &heard })
 }
 
 pub(crate) fn resource_quotas(desk: &Desk, now: Timestamp) -> Plan {

@@ -63,7 +63,8 @@ pub(crate) fn subject(order: &Order) -> Option<String> {
         Order::Update { target, .. }
         | Order::Status { target, .. }
         | Order::Bind { target, .. }
-        | Order::Delete { target, .. } => Some(target.uid.clone()),
+        | Order::Delete { target, .. }
+        | Order::Evict { target, .. } => Some(target.uid.clone()),
         Order::Vote { .. } => Some("votes".to_owned()),
         Order::Event(_) => None,
     }

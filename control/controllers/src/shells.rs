@@ -32,6 +32,9 @@ const RESYNC: Duration = Duration::from_secs(30);
 /// Between looks at the heartbeats: silence is noticed this much late at most.
 const NODES_RESYNC: Duration = Duration::from_millis(250);
 
+/// Between looks for Leases that are missing: a node that is new is heard a moment later.
+const LEASES_RESYNC: Duration = Duration::from_secs(5);
+
 /// Between looks at the members: a joined peer votes this much after it caught up, and one that stops waits this long.
 const VOTERS_RESYNC: Duration = Duration::from_millis(250);
 
@@ -53,6 +56,13 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
             workloads::deployments(),
         ),
         shell("replicaset", vec![&kinds::REPLICASET, &kinds::POD], PROMPT, workloads::replicasets()),
+        shell(
+            "daemonset",
+            vec![&kinds::DAEMONSET, &kinds::POD, &kinds::NODE, &kinds::CONTROLLERREVISION],
+            PROMPT,
+            workloads::daemonsets(),
+        ),
+        shell("cronjob", vec![&kinds::CRONJOB, &kinds::JOB], PROMPT, workloads::cronjobs()),
         shell("job", vec![&kinds::JOB, &kinds::POD], PROMPT, workloads::jobs()),
         shell(
             "scheduler",
@@ -107,7 +117,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         shell("ephemeral", vec![&kinds::POD, &kinds::PERSISTENTVOLUMECLAIM], PROMPT, gather::ephemeral_volumes),
         shell(
             "api-service",
-            vec![&kinds::NAMESPACE, &kinds::NODE, &kinds::SERVICE, &kinds::ENDPOINTS],
+            vec![&kinds::NAMESPACE, &kinds::NODE, &kinds::SERVICE, &kinds::ENDPOINTS, &kinds::SERVICECIDR],
             UNHURRIED,
             gather::api_service,
         ),
@@ -117,6 +127,10 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         Shell {
             resync: AUTOSCALER_RESYNC,
             ..shell("autoscaler", vec![&kinds::HORIZONTALPODAUTOSCALER], UNHURRIED, autoscale())
+        },
+        Shell {
+            resync: LEASES_RESYNC,
+            ..shell("node-leases", vec![&kinds::NAMESPACE, &kinds::NODE, &kinds::LEASE], UNHURRIED, gather::node_leases)
         },
         shell("events", Vec::new(), UNHURRIED, gather::old_events),
         Shell { resync: VOTERS_RESYNC, ..shell("voters", Vec::new(), UNHURRIED, gather::voters) },

@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use wk_api::{Kind, Object, kinds};
 use wk_base::time::Timestamp;
 use wk_cluster::{brief, label_hash, object};
 use wk_plan::endpointslice::{endpoints, mirror};
-use wk_plan::{Plan, deployment, endpointslice, job, replicaset};
+use wk_plan::{Plan, cronjob, daemonset, deployment, endpointslice, job, replicaset};
 use wk_store::{Stored, View};
 
 use crate::gather::borrowed;
@@ -143,6 +144,70 @@ pub(crate) fn jobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
             plan.extend(settled.plan(brief(job).uid(), &versions, now, || {
                 let (pods, orphans) = (decoded(pods), decoded(orphans));
                 job::plan(&job::Input { job: &object(job), pods: &borrowed(&pods), orphans: &borrowed(&orphans) }, now)
+            }));
+        }
+        plan
+    }
+}
+
+pub(crate) fn daemonsets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    let mut settled = Settled::default();
+    move |desk, now| {
+        settled.begin();
+        let view = desk.cluster.store().view();
+        let sets = all(&view, &kinds::DAEMONSET);
+        if sets.is_empty() {
+            return Plan::default();
+        }
+        let (pods, nodes, revisions) =
+            (all(&view, &kinds::POD), all(&view, &kinds::NODE), all(&view, &kinds::CONTROLLERREVISION));
+        let (children, of_sets) = (Children::of(&pods), Children::of(&revisions));
+        let mut plan = Plan::default();
+        for set in &sets {
+            let (pods, orphans, own) = (children.owned_by(set), children.orphans_beside(set), of_sets.owned_by(set));
+            let versions = Versions::of([set]).and(pods.iter().copied()).and(orphans.iter().copied());
+            let versions = versions.and(own.iter().copied()).and(&nodes);
+            plan.extend(settled.plan(brief(set).uid(), &versions, now, || {
+                let (pods, orphans, revisions) = (decoded(pods), decoded(orphans), decoded(own));
+                let nodes: Vec<Arc<Object>> = nodes.iter().map(|stored| object(stored)).collect();
+                let input = daemonset::Input {
+                    daemonset: &object(set),
+                    pods: &borrowed(&pods),
+                    orphans: &borrowed(&orphans),
+                    revisions: &borrowed(&revisions),
+                    nodes: &borrowed(&nodes),
+                };
+                daemonset::plan(&input, now)
+            }));
+        }
+        plan
+    }
+}
+
+pub(crate) fn cronjobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    let mut settled = Settled::default();
+    move |desk, now| {
+        settled.begin();
+        let view = desk.cluster.store().view();
+        let cronjobs = all(&view, &kinds::CRONJOB);
+        if cronjobs.is_empty() {
+            return Plan::default();
+        }
+        let jobs = all(&view, &kinds::JOB);
+        let children = Children::of(&jobs);
+        let mut plan = Plan::default();
+        for stored in &cronjobs {
+            let jobs = children.owned_by(stored);
+            let versions = Versions::of([stored]).and(jobs.iter().copied());
+            plan.extend(settled.plan(brief(stored).uid(), &versions, now, || {
+                let (cronjob, jobs) = (object(stored), decoded(jobs));
+                // Without a name it is the clock of whoever leads in Kubernetes; here it is one clock for all.
+                let zone = match cronjob.text("/spec/timeZone") {
+                    "" => Some(TimeZone::UTC),
+                    name => TimeZone::get(name).ok(),
+                };
+                let input = cronjob::Input { cronjob: &cronjob, jobs: &borrowed(&jobs), zone: zone.as_ref() };
+                cronjob::plan(&input, now)
             }));
         }
         plan

@@ -1,15 +1,17 @@
 //! The Service `kubernetes` in `default`: where programs in the cluster find the API, at the first service address.
 //!
-//! Its endpoints are the nodes that are ready, since every node answers for the API. Addresses of the loopback are left
-//! out, as no Endpoints may hold them; a node leads its own pods to itself whatever is written.
+//! Its endpoints are the nodes that are ready, since every node answers for the API. Addresses of the loopback are among
+//! them where the nodes have no others: a node leads its own pods to itself whatever is written. Beside it, the range that
+//! service addresses come from, as the object `kubernetes`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 use wk_api::{Kind, Object, kinds};
+use wk_base::time::Timestamp;
 
-use crate::conditions;
+use crate::conditions::{self, Condition};
 use crate::endpointslice::SERVICE_LABEL;
 use crate::order::{Order, Plan, Target};
 use crate::read;
@@ -35,11 +37,16 @@ pub struct Input<'a> {
     pub endpoints: Option<&'a Object>,
     /// The EndpointSlices of [`NAMESPACE`].
     pub slices: &'a [&'a Object],
+    /// The range that service addresses come from.
+    pub range: &'a str,
+    /// The ServiceCIDR [`NAME`], if it is there.
+    pub service_cidr: Option<&'a Object>,
 }
 
 /// Makes and mends the Service and its endpoints.
-pub fn plan(input: &Input<'_>) -> Plan {
+pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
+    service_range(&mut plan, input.range, input.service_cidr, now);
     let lives = input.namespaces.iter().any(|namespace| namespace.name() == NAMESPACE && !namespace.is_deleting());
     if !lives {
         return plan;
@@ -65,6 +72,24 @@ pub fn plan(input: &Input<'_>) -> Plan {
     plan
 }
 
+/// The ServiceCIDR that Kubernetes has from its beginning too. Its range is fixed here.
+fn service_range(plan: &mut Plan, range: &str, there: Option<&Object>, now: Timestamp) {
+    let Some(there) = there else {
+        let object = json!({"metadata": {"name": NAME}, "spec": {"cidrs": [range]}});
+        plan.orders.push(Order::Create { kind: &kinds::SERVICECIDR, namespace: None, object, announce: None });
+        return;
+    };
+    if there.is_deleting() || conditions::status(there, "Ready") == "True" {
+        return;
+    }
+    let message = "Kubernetes default Service CIDR is ready".to_owned();
+    let ready = Condition { kind: "Ready", status: "True", reason: "", message };
+    let mut list = there.items("/status/conditions").to_vec();
+    conditions::set(&mut list, &ready, None, now);
+    let target = Target::version(&kinds::SERVICECIDR, there);
+    plan.orders.push(Order::Status { target, change: json!({"status": {"conditions": list}}) });
+}
+
 /// Whether IPv4, and port: the addresses. One slice, and one subset, has one of each.
 type Places = BTreeMap<(bool, u16), BTreeSet<IpAddr>>;
 
@@ -72,7 +97,7 @@ fn places(nodes: &[&Object]) -> Places {
     let mut places = Places::new();
     for node in nodes.iter().filter(|node| conditions::status(node, "Ready") == "True") {
         let place = node.annotation(NODE_API).and_then(|place| place.parse::<SocketAddr>().ok());
-        if let Some(place) = place.filter(|place| !place.ip().is_loopback()) {
+        if let Some(place) = place {
             places.entry((place.is_ipv4(), place.port())).or_default().insert(place.ip());
         }
     }

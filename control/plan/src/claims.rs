@@ -17,7 +17,7 @@ use wk_api::{Object, Quantity, kinds};
 use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::{pod, read};
 
-pub(crate) use affinity::fits_node;
+pub(crate) use affinity::{fits_node, holds_on};
 
 /// The class that claims get which name none, unless another is marked as the default.
 pub const CLASS: &str = "wk-local";

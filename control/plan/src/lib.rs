@@ -13,13 +13,15 @@
 //!     "spec": {"nodeName": "gone"},
 //! }));
 //! let plan = podgc::plan(&podgc::Input { pods: &[&pod], nodes: &[] });
-//! assert!(plan.to_string().starts_with("delete pods default/web-1"));
+//! assert!(plan.to_string().starts_with("evict pods default/web-1"));
 //! ```
 
 pub mod apiservice;
 pub mod autoscaler;
 pub mod claims;
 mod conditions;
+pub mod cronjob;
+pub mod daemonset;
 pub mod definitions;
 pub mod deployment;
 pub mod disruption;
@@ -28,6 +30,7 @@ pub mod ephemeral;
 pub mod events;
 pub mod garbage;
 pub mod job;
+pub mod leases;
 pub mod namespaces;
 pub mod nodes;
 mod order;

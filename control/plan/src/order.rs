@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
-use wk_api::strategy::Propagation;
+use wk_api::strategy::{Disruption, Propagation};
 use wk_api::{Kind, Object};
 use wk_base::time::Timestamp;
 
@@ -145,6 +145,15 @@ pub enum Order {
         /// `None`: the kind's own.
         propagation: Option<Propagation>,
     },
+    /// Delete a pod for the sake of others, with the condition that says so (`DisruptionTarget`).
+    Evict {
+        /// The pod.
+        target: Target,
+        /// As for [`Order::Delete`].
+        grace_period_seconds: Option<i64>,
+        /// What the condition says.
+        why: Disruption,
+    },
     /// Record an event.
     Event(Event),
     /// Change who votes, in one joint step. Numbers are the store's member ids.
@@ -200,6 +209,10 @@ impl Order {
                 let propagation = propagation.map(|propagation| format!(" {propagation:?}")).unwrap_or_default();
                 format!("delete {target}{grace}{propagation}")
             }
+            Self::Evict { target, grace_period_seconds, why } => {
+                let grace = grace_period_seconds.map(|seconds| format!(" grace={seconds}")).unwrap_or_default();
+                format!("evict {target}{grace}: {}", why.reason)
+            }
             Self::Event(event) => event.to_string(),
             Self::Vote { promote, demote } => format!("vote +{promote:?} -{demote:?}"),
         }
@@ -215,7 +228,7 @@ impl fmt::Display for Order {
                 announce.iter().try_for_each(|event| writeln!(f, "  then {event}"))
             }
             Self::Update { change, .. } | Self::Status { change, .. } => tree(f, change, 1),
-            Self::Bind { .. } | Self::Delete { .. } | Self::Event(_) | Self::Vote { .. } => Ok(()),
+            Self::Bind { .. } | Self::Delete { .. } | Self::Evict { .. } | Self::Event(_) | Self::Vote { .. } => Ok(()),
         }
     }
 }

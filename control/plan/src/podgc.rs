@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use wk_api::strategy::Disruption;
 use wk_api::{Object, kinds};
 
 use crate::order::{Order, Plan, Target};
@@ -11,6 +12,9 @@ use crate::{pod, read};
 /// Finished pods kept for whoever wants to read their end. Kubernetes keeps 12,500; a quarter of that is still far more
 /// than anybody reads, and costs about 10 MiB at every peer.
 const FINISHED_MAX: usize = 3000;
+
+/// What such a pod says of itself, if somebody holds it and reads it.
+const NODE_GONE: Disruption = Disruption { reason: "DeletionByPodGC", message: "PodGC: node no longer exists" };
 
 /// What the decision is made from.
 ///
@@ -31,7 +35,8 @@ pub fn plan(input: &Input<'_>) -> Plan {
         let node = pod::node(pod);
         if !node.is_empty() && !nodes.contains(node) {
             plan.say(format!("{}/{}: its node {node} is gone", pod.namespace(), pod.name()));
-            plan.orders.push(remove(pod));
+            let target = Target::incarnation(&kinds::POD, pod);
+            plan.orders.push(Order::Evict { target, grace_period_seconds: Some(0), why: NODE_GONE });
         } else if node.is_empty() && pod.is_deleting() {
             plan.say(format!("{}/{}: ended before it had a node", pod.namespace(), pod.name()));
             plan.orders.push(remove(pod));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde_json::Value;
+use wk_api::strategy::Disruption;
 use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
 
@@ -18,6 +19,10 @@ const NO_EXECUTE: &str = "NoExecute";
 
 /// As in Kubernetes.
 const COMPONENT: &str = "taint-eviction-controller";
+
+/// What a pod says of itself that a taint sends away. A node that falls silent has such a taint in Kubernetes.
+pub(crate) const BY_TAINT: Disruption =
+    Disruption { reason: "DeletionByTaintManager", message: "Taint manager: deleting due to NoExecute taint" };
 
 /// A taint of a node: the node's name, and the taint's key and value.
 pub type Taint = (String, String, String);
@@ -91,10 +96,10 @@ fn end(taint: &Value, tolerations: &[Value], since: Timestamp) -> Timestamp {
 
 fn leave(pod: &Object, plan: &mut Plan) {
     plan.say(format!("{}/{}: leaves tainted node {}", pod.namespace(), pod.name(), pod::node(pod)));
-    plan.orders.push(Order::Delete {
+    plan.orders.push(Order::Evict {
         target: Target::version(&kinds::POD, pod),
         grace_period_seconds: None,
-        propagation: None,
+        why: BY_TAINT,
     });
     plan.orders.push(Order::Event(Event {
         regarding: Target::incarnation(&kinds::POD, pod),
@@ -148,6 +153,15 @@ mod tests {
         assert_eq!(planned(&tainted, &pod(minute), START, LATER), (2, None));
         let mild = node(json!([{"key": "x", "effect": "NoSchedule"}]));
         assert_eq!(planned(&mild, &pod(json!([])), START, LATER), (0, None));
+    }
+
+    #[test]
+    fn pod_that_leaves_says_that_it_was_the_taint() {
+        let tainted = node(json!([{"key": "x", "effect": "NoExecute"}]));
+        let (pod, now) = (pod(json!([])), START.parse().expect("a time"));
+        let since = known(&[&tainted], &Since::new(), now);
+        let plan = plan(&Input { nodes: &[&tainted], pods: &[&pod], since: &since }, now);
+        assert!(matches!(&plan.orders[0], Order::Evict { why, .. } if why.reason == "DeletionByTaintManager"));
     }
 
     #[test]

@@ -169,8 +169,10 @@ fn plan(planner: &str, world: &World) -> Plan {
                 service: world.of(&kinds::SERVICE).first().copied(),
                 endpoints: world.of(&kinds::ENDPOINTS).first().copied(),
                 slices: &slices,
+                range: "10.96.0.0/12",
+                service_cidr: world.of(&kinds::SERVICECIDR).first().copied(),
             };
-            apiservice::plan(&input)
+            apiservice::plan(&input, world.now())
         }
         "podgc" => podgc::plan(&podgc::Input { pods: &pods, nodes: &nodes_all }),
         "events" => {

@@ -86,7 +86,7 @@ impl World {
                     let object = self.objects.get_mut(&(target.kind, target.name)).expect("target");
                     patch::merge(&mut object.0, &change);
                 }
-                Order::Delete { target, .. } => {
+                Order::Delete { target, .. } | Order::Evict { target, .. } => {
                     let object = self.objects.get_mut(&(target.kind, target.name)).expect("target");
                     object.0["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z".into();
                 }

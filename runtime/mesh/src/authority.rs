@@ -22,6 +22,7 @@ use crate::key::{Csr, CsrError, KeyError, NodeKey};
 use crate::name::NodeName;
 use crate::peer::{NODE_GROUP, NODE_USER_PREFIX};
 use crate::pem::{CertPem, KeyPem, PemError};
+use crate::subject;
 
 /// Node `n1` is `n1.nodes.wk.internal` in its certificate (`.internal` is reserved for private use by ICANN).
 pub(crate) const NODE_DOMAIN: &str = ".nodes.wk.internal";
@@ -37,7 +38,7 @@ const ORGANIZATION: &str = "wk";
 const AUTHORITY_PREFIX: &str = "wk cluster ";
 
 /// Clocks of machines differ; a certificate is good from an hour before it was made.
-const CLOCK_SKEW: Duration = Duration::from_hours(1);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_hours(1);
 /// The authority is the cluster's identity; replacing it means joining again.
 const AUTHORITY_VALID: Duration = Duration::from_hours(10 * 365 * 24);
 /// Nodes ask for a new certificate at each start. 825 days is the longest that common TLS clients accept from a private
@@ -250,6 +251,23 @@ impl Authority {
         aead::LessSafeKey::new(derived.into())
     }
 
+    /// As [`Self::sign`], for somebody who is in any number of groups.
+    pub(crate) fn sign_for(
+        &self,
+        params: CertificateParams,
+        key: &impl PublicKeyData,
+        user: &str,
+        groups: &[String],
+    ) -> Result<CertPem, AuthorityError> {
+        let signed = self.sign(params, key)?;
+        if groups.len() < 2 {
+            return Ok(signed);
+        }
+        let replaced = subject::replaced(&signed.der()?, user, groups, self.key.pair());
+        let replaced = replaced.ok_or(AuthorityError::NotAnAuthority("what it signed is not X.509"))?;
+        replaced.map_err(AuthorityError::Sign)
+    }
+
     pub(crate) fn sign(
         &self,
         mut params: CertificateParams,
@@ -308,14 +326,7 @@ pub(crate) fn base_params(
     valid: Duration,
 ) -> Result<CertificateParams, AuthorityError> {
     for text in [common_name, organization] {
-        let why = if text.chars().count() > SUBJECT_CHARS_MAX {
-            "a name in a certificate has at most 128 characters"
-        } else if text.chars().any(char::is_control) {
-            "a name in a certificate has no control characters"
-        } else {
-            continue;
-        };
-        return Err(AuthorityError::Refused { name: text.chars().take(SUBJECT_CHARS_MAX).collect(), why });
+        check_name(text)?;
     }
     if common_name.is_empty() {
         return Err(AuthorityError::Refused { name: String::new(), why: "the name is empty" });
@@ -331,6 +342,18 @@ pub(crate) fn base_params(
     params.not_after = (now + valid).into();
     params.serial_number = Some(serial()?);
     Ok(params)
+}
+
+/// Refuses what no name in a certificate may be.
+pub(crate) fn check_name(text: &str) -> Result<(), AuthorityError> {
+    let why = if text.chars().count() > SUBJECT_CHARS_MAX {
+        "a name in a certificate has at most 128 characters"
+    } else if text.chars().any(char::is_control) {
+        "a name in a certificate has no control characters"
+    } else {
+        return Ok(());
+    };
+    Err(AuthorityError::Refused { name: text.chars().take(SUBJECT_CHARS_MAX).collect(), why })
 }
 
 fn serial() -> Result<SerialNumber, AuthorityError> {

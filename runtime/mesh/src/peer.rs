@@ -4,7 +4,9 @@ use std::fmt;
 
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::authority::CLOCK_SKEW;
 use crate::name::NodeName;
+use crate::pem::CertPem;
 
 /// Common name of node certificates, before the node's name: Kubernetes' convention for kubelets.
 pub(crate) const NODE_USER_PREFIX: &str = "system:node:";
@@ -28,6 +30,32 @@ pub enum Peer {
     },
     /// Somebody who presented no certificate.
     Anonymous,
+}
+
+/// Which certificate a user showed: an extension of each of their requests. What was issued can be told apart by it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientCertificate {
+    /// Its serial number in hexadecimal digits: random, and never given twice.
+    pub serial: String,
+    /// When it was made, in seconds since 1970.
+    pub issued: i64,
+    /// Until when it is good, in seconds since 1970.
+    pub expires: i64,
+}
+
+impl ClientCertificate {
+    /// Reads one that this cluster's authority has issued.
+    pub fn read(certificate: &CertPem) -> Option<Self> {
+        Self::from_der(&certificate.der().ok()?)
+    }
+
+    pub(crate) fn from_der(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let (from, to) = (certificate.validity().not_before, certificate.validity().not_after);
+        // It is good from a while before it was made.
+        let issued = from.timestamp().saturating_add_unsigned(CLOCK_SKEW.as_secs());
+        Some(Self { serial: hex::encode(certificate.raw_serial()), issued, expires: to.timestamp() })
+    }
 }
 
 /// Why a verified certificate names nobody.

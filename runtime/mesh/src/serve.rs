@@ -23,7 +23,7 @@ use wk_base::error::Chain;
 
 use crate::client::BULK_REQUESTS_MAX;
 use crate::link::{CONNECTION_WINDOW, HEADER_BYTES_MAX, STREAM_WINDOW};
-use crate::peer::Peer;
+use crate::peer::{ClientCertificate, Peer};
 use crate::tls::{Alpn, H2, Tls, TlsStream};
 
 /// Accepting fails when the process is out of file descriptors; after this long, one may be free again.
@@ -36,7 +36,7 @@ const DROP_DEADLINE: Duration = Duration::from_secs(1);
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. `peer` is proven; whether they may do this is to be decided here.
     ///
-    /// The request carries its [`RemoteAddress`] as an extension. It is dropped where it waits when the other side
+    /// The request carries its [`RemoteAddress`] as an extension, and a user's their [`ClientCertificate`]. It is dropped where it waits when the other side
     /// gives up.
     async fn handle(&self, peer: Peer, request: Request<Body>) -> Response<Body>;
 }
@@ -204,7 +204,8 @@ impl Server {
         let streams = if peer == Peer::Anonymous { limits.anonymous_streams } else { limits.streams };
         let closing = self.closing(&peer);
         let server = Arc::clone(self);
-        let service = service_fn(move |request| Arc::clone(&server).answer(peer.clone(), remote, request));
+        let from = (remote, certificate(&stream, &peer));
+        let service = service_fn(move |request| Arc::clone(&server).answer(peer.clone(), from.clone(), request));
         let connection = http2::Builder::new(self.tasks.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(streams)
@@ -225,7 +226,8 @@ impl Server {
     async fn http1(self: &Arc<Self>, stream: TlsStream, peer: Peer, remote: SocketAddr) -> hyper::Result<()> {
         let closing = self.closing(&peer);
         let server = Arc::clone(self);
-        let service = service_fn(move |request| Arc::clone(&server).answer(peer.clone(), remote, request));
+        let from = (remote, certificate(&stream, &peer));
+        let service = service_fn(move |request| Arc::clone(&server).answer(peer.clone(), from.clone(), request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head)
@@ -255,14 +257,24 @@ impl Server {
     async fn answer(
         self: Arc<Self>,
         peer: Peer,
-        remote: SocketAddr,
+        (remote, certificate): (SocketAddr, Option<ClientCertificate>),
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         self.tls.metrics().requests.add_one();
         let mut request = request.map(boxed);
         request.extensions_mut().insert(RemoteAddress(remote));
+        if let Some(certificate) = certificate {
+            request.extensions_mut().insert(certificate);
+        }
         Ok(self.handler.handle(peer, request).await)
     }
+}
+
+/// The certificate that a user showed. Nodes are known by their names.
+fn certificate(stream: &TlsStream, peer: &Peer) -> Option<ClientCertificate> {
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates()?.first()?;
+    matches!(peer, Peer::User { .. }).then(|| ClientCertificate::from_der(leaf)).flatten()
 }
 
 /// Connections, and the handlers that HTTP/2 runs apart from them.

@@ -158,6 +158,8 @@ mod tests {
             cluster_ip: address.map(ip),
             ports: vec![ServicePort { name: String::new(), port: 80, endpoints, written: Vec::new() }],
             elsewhere: None,
+            node_ports: Vec::new(),
+            local_traffic: false,
         }
     }
 

@@ -20,4 +20,4 @@ mod table;
 pub use egress::{Egress, EgressError};
 pub use lead::{DOMAIN, Lead, Named};
 pub use pool::{Cidr, CidrError, Pool, PoolError};
-pub use table::{Endpoint, EndpointState, Node, Service, ServiceName, ServicePort, SharedTable, Table};
+pub use table::{Endpoint, EndpointState, Node, NodePort, Service, ServiceName, ServicePort, SharedTable, Table};

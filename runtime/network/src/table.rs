@@ -45,6 +45,19 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// The name it stands for instead (`type: ExternalName`).
     pub elsewhere: Option<String>,
+    /// Where nodes listen for it, TCP only.
+    pub node_ports: Vec<NodePort>,
+    /// Whether who comes by a node port is led to pods of that node only (`externalTrafficPolicy: Local`).
+    pub local_traffic: bool,
+}
+
+/// A port of every node that leads to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodePort {
+    /// The nodes' port.
+    pub number: u16,
+    /// The service's.
+    pub port: u16,
 }
 
 /// One port of a service and the endpoints behind it.

@@ -149,6 +149,7 @@ impl Node {
         let config = Config { node: facts.name.clone(), ip: facts.ip, isolation: parts.isolation };
         let sources = Sources::new(parts.cluster.clone());
         let networks = Networks::new(&facts.name, apps.clone(), parts.mesh, parts.client_tls, sources.clone());
+        networks.serve_node_ports(facts.ip, tasks);
         let runner = Arc::new(Runner {
             places: Places::new(parts.engine, parts.workers),
             blobs: parts.blobs,
@@ -216,7 +217,10 @@ impl Node {
 
         let cluster = parts.cluster;
         tasks.spawn_until_stop("pressure", pressure::watch(cluster.clone(), facts.name.clone(), disk));
-        tasks.spawn_until_stop("register", async move { register_until_done(&cluster, &facts).await });
+        tasks.spawn_until_stop("register", async move {
+            register_until_done(&cluster, &facts).await;
+            register::keep_saying(&cluster, &facts.name).await;
+        });
         node
     }
 

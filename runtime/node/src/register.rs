@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wk_api::{Object, Status, kinds};
@@ -17,6 +18,12 @@ pub const API_ANNOTATION: &str = "wk.dev/api";
 
 /// Pods a node takes: what the runtime is built to hold when they idle, and well within a node's address range.
 const PODS_MAX: u32 = 10_000;
+
+/// `nodeStatusReportFrequency` of kubelets.
+const SAY_EVERY: Duration = Duration::from_mins(5);
+
+/// Conditions that a node says of itself.
+const OWN_CONDITIONS: [&str; 4] = ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"];
 
 /// What the Node object says.
 #[derive(Debug, Clone)]
@@ -66,6 +73,30 @@ pub async fn register(cluster: &Cluster, facts: &Facts) -> Result<(), Status> {
         Ok(new)
     };
     cluster.modify(&kinds::NODE, None, &facts.name, Subresource::Status, change).await.map(|_| ())
+}
+
+/// Says anew, for as long as it is polled, that what the node's conditions say is still so. As seldom as a kubelet whose
+/// node has a Lease: for silence there are heartbeats, which do not go through the log.
+pub async fn keep_saying(cluster: &Cluster, name: &str) {
+    loop {
+        tokio::time::sleep(SAY_EVERY).await;
+        let now = cluster.clock().now();
+        let said = cluster.modify(&kinds::NODE, None, name, Subresource::Status, |old| Ok(said_at(old, now))).await;
+        if let Err(error) = said {
+            tracing::debug!(%error, "the node's conditions are not said anew");
+        }
+    }
+}
+
+/// The Node with the conditions that are its own to say as of `now`.
+fn said_at(old: &Object, now: Timestamp) -> Value {
+    let mut new = old.0.clone();
+    for condition in new["status"]["conditions"].as_array_mut().into_iter().flatten() {
+        if OWN_CONDITIONS.iter().any(|own| condition["type"] == *own) {
+            condition["lastHeartbeatTime"] = json!(rfc3339(now));
+        }
+    }
+    new
 }
 
 /// Says that this node is stopping: nothing new is placed here, and whoever watches knows before its heartbeats stop.
@@ -164,5 +195,20 @@ fn machine() -> Machine {
         os: os.to_owned(),
         id: read("/etc/machine-id").trim().to_owned(),
         boot: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeat_of_the_nodes_own_conditions_moves_and_nothing_else_does() {
+        let condition = |kind: &str| json!({"type": kind, "status": "Unknown", "lastHeartbeatTime": "1970-01-01T00:00:01Z", "lastTransitionTime": "t"});
+        let old = Object::new(json!({"status": {"conditions": [condition("Ready"), condition("StoreHealthy")]}}));
+        let new = said_at(&old, Timestamp::from_second(60).expect("a time"));
+        let mut expected = condition("Ready");
+        expected["lastHeartbeatTime"] = json!("1970-01-01T00:01:00Z");
+        assert_eq!(new["status"]["conditions"], json!([expected, condition("StoreHealthy")]));
     }
 }

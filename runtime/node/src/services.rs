@@ -74,6 +74,8 @@ fn service(service: &Service, slices: &[&EndpointSlice]) -> Option<network::Serv
     Some(network::Service {
         cluster_ip: spec.cluster_ip.as_deref().and_then(|ip| ip.parse().ok()),
         ports: spec.ports.iter().flatten().filter_map(|port| service_port(port, &slices)).collect(),
+        node_ports: spec.ports.iter().flatten().filter_map(node_port).collect(),
+        local_traffic: spec.external_traffic_policy.as_deref() == Some("Local"),
         elsewhere: spec.external_name.clone().filter(|_| spec.type_.as_deref() == Some("ExternalName")),
         name,
     })
@@ -103,6 +105,12 @@ fn service_port(port: &ServicePort, slices: &[&EndpointSlice]) -> Option<network
     let endpoints = slices.iter().flat_map(|slice| endpoints(slice, &name)).collect();
     let written = slices.iter().flat_map(|slice| written(slice, &name)).collect();
     Some(network::ServicePort { port: u16::try_from(port.port).ok()?, name, endpoints, written })
+}
+
+fn node_port(port: &ServicePort) -> Option<network::NodePort> {
+    let is_tcp = port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+    let number = port.node_port.filter(|number| is_tcp && *number > 0)?;
+    Some(network::NodePort { number: u16::try_from(number).ok()?, port: u16::try_from(port.port).ok()? })
 }
 
 /// The number of the slice's port of this name.

@@ -1,5 +1,6 @@
 //! `wk cluster …`: looking after the cluster itself.
 
+mod keys;
 mod members;
 mod recover;
 
@@ -12,6 +13,7 @@ pub(super) async fn run(global: &GlobalArgs, args: &ClusterArgs, ui: &mut Ui) ->
     match &args.command {
         ClusterCommand::Status(args) => members::status(&Client::open(global).await?, args, ui).await,
         ClusterCommand::Remove(args) => members::remove(&Client::open(global).await?, args, ui).await,
+        ClusterCommand::Keys(args) => keys::run(&Client::open(global).await?, args, ui).await,
         ClusterCommand::Recover(args) => recover::run(args, ui),
     }
 }

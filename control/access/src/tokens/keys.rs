@@ -62,16 +62,24 @@ impl Keyring {
 
     /// Takes these keys, in PKCS #8, in place of those before.
     pub fn set(&self, keys: &[Vec<u8>]) -> Result<(), KeyError> {
-        let read = |key: &Vec<u8>| {
-            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key, &SystemRandom::new());
-            let pair = pair.map_err(|_| KeyError::Read)?;
-            let point = pair.public_key().as_ref().to_vec();
-            let id = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &point));
-            Ok(SigningKey { id, pair: Arc::new(pair), public: PublicKey::P256(point) })
-        };
-        let keys = keys.iter().map(read).collect::<Result<_, _>>()?;
+        let keys = keys.iter().map(|key| SigningKey::read(key)).collect::<Result<_, _>>()?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
+    }
+
+    /// The id of a key in PKCS #8, as tokens and the key set name it.
+    pub fn id_of(key: &[u8]) -> Result<String, KeyError> {
+        SigningKey::read(key).map(|key| key.id)
+    }
+
+    /// Whether there is a key with this id.
+    pub fn has(&self, id: &str) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).iter().any(|key| key.id == id)
+    }
+
+    /// The id of the key that signs.
+    pub fn signer(&self) -> Option<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).last().map(|key| key.id.clone())
     }
 
     /// A signed token that says `claims`.
@@ -104,6 +112,16 @@ impl Keyring {
 
     fn all(&self) -> Vec<SigningKey> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl SigningKey {
+    fn read(key: &[u8]) -> Result<Self, KeyError> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key, &SystemRandom::new());
+        let pair = pair.map_err(|_| KeyError::Read)?;
+        let point = pair.public_key().as_ref().to_vec();
+        let id = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &point));
+        Ok(Self { id, pair: Arc::new(pair), public: PublicKey::P256(point) })
     }
 }
 

@@ -6,6 +6,7 @@
 mod jwt;
 mod keys;
 pub mod oidc;
+pub mod rotation;
 pub mod service_account;
 
 pub use jwt::{Jwt, TokenError};

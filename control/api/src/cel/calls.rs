@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::eval::{Budget, Evaluated, error, overflow};
 use super::value::Value;
-use super::{library, strings};
+use super::{authorizer, library, strings};
 
 /// Names before the dot of functions that belong to nothing.
 pub(super) const SPACES: [&str; 4] = ["optional", "math", "sets", "ip"];
@@ -209,6 +209,8 @@ pub(super) fn method<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) ->
         ("or", [first @ Value::Optional(value), other]) => {
             Ok(if value.is_some() { first.clone() } else { other.clone() })
         }
+        (_, [Value::Asking(own), rest @ ..]) => authorizer::method(own, name, rest, budget),
+        (_, [Value::Answer(own), rest @ ..]) => authorizer::of_answer(own, name, rest),
         (_, [Value::Time(_) | Value::Duration(_), ..]) if name.starts_with("get") => part_of_time(name, args),
         (_, [Value::Text(_), ..]) => strings::of_text(name, args, budget),
         (_, [first, ..]) if first.items().is_some() => strings::of_list(name, args, budget),

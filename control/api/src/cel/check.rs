@@ -1,7 +1,7 @@
 //! What can be said of an expression before there are values: names, functions, and fields where there is a schema.
 
 use super::parser::{Expr, Macro};
-use super::{calls, cost, eval, library, strings, types};
+use super::{authorizer, calls, cost, eval, library, strings, types};
 use crate::custom::schema::{Schema, Type};
 
 /// What is known of a value before it is there.
@@ -40,6 +40,26 @@ pub(super) fn fields_of<'e>(expr: &'e Expr, variable: &str) -> Vec<&'e str> {
         }
     });
     found
+}
+
+/// The paths below `variable` that an expression names.
+pub(super) fn paths_of<'e>(expr: &'e Expr, variable: &str) -> Vec<Vec<&'e str>> {
+    let mut found = Vec::new();
+    walk(expr, &mut |expr| found.extend(path(expr, variable)));
+    found
+}
+
+/// The fields that lead from `variable` to what is selected here, if nothing else does.
+fn path<'e>(expr: &'e Expr, variable: &str) -> Option<Vec<&'e str>> {
+    match expr {
+        Expr::Ident(name) if name == variable => Some(Vec::new()),
+        Expr::Select { of, field, optional: false } | Expr::Has { of, field } => {
+            let mut fields = path(of, variable)?;
+            fields.push(field);
+            Some(fields)
+        }
+        _ => None,
+    }
 }
 
 /// Whether an expression names a variable.
@@ -219,7 +239,9 @@ impl<'a> Checking<'a> {
             (Some(target), _) => {
                 first = Some(self.visit(target)?);
                 let time = name.starts_with("get");
-                time || strings::METHODS.contains(&name) || library::METHODS.contains(&name)
+                time || [&strings::METHODS[..], &library::METHODS, &authorizer::METHODS]
+                    .iter()
+                    .any(|all| all.contains(&name))
             }
             (None, _) => calls::FUNCTIONS.contains(&name),
         };

@@ -327,6 +327,10 @@ fn select<'a>(of: &Value<'a>, field: &str, optional: bool) -> Evaluated<'a> {
             Some(found) => Ok(found),
             None => error(format!("no such key: {field}")),
         },
+        Value::Asking(own) => match own.field(field) {
+            Some(found) => Ok(found),
+            None => error(format!("no such key: {field}")),
+        },
         other => error(format!("no such overload: {}.{field}", other.type_name())),
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Language: <https://github.com/google/cel-spec>. Functions: those of `k8s.io/apiserver/pkg/cel/library` that rules use.
 
+mod authorizer;
 mod calls;
 mod check;
 pub(crate) mod cost;
@@ -23,6 +24,7 @@ mod tests;
 
 use crate::custom::schema::Schema;
 
+pub(crate) use authorizer::Asking;
 pub(crate) use eval::{Budget, Fault};
 pub(crate) use value::Value;
 
@@ -93,6 +95,11 @@ impl Program {
     /// The fields of `variable` that it names.
     pub(crate) fn fields_of(&self, variable: &str) -> Vec<&str> {
         check::fields_of(&self.0, variable)
+    }
+
+    /// The paths below `variable` that it names: `["spec", "replicas"]`.
+    pub(crate) fn paths_of(&self, variable: &str) -> Vec<Vec<&str>> {
+        check::paths_of(&self.0, variable)
     }
 
     /// Whether it names `variable`.

@@ -62,6 +62,7 @@ pub(crate) fn shown(value: &Value<'_>) -> String {
         Value::Ip(address) => address.to_string(),
         Value::Cidr(address, bits) => format!("{address}/{bits}"),
         Value::Url(parts) => format!("{}://{}{}", parts.0, parts.1, parts.2),
+        Value::Asking(_) | Value::Answer(_) => value.type_name().to_owned(),
         Value::Optional(None) => "optional.none()".to_owned(),
         Value::Optional(Some(value)) => format!("optional({})", shown(value)),
         Value::List(_) | Value::JsonList(..) => {

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value as Json};
 
+use super::Asking;
 use crate::custom::schema::{ListType, Schema, Type};
+use crate::expression::Answer;
 use crate::quantity::Quantity;
 
 /// A value.
@@ -33,6 +35,9 @@ pub(crate) enum Value<'a> {
     Cidr(IpAddr, u8),
     /// Scheme, host with port, and the rest from the path on.
     Url(Rc<(String, String, String)>),
+    /// A question about rights that is being put, and the answer to one.
+    Asking(Rc<Asking<'a>>),
+    Answer(Rc<Answer>),
 }
 
 impl<'a> Value<'a> {
@@ -94,6 +99,8 @@ impl<'a> Value<'a> {
             Self::Ip(_) => "net.IP",
             Self::Cidr(..) => "net.CIDR",
             Self::Url(_) => "kubernetes.URL",
+            Self::Asking(own) => own.type_name(),
+            Self::Answer(_) => "kubernetes.authorization.Decision",
         }
     }
 

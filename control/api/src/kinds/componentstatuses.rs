@@ -16,6 +16,7 @@ pub static COMPONENTSTATUS: Kind = Kind {
     singular: "componentstatus",
     short_names: &["cs"],
     scope: Scope::Cluster,
+    acts: true,
     serving: Serving::Computed,
     collection: "core/componentstatuses",
     rules: Rules {

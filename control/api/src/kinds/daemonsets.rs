@@ -29,6 +29,7 @@ pub static DAEMONSET: Kind = Kind {
     short_names: &["ds"],
     categories: &["all"],
     has_status: true,
+    acts: true,
     collection: "apps/daemonsets",
     rules: Rules {
         schema: DaemonSet::json_schema,

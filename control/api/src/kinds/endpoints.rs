@@ -18,6 +18,7 @@ pub static ENDPOINTS: Kind = Kind {
     plural: "endpoints",
     singular: "endpoints",
     short_names: &["ep"],
+    acts: true,
     collection: "core/endpoints",
     rules: Rules {
         schema: Endpoints::json_schema,
@@ -35,6 +36,8 @@ pub static ENDPOINTS: Kind = Kind {
 };
 
 fn validate(value: &Value, errors: &mut Errors) {
+    let of_api = address::is_of_api(value, json::text(value, &["metadata", "name"]));
+    let address = if of_api { address::of_api_endpoint } else { address::of_endpoint };
     for (index, subset) in json::items(value, &["subsets"]).iter().enumerate() {
         let path = format!("subsets[{index}]");
         let lists = ["addresses", "notReadyAddresses"];
@@ -44,7 +47,7 @@ fn validate(value: &Value, errors: &mut Errors) {
         for list in lists {
             for (at, entry) in json::items(subset, &[list]).iter().enumerate() {
                 let path = format!("{path}.{list}[{at}]");
-                address::of_endpoint(errors, &format!("{path}.ip"), json::text(entry, &["ip"]));
+                address(errors, &format!("{path}.ip"), json::text(entry, &["ip"]));
                 let hostname = json::text(entry, &["hostname"]);
                 if !hostname.is_empty() {
                     validate::text(errors, &format!("{path}.hostname"), hostname, names::dns_label);

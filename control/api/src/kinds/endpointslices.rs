@@ -19,6 +19,9 @@ const ENDPOINTS_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 100;
 const PORTS_MAX: usize = 20_000;
 
+/// Says whose slice it is.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
 /// `EndpointSlice`.
 pub static ENDPOINTSLICE: Kind = Kind {
     group: "discovery.k8s.io",
@@ -70,6 +73,8 @@ fn validate(value: &Value, errors: &mut Errors) {
     if endpoints.len() > ENDPOINTS_MAX {
         errors.too_many("endpoints", endpoints.len(), ENDPOINTS_MAX);
     }
+    let of_api = address::is_of_api(value, json::text(value, &["metadata", "labels", SERVICE_LABEL]));
+    let form = if of_api { address::of_api_endpoint } else { address::of_endpoint };
     for (index, endpoint) in endpoints.iter().enumerate() {
         let path = format!("endpoints[{index}].addresses");
         let given = json::items(endpoint, &["addresses"]);
@@ -80,7 +85,8 @@ fn validate(value: &Value, errors: &mut Errors) {
         }
         for (at, address) in given.iter().enumerate() {
             let field = format!("{path}[{at}]");
-            address_of(errors, &field, address.as_str().unwrap_or_default(), json::text(value, &["addressType"]));
+            let (address, of_type) = (address.as_str().unwrap_or_default(), json::text(value, &["addressType"]));
+            address_of(errors, &field, address, of_type, form);
         }
         let path = format!("endpoints[{index}]");
         for (key, form) in
@@ -96,12 +102,12 @@ fn validate(value: &Value, errors: &mut Errors) {
     ports_valid(errors, json::items(value, &["ports"]));
 }
 
-fn address_of(errors: &mut Errors, field: &str, address: &str, address_type: &str) {
+fn address_of(errors: &mut Errors, field: &str, address: &str, address_type: &str, form: fn(&mut Errors, &str, &str)) {
     match (address_type, validate::ip(address)) {
         ("IPv4", Some(ip)) if !ip.is_ipv4() => errors.invalid_str(field, address, "must be an IPv4 address"),
         ("IPv6", Some(ip)) if !ip.is_ipv6() => errors.invalid_str(field, address, "must be an IPv6 address"),
         // An address that only its own machine knows would lead each node to itself.
-        ("IPv4" | "IPv6", Some(_)) => address::of_endpoint(errors, field, address),
+        ("IPv4" | "IPv6", Some(_)) => form(errors, field, address),
         ("IPv4" | "IPv6", None) => errors.invalid_str(field, address, validate::BAD_IP),
         ("FQDN", _) => validate::text(errors, field, address, names::dns_subdomain),
         _ => {}

@@ -23,6 +23,7 @@ pub static INGRESSCLASS: Kind = Kind {
     plural: "ingressclasses",
     singular: "ingressclass",
     scope: Scope::Cluster,
+    acts: true,
     collection: "networking.k8s.io/ingressclasses",
     rules: Rules {
         schema: IngressClass::json_schema,

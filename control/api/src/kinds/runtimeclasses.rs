@@ -18,6 +18,7 @@ pub static RUNTIMECLASS: Kind = Kind {
     plural: "runtimeclasses",
     singular: "runtimeclass",
     scope: Scope::Cluster,
+    acts: true,
     collection: "node.k8s.io/runtimeclasses",
     rules: Rules {
         schema: RuntimeClass::json_schema,

@@ -285,3 +285,29 @@ fn quality_of_service_follows_from_requests_and_limits() {
     assert_eq!(class(json!({"limits": full, "requests": {"cpu": "1"}})), "Guaranteed");
     assert_eq!(class(json!({"limits": full, "requests": {"cpu": "500m"}})), "Burstable");
 }
+
+#[test]
+fn kinds_that_nothing_acts_on_are_these_and_say_so() {
+    let idle: Vec<&str> = kinds().iter().filter(|kind| !kind.acts).map(|kind| kind.plural).collect();
+    // Whoever writes a controller for one takes it out here, and out of the README.
+    let expected = [
+        "statefulsets",
+        "controllerrevisions",
+        "replicationcontrollers",
+        "podtemplates",
+        "networkpolicies",
+        "servicecidrs",
+        "csidrivers",
+        "csinodes",
+        "csistoragecapacities",
+        "volumeattachments",
+        "flowschemas",
+        "prioritylevelconfigurations",
+        "gatewayclasses",
+        "gateways",
+        "httproutes",
+        "grpcroutes",
+        "referencegrants",
+    ];
+    assert_eq!(idle, expected);
+}

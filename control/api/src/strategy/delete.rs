@@ -3,9 +3,10 @@
 //! Source: `k8s.io/apiserver/pkg/registry` (`rest.BeforeDelete`, `generic/registry.Store.Delete`).
 
 use jiff::SignedDuration;
-use serde_json::Value;
+use serde_json::{Value, json};
 use wk_base::time::Timestamp;
 
+use super::bind::set_condition;
 use crate::field::{Errors, FieldReason};
 use crate::json;
 use crate::kind::Kind;
@@ -39,6 +40,17 @@ pub struct DeleteOptions {
     pub propagation: Option<Propagation>,
     /// Only pretend.
     pub dry_run: bool,
+    /// Why a pod goes that its owner did not send away. No client says this.
+    pub disruption: Option<Disruption>,
+}
+
+/// The condition `DisruptionTarget` of a pod that is about to go for the sake of others, in Kubernetes' words (KEP-3329).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disruption {
+    /// `DeletionByTaintManager`.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub message: &'static str,
 }
 
 /// What a delete does.
@@ -92,6 +104,7 @@ impl DeleteOptions {
             resource_version: precondition("resourceVersion"),
             propagation,
             dry_run: !dry_run.is_empty(),
+            disruption: None,
         })
     }
 }
@@ -131,6 +144,13 @@ pub fn delete(kind: &Kind, object: &Object, options: &DeleteOptions, now: Timest
     let finalizers = finalizers(object, options.propagation.or(owned.then_some(Propagation::Orphan)));
     let mut marked = object.clone();
     set_finalizers(&mut marked, &finalizers);
+    if let Some(Disruption { reason, message }) = &options.disruption {
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
+            "lastTransitionTime": time_text(now),
+        });
+        set_condition(&mut marked, condition);
+    }
     let kept = !finalizers.is_empty() || (kind.rules.held)(object);
     let grace = (kind.rules.grace)(object, options.grace_period_seconds);
     if object.is_deleting() {

@@ -22,7 +22,7 @@ use crate::status::Status;
 use crate::validate;
 
 pub use bind::bind;
-pub use delete::{DeleteOptions, Deletion, Propagation, delete, removes};
+pub use delete::{DeleteOptions, Deletion, Disruption, Propagation, delete, removes};
 pub use evict::{Eviction, covers, evict};
 pub use scale::{scale_of, with_scale};
 pub use update::{update, update_part, update_status};

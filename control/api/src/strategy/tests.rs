@@ -166,6 +166,12 @@ fn a_running_pod_is_given_time_and_any_other_goes_at_once() {
     assert_eq!(marked.text("/metadata/deletionTimestamp"), "2025-01-01T00:00:30Z");
     assert_eq!((marked.int("/metadata/deletionGracePeriodSeconds"), marked.generation()), (Some(30), 2));
     assert!(!removes(&POD, &marked));
+    assert!(marked.at("/status/conditions").is_none(), "nobody disrupted it");
+    let disruption = Some(Disruption { reason: "DeletionByTaintManager", message: "Taint manager: deleting" });
+    let for_others = DeleteOptions { disruption, ..DeleteOptions::default() };
+    let Deletion::Mark(disrupted) = delete(&POD, &running, &for_others, now()).unwrap() else { panic!("not marked") };
+    assert_eq!(disrupted.text("/status/conditions/0/type"), "DisruptionTarget");
+    assert_eq!(disrupted.text("/status/conditions/0/reason"), "DeletionByTaintManager");
     assert_eq!(delete(&POD, &marked, &options, now()).unwrap(), Deletion::Nothing);
     let shorter = DeleteOptions { grace_period_seconds: Some(5), ..DeleteOptions::default() };
     let Deletion::Mark(sooner) = delete(&POD, &marked, &shorter, now()).unwrap() else { panic!("not marked") };

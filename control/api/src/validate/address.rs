@@ -2,8 +2,14 @@
 
 use std::net::IpAddr;
 
+use serde_json::Value;
+
 use super::BAD_IP;
 use crate::field::Errors;
+use crate::json;
+
+/// The Service `kubernetes` in `default`.
+const API_SERVICE: &str = "kubernetes";
 
 const BAD_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
@@ -27,6 +33,24 @@ pub(crate) fn of_endpoint(errors: &mut Errors, field: &str, text: &str) {
             errors.invalid_str(field, text, &why);
         }
     }
+}
+
+/// As [`of_endpoint`] for what stands behind the API, which may be the loopback where all nodes are of one machine.
+pub(crate) fn of_api_endpoint(errors: &mut Errors, field: &str, text: &str) {
+    if super::ip(text).is_none_or(|ip| !ip.is_loopback()) {
+        of_endpoint(errors, field, text);
+    }
+}
+
+/// Whether these are the endpoints of the API's own Service, which the cluster writes and mends. A pod's connection to
+/// that Service ends at its own node whatever they say, so that nobody is led astray by them.
+pub(crate) fn is_of_api(value: &Value, service: &str) -> bool {
+    let metadata = |key| json::text(value, &["metadata", key]);
+    let name = metadata("name");
+    let number = name.strip_prefix(API_SERVICE).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+    metadata("namespace") == "default"
+        && service == API_SERVICE
+        && number.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// `10.0.0.0/8`, as address and length of its prefix.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::cel::{self, Mistake, Program};
+use crate::expression::AUTHORIZER;
 use crate::field::Errors;
 use crate::json;
 use crate::names;
@@ -16,7 +17,7 @@ use crate::names;
 const CONDITIONS_MAX: usize = 64;
 
 /// What match conditions may name.
-const OF_REQUEST: [&str; 3] = ["object", "oldObject", "request"];
+const OF_REQUEST: [&str; 4] = ["object", "oldObject", "request", AUTHORIZER];
 
 /// Words that are no identifiers.
 const RESERVED: [&str; 18] = [

@@ -1,14 +1,14 @@
 //! Who sent a request: the certificate first, then the bearer token, then nobody.
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap};
 use wk_access::tokens::service_account::ISSUER;
 use wk_access::tokens::{Jwt, TokenError};
 use wk_access::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
 use wk_api::Status;
 use wk_mesh::Peer;
 
-use super::{Caller, bootstrap, impersonate, people, service_accounts};
+use super::{Caller, bootstrap, certificates, impersonate, people, service_accounts};
 use crate::server::ApiServer;
 
 /// A token that was found good.
@@ -21,11 +21,19 @@ pub(crate) struct Known {
 }
 
 /// Who sent the request, and as whom they want to be answered; 401 for those who cannot say.
-pub(crate) async fn caller(server: &ApiServer, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Status> {
+pub(crate) async fn caller(
+    server: &ApiServer,
+    peer: &Peer,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<Caller, Status> {
     let mut person = None;
+    let certificate = certificates::of(extensions).filter(|_| matches!(peer, Peer::User { .. }));
     let user = match (peer, bearer(headers)) {
         (Peer::Node(_) | Peer::User { .. }, _) => {
-            let (user, found) = people::known(server, of_certificate(peer)).await?;
+            let user = of_certificate(peer);
+            certificates::check(server, &user, certificate)?;
+            let (user, found) = people::known(server, user).await?;
             person = found;
             user
         }
@@ -41,7 +49,10 @@ pub(crate) async fn caller(server: &ApiServer, peer: &Peer, headers: &HeaderMap)
         (Peer::Anonymous, None) if server.access.security.anonymous => User::new(ANONYMOUS, [UNAUTHENTICATED]),
         (Peer::Anonymous, None) => return Err(Status::unauthorized()),
     };
-    impersonate::apply(server, user, person, headers).await
+    // A person's is good by their record alone.
+    let certificate = certificate.filter(|_| person.is_none()).map(|own| (own.clone(), user.is_master()));
+    let caller = impersonate::apply(server, user, person, headers).await?;
+    Ok(Caller { certificate, ..caller })
 }
 
 /// The user that a verified certificate names.

@@ -30,7 +30,7 @@ pub(super) async fn apply(
     headers: &HeaderMap,
 ) -> Result<Caller, Status> {
     if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
-        return Ok(Caller { user, behind: None, person });
+        return Ok(Caller { user, behind: None, person, certificate: None });
     }
     let meant = read(headers)?;
     match service_account_name(&meant.name) {
@@ -53,7 +53,7 @@ pub(super) async fn apply(
     if !meant.uid.is_empty() {
         server.authorize(&user, &Ask::resource(VERB, AUTHENTICATION, "uids").named(&meant.uid)).await?;
     }
-    Ok(Caller { user: whole(meant), behind: Some(user), person })
+    Ok(Caller { user: whole(meant), behind: Some(user), person, certificate: None })
 }
 
 /// Adds the groups that such a user is in anyway.

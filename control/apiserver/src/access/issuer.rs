@@ -1,6 +1,6 @@
 //! What others need to verify service accounts' tokens: OpenID Connect's discovery document and keys.
 
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use serde_json::{Value, json};
 use wk_access::tokens::service_account::ISSUER;
@@ -28,5 +28,7 @@ pub(crate) fn keys(server: &ApiServer) -> Response<Body> {
 fn answer(value: &Value, media_type: HeaderValue) -> Response<Body> {
     let mut response = Response::new(full(value.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, media_type);
+    // As in Kubernetes. A key is published for this long before it signs.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
     response
 }

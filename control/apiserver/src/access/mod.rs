@@ -6,6 +6,7 @@
 pub(crate) mod authn;
 pub(crate) mod authz;
 mod bootstrap;
+pub mod certificates;
 pub(crate) mod guard;
 mod impersonate;
 pub(crate) mod issuer;
@@ -15,6 +16,7 @@ mod oidc;
 pub(crate) mod people;
 pub(crate) mod reviews;
 mod service_accounts;
+pub mod signing_keys;
 pub(crate) mod token_request;
 
 use std::sync::Arc;
@@ -23,7 +25,7 @@ pub use oidc::Oidc;
 use wk_access::tokens::Keyring;
 pub use wk_access::{Ask, User};
 
-use wk_mesh::Authority;
+use wk_mesh::{Authority, ClientCertificate};
 
 use crate::audit::Audit;
 use authz::Roles;
@@ -66,4 +68,6 @@ pub(crate) struct Caller {
     pub behind: Option<User>,
     /// Whose record has to stay, for them to go on.
     pub person: Option<Person>,
+    /// Which certificate must not be taken back, for them to go on; and whether it is an administrator's.
+    pub certificate: Option<(ClientCertificate, bool)>,
 }

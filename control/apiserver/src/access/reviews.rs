@@ -15,17 +15,20 @@ use super::authz::node_name;
 use crate::respond::{Content, Reply};
 use crate::server::ApiServer;
 use crate::verbs::{Call, read};
-use crate::{body, negotiate};
+use crate::{admission, body, negotiate};
 
 /// Answers the review in the body.
 pub(crate) async fn answer(server: &ApiServer, user: &User, call: &Call, bytes: Body) -> Result<Reply, Status> {
     let bytes = read(bytes).await?;
     let validation = body::validation(&call.query, "CreateOptions")?;
     let format = negotiate::body_format(&call.headers)?;
-    let (value, warnings) = body::object(call.kind(), &bytes, format, validation)?;
+    let (mut value, mut warnings) = body::object(call.kind(), &bytes, format, validation)?;
+    value["apiVersion"] = call.kind().api_version().into();
+    value["kind"] = call.kind().kind.into();
+    // A question is created too, as far as admission is concerned.
+    let (value, said) = admission::create_below(server, call, value, call.query.dry_run("CreateOptions")?).await?;
+    warnings.extend(said);
     let mut review = Object::new(value);
-    review.0["apiVersion"] = call.kind().api_version().into();
-    review.0["kind"] = call.kind().kind.into();
     let status = match call.kind().kind {
         "SelfSubjectReview" => json!({ "userInfo": info(user) }),
         "TokenReview" => token(server, &review).await?,

@@ -13,6 +13,7 @@ use wk_store::View;
 
 use super::authz::node_name;
 use super::service_accounts::kind;
+use super::signing_keys;
 use crate::admission;
 use crate::respond::{Content, Reply};
 use crate::server::ApiServer;
@@ -86,7 +87,12 @@ pub(crate) async fn answer(server: &ApiServer, user: &User, call: &Call, bytes: 
     bind(&view, &mut claims, request.at("/spec/boundObjectRef"), call.kind(), call.name())?;
     only_for_own_pods(user, &view, &claims, call)?;
     let dry_run = call.query.dry_run("CreateOptions")?;
-    let token = if dry_run { String::new() } else { sign(server, &claims)? };
+    let token = if dry_run {
+        String::new()
+    } else {
+        signing_keys::keep_until(server, claims.expires.unwrap_or_default()).await?;
+        sign(server, &claims)?
+    };
     let expires = wk_base::time::Timestamp::from_second(claims.expires.unwrap_or_default())
         .map_err(|error| Status::internal(error.to_string()))?;
     request.0["apiVersion"] = "authentication.k8s.io/v1".into();

@@ -1,7 +1,8 @@
 //! Whether somebody is asked about a write: rules, selectors and conditions.
 
 use serde_json::{Value, json};
-use wk_api::expression::Expression;
+use wk_access::{Ask, service_account};
+use wk_api::expression::{AUTHORIZER, Answer, Authorizer, Expression, Question};
 use wk_api::selector::Labels;
 use wk_api::{Kind, Object, kinds};
 use wk_cluster::{key, object};
@@ -90,11 +91,13 @@ impl Asked<'_> {
         conditions: &[Value],
         variables: &[(&str, &Value)],
     ) -> Result<bool, String> {
-        let names: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = variables.iter().map(|(name, _)| *name).chain([AUTHORIZER]).collect();
+        let decide = self.decider();
+        let authorizer = Authorizer { decide: &decide, request: self.question() };
         let mut unknown = None;
         for condition in conditions {
             let outcome = Expression::parse(text(condition, "expression"), &names)
-                .and_then(|expression| expression.evaluate(variables, &mut self.cost));
+                .and_then(|expression| expression.evaluate(variables, &authorizer, &mut self.cost));
             match outcome {
                 Ok(Value::Bool(true)) => {}
                 Ok(_) => return Ok(false),
@@ -102,6 +105,19 @@ impl Asked<'_> {
             }
         }
         unknown.map_or(Ok(true), Err)
+    }
+
+    /// What the request is about.
+    pub(super) fn question(&self) -> Question {
+        let kind = self.call.kind();
+        Question {
+            group: kind.group.to_owned(),
+            resource: kind.plural.to_owned(),
+            subresource: self.call.target.subresource.clone().unwrap_or_default(),
+            namespace: self.call.namespace().unwrap_or_default().to_owned(),
+            name: self.call.name().to_owned(),
+            ..Question::default()
+        }
     }
 
     /// Of which kind is what is sent, where the resource is asked for in the version of `kind`.
@@ -175,5 +191,30 @@ impl Asked<'_> {
             request["requestSubResource"] = sub.as_str().into();
         }
         request
+    }
+}
+
+impl<'a> Asked<'a> {
+    /// Answers what expressions ask with `authorizer`.
+    pub(super) fn decider(&self) -> impl Fn(&Question) -> Answer + use<'a> {
+        let (server, call, view) = (self.server, self.call, self.view.clone());
+        move |question| {
+            let account = question.account.as_ref().map(|(namespace, name)| service_account(namespace, name, ""));
+            let user = account.as_ref().unwrap_or(&call.user);
+            let ask = match &question.path {
+                Some(path) => Ask::Path { verb: &question.verb, path },
+                None => Ask::Resource(wk_access::Resource {
+                    verb: &question.verb,
+                    group: &question.group,
+                    resource: &question.resource,
+                    subresource: &question.subresource,
+                    namespace: &question.namespace,
+                    name: &question.name,
+                    fields: &question.fields,
+                }),
+            };
+            let decision = server.access.decide_in(&view, user, &ask);
+            Answer { allowed: decision.allowed, reason: decision.reason }
+        }
     }
 }

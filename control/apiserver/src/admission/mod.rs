@@ -38,7 +38,7 @@ pub(crate) struct Asked<'a> {
     view: View,
     mutating: Vec<Hook>,
     validating: Vec<Hook>,
-    policies: Vec<Arc<Object>>,
+    policies: Vec<(Arc<Object>, &'static Kind)>,
     cost: Cost,
     /// What the client is told beside the answer.
     warnings: Vec<String>,
@@ -83,7 +83,7 @@ impl<'a> Asked<'a> {
 
     /// Asks those who may only refuse.
     async fn validate(&mut self, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
-        self.judge(object, old)?;
+        self.judge(object, old).await?;
         self.ask_validating(object, old).await
     }
 }
@@ -187,6 +187,7 @@ pub(crate) async fn apply(
         };
         let mut asked = Asked::of(server, call, if old.is_some() { "UPDATE" } else { "CREATE" }, dry);
         let (tried, _) = cluster.dry_run().apply(request).await?;
+        // Of an apply to a Scale the Scale is shown.
         let tried = face(call, request.subresource, &tried)?;
         let seen = old.as_ref().map(|old| face(call, request.subresource, old)).transpose()?;
         let seen = seen.as_ref().map(|seen| &seen.0);

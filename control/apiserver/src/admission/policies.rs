@@ -1,13 +1,13 @@
 //! ValidatingAdmissionPolicies: rules in CEL that a write must pass, put into force by bindings.
 //!
-//! Wording: `k8s.io/apiserver/pkg/admission/plugin/policy/validating`. Not here: audit annotations, and the `authorizer`.
+//! Wording: `k8s.io/apiserver/pkg/admission/plugin/policy/validating`. Not here: audit annotations.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use wk_api::expression::Expression;
+use wk_api::expression::{AUTHORIZER, Authorizer, Expression};
 use wk_api::selector::Labels;
-use wk_api::{Object, Reason, Status, kinds};
+use wk_api::{Kind, Object, Reason, Status, kinds};
 use wk_cluster::{key, object, object_as};
 
 use super::Asked;
@@ -15,7 +15,7 @@ use super::matching::{items, text};
 use super::webhooks::reason;
 
 /// What expressions of policies may name.
-const VARIABLES: [&str; 6] = ["object", "oldObject", "request", "params", "namespaceObject", "variables"];
+const VARIABLES: [&str; 7] = ["object", "oldObject", "request", "params", "namespaceObject", "variables", AUTHORIZER];
 
 /// Parameters that one binding may lead to at most: each is judged by itself.
 const PARAMS_MAX: usize = 100;
@@ -27,36 +27,39 @@ struct Failure {
 }
 
 impl Asked<'_> {
-    /// The policies that are about the operation and the resource.
-    pub(super) fn policies_about_it(&self) -> Vec<Arc<Object>> {
+    /// The policies that are about the operation and the resource, each with the version that it names it in.
+    pub(super) fn policies_about_it(&self) -> Vec<(Arc<Object>, &'static Kind)> {
         let all = self.view.list(kinds::VALIDATINGADMISSIONPOLICY.collection(), "").map(|stored| object(&stored));
-        all.filter(|policy| self.is_matched(&policy.0["spec"]["matchConstraints"])).collect()
+        let about = |policy: Arc<Object>| Some((self.matched(&policy.0["spec"]["matchConstraints"])?, policy));
+        all.filter_map(about).map(|(kind, policy)| (policy, kind)).collect()
     }
 
-    fn is_matched(&self, constraints: &Value) -> bool {
+    /// The version in which these constraints are about the resource; without rules they are in any.
+    fn matched(&self, constraints: &Value) -> Option<&'static Kind> {
         let any_version = text(constraints, "matchPolicy") != "Exact";
         let rules = items(constraints, "resourceRules");
-        (rules.is_empty() || self.about(rules, any_version).is_some())
-            && self.about(items(constraints, "excludeResourceRules"), any_version).is_none()
+        let kind = if rules.is_empty() { Some(self.call.requested) } else { self.about(rules, any_version) };
+        kind.filter(|_| self.about(items(constraints, "excludeResourceRules"), any_version).is_none())
     }
 
-    /// Judges the write by every policy that is in force for it.
-    pub(super) fn judge(&mut self, new: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
+    /// Judges the write by every policy that is in force for it. Each sees the object in the version that it names.
+    pub(super) async fn judge(&mut self, new: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
         let policies = self.policies.clone();
         if policies.is_empty() {
             return Ok(());
         }
         let bindings = self.view.list(kinds::VALIDATINGADMISSIONPOLICYBINDING.collection(), "");
         let bindings: Vec<_> = bindings.map(|stored| object(&stored)).collect();
-        for policy in &policies {
+        for (policy, kind) in &policies {
             if !self.selects(&policy.0["spec"]["matchConstraints"], new, old) {
                 continue;
             }
             let own = |binding: &&Arc<Object>| binding.text("/spec/policyName") == policy.name();
             for binding in bindings.iter().filter(own) {
                 let matched = &binding.0["spec"]["matchResources"];
-                if self.is_matched(matched) && self.selects(matched, new, old) {
-                    self.by_binding(policy, binding, new, old)?;
+                if self.matched(matched).is_some() && self.selects(matched, new, old) {
+                    let (new, old) = self.in_version(kind, new, old).await?;
+                    self.by_binding((policy, kind), binding, new.as_ref(), old.as_ref())?;
                 }
             }
         }
@@ -65,7 +68,7 @@ impl Asked<'_> {
 
     fn by_binding(
         &mut self,
-        policy: &Object,
+        (policy, kind): (&Object, &'static Kind),
         binding: &Object,
         new: Option<&Value>,
         old: Option<&Value>,
@@ -74,7 +77,7 @@ impl Asked<'_> {
             Ok(all) => {
                 let mut failures = Vec::new();
                 for params in all {
-                    failures.extend(self.failures(policy, &params, new, old));
+                    failures.extend(self.failures((policy, kind), &params, new, old));
                 }
                 failures
             }
@@ -144,9 +147,17 @@ impl Asked<'_> {
     }
 
     /// The rules of a policy that do not hold.
-    fn failures(&mut self, policy: &Object, params: &Value, new: Option<&Value>, old: Option<&Value>) -> Vec<Failure> {
+    fn failures(
+        &mut self,
+        (policy, kind): (&Object, &'static Kind),
+        params: &Value,
+        new: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Vec<Failure> {
         let ignores = policy.text("/spec/failurePolicy") == "Ignore";
-        let request = self.request(self.call.kind(), new);
+        let request = self.request(kind, new);
+        let decide = self.decider();
+        let authorizer = Authorizer { decide: &decide, request: self.question() };
         let (null, namespace) = (Value::Null, self.namespace().map_or(Value::Null, |namespace| namespace.0));
         let failed = |message: String| vec![Failure { message, reason: Reason::Invalid }];
         let mut known = Value::Object(Map::new());
@@ -170,7 +181,8 @@ impl Asked<'_> {
         }
         for variable in policy.items("/spec/variables") {
             let expression = Expression::parse(text(variable, "expression"), &VARIABLES);
-            let found = expression.and_then(|expression| expression.evaluate(&variables!(), &mut self.cost));
+            let found =
+                expression.and_then(|expression| expression.evaluate(&variables!(), &authorizer, &mut self.cost));
             // One that cannot be told is missed only by a rule that needs it.
             if let Ok(value) = found {
                 known[text(variable, "name")] = value;
@@ -180,10 +192,10 @@ impl Asked<'_> {
         for rule in policy.items("/spec/validations") {
             let text_of = text(rule, "expression");
             let found = Expression::parse(text_of, &VARIABLES)
-                .and_then(|expression| expression.evaluate(&variables!(), &mut self.cost));
+                .and_then(|expression| expression.evaluate(&variables!(), &authorizer, &mut self.cost));
             let said = match found {
                 Ok(Value::Bool(true)) => continue,
-                Ok(_) => self.message(rule, &variables!()),
+                Ok(_) => self.message(rule, &variables!(), &authorizer),
                 Err(_) if ignores => continue,
                 Err(why) => format!("expression '{text_of}' resulted in error: {why}"),
             };
@@ -196,10 +208,10 @@ impl Asked<'_> {
         failures
     }
 
-    fn message(&mut self, rule: &Value, variables: &[(&str, &Value)]) -> String {
+    fn message(&mut self, rule: &Value, variables: &[(&str, &Value)], authorizer: &Authorizer<'_>) -> String {
         let own = text(rule, "messageExpression");
         let said = Expression::parse(own, &VARIABLES)
-            .and_then(|expression| expression.evaluate(variables, &mut self.cost))
+            .and_then(|expression| expression.evaluate(variables, authorizer, &mut self.cost))
             .ok()
             .and_then(|value| value.as_str().map(|text| text.trim().to_owned()))
             .filter(|text| !text.is_empty() && !text.contains('\n'));

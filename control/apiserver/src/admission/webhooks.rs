@@ -152,24 +152,24 @@ impl Asked<'_> {
         object: Option<&Value>,
         old: Option<&Value>,
     ) -> Result<(Value, Option<Value>), Status> {
-        let as_it_is = self.shows_something_else() || hook.kind == self.call.kind();
-        let shown = async |value: &Value| {
-            if as_it_is {
-                return Ok(value.clone());
-            }
-            conversion::between(self.server, self.call.kind(), hook.kind, value.clone()).await
+        let (object, old) = self.in_version(hook.kind, object, old).await?;
+        Ok((object.unwrap_or(Value::Null), old))
+    }
+
+    /// The object, and what was there before, in the version of `kind`.
+    pub(super) async fn in_version(
+        &self,
+        kind: &'static Kind,
+        object: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<(Option<Value>, Option<Value>), Status> {
+        let as_it_is = self.shows_something_else() || kind == self.call.kind();
+        let shown = async |value: Option<&Value>| match value {
+            None => Ok(None),
+            Some(value) if as_it_is => Ok(Some(value.clone())),
+            Some(value) => conversion::between(self.server, self.call.kind(), kind, value.clone()).await.map(Some),
         };
-        let new = match object {
-            Some(object) => shown(object).await?,
-            None => Value::Null,
-        };
-        Ok((
-            new,
-            match old {
-                Some(old) => Some(shown(old).await?),
-                None => None,
-            },
-        ))
+        Ok((shown(object).await?, shown(old).await?))
     }
 
     /// What a webhook made of the object, as if the client had sent it.

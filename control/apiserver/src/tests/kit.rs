@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use wk_api::Status;
 use wk_base::body::{Body, empty, full};
-use wk_base::time::SystemClock;
+use wk_base::time::{SystemClock, Timestamp};
 use wk_cluster::{Cluster, SecretsKey, Vault};
 use wk_image::{Blobs, Digest};
 use wk_mesh::{Authority, Handler as _, Peer};
@@ -88,6 +88,10 @@ impl Pods for Talkative {
 
     async fn node(&self, node: &str, path: &str) -> Result<Response<Body>, Status> {
         Ok(Response::new(full(format!("{node} {path}"))))
+    }
+
+    async fn heard(&self) -> BTreeMap<String, Timestamp> {
+        BTreeMap::from([("n1".to_owned(), Timestamp::from_second(1_000).expect("a time"))])
     }
 
     /// Only node n1 answers.

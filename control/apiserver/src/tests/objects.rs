@@ -1,14 +1,14 @@
 //! Create, read, replace, patch and delete, and the subresources.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use wk_base::body::{empty, full};
 
 use super::kit::{CONFIG_MAPS, Harness, JSON, TABLE, config_map};
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
-fn deployment(name: &str) -> serde_json::Value {
+fn deployment(name: &str) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
         "spec": {
@@ -145,7 +145,7 @@ async fn a_json_patch_is_applied_as_a_whole_or_not_at_all() {
     let api = Harness::start().await;
     api.post(CONFIG_MAPS, &config_map("a", &[])).await.expect(201);
     let path = format!("{CONFIG_MAPS}/a");
-    let send = async |body: serde_json::Value| {
+    let send = async |body: Value| {
         let headers = [("content-type", "application/json-patch+json")];
         api.send(Method::PATCH, &path, &headers, full(body.to_string())).await
     };
@@ -201,7 +201,7 @@ async fn secrets_are_sealed_in_the_store_and_open_to_every_read() {
     (item["kind"], item["apiVersion"]) = (json!("Secret"), json!("v1"));
     let seen = watch.next().await.expect("an event")["object"].clone();
     for shown in [&made, &read, &item, &seen] {
-        assert_eq!((&shown["data"]["password"], &shown["sealed"]), (&json!("aHVudGVyMg=="), &serde_json::Value::Null));
+        assert_eq!((&shown["data"]["password"], &shown["sealed"]), (&json!("aHVudGVyMg=="), &Value::Null));
         assert_eq!(shown["metadata"]["annotations"]["a"], "b");
     }
     let stored = api.server.cluster.store().view();
@@ -211,4 +211,31 @@ async fn secrets_are_sealed_in_the_store_and_open_to_every_read() {
     let table = api.get_as(SECRETS, TABLE).await.expect(200);
     assert!(!table.to_string().contains("aHVudGVyMg"), "{table}");
     assert_eq!(table["rows"][0]["cells"][2], 1, "the number of its entries");
+}
+
+#[tokio::test]
+async fn leases_of_nodes_are_as_new_as_the_last_heartbeat() {
+    let api = Harness::start().await;
+    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    let lease = |name: &str, holder: &str, second: &str| {
+        let spec = json!({ "holderIdentity": holder, "renewTime": format!("1970-01-01T00:{second}.000000Z") });
+        json!({ "metadata": { "name": name }, "spec": spec })
+    };
+    for (name, holder, second) in [("n1", "n1", "00:01"), ("n2", "n2", "00:01"), ("n3", "n1", "00:01")] {
+        api.post(path, &lease(name, holder, second)).await.expect(201);
+    }
+    let renewed = |object: &Value| object["spec"]["renewTime"].as_str().expect("a time").to_owned();
+    let one = api.get(&format!("{path}/n1")).await.expect(200);
+    assert_eq!(renewed(&one), "1970-01-01T00:16:40.000000Z");
+    let list = api.get(path).await.expect(200);
+    let all: Vec<String> = list["items"].as_array().expect("items").iter().map(renewed).collect();
+    let stored = "1970-01-01T00:00:01.000000Z";
+    assert_eq!(all, ["1970-01-01T00:16:40.000000Z", stored, stored], "who is not heard, and who is no node");
+    // One that says more is believed, and those of others are theirs.
+    let later = json!({ "spec": { "renewTime": "1970-01-01T00:30:00.000000Z" } });
+    api.patch(&format!("{path}/n1"), &later).await.expect(200);
+    assert_eq!(renewed(&api.get(&format!("{path}/n1")).await.expect(200)), "1970-01-01T00:30:00.000000Z");
+    let other = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    api.post(other, &lease("n1", "n1", "00:01")).await.expect(201);
+    assert_eq!(renewed(&api.get(&format!("{other}/n1")).await.expect(200)), stored);
 }

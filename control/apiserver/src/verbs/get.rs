@@ -5,6 +5,7 @@ use wk_cluster::{Subresource, key};
 use wk_store::View;
 
 use crate::conversion;
+use crate::leases;
 use crate::negotiate::{Encoding, Format, Shape};
 use crate::respond::{Content, Reply};
 use crate::server::ApiServer;
@@ -26,6 +27,12 @@ pub(super) async fn run(
         let scale = Object::new(wk_api::strategy::scale_of(call.kind(), &object)?);
         let show = call.show(format, server.cluster.clock().now())?;
         return Ok(Reply::ok(show.one(&kinds::SCALE, &scale)));
+    }
+    if leases::are_meant(call) {
+        let object = conversion::one(server, call.kind(), &stored).await?;
+        let show = call.show(format, server.cluster.clock().now())?;
+        let renewed = leases::renewed(server, vec![object]).await;
+        return Ok(Reply::ok(show.one(call.kind(), &renewed[0])));
     }
     if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().serves_stored_bytes() {
         return Ok(Reply::new(StatusCode::OK, Content::Json(vec![stored.bytes().clone()])));

@@ -12,6 +12,7 @@ use wk_cluster::Freshness;
 use wk_store::{Revision, Stored, View};
 
 use crate::conversion;
+use crate::leases;
 use crate::negotiate::{Encoding, Format, Shape};
 use crate::paging::{self, Token};
 use crate::query::{Query, invalid_option};
@@ -44,11 +45,15 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
     }
     let page = page(server, &selection, &call.query).await?;
     let metadata = page.metadata();
-    if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().serves_stored_bytes() {
+    let as_stored = call.kind().serves_stored_bytes() && !leases::are_meant(call);
+    if format.shape == Shape::Full && format.encoding == Encoding::Json && as_stored {
         let pieces = encode(call, &page.items, &metadata);
         return Ok(Reply::new(StatusCode::OK, Content::Json(pieces)));
     }
-    let objects = conversion::shown(server, call.kind(), &page.items).await?;
+    let mut objects = conversion::shown(server, call.kind(), &page.items).await?;
+    if leases::are_meant(call) {
+        objects = leases::renewed(server, objects).await;
+    }
     let now = server.cluster.clock().now();
     Ok(Reply::ok(of_objects(call, format, now, &objects, metadata)?))
 }

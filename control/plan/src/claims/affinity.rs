@@ -8,7 +8,12 @@ use crate::read;
 /// Whether `node` is one that `volume` can be reached from. Terms are alternatives; the parts of one hold together.
 pub(crate) fn fits_node(volume: &Object, node: &Object) -> bool {
     let terms = volume.items("/spec/nodeAffinity/required/nodeSelectorTerms");
-    terms.is_empty() || terms.iter().any(|term| holds(term, node))
+    terms.is_empty() || holds_on(terms, node)
+}
+
+/// Whether one of these terms is about `node`.
+pub(crate) fn holds_on(terms: &[Value], node: &Object) -> bool {
+    terms.iter().any(|term| holds(term, node))
 }
 
 fn holds(term: &Value, node: &Object) -> bool {

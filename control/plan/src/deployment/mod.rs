@@ -10,6 +10,8 @@ mod scale;
 mod status;
 mod template;
 
+pub(crate) use template::template_hash;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};

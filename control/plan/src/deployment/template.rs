@@ -28,6 +28,11 @@ pub(super) fn free_hash(deployment: &Object, taken: &BTreeSet<&str>) -> String {
     free.next().expect("there are more hashes than a namespace can hold names")
 }
 
+/// The hash of an object's pod template, whatever names are taken.
+pub(crate) fn template_hash(object: &Object) -> String {
+    hash(&canonical(object), 0)
+}
+
 fn write_canonical(text: &mut String, value: &Value) {
     match value {
         Value::Object(map) => {

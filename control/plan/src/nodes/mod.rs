@@ -18,6 +18,8 @@ use wk_base::time::Timestamp;
 
 use crate::conditions::{self, Condition};
 use crate::order::{Event, EventType, Order, Plan, Target};
+use crate::scheduler::tolerates;
+use crate::taints::BY_TAINT;
 use crate::{owned, pod, read};
 
 /// Silence after which a node counts as not ready. Nodes beat once a second, so three beats in a row were lost.
@@ -134,14 +136,14 @@ fn evict(pods: &[&Object], silent: &BTreeMap<&str, SignedDuration>, plan: &mut P
         let Some((name, quiet)) = silent.get_key_value(pod::node(pod)) else { continue };
         if pod::is_ready(pod) {
             plan.orders.push(not_ready(pod, name, now));
-        } else if owned::controller_uid(pod).is_none() {
+        } else if owned::controller_uid(pod).is_none() || stays(pod) {
             // Nothing more to do about it, and nothing to wait for.
         } else if *quiet >= EVICT_AFTER && !pod.is_deleting() {
             plan.say(format!("{}/{}: leaves silent node {name}", pod.namespace(), pod.name()));
-            plan.orders.push(Order::Delete {
+            plan.orders.push(Order::Evict {
                 target: Target::version(&kinds::POD, pod),
                 grace_period_seconds: None,
-                propagation: None,
+                why: BY_TAINT,
             });
             plan.orders.push(Order::Event(Event {
                 regarding: Target::incarnation(&kinds::POD, pod),
@@ -158,6 +160,14 @@ fn evict(pods: &[&Object], silent: &BTreeMap<&str, SignedDuration>, plan: &mut P
     if let Some(left) = ends.min() {
         plan.due_by(now.saturating_add(left.max(SignedDuration::ZERO)).unwrap_or(Timestamp::MAX));
     }
+}
+
+/// Whether a pod stays with its node however long that is silent: it says so by tolerating that without an end, as the
+/// pods of DaemonSets do.
+fn stays(pod: &Object) -> bool {
+    let for_ever = |toleration: &&Value| toleration.get("tolerationSeconds").is_none_or(Value::is_null);
+    let about = |toleration: &Value| tolerates(toleration, "node.kubernetes.io/unreachable", "", "NoExecute");
+    pod.items("/spec/tolerations").iter().filter(for_ever).any(about)
 }
 
 fn not_ready(pod: &Object, node: &str, now: Timestamp) -> Order {

@@ -21,6 +21,8 @@ fn service(name: &str, address: Option<&str>, endpoints: Vec<Endpoint>) -> Servi
         cluster_ip: address.map(|address| address.parse().expect("ip")),
         ports: vec![ServicePort { name: "http".into(), port: 80, endpoints, written: vec![] }],
         elsewhere: None,
+        node_ports: Vec::new(),
+        local_traffic: false,
     }
 }
 

@@ -57,9 +57,7 @@ impl Local {
 impl Local {
     /// Whether it was evicted, as nodes are drained: whoever made it makes another one elsewhere.
     fn is_moved(&self) -> bool {
-        let target = |it: &serde_json::Value| {
-            it["type"] == "DisruptionTarget" && it["status"] == "True" && it["reason"] == "EvictionByEvictionAPI"
-        };
+        let target = |it: &serde_json::Value| it["type"] == "DisruptionTarget" && it["status"] == "True";
         self.pod.ending.is_some_and(pod::Ending::is_deleted)
             && self.object().items("/status/conditions").iter().any(target)
     }

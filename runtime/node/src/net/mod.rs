@@ -9,6 +9,7 @@ mod guest;
 mod http;
 mod idle;
 mod judge;
+mod node_ports;
 mod pods;
 mod ports;
 pub(crate) mod serve;
@@ -19,6 +20,7 @@ mod voice;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use wk_engine::{Network, Output};
 use wk_mesh::{ClientTls, Mesh};
 use wk_network::{SharedTable, Table};
@@ -44,6 +46,8 @@ pub struct Networks(Arc<Node>);
 struct Node {
     name: String,
     table: SharedTable,
+    /// Moves when there is another table.
+    changed: watch::Sender<()>,
     apps: Apps,
     mesh: Mesh,
     traffic: Traffic,
@@ -55,13 +59,15 @@ impl Networks {
     /// The network of the node `name`, whose HTTP guests are `apps`. Authorities that pods trust are in `sources`.
     pub fn new(name: &str, apps: Apps, mesh: Mesh, tls: ClientTls, sources: Sources) -> Self {
         let traffic = Traffic::new(apps.clone(), mesh.clone());
-        Self(Arc::new(Node { name: name.to_owned(), table: SharedTable::default(), apps, mesh, traffic, tls, sources }))
+        let (name, table, changed) = (name.to_owned(), SharedTable::default(), watch::Sender::default());
+        Self(Arc::new(Node { name, table, changed, apps, mesh, traffic, tls, sources }))
     }
 
     /// Takes in the services and nodes of now.
     pub fn update(&self, table: Table) -> Arc<Table> {
         let table = Arc::new(table);
         self.0.table.store(Arc::clone(&table));
+        self.0.changed.send_replace(());
         table
     }
 

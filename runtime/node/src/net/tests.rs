@@ -125,6 +125,8 @@ fn table() -> Table {
         cluster_ip: Some(address("10.96.1.1:0").ip()),
         ports: vec![port],
         elsewhere: None,
+        node_ports: Vec::new(),
+        local_traffic: false,
     };
     let node = |name: &str, last: u8| Node {
         name: name.into(),

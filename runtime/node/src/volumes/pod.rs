@@ -165,7 +165,7 @@ impl PodVolumes {
         };
         let origin = parts.origin(object);
         let gathered = projected::gather(&origin, sources)?;
-        if !written.as_ref().is_some_and(|written| written.is_of(&gathered, origin.now)) {
+        if !written.as_ref().is_some_and(|written| written.is_of(&gathered, origin.keys, origin.now)) {
             let dir = self.place(spec);
             let fresh = projected::write(&origin, dir, sources, *mode, gathered, written.as_deref()).await?;
             *written = Some(Box::new(fresh));

@@ -4,6 +4,8 @@
 
 mod schedule;
 
+pub use schedule::Schedule;
+
 use k8s_openapi::api::batch::v1::CronJob;
 use schemars::JsonSchema as _;
 use serde_json::{Value, json};
@@ -31,6 +33,7 @@ pub static CRONJOB: Kind = Kind {
     short_names: &["cj"],
     categories: &["all"],
     has_status: true,
+    acts: true,
     collection: "batch/cronjobs",
     rules: Rules {
         schema: CronJob::json_schema,

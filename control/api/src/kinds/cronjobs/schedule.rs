@@ -1,7 +1,115 @@
-//! Cron schedules: five fields, or a word like `@daily`. Only whether they can be read; when they are due is the
-//! controller's.
+//! Cron schedules: five fields, or a word like `@daily`; and when they are due next. What is done then is the controller's.
 //!
-//! Grammar and texts: `github.com/robfig/cron/v3`, `ParseStandard`.
+//! Grammar, texts and meaning: `github.com/robfig/cron/v3`, `ParseStandard` and `SpecSchedule.Next`.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, ToSpan as _};
+use wk_base::time::Timestamp;
+
+/// Days looked ahead: a schedule that is due at all is due within five years, leap days included.
+const DAYS_MAX: usize = 5 * 366;
+
+/// A schedule that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule(When);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum When {
+    /// The numbers that each field allows, as bits: minutes, hours, days, months, days of the week.
+    Fields([Allowed; 5]),
+    /// This long after the last time.
+    Every(SignedDuration),
+}
+
+/// The numbers that one field allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Allowed {
+    bits: u64,
+    /// It was `*`: any, as if it had not been given.
+    any: bool,
+}
+
+impl Allowed {
+    fn has(self, number: i8) -> bool {
+        u32::try_from(number).is_ok_and(|number| self.bits & (1 << number) != 0)
+    }
+}
+
+impl Schedule {
+    /// Reads one; why it cannot be read.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with('@') {
+            let fields = match text {
+                "@yearly" | "@annually" => "0 0 1 1 *",
+                "@monthly" => "0 0 1 * *",
+                "@weekly" => "0 0 * * 0",
+                "@daily" | "@midnight" => "0 0 * * *",
+                "@hourly" => "0 * * * *",
+                _ => {
+                    let Some(span) = text.strip_prefix("@every ") else {
+                        return Err(format!("unrecognized descriptor: {text}"));
+                    };
+                    let found = span_of(span);
+                    let fail = || format!("failed to parse duration {text}: time: invalid duration {span:?}");
+                    // In whole seconds, and never less than one.
+                    let seconds = found.ok_or_else(fail)?.trunc().max(1.0);
+                    return Ok(Self(When::Every(SignedDuration::from_secs(seconds as i64))));
+                }
+            };
+            return Self::parse(fields);
+        }
+        let given: Vec<&str> = text.split_whitespace().collect();
+        if given.len() != FIELDS.len() {
+            let count = given.len();
+            return Err(format!("expected exactly 5 fields, found {count}: [{}]", given.join(" ")));
+        }
+        let mut allowed = [Allowed::default(); 5];
+        for ((text, field), allowed) in given.iter().zip(&FIELDS).zip(&mut allowed) {
+            for range in text.split(',') {
+                let found = field.range(range)?;
+                *allowed = Allowed { bits: allowed.bits | found.bits, any: allowed.any || found.any };
+            }
+        }
+        Ok(Self(When::Fields(allowed)))
+    }
+
+    /// The first time after `after` that it is due at, by the clocks of `zone`; None when it never is.
+    pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let allowed = match &self.0 {
+            When::Every(span) => {
+                let whole = Timestamp::from_second(after.as_second()).ok()?;
+                return whole.checked_add(*span).ok();
+            }
+            When::Fields(allowed) => allowed,
+        };
+        let [minutes, hours, ..] = *allowed;
+        let start = after.to_zoned(zone.clone()).date();
+        let mut date = start;
+        for _ in 0..DAYS_MAX {
+            if is_due_on(allowed, date) {
+                let times = (0..24_i8).filter(|hour| hours.has(*hour));
+                let times = times.flat_map(|hour| (0..60_i8).map(move |minute| (hour, minute)));
+                for (hour, minute) in times.filter(|(_, minute)| minutes.has(*minute)) {
+                    // A time that a clock skips is the one that it shows instead.
+                    let due = date.at(hour, minute, 0, 0).to_zoned(zone.clone()).ok()?.timestamp();
+                    if due > after {
+                        return Some(due);
+                    }
+                }
+            }
+            date = date.checked_add(1.day()).ok()?;
+        }
+        None
+    }
+}
+
+fn is_due_on(allowed: &[Allowed; 5], date: Date) -> bool {
+    let [_, _, days, months, weekdays] = *allowed;
+    let (day, weekday) = (days.has(date.day()), weekdays.has(date.weekday().to_sunday_zero_offset()));
+    // Either will do where both are said.
+    months.has(date.month()) && if days.any || weekdays.any { day && weekday } else { day || weekday }
+}
 
 /// A field: its bounds and the names that may stand for numbers.
 struct Field {
@@ -22,29 +130,14 @@ const FIELDS: [Field; 5] = [
     Field { min: 0, max: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] },
 ];
 
-const WORDS: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
-
 /// Why the schedule cannot be read.
 pub(super) fn check(text: &str) -> Result<(), String> {
-    if text.starts_with('@') {
-        return match text.strip_prefix("@every ") {
-            Some(span) if is_span(span) => Ok(()),
-            Some(span) => Err(format!("failed to parse duration {text}: time: invalid duration {span:?}")),
-            None if WORDS.contains(&text) => Ok(()),
-            None => Err(format!("unrecognized descriptor: {text}")),
-        };
-    }
-    let given: Vec<&str> = text.split_whitespace().collect();
-    if given.len() != FIELDS.len() {
-        let count = given.len();
-        return Err(format!("expected exactly 5 fields, found {count}: [{}]", given.join(" ")));
-    }
-    given.iter().zip(&FIELDS).try_for_each(|(text, field)| text.split(',').try_for_each(|range| field.range(range)))
+    Schedule::parse(text).map(drop)
 }
 
 impl Field {
     /// `*`, `?`, `5`, `1-5`, each with a step: `*/2`.
-    fn range(&self, text: &str) -> Result<(), String> {
+    fn range(&self, text: &str) -> Result<Allowed, String> {
         let mut with_step = text.split('/');
         let range = with_step.next().unwrap_or_default();
         let step = with_step.next();
@@ -79,7 +172,9 @@ impl Field {
         if step == 0 {
             return Err(format!("step of range should be a positive number: {text}"));
         }
-        Ok(())
+        let numbers = (start..=end).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+        let bits = numbers.fold(0, |bits, number| bits | 1_u64 << number);
+        Ok(Allowed { bits, any: matches!(low, "*" | "?") && step == 1 })
     }
 
     fn number(&self, text: &str) -> Result<u32, String> {
@@ -100,36 +195,68 @@ fn integer(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A span of time as Go writes it: `1h30m`, `1.5s`.
-fn is_span(text: &str) -> bool {
-    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+/// A span of time as Go writes it (`1h30m`, `1.5s`), in seconds.
+fn span_of(text: &str) -> Option<f64> {
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
     if rest == "0" {
-        return true;
+        return Some(0.0);
     }
     if rest.is_empty() {
-        return false;
+        return None;
     }
+    let mut seconds = 0.0;
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, unit) = rest.split_at(end);
-        if number.parse::<f64>().is_err() {
-            return false;
-        }
-        let units = ["ns", "us", "µs", "ms", "s", "m", "h"];
-        let Some(unit_found) = units.iter().filter(|known| unit.starts_with(**known)).max_by_key(|known| known.len())
-        else {
-            return false;
-        };
-        rest = &unit[unit_found.len()..];
+        let units = [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+        let known = units.iter().filter(|(known, _)| unit.starts_with(known)).max_by_key(|(known, _)| known.len());
+        let (name, worth) = known?;
+        seconds += number.parse::<f64>().ok()? * worth;
+        rest = &unit[name.len()..];
     }
-    true
+    Some(sign * seconds)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::check;
+    use super::*;
+
+    fn next(schedule: &str, after: &str, zone: &str) -> String {
+        let zone = TimeZone::get(zone).expect("a zone");
+        let schedule = Schedule::parse(schedule).expect("a schedule");
+        let found = schedule.next(after.parse().expect("a time"), &zone);
+        found.map_or_else(|| "never".to_owned(), |found| found.to_string())
+    }
+
+    #[test]
+    fn schedules_are_due_when_robfig_cron_says() {
+        for (schedule, after, due) in [
+            ("* * * * *", "2025-01-01T00:00:00Z", "2025-01-01T00:01:00Z"),
+            ("*/15 * * * *", "2025-01-01T00:46:10Z", "2025-01-01T01:00:00Z"),
+            ("0 6 * * mon-fri", "2025-01-03T06:00:00Z", "2025-01-06T06:00:00Z"),
+            ("0 0 13 * fri", "2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z"),
+            ("0 0 13 * *", "2025-01-13T00:00:00Z", "2025-02-13T00:00:00Z"),
+            ("0 0 */2 * sun", "2025-01-05T00:00:00Z", "2025-01-07T00:00:00Z"),
+            ("0 0 29 2 *", "2025-01-01T00:00:00Z", "2028-02-29T00:00:00Z"),
+            ("0 0 31 2 *", "2025-01-01T00:00:00Z", "never"),
+            ("@hourly", "2025-01-01T00:00:00Z", "2025-01-01T01:00:00Z"),
+            ("@every 90s", "2025-01-01T00:00:00.5Z", "2025-01-01T00:01:30Z"),
+        ] {
+            assert_eq!(next(schedule, after, "UTC"), due, "{schedule} after {after}");
+        }
+    }
+
+    #[test]
+    fn clocks_of_a_zone_are_meant_and_what_they_skip_is_not_lost() {
+        assert_eq!(next("30 6 * * *", "2025-07-01T00:00:00Z", "Europe/Berlin"), "2025-07-01T04:30:00Z");
+        // On that day 02:30 is 03:30.
+        assert_eq!(next("30 2 * * *", "2025-03-29T12:00:00Z", "Europe/Berlin"), "2025-03-30T01:30:00Z");
+    }
 
     #[test]
     fn schedules_are_read_as_robfig_cron_reads_them() {
@@ -157,7 +284,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_schedule_is_read_or_refused_without_panic(text in "[@*/,0-9a-z? -]{0,30}|@every \\PC{0,10}") {
-            let _ = check(&text);
+            if let Ok(schedule) = Schedule::parse(&text) {
+                let now = Timestamp::UNIX_EPOCH;
+                prop_assert!(schedule.next(now, &TimeZone::UTC).is_none_or(|due| due > now));
+            }
         }
     }
 }

@@ -61,6 +61,23 @@ fn slices_of_addresses_that_lead_nowhere_are_refused() {
 }
 
 #[test]
+fn the_loopback_may_stand_behind_the_api_and_behind_nothing_else() {
+    let endpoint = json!([{"addresses": ["127.0.0.1"]}]);
+    let subsets = json!([{"addresses": [{"ip": "127.0.0.1"}], "ports": [{"port": 6443}]}]);
+    let slice = |name: &str, service: &str| {
+        let labels = json!({"kubernetes.io/service-name": service});
+        json!({"metadata": {"name": name, "labels": labels}, "addressType": "IPv4", "endpoints": endpoint})
+    };
+    assert_eq!(refusal(&ENDPOINTSLICE, &slice("kubernetes", "kubernetes")), "");
+    assert_eq!(refusal(&ENDPOINTSLICE, &slice("kubernetes-1", "kubernetes")), "");
+    assert_eq!(refusal(&ENDPOINTS, &json!({"metadata": {"name": "kubernetes"}, "subsets": subsets})), "");
+    for (name, service) in [("kubernetes", "web"), ("web", "kubernetes"), ("kubernetes-x", "kubernetes")] {
+        assert!(refusal(&ENDPOINTSLICE, &slice(name, service)).contains("loopback"), "{name} {service}");
+    }
+    assert!(refusal(&ENDPOINTS, &json!({"metadata": {"name": "web"}, "subsets": subsets})).contains("loopback"));
+}
+
+#[test]
 fn what_nothing_could_use_is_refused() {
     let term = |expression: Value| json!({"provisioner": "a/b", "allowedTopologies": [{"matchLabelExpressions": [expression]}]});
     let taint = json!({"key": "a", "effect": "NoSchedule"});

@@ -15,7 +15,7 @@ use crate::negotiate::{BodyFormat, Format};
 use crate::query::invalid_option;
 use crate::respond::Reply;
 use crate::server::ApiServer;
-use crate::verbs::create::requestor;
+use crate::verbs::create::{requestor, restrict_subject};
 use crate::verbs::{Call, writable, written};
 
 pub(super) async fn run(
@@ -41,6 +41,7 @@ pub(super) async fn run(
     let validation = body::validation(&call.query, OPTIONS)?;
     let (mut config, problems) = read(bytes)?;
     requestor(call, user, &mut config);
+    restrict_subject(call, &config)?;
     let mut warnings = match validation {
         FieldValidation::Ignore => Vec::new(),
         FieldValidation::Strict if !problems.is_empty() => {

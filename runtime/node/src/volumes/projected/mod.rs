@@ -67,12 +67,16 @@ pub(super) struct Written {
     files: u64,
     /// When the first token is to be made anew.
     due: Option<Timestamp>,
+    /// The keys that signed its tokens: when one is taken back, they are made anew at once.
+    keys: Vec<String>,
 }
 
 impl Written {
     /// Whether it was made of just this, and stays good for now.
-    pub(super) fn is_of(&self, gathered: &Gathered, now: Timestamp) -> bool {
-        self.versions == gathered.versions() && self.due.is_none_or(|due| now < due)
+    pub(super) fn is_of(&self, gathered: &Gathered, keys: &Keyring, now: Timestamp) -> bool {
+        self.versions == gathered.versions()
+            && self.due.is_none_or(|due| now < due)
+            && self.keys.iter().all(|key| keys.has(key))
     }
 }
 
@@ -129,14 +133,15 @@ pub(super) async fn write(
 ) -> Result<Written, String> {
     let versions = gathered.versions();
     let mut files = files(origin, sources, mode, &gathered)?;
-    let mut due: Option<Timestamp> = None;
+    let (mut due, mut keys): (Option<Timestamp>, _) = (None, Vec::new());
     for source in sources {
         let Projection::Token(file) = source else { continue };
         let token = token::token(origin.sources.cluster(), origin.keys, origin.pod, file, origin.now).await?;
         due = Some(due.map_or(token.due, |due| due.min(token.due)));
+        keys.push(token.key);
         files.insert(file.path.clone(), File { bytes: token.text.into_bytes(), mode: token::MODE });
     }
-    let written = Written { versions, files: digest(&files), due };
+    let written = Written { versions, files: digest(&files), due, keys };
     if before.is_none_or(|before| before.files != written.files) {
         blocking(move || atomic::write(&dir, &files)).await?;
     }

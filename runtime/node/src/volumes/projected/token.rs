@@ -1,7 +1,8 @@
 //! serviceAccountToken: a token for the pod's service account, bound to the pod, made anew before it ends.
 
-use wk_access::tokens::Keyring;
+use wk_access::tokens::rotation::SHORT_SECONDS;
 use wk_access::tokens::service_account::{Claims, ISSUER, Reference};
+use wk_access::tokens::{Jwt, Keyring};
 use wk_api::{Object, kinds};
 use wk_base::id;
 use wk_base::time::Timestamp;
@@ -20,6 +21,8 @@ pub(super) const MODE: u32 = 0o600;
 pub(super) struct Token {
     pub(super) text: String,
     pub(super) due: Timestamp,
+    /// The key that signed it.
+    pub(super) key: String,
 }
 
 pub(super) async fn token(
@@ -38,6 +41,8 @@ pub(super) async fn token(
     let node = cluster.get(&kinds::NODE, None, pod.text("/spec/nodeName"), Freshness::Local).await.ok();
     let audience = if file.audience.is_empty() { ISSUER } else { &file.audience };
     let issued = now.as_second();
+    // Made anew long before that; of longer ones the cluster would have to keep a record.
+    let seconds = file.seconds.min(SHORT_SECONDS);
     let claims = Claims {
         namespace: pod.namespace().to_owned(),
         account: reference(&account),
@@ -46,13 +51,14 @@ pub(super) async fn token(
         node: node.map(|node| reference(&node)),
         audiences: vec![audience.to_owned()],
         issued,
-        expires: Some(issued + file.seconds),
+        expires: Some(issued + seconds),
         id: id::uid(),
     };
     let text = keys.sign(&claims.to_value()).map_err(|error| format!("failed to fetch token: {error}"))?;
-    let fresh = (file.seconds.saturating_mul(FRESH_PERCENT) / 100).min(FRESH_MAX_SECONDS);
+    let fresh = (seconds.saturating_mul(FRESH_PERCENT) / 100).min(FRESH_MAX_SECONDS);
     let due = Timestamp::from_second(issued.saturating_add(fresh)).unwrap_or(Timestamp::MAX);
-    Ok(Token { text, due })
+    let key = Jwt::parse(&text).map(|jwt| jwt.key_id().to_owned()).unwrap_or_default();
+    Ok(Token { text, due, key })
 }
 
 fn reference(object: &Object) -> Reference {
