@@ -99,19 +99,26 @@ pub(super) async fn run(client: &Client, args: &WaitArgs, ui: &mut Ui) -> anyhow
         return Err(ExitError::new(Code::NotFound, "no objects match").into());
     }
     for one in &picked {
+        let mut was_there = true;
         for (what, typed) in wanted.iter().zip(&args.what) {
             if !matches!(what, What::Create | What::Delete) && !wanted.contains(&What::Create) {
                 // What is not there gets no condition: that is said at once, with what was meant.
                 one.get(client).await?;
             }
-            wait(client, one, what, typed, args, deadline, ui).await?;
+            was_there = wait(client, one, what, typed, args, deadline, ui).await?;
         }
-        let met = if wanted == [What::Delete] { "deleted" } else { "condition met" };
+        let met = match wanted.as_slice() {
+            // As kubectl, this is no failure: what is waited for is the case. But nobody deleted it.
+            [What::Delete] if !was_there => "was not there",
+            [What::Delete] => "deleted",
+            _ => "condition met",
+        };
         ui.line(&format!("{} {met}", one.qualified()))?;
     }
     Ok(())
 }
 
+/// Waits for one thing of one object; whether the object was there at any time.
 async fn wait(
     client: &Client,
     picked: &Picked,
@@ -120,7 +127,7 @@ async fn wait(
     args: &WaitArgs,
     deadline: Instant,
     ui: &mut Ui,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let mut follow = Follow::object(client, picked.resource.collection(Some(&picked.namespace)), &picked.name);
     // Deletion is that of the object there is now; one made anew under its name is another.
     let mut first: Option<Value> = None;
@@ -133,7 +140,7 @@ async fn wait(
         let is_other = first.is_some() && uid.is_some() && uid != first;
         if what.holds(now) || (*what == What::Delete && is_other) {
             ui.settle();
-            return Ok(());
+            return Ok(first.is_some() || now.is_some());
         }
         if now.is_none() && matches!(what, What::Condition(..) | What::Path(..)) {
             return Err(ExitError::new(Code::NotFound, format!("{} was deleted meanwhile", picked.qualified())).into());

@@ -71,6 +71,32 @@ impl Document {
         }
     }
 
+    /// The value of a field.
+    pub(crate) fn at(&self, field: &str) -> Option<&Value> {
+        locate::parse(field).iter().try_fold(&self.value, |value, step| match step {
+            Step::Key(key) => value.get(key),
+            Step::Index(index) => value.get(index),
+        })
+    }
+
+    /// Takes a field out of the object; false when it is not there.
+    pub(crate) fn take_out(&mut self, field: &str) -> bool {
+        let steps = locate::parse(field);
+        let Some((last, way)) = steps.split_last() else { return false };
+        let around = way.iter().try_fold(&mut self.value, |value, step| match step {
+            Step::Key(key) => value.get_mut(key),
+            Step::Index(index) => value.get_mut(index),
+        });
+        match (around, last) {
+            (Some(Value::Object(members)), Step::Key(key)) => members.remove(key).is_some(),
+            (Some(Value::Array(items)), Step::Index(index)) if *index < items.len() => {
+                items.remove(*index);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// A field of the object that must be text and not empty.
     pub(crate) fn required(&self, pointer: &str) -> Result<&str, Fault> {
         let field = pointer.trim_start_matches('/').replace('/', ".");

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use super::Document;
 use crate::client::Refusal;
 
@@ -52,7 +54,38 @@ impl Document {
         if told.is_empty() {
             return vec![self.fault("", &refusal.message)];
         }
-        told.into_iter().map(|(field, message)| self.fault(&field, message)).collect()
+        told.into_iter().flat_map(|(field, message)| self.members(field, message)).collect()
+    }
+
+    /// Where a message names a map or a list for what is wrong with its members, it is those that are named.
+    fn members(&self, field: String, message: String) -> Vec<Fault> {
+        let got = message.strip_prefix("is ").and_then(|rest| rest.split(',').next()).unwrap_or_default();
+        let found: Vec<String> = match self.at(&field) {
+            Some(Value::Object(members)) if got != "object" => {
+                members.iter().filter(|(_, value)| is(value, got)).map(|(key, _)| format!("{field}[{key}]")).collect()
+            }
+            Some(Value::Array(items)) if got != "array" => {
+                let wrong = items.iter().enumerate().filter(|(_, value)| is(value, got));
+                wrong.map(|(index, _)| format!("{field}[{index}]")).collect()
+            }
+            _ => Vec::new(),
+        };
+        if found.is_empty() {
+            return vec![self.fault(&field, message)];
+        }
+        found.iter().map(|field| self.fault(field, message.as_str())).collect()
+    }
+}
+
+/// Whether a value is what Go calls `name`.
+fn is(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Null => name == "null",
+        Value::Bool(_) => name == "bool",
+        Value::Number(_) => name.starts_with("number"),
+        Value::String(_) => name == "string",
+        Value::Array(_) => name == "array",
+        Value::Object(_) => name == "object",
     }
 }
 
@@ -123,6 +156,15 @@ mod tests {
         let body = r#"{"message":"json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"}"#;
         let faults = refused(body, "spec:\n  replicas: three\n");
         assert_eq!(faults, ["a.yaml: document 1, line 2: spec.replicas: is string, must be int32"]);
+        let body = r#"{"message":"json: cannot unmarshal number into Go struct field ConfigMap.data of type string"}"#;
+        let faults = refused(body, "data:\n  a: x\n  b: 1\n  c: 2\n");
+        assert_eq!(
+            faults,
+            [
+                "a.yaml: document 1, line 3: data[b]: is number, must be string",
+                "a.yaml: document 1, line 4: data[c]: is number, must be string"
+            ]
+        );
     }
 
     #[test]

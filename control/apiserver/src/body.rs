@@ -1,5 +1,7 @@
 //! Reading request bodies: bounded, JSON or YAML, against the schema of a kind.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
@@ -14,6 +16,11 @@ use crate::query::{Query, invalid_option};
 /// Largest body of a request for objects: Kubernetes' own limit (`MaxRequestBodyBytes`), twice what the store takes.
 pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
+/// Bytes that are read and thrown away of a body that is too large, and how long: whoever is refused while they still
+/// send sees a stream that breaks off, over HTTP/2, and not why. One who sends more than this is cut off after all.
+const REST_BYTES_MAX: usize = 32 * 1024 * 1024;
+const REST_DEADLINE: Duration = Duration::from_secs(5);
+
 /// The whole body; 413 when it has more than `limit` bytes.
 pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Status> {
     let mut whole = BytesMut::new();
@@ -22,11 +29,24 @@ pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Status> 
             frame.map_err(|error| Status::bad_request(format!("the body of the request broke off: {error}")))?;
         let Ok(bytes) = frame.into_data() else { continue };
         if whole.len() + bytes.len() > limit {
+            drop(whole);
+            // A client that is too slow is not waited for.
+            let _late = tokio::time::timeout(REST_DEADLINE, throw_away(body)).await;
             return Err(Status::too_large(format!("Request entity too large: limit is {limit}")));
         }
         whole.extend_from_slice(&bytes);
     }
     Ok(whole.freeze())
+}
+
+/// Reads what is left of a body, up to [`REST_BYTES_MAX`].
+async fn throw_away(mut body: Body) {
+    let mut read = 0;
+    while read < REST_BYTES_MAX
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        read += frame.into_data().map_or(0, |bytes| bytes.len());
+    }
 }
 
 /// A body of any shape.
@@ -105,6 +125,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[tokio::test]
+    async fn the_rest_of_a_body_that_is_too_large_is_read_before_it_is_refused() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        let pieces = |count: usize, sent: &Arc<AtomicUsize>| {
+            let sent = Arc::clone(sent);
+            boxed(StreamBody::new(futures::stream::iter((0..count).map(move |_| {
+                sent.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, wk_base::body::BoxError>(http_body::Frame::data(Bytes::from(vec![b' '; 1 << 20])))
+            }))))
+        };
+        let sent = Arc::new(AtomicUsize::new(0));
+        let refused = read(pieces(8, &sent), 1 << 20).await.expect_err("eight times too large");
+        assert_eq!((refused.code, sent.load(Ordering::Relaxed)), (413, 8));
+        let sent = Arc::new(AtomicUsize::new(0));
+        let refused = read(pieces(1_000, &sent), 1 << 20).await.expect_err("without an end");
+        assert!(refused.code == 413 && sent.load(Ordering::Relaxed) < 40, "{sent:?}");
+    }
 
     #[test]
     fn keys_that_come_twice_are_told_with_their_lines() {

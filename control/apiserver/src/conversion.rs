@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wk_api::custom::{Custom, convert};
+use wk_api::custom::convert;
+use wk_api::managed::{self, Elsewhere};
 use wk_api::{Kind, Object, Reason, Status};
-use wk_cluster::{Cluster, Freshness, Subresource, object, object_as};
+use wk_cluster::{ApplyRequest, Cluster, Freshness, Settled, Subresource, object, object_as};
 use wk_store::Stored;
 
-use crate::admission::{self, post};
+use crate::admission::{self, Reach, post};
 use crate::server::ApiServer;
 use crate::verbs::Call;
 
@@ -30,12 +31,25 @@ pub(crate) async fn shown(server: &ApiServer, kind: &Kind, stored: &[Arc<Stored>
         return Ok(stored.iter().map(|stored| object_as(kind, stored)).collect());
     }
     let objects: Vec<Arc<Object>> = stored.iter().map(|stored| object(stored)).collect();
-    all(server, kind, objects).await
+    all(&Reach::of(server), kind, objects).await
 }
 
-/// Whether changes of objects can be shown in the version of `kind` as they come: not where a webhook has to be asked.
-pub(crate) fn is_watchable(kind: &Kind) -> bool {
-    !convert::asks_webhook(kind) || kind.custom.is_some_and(Custom::is_storage)
+/// Who makes what is stored readable in one version, one batch after the other: for streams, which outlive a request.
+pub(crate) struct Converter {
+    reach: Reach,
+    kind: &'static Kind,
+}
+
+impl Converter {
+    /// The one of `kind`; None where no webhook has to be asked.
+    pub(crate) fn of(server: &ApiServer, kind: &'static Kind) -> Option<Self> {
+        convert::asks_webhook(kind).then(|| Self { reach: Reach::of(server), kind })
+    }
+
+    /// Objects as they are stored, in the version of the kind: those that need it are sent to the webhook together.
+    pub(crate) async fn shown(&self, objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, Status> {
+        all(&self.reach, self.kind, objects).await
+    }
 }
 
 /// One stored object as it reads in the version of `kind`.
@@ -98,6 +112,75 @@ pub(crate) async fn modify(
     Err(Status::modified(kind, name))
 }
 
+/// Applies a configuration in whichever version it comes; answers the object, whether it is new, and the warnings.
+///
+/// What somebody owns is recorded in the version that they wrote: whether a change is one of their fields is judged on
+/// what the webhook makes of the object in that version, before and after.
+pub(crate) async fn apply(
+    server: &ApiServer,
+    call: &Call,
+    cluster: &Cluster,
+    request: &ApplyRequest<'_>,
+) -> Result<(Arc<Object>, bool, Vec<String>), Status> {
+    let (kind, namespace, name) = (call.kind(), call.namespace(), call.name());
+    let Some(storage) = storage(server, kind) else { return admission::apply(server, call, cluster, request).await };
+    for _ in 0..TRIES_MAX {
+        let view = cluster.view(Freshness::Linearizable).await?;
+        let stored = view.get(&wk_cluster::key(kind, namespace, name));
+        let (mut old, mut own, mut written) = (None, None, cluster.clone());
+        if let Some(stored) = &stored {
+            let before = one(server, storage, stored).await?;
+            written = cluster.with_converted(Arc::clone(&before));
+            own = Some(if storage == kind { Arc::clone(&before) } else { one(server, kind, stored).await? });
+            old = Some(before);
+        }
+        let over = old.as_ref().map(|old| old.resource_version());
+        let settled;
+        let mut converted = ApplyRequest { kind: storage, ..request.clone() };
+        // A Scale is the same in all versions.
+        if request.subresource != Subresource::Scale {
+            let (value, owners) = merged(server, cluster, request, own.as_deref()).await?;
+            settled = Settled { value: to(server, storage, value).await?, owners };
+            converted.settled = Some((&settled, over));
+        }
+        match admission::apply(server, &call.of(storage), &written, &converted).await {
+            Ok((made, created, warnings)) => return Ok((back(server, kind, made).await?, created, warnings)),
+            Err(status) if status.reason == Reason::Conflict && admission::has_moved(cluster, call, over) => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Err(Status::modified(kind, name))
+}
+
+/// A configuration merged into what is there, and the owners from then on.
+async fn merged(
+    server: &ApiServer,
+    cluster: &Cluster,
+    request: &ApplyRequest<'_>,
+    own: Option<&Object>,
+) -> Result<(Value, Value), Status> {
+    // Forced, so that nobody refuses what is not judged yet.
+    let forced = cluster.merge(&ApplyRequest { force: true, ..request.clone() }, own, &[])?;
+    let Some(own) = own else { return Ok(forced) };
+    let mut elsewhere = Vec::new();
+    for version in managed::versions(own) {
+        let Some(kind) = version_of(server, request.kind, &version) else { continue };
+        let before = to(server, kind, own.0.clone()).await?;
+        let mut after = forced.0.clone();
+        // An object that is sent to a webhook is whole.
+        after["metadata"] = own.metadata().clone();
+        elsewhere.push(Elsewhere { kind, before, after: to(server, kind, after).await? });
+    }
+    cluster.merge(request, Some(own), &elsewhere)
+}
+
+/// Another version of a kind.
+fn version_of(server: &ApiServer, kind: &Kind, api_version: &str) -> Option<&'static Kind> {
+    let kinds = server.cluster.kinds();
+    let of = |found: &&&'static Kind| found.collection() == kind.collection() && found.api_version() == api_version;
+    kinds.iter().find(of).copied().filter(|found| *found != kind)
+}
+
 /// An object of one version in another, whoever converts it.
 pub(crate) async fn between(server: &ApiServer, from: &Kind, kind: &Kind, value: Value) -> Result<Value, Status> {
     if from == kind || !value.is_object() {
@@ -128,25 +211,25 @@ fn storage(server: &ApiServer, kind: &Kind) -> Option<&'static Kind> {
 }
 
 async fn to(server: &ApiServer, kind: &Kind, value: Value) -> Result<Value, Status> {
-    let mut all = all(server, kind, vec![Arc::new(Object::new(value))]).await?;
+    let mut all = all(&Reach::of(server), kind, vec![Arc::new(Object::new(value))]).await?;
     let made = all.pop().ok_or_else(|| Status::internal("a conversion answered nothing"))?;
     Ok(Arc::unwrap_or_clone(made).0)
 }
 
 async fn back(server: &ApiServer, kind: &Kind, made: Arc<Object>) -> Result<Arc<Object>, Status> {
-    let mut all = all(server, kind, vec![made]).await?;
+    let mut all = all(&Reach::of(server), kind, vec![made]).await?;
     all.pop().ok_or_else(|| Status::internal("a conversion answered nothing"))
 }
 
 /// Objects in the version of `kind`: those of others are sent to the webhook, all in one request.
-async fn all(server: &ApiServer, kind: &Kind, mut objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, Status> {
+async fn all(reach: &Reach, kind: &Kind, mut objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, Status> {
     let wanted: Vec<usize> =
         (0..objects.len()).filter(|at| convert::webhook(kind, objects[*at].api_version()).is_some()).collect();
     if let Some(first) = wanted.first()
         && let Some(webhook) = convert::webhook(kind, objects[*first].api_version())
     {
         let sent: Vec<&Value> = wanted.iter().map(|at| &objects[*at].0).collect();
-        let made = ask(server, kind, webhook, &sent).await.map_err(|why| {
+        let made = ask(reach, kind, webhook, &sent).await.map_err(|why| {
             Status::internal(format!("conversion webhook for {}, Kind={} failed: {why}", kind.api_version(), kind.kind))
         })?;
         for (at, mut value) in wanted.into_iter().zip(made) {
@@ -165,13 +248,13 @@ async fn all(server: &ApiServer, kind: &Kind, mut objects: Vec<Arc<Object>>) -> 
     Ok(objects.iter().map(|object| Arc::new(kind.shown(object).into_owned())).collect())
 }
 
-async fn ask(server: &ApiServer, kind: &Kind, webhook: &Value, objects: &[&Value]) -> Result<Vec<Value>, String> {
+async fn ask(reach: &Reach, kind: &Kind, webhook: &Value, objects: &[&Value]) -> Result<Vec<Value>, String> {
     let uid = wk_base::id::uid();
     let review = json!({
         "kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1",
         "request": { "uid": uid, "desiredAPIVersion": kind.api_version(), "objects": objects },
     });
-    let mut answer = post(server, &webhook["clientConfig"], &review, DEADLINE).await?;
+    let mut answer = post(reach, &webhook["clientConfig"], &review, DEADLINE).await?;
     let Some(response) = answer.get_mut("response").filter(|response| response.is_object()) else {
         return Err("the answer has no response".to_owned());
     };

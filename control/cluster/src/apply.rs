@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use wk_api::decode::{self, FieldValidation};
-use wk_api::managed::{self, Apply, Target};
+use wk_api::managed::{self, Apply, Elsewhere, Target};
 use wk_api::strategy::Facts;
 use wk_api::{Kind, Object, Status};
 use wk_base::id;
@@ -34,6 +34,17 @@ pub struct ApplyRequest<'a> {
     pub create: Result<(), Status>,
     /// What others made of the outcome of the same request tried before: this is written, and only over what they saw.
     pub judged: Option<Judged<'a>>,
+    /// What came of it where a webhook converts, and the version that it was merged into: the configuration is not read.
+    pub settled: Option<(&'a Settled, Option<&'a str>)>,
+}
+
+/// The outcome of an apply in another version than the stored one, converted to that.
+#[derive(Debug)]
+pub struct Settled {
+    /// The object.
+    pub value: Value,
+    /// Its owners from then on.
+    pub owners: Value,
 }
 
 /// The outcome of an apply as others want it.
@@ -82,8 +93,40 @@ impl Cluster {
         Ok(decision)
     }
 
-    /// The configuration merged into what is there, with the owners from then on.
+    /// The configuration merged into what is there, with the owners from then on, as they are to be written.
     fn merged(&self, kind: &Kind, request: &ApplyRequest<'_>, live: Option<&Object>) -> Result<Wanted, Status> {
+        let now = live.map(Object::resource_version);
+        let (value, owners) = match request.settled {
+            None => self.merge_as(kind, request, live, &[])?,
+            Some((settled, over)) if over == now => (settled.value.clone(), settled.owners.clone()),
+            Some(_) => return Err(Status::modified(kind, request.name)),
+        };
+        let value = match request.judged {
+            None => value,
+            Some(judged) if judged.over == now => judged.value.clone(),
+            Some(_) => return Err(Status::modified(kind, request.name)),
+        };
+        Ok(Wanted { value, owners: Some(owners) })
+    }
+
+    /// The configuration merged into `live`, in the version of the request, and the owners from then on. `elsewhere` is
+    /// the object in other versions of which fields are owned.
+    pub fn merge(
+        &self,
+        request: &ApplyRequest<'_>,
+        live: Option<&Object>,
+        elsewhere: &[Elsewhere],
+    ) -> Result<(Value, Value), Status> {
+        self.merge_as(request.kind, request, live, elsewhere)
+    }
+
+    fn merge_as(
+        &self,
+        kind: &Kind,
+        request: &ApplyRequest<'_>,
+        live: Option<&Object>,
+        elsewhere: &[Elsewhere],
+    ) -> Result<(Value, Value), Status> {
         let target = match request.subresource {
             Subresource::None => Target::object(kind),
             Subresource::Status => Target::status(kind),
@@ -91,19 +134,14 @@ impl Cluster {
             Subresource::Scale => Target::scale(),
         };
         let (manager, now) = (self.manager.name(), self.clock().now());
-        let what = Apply { config: request.config, manager, force: request.force, now };
+        let what = Apply { config: request.config, manager, force: request.force, now, elsewhere };
         let applied = managed::apply(&target, live, what)?;
         let value = match request.subresource {
             Subresource::Scale => applied.value,
             // Without nulls, and with values in their canonical form.
             _ => decode::patched(kind, applied.value, Vec::new(), FieldValidation::Ignore)?.0,
         };
-        let value = match request.judged {
-            None => value,
-            Some(judged) if judged.over == live.map(Object::resource_version) => judged.value.clone(),
-            Some(_) => return Err(Status::modified(kind, request.name)),
-        };
-        Ok(Wanted { value, owners: Some(applied.managed_fields) })
+        Ok((value, applied.managed_fields))
     }
 }
 

@@ -44,7 +44,7 @@ use wk_base::time::Clock;
 use wk_store::{Key, Revision, Store};
 
 pub use admission::{DEFAULT_SERVICE_ACCOUNT, pod_security_notes};
-pub use apply::{ApplyRequest, Judged};
+pub use apply::{ApplyRequest, Judged, Settled};
 pub use brief::{Brief, PodBrief, brief, label_hash};
 pub use definitions::{kind_in, kinds_in, stored_kind, stored_kinds_in};
 pub use delete::Deleted;

@@ -53,7 +53,7 @@ async fn objects_are_made_marked_patched_edited_compared_and_explained() {
     contains(&wk("get cm colour").await.stderr, &["did you mean \"colours\"?"]);
     contains(&wk("get deploiment").await.stderr, &["did you mean \"deployment\"?"]);
     assert_eq!(wk("delete cm colours -o name").await.ok(), "configmap/colours\n");
-    assert_eq!(wk("wait cm/colours --for delete").await.ok(), "configmap/colours deleted\n");
+    assert_eq!(wk("wait cm/colours --for delete").await.ok(), "configmap/colours was not there\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! `wk apply -f`: makes the cluster as the files say, and touches nothing they do not speak of.
 
+mod rest;
 mod server_side;
 
 use std::path::{Path, PathBuf};
@@ -154,7 +155,7 @@ pub(super) async fn run(
         return Err(usage("--force-conflicts is for --server-side").into());
     }
     let (mut faults, mut code) = (Vec::new(), Code::General);
-    for object in placed {
+    for mut object in placed {
         let applied = if on_server {
             server_side::apply(&writing, &object, args.force_conflicts).await
         } else {
@@ -174,7 +175,8 @@ pub(super) async fn run(
                 if faults.is_empty() {
                     code = code_of(&error);
                 }
-                faults.extend(object.document.refused(refusal).iter().map(ToString::to_string));
+                let found = rest::faults(&writing, &mut object, refusal).await;
+                faults.extend(found.iter().map(ToString::to_string));
             }
         }
     }

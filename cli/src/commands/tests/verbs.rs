@@ -127,7 +127,7 @@ async fn waiting_ends_when_it_holds_and_says_what_kept_it() {
     let (code, _, err) = fake.wk("wait deploy/web --for condition=Progressing --timeout 100ms").await;
     assert_eq!(code, 6);
     assert!(err.ends_with("timed out waiting for condition=Progressing on deployment.apps/web after 100ms; its conditions are Available=True\n"), "{err}");
-    assert_eq!(fake.wk("wait po/gone --for delete").await.1, "pod/gone deleted\n");
+    assert_eq!(fake.wk("wait po/gone --for delete").await.1, "pod/gone was not there\n");
     let (code, _, err) = fake.wk("wait deploy/wep --for condition=Available").await;
     assert!(code == 3 && err.contains("did you mean \"web\"?"), "{err}");
     assert_eq!(fake.wk("wait deploy/web --for ready").await.0, 2);

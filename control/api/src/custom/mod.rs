@@ -8,12 +8,12 @@
 pub mod convert;
 pub mod definition;
 
-mod check;
-mod clean;
+pub(crate) mod check;
+pub(crate) mod clean;
 mod columns;
 mod formats;
 mod path;
-mod rules;
+pub(crate) mod rules;
 mod scale;
 pub(crate) mod schema;
 mod strategy;

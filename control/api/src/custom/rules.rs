@@ -22,6 +22,7 @@ pub(crate) struct Rule {
     text: String,
     program: Result<Program, String>,
     message: String,
+    message_text: String,
     message_program: Option<Result<Program, String>>,
     reason: String,
     field_path: String,
@@ -39,6 +40,7 @@ impl Rule {
             text: rule,
             message: text("message"),
             message_program: (!message_rule.is_empty()).then(|| Program::parse(&message_rule)),
+            message_text: message_rule,
             reason: text("reason"),
             field_path: text("fieldPath"),
             optional_old: json::flag(value, &["optionalOldSelf"]),
@@ -123,7 +125,9 @@ fn compile_below(schema: &Schema, path: &str, apart: Option<&str>, places: Optio
         }
         if let Some(mistake) = rule.message_program.as_ref().and_then(|program| judge(program, "string")) {
             let why = match mistake {
-                Mistake::Compilation(why) => format!("messageExpression compilation failed: ERROR: <input>: {why}"),
+                Mistake::Compilation(why) => {
+                    format!("messageExpression compilation failed: {}", cel::told(&rule.message_text, &why))
+                }
                 Mistake::Type(why) => format!("messageExpression compilation failed: {why}"),
             };
             errors.invalid_str(field("messageExpression"), "", &why);

@@ -10,8 +10,10 @@ use wk_base::time::Timestamp;
 use crate::field::Errors;
 use crate::json;
 use crate::kind::{Column, FieldLabel, Kind, Rules};
+use crate::names;
 use crate::object::{Object, timestamp};
 use crate::table::{duration, text, wide};
+use crate::validate;
 
 /// Longest message of an event of the newer form: Kubernetes' limit.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -52,6 +54,8 @@ pub static NEW_EVENT: Kind = Kind {
         schema: NewEvent::json_schema,
         fields: &NEW_FIELDS,
         columns: &COLUMNS,
+        validate_create: strict_create,
+        validate_update: strict_update,
         cells: |object, now| {
             let mut value = object.0.clone();
             to_stored(&NEW_EVENT, &mut value);
@@ -157,20 +161,27 @@ fn default(value: &mut Value) {
     }
 }
 
+/// Both forms. Source: `k8s.io/kubernetes/pkg/apis/core/validation/events.go`.
 fn validate(value: &Value, errors: &mut Errors) {
     let namespace = json::text(value, &["metadata", "namespace"]);
     let involved = json::text(value, &["involvedObject", "namespace"]);
+    // What is written the newer way says more, and has a time.
+    let is_new = !json::text(value, &["eventTime"]).is_empty();
     // Events about objects without a namespace live in one of two.
-    let fits =
-        if involved.is_empty() { namespace == "default" || namespace == "kube-system" } else { involved == namespace };
+    let fits = match involved {
+        "" => namespace == "default" || is_new && namespace == "kube-system",
+        involved => is_new || involved == namespace,
+    };
     if !fits {
         errors.invalid_str("involvedObject.namespace", involved, "does not match event.namespace");
     }
-    // What is written the newer way says more.
-    if !json::text(value, &["eventTime"]).is_empty() {
-        for (key, max) in
-            [("reportingComponent", usize::MAX), ("reportingInstance", 128), ("action", 128), ("reason", 128)]
-        {
+    if is_new {
+        let controller = json::text(value, &["reportingComponent"]);
+        if controller.is_empty() {
+            errors.required("reportingController", "");
+        }
+        validate::text(errors, "reportingController", controller, names::qualified_name);
+        for (key, max) in [("reportingInstance", 128), ("action", 128), ("reason", 128)] {
             let text = json::text(value, &[key]);
             if text.is_empty() {
                 errors.required(key, "");
@@ -181,6 +192,67 @@ fn validate(value: &Value, errors: &mut Errors) {
         if json::text(value, &["message"]).len() > MESSAGE_BYTES_MAX {
             errors.invalid_str("message", "", &format!("can have at most {MESSAGE_BYTES_MAX} characters"));
         }
+    }
+}
+
+/// What is asked of events that are made the newer way, as they are stored.
+fn strict_create(value: &Value, errors: &mut Errors) {
+    series(value, errors);
+    if json::text(value, &["eventTime"]).is_empty() {
+        errors.required("eventTime", "");
+    }
+    let kind = json::text(value, &["type"]);
+    if !["Normal", "Warning"].contains(&kind) {
+        errors.invalid_str("type", "", &format!("has invalid value: {kind}"));
+    }
+    for key in ["firstTimestamp", "lastTimestamp", "count"] {
+        if !matches!(json::get(value, key), Value::Null) && json::int(value, &[key]) != Some(0) {
+            errors.invalid_str(key, "", "needs to be unset");
+        }
+    }
+    if ["component", "host"].iter().any(|key| !json::text(value, &["source", key]).is_empty()) {
+        errors.invalid_str("source", "", "needs to be unset");
+    }
+}
+
+/// Of an event that is changed the newer way only its series may be.
+fn strict_update(new: &Value, old: &Value, errors: &mut Errors) {
+    if json::get(new, "series") != json::get(old, "series") {
+        series(new, errors);
+    }
+    const FIXED: [&str; 13] = [
+        "involvedObject",
+        "reason",
+        "message",
+        "source",
+        "firstTimestamp",
+        "lastTimestamp",
+        "count",
+        "type",
+        "eventTime",
+        "action",
+        "related",
+        "reportingComponent",
+        "reportingInstance",
+    ];
+    for key in FIXED {
+        let field = if key == "reportingComponent" { "reportingController" } else { key };
+        if !json::same(json::get(new, key), json::get(old, key)) {
+            errors.invalid(field, json::get(new, key), validate::IMMUTABLE);
+        }
+    }
+}
+
+fn series(value: &Value, errors: &mut Errors) {
+    let series = json::get(value, "series");
+    if series.is_null() {
+        return;
+    }
+    if json::int(series, &["count"]).unwrap_or_default() < 2 {
+        errors.invalid_str("series.count", "", "should be at least 2");
+    }
+    if json::text(series, &["lastObservedTime"]).is_empty() {
+        errors.required("series.lastObservedTime", "");
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 mod others;
+mod patched;
 mod podspecs;
 mod reach;
 mod workloads;
@@ -51,6 +52,7 @@ fn sound(kind: &Kind) -> Value {
         }
         "FlowSchema" => json!({"priorityLevelConfiguration": {"name": "global-default"}}),
         "PriorityLevelConfiguration" => json!({"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}),
+        "HTTPRoute" | "GRPCRoute" => json!({}),
         "GatewayClass" => json!({"controllerName": "example.com/gateway"}),
         "Gateway" => {
             json!({"gatewayClassName": "c", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]})
@@ -81,6 +83,13 @@ fn sound(kind: &Kind) -> Value {
         "RuntimeClass" => value["handler"] = json!("wasm"),
         "Event" if kind.group == "events.k8s.io" => {
             value["regarding"] = json!({"namespace": "default", "kind": "Pod", "name": "p"});
+            value["eventTime"] = json!("2025-01-01T00:00:00.000000Z");
+            value["reportingController"] = json!("example.com/c");
+            for (key, text) in
+                [("reportingInstance", "c-1"), ("action", "Make"), ("reason", "Made"), ("type", "Normal")]
+            {
+                value[key] = json!(text);
+            }
         }
         "Event" => value["involvedObject"] = json!({"namespace": "default", "kind": "Pod", "name": "p"}),
         _ => {}

@@ -3,6 +3,8 @@
 //! Source: `sigs.k8s.io/structured-merge-diff/merge` (`Updater.Apply`) and the managers around it in
 //! `k8s.io/apimachinery/pkg/util/managedfields`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 use wk_base::time::Timestamp;
 
@@ -11,8 +13,9 @@ use super::entries::{self, Id, Managers, Operation, Owned};
 use super::set::Set;
 use super::{Target, UNOWNED, manager_name, record, typed};
 use crate::json;
+use crate::kind::Kind;
 use crate::object::{Object, time_text};
-use crate::schema::Node;
+use crate::schema::{Node, schema_of};
 use crate::status::{Reason, Status};
 
 /// The annotation in which `kubectl apply` keeps what it applied last.
@@ -35,6 +38,26 @@ pub struct Apply<'a> {
     pub force: bool,
     /// The time now.
     pub now: Timestamp,
+    /// The object before and after in other versions of its kind, where those are not the same fields under the same names:
+    /// what is owned in one of them is judged there.
+    pub elsewhere: &'a [Elsewhere],
+}
+
+/// An object before and after an apply, in another version of its kind.
+#[derive(Debug)]
+pub struct Elsewhere {
+    /// The version.
+    pub kind: &'static Kind,
+    /// What there was.
+    pub before: Value,
+    /// What comes of it.
+    pub after: Value,
+}
+
+/// The versions of which fields of an object are owned.
+pub fn versions(live: &Object) -> BTreeSet<String> {
+    let managers = entries::read(json::get(live.metadata(), "managedFields")).unwrap_or_default();
+    managers.into_values().map(|owned| owned.version).collect()
 }
 
 /// What comes of it.
@@ -127,6 +150,20 @@ fn empty(target: &Target) -> Value {
     value
 }
 
+impl Elsewhere {
+    /// What changed in this version, as far as a write through the face of `target` changes it.
+    fn compare(&self, target: &Target) -> typed::Comparison {
+        let bare = |value: &Value| {
+            let mut value = value.clone();
+            json::remove(json::object_at(&mut value, "metadata"), "managedFields");
+            value
+        };
+        let schema = schema_of(self.kind);
+        let shape = schema.root_shape();
+        typed::compare(schema.node(&shape), &bare(&self.before), &bare(&self.after)).without(&target.reset)
+    }
+}
+
 /// One attempt to apply.
 struct Run<'a> {
     target: &'a Target,
@@ -150,7 +187,7 @@ impl Run<'_> {
             Some(last) if !last.fields.is_empty() => self.prune(&merged, &managers, &last.fields),
             _ => merged,
         };
-        self.settle(&value, &mut managers, &id, force)?;
+        self.settle(&value, &mut managers, &id, Apply { force, ..what })?;
         if let Some(own) = managers.get_mut(&id) {
             own.fields.subtract(&UNOWNED);
         }
@@ -173,11 +210,14 @@ impl Run<'_> {
     }
 
     /// Takes what changes from its owners; a refusal if they have not been asked.
-    fn settle(&self, value: &Value, managers: &mut Managers, own: &Id, force: bool) -> Result<(), Conflicts> {
-        let found = typed::compare(self.node, self.base, value).without(&self.target.reset);
-        let changed = found.changed();
+    fn settle(&self, value: &Value, managers: &mut Managers, own: &Id, what: Apply<'_>) -> Result<(), Conflicts> {
+        let here = typed::compare(self.node, self.base, value).without(&self.target.reset);
+        let there: Vec<_> =
+            what.elsewhere.iter().map(|other| (other.kind.api_version(), other.compare(self.target))).collect();
         let mut conflicts = Vec::new();
         for (id, owned) in managers.iter_mut().filter(|(id, _)| *id != own) {
+            let found = there.iter().find(|(version, _)| *version == owned.version).map_or(&here, |(_, found)| found);
+            let changed = found.changed();
             let conflict = owned.fields.intersection(&changed);
             owned.fields.subtract(&changed);
             owned.fields.subtract(&found.removed);
@@ -185,7 +225,7 @@ impl Run<'_> {
                 conflicts.push((id.clone(), conflict));
             }
         }
-        if force || conflicts.is_empty() { Ok(()) } else { Err(Conflicts(conflicts)) }
+        if what.force || conflicts.is_empty() { Ok(()) } else { Err(Conflicts(conflicts)) }
     }
 
     /// The fields that `kubectl apply` set on the client's side and that are still as it set them.

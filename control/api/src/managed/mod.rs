@@ -26,7 +26,7 @@ use crate::kind::Kind;
 use crate::object::{Object, time_text};
 use crate::schema::{Schema, scale_schema, schema_of};
 
-pub use apply::{Applied, Apply, apply};
+pub use apply::{Applied, Apply, Elsewhere, apply, versions};
 pub use scale::{from_scale, to_scale};
 
 /// Metadata that only the server writes, or that is the object's identity.

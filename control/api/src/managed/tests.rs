@@ -23,7 +23,7 @@ fn applied(
     manager: &str,
     force: bool,
 ) -> Result<Object, crate::Status> {
-    let what = Apply { config, manager, force, now: now() };
+    let what = Apply { config, manager, force, now: now(), elsewhere: &[] };
     let done = apply(&Target::object(kind), live, what)?;
     let mut object = Object::new(done.value);
     put(&mut object, done.managed_fields);

@@ -4,6 +4,7 @@
 //! Here: [`v3`], one document a group and version; [`v2`] and [`v2_protobuf`], one for all. Not here: HTTP, hashes, caches.
 //! `schemas` has the types, `operations` the paths, and one file a version writes both down.
 
+mod enums;
 mod gnostic;
 mod operations;
 mod schemas;

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{META, definition_name, group_version_kind};
+use super::{META, definition_name, enums, group_version_kind};
 use crate::json;
 use crate::kind::{Kind, Serving};
 use crate::schema::{Facts, ListType, MapType, facts};
@@ -53,6 +53,7 @@ pub(super) fn of(kinds: &[&'static Kind], dialect: Dialect) -> BTreeMap<String, 
     let facts = facts();
     for (name, schema) in &mut found {
         declare(name, schema, &facts);
+        enums::declare(name, schema);
         *schema = written(name, std::mem::take(schema), dialect);
     }
     found

@@ -69,6 +69,30 @@ fn kubectl_finds_what_it_decides_by() {
 }
 
 #[test]
+fn strings_of_which_all_values_are_known_tell_them() {
+    let document = v3(&of("apps"));
+    let kind = &document["components"]["schemas"]["io.k8s.api.apps.v1.DeploymentStrategy"]["properties"]["type"];
+    assert_eq!(kind["enum"], json!(["Recreate", "RollingUpdate"]));
+    let told = kind["description"].as_str().unwrap();
+    assert!(told.ends_with("\n\nPossible enum values:\n - `\"Recreate\"`\n - `\"RollingUpdate\"`"), "{told}");
+    let document = v2(crate::kinds());
+    for (owner, field) in enums::fields() {
+        let schema = &document["definitions"][owner]["properties"];
+        let schema = match field.strip_prefix("[]") {
+            Some(field) => &schema[field]["items"],
+            None => &schema[field],
+        };
+        assert_eq!(schema["type"], "string", "{owner} {field}: {schema}");
+        assert!(
+            schema["enum"].as_array().is_some_and(|values| values.is_sorted_by_key(|value| value.as_str())),
+            "{owner} {field}"
+        );
+    }
+    let http = &document["definitions"]["io.k8s.networking.gateway.v1.PathMatch"]["properties"];
+    assert_eq!(http["type"]["enum"], json!(["Exact", "PathPrefix", "RegularExpression"]));
+}
+
+#[test]
 fn both_forms_of_version_two_name_the_same() {
     let text = String::from_utf8_lossy(&v2_protobuf(crate::kinds())).into_owned();
     for name in v2(crate::kinds())["definitions"].as_object().unwrap().keys() {

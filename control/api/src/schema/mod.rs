@@ -138,6 +138,11 @@ pub fn schema_of(kind: &Kind) -> &'static Schema {
     kind.rules.custom_schema.unwrap_or_else(|| BUILTIN.root(kind))
 }
 
+/// The fields of `ObjectMeta`.
+pub(crate) fn metadata_fields() -> &'static BTreeMap<String, Field> {
+    &BUILTIN.metadata().root().fields
+}
+
 /// The schema of `autoscaling/v1` Scale: what `/scale` shows of every kind that has it.
 pub fn scale_schema() -> &'static Schema {
     BUILTIN.scale()

@@ -58,7 +58,7 @@ pub fn create_completed(
     complete: impl FnOnce(&mut Object) -> Result<(), Status>,
 ) -> Result<Object, Status> {
     let mut object = Object::new(kind.to_storage(body)?);
-    let kind = kind.storage();
+    let (asked, kind) = (kind, kind.storage());
     let value = &mut object.0;
     json::set(value, "apiVersion", kind.api_version());
     json::set(value, "kind", kind.kind);
@@ -88,6 +88,10 @@ pub fn create_completed(
     validate::meta::object(kind, value, &mut errors);
     kind.check(value, None, &mut errors);
     (kind.rules.validate_create)(value, &mut errors);
+    // A version may ask for more than the one that is stored.
+    if asked != kind {
+        (asked.rules.validate_create)(value, &mut errors);
+    }
     if errors.is_empty() { Ok(object) } else { Err(Status::invalid(kind, object.name(), errors)) }
 }
 

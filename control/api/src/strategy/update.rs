@@ -16,7 +16,7 @@ use crate::validate;
 /// is in that of `kind`.
 pub fn update(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) -> Result<Object, Status> {
     let mut object = Object::new(kind.to_storage(new)?);
-    let kind = kind.storage();
+    let (asked, kind) = (kind, kind.storage());
     metadata::same_object(kind, old, &object)?;
     let value = &mut object.0;
     json::set(value, "apiVersion", kind.api_version());
@@ -34,6 +34,9 @@ pub fn update(kind: &Kind, old: &Object, new: Value, _facts: &Facts<'_>) -> Resu
     validate::meta::object(kind, value, &mut errors);
     validate::meta::update(value, &old.0, &mut errors);
     kind.check(value, Some(&old.0), &mut errors);
+    if asked != kind {
+        (asked.rules.validate_update)(value, &old.0, &mut errors);
+    }
     if errors.is_empty() { Ok(object) } else { Err(Status::invalid(kind, old.name(), errors)) }
 }
 

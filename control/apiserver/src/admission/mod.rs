@@ -23,7 +23,7 @@ use crate::server::ApiServer;
 use crate::verbs::Call;
 
 use webhooks::Hook;
-pub(crate) use webhooks::post;
+pub(crate) use webhooks::{Reach, post};
 
 /// Writes that were decided anew because the object had changed while others were asked.
 const TRIES_MAX: u32 = 5;

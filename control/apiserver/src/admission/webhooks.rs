@@ -14,13 +14,14 @@ use wk_api::decode::{self, FieldValidation};
 use wk_api::{Kind, Object, Reason, Status};
 use wk_base::body::full;
 use wk_base::error::Chain;
-use wk_cluster::object;
-use wk_mesh::Https;
+use wk_cluster::{Cluster, object};
+use wk_mesh::{FetchError, Https};
 
 use super::Asked;
 use super::matching::{items, text};
 use crate::body::{self, BODY_BYTES_MAX};
 use crate::conversion;
+use crate::seams::Pods;
 use crate::server::ApiServer;
 use crate::verbs::proxy;
 
@@ -29,6 +30,9 @@ const SECONDS: u64 = 10;
 
 /// Longest warning of a webhook that is passed on, as in Kubernetes.
 const WARNING_CHARS_MAX: usize = 256;
+
+/// What Go says of a request that took too long: clients look for it.
+const LATE: &str = "context deadline exceeded";
 
 /// One webhook of a configuration.
 #[derive(Clone)]
@@ -216,8 +220,8 @@ impl Asked<'_> {
         let uid = request["uid"].clone();
         let review = json!({ "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request });
         let seconds = hook.value().get("timeoutSeconds").and_then(Value::as_u64).unwrap_or(SECONDS);
-        let config = &hook.value()["clientConfig"];
-        let answer = post(self.server, config, &review, Duration::from_secs(seconds)).await;
+        let config = told_of(&hook.value()["clientConfig"], seconds);
+        let answer = post(&Reach::of(self.server), &config, &review, Duration::from_secs(seconds)).await;
         let answer = answer.map_err(|why| format!("failed to call webhook: {why}"))?;
         let mut response = answer.get("response").cloned().unwrap_or(Value::Null);
         if response["uid"] != uid {
@@ -231,22 +235,48 @@ impl Asked<'_> {
     }
 }
 
+/// Where a webhook is, with how long it may take: it may want to give up in time.
+fn told_of(config: &Value, seconds: u64) -> Value {
+    let mut config = config.clone();
+    let place = if config.get("url").is_some_and(Value::is_string) {
+        &mut config["url"]
+    } else {
+        &mut config["service"]["path"]
+    };
+    let given = place.as_str().filter(|path| !path.is_empty()).unwrap_or("/");
+    let joint = if given.contains('?') { '&' } else { '?' };
+    *place = format!("{given}{joint}timeout={seconds}s").into();
+    config
+}
+
+/// What it takes to call a webhook: the cluster's services, and the way to pods.
+#[derive(Clone)]
+pub(crate) struct Reach {
+    pub(crate) cluster: Cluster,
+    pub(crate) pods: Arc<dyn Pods>,
+}
+
+impl Reach {
+    /// That of a server.
+    pub(crate) fn of(server: &ApiServer) -> Self {
+        Self { cluster: server.cluster.clone(), pods: Arc::clone(&server.pods) }
+    }
+}
+
 /// Posts a review to whoever `config` (a `clientConfig`) names; answers what comes back.
-pub(crate) async fn post(
-    server: &ApiServer,
-    config: &Value,
-    review: &Value,
-    deadline: Duration,
-) -> Result<Value, String> {
+pub(crate) async fn post(reach: &Reach, config: &Value, review: &Value, deadline: Duration) -> Result<Value, String> {
     let body = Bytes::from(review.to_string());
     let (code, answer) = if let Some(url) = config.get("url").and_then(Value::as_str) {
         let bundle = STANDARD.decode(text(config, "caBundle")).ok().and_then(|pem| String::from_utf8(pem).ok());
         let bundle = bundle.filter(|bundle| !bundle.is_empty());
         let answer = async { Https::new(bundle.as_deref())?.post(url, body, BODY_BYTES_MAX, deadline).await }.await;
-        answer.map_err(|error| format!("Post {url:?}: {}", Chain(&error)))?
+        answer.map_err(|error| match error {
+            FetchError::Deadline(_) => format!("Post {url:?}: {LATE}"),
+            error => format!("Post {url:?}: {}", Chain(&error)),
+        })?
     } else {
-        let asked = of_service(server, &config["service"], body);
-        tokio::time::timeout(deadline, asked).await.map_err(|_| format!("no answer within {deadline:?}"))??
+        let asked = of_service(reach, &config["service"], body);
+        tokio::time::timeout(deadline, asked).await.map_err(|_| LATE.to_owned())??
     };
     if !code.is_success() {
         return Err(format!("an error on the server ({code}) has prevented the request from succeeding"));
@@ -256,11 +286,11 @@ pub(crate) async fn post(
 
 /// A webhook that runs in the cluster. Pods speak plain HTTP here; between nodes it goes through the mesh, which proves
 /// who is there, so there is no certificate of the pod's own to check.
-async fn of_service(server: &ApiServer, service: &Value, body: Bytes) -> Result<(http::StatusCode, Bytes), String> {
+async fn of_service(reach: &Reach, service: &Value, body: Bytes) -> Result<(http::StatusCode, Bytes), String> {
     let (name, namespace) = (text(service, "name"), text(service, "namespace"));
     let port = service.get("port").and_then(Value::as_u64).unwrap_or(443).to_string();
     let wrong = |status: Status| format!("service {namespace}/{name}: {}", status.message);
-    let there = proxy::of_service(server, Some(namespace), name, &port).await.map_err(wrong)?;
+    let there = proxy::of_service(&reach.cluster, Some(namespace), name, &port).await.map_err(wrong)?;
     let path = if text(service, "path").is_empty() { "/" } else { text(service, "path") };
     let request = Request::builder()
         .method(Method::POST)
@@ -269,7 +299,7 @@ async fn of_service(server: &ApiServer, service: &Value, body: Bytes) -> Result<
         .header("content-type", "application/json")
         .body(full(body))
         .map_err(|error| error.to_string())?;
-    let response = server.pods.call(&there.node, &there.uid, there.port, request).await.map_err(wrong)?;
+    let response = reach.pods.call(&there.node, &there.uid, there.port, request).await.map_err(wrong)?;
     let (parts, answer) = response.into_parts();
     Ok((parts.status, body::read(answer, BODY_BYTES_MAX).await.map_err(wrong)?))
 }

@@ -144,6 +144,25 @@ async fn objects_are_what_their_schema_asks_for() {
 }
 
 #[tokio::test]
+async fn metadata_of_embedded_objects_has_the_fields_that_all_objects_have() {
+    let api = Harness::start().await;
+    let mut definition = widgets();
+    let spec = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    spec["properties"]["inner"] = json!({
+        "type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true,
+    });
+    api.post(DEFINITIONS, &definition).await.expect(201);
+    let metadata = json!({ "name": "n", "labels": { "a": "b" }, "foo": 1 });
+    let inner = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "any": { "thing": 1 } });
+    let spec = json!({ "size": "small", "inner": inner });
+    let made = api.post(WIDGETS, &widget("a", &spec)).await;
+    assert_eq!(made.headers["warning"], "299 - \"unknown field \\\"spec.inner.metadata.foo\\\"\"");
+    let kept = made.expect(201)["spec"]["inner"].clone();
+    assert_eq!(kept["metadata"], json!({ "name": "n", "labels": { "a": "b" } }));
+    assert_eq!(kept["any"]["thing"], 1);
+}
+
+#[tokio::test]
 async fn status_scale_and_generation_are_kept_apart() {
     let api = Harness::start().await;
     api.post(DEFINITIONS, &widgets()).await.expect(201);

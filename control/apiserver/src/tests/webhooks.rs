@@ -35,6 +35,9 @@ impl Handler for Hook {
     async fn handle(&self, _peer: Peer, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let bytes = body::read(request.into_body(), 1 << 20).await.expect("a body");
+        if path == "/slow" {
+            std::future::pending::<()>().await;
+        }
         let review: Value = serde_json::from_slice(&bytes).expect("a review");
         let asked = &review["request"];
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
@@ -196,7 +199,7 @@ async fn who_is_asked_depends_on_selectors_and_conditions_and_what_failure_means
     let message = refused["message"].as_str().expect("text");
     assert!(
         message.contains(
-            "failed calling webhook \"gone.example.com\": failed to call webhook: Post \"https://127.0.0.1:1/x\""
+            "failed calling webhook \"gone.example.com\": failed to call webhook: Post \"https://127.0.0.1:1/x?timeout=10s\""
         ),
         "{message}"
     );
@@ -207,6 +210,25 @@ async fn who_is_asked_depends_on_selectors_and_conditions_and_what_failure_means
     api.delete(&format!("{VALIDATING}/gone"), &json!({})).await.expect(200);
     api.post(VALIDATING, &forged).await.expect(201);
     assert_eq!(api.post(secrets, &json!({ "metadata": { "name": "c" } })).await.code, 500);
+    api.delete(&format!("{VALIDATING}/forged"), &json!({})).await.expect(200);
+    let slow = hook.configuration("slow", "/slow", "secrets", &json!({ "timeoutSeconds": 1 }));
+    api.post(VALIDATING, &slow).await.expect(201);
+    let refused = api.post(secrets, &json!({ "metadata": { "name": "d" } })).await.expect(500);
+    let message = refused["message"].as_str().expect("text");
+    assert!(message.contains("/slow?timeout=1s\": context deadline exceeded"), "{message}");
+}
+
+#[tokio::test]
+async fn questions_are_asked_about_as_writes_are() {
+    let api = Harness::start().await;
+    let hook = start(answer).await;
+    let reviews = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    api.post(reviews, &json!({})).await.expect(201);
+    let deny = hook.configuration("questions", "/deny", "selfsubjectreviews", &json!({}));
+    api.post(VALIDATING, &deny).await.expect(201);
+    api.post(reviews, &json!({})).await.expect(201);
+    let seen = hook.requests();
+    assert_eq!(seen[0]["resource"]["resource"], "selfsubjectreviews", "{seen:?}");
 }
 
 #[tokio::test]
@@ -256,7 +278,7 @@ async fn policies_deny_and_warn_by_parameters_and_variables() {
 }
 
 /// Versions differ in the name of a field: `size` in v1, `extent` in v1beta1.
-fn convert(_path: &str, request: &Value) -> Value {
+pub(super) fn convert(_path: &str, request: &Value) -> Value {
     let version = request["desiredAPIVersion"].clone();
     let objects = request["objects"].as_array().expect("objects").iter().map(|object| {
         let (from, to) = if version == "example.com/v1" { ("extent", "size") } else { ("size", "extent") };
@@ -269,10 +291,8 @@ fn convert(_path: &str, request: &Value) -> Value {
     json!({ "result": { "status": "Success" }, "convertedObjects": objects.collect::<Vec<_>>() })
 }
 
-#[tokio::test]
-async fn a_webhook_converts_between_versions_in_both_directions() {
-    let api = Harness::start().await;
-    let hook = start(convert).await;
+/// Widgets in two versions, between which `hook` converts; v1 is stored.
+pub(super) fn two_versions(hook: &Running) -> Value {
     let mut definition = widgets();
     let mut beta = definition["spec"]["versions"][0].clone();
     (beta["name"], beta["storage"]) = ("v1beta1".into(), false.into());
@@ -286,7 +306,14 @@ async fn a_webhook_converts_between_versions_in_both_directions() {
         "conversionReviewVersions": ["v1"],
         "clientConfig": { "url": format!("{}/convert", hook.url), "caBundle": hook.bundle },
     } });
-    api.post(DEFINITIONS, &definition).await.expect(201);
+    definition
+}
+
+#[tokio::test]
+async fn a_webhook_converts_between_versions_in_both_directions() {
+    let api = Harness::start().await;
+    let hook = start(convert).await;
+    api.post(DEFINITIONS, &two_versions(&hook)).await.expect(201);
     let beta = WIDGETS.replace("/v1/", "/v1beta1/");
     let mut body = widget("a", &json!({ "extent": "small" }));
     body["apiVersion"] = "example.com/v1beta1".into();

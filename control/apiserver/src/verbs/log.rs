@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
-use wk_api::{Errors, FieldError, FieldReason, Object, Status};
+use wk_api::{Errors, FieldError, FieldReason, Object, Reason, Status};
 use wk_base::body::{Body, empty};
 use wk_base::time::Timestamp;
 use wk_cluster::Freshness;
@@ -29,7 +29,14 @@ pub(super) async fn stream(server: &ApiServer, call: &Call, pod: &Object, asked:
         // Nothing has run yet: Kubernetes answers with nothing too.
         empty()
     } else {
-        let body = server.pods.logs(node, pod.uid(), container, &options).await?;
+        let body = server.pods.logs(node, pod.uid(), container, &options).await;
+        let body = body.map_err(|status| match status.reason {
+            Reason::BadRequest if options.previous => Status::bad_request(format!(
+                "previous terminated container {container:?} in pod {:?} not found",
+                pod.name()
+            )),
+            _ => status,
+        })?;
         crate::body::until(body, server.shutdown.clone().cancelled_owned())
     };
     Ok(Reply::new(StatusCode::OK, Content::Stream { media_type: "text/plain", body }))

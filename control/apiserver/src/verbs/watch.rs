@@ -22,7 +22,7 @@ use wk_cluster::{Change, ChangeKind, Freshness};
 use wk_store::{Revision, Stored, View};
 
 use self::events::Writer;
-use crate::conversion;
+use crate::conversion::Converter;
 use crate::negotiate::Format;
 use crate::query::{Query, invalid_option};
 use crate::respond::{Content, Reply};
@@ -54,19 +54,14 @@ struct Start {
 
 pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Result<Reply, Status> {
     let selection = Selection::parse(&call.target, &call.query)?;
-    if !conversion::is_watchable(call.kind()) {
-        let why = "its objects are converted by a webhook, one request at a time: watch them in the version they are stored in";
-        return Err(Status::bad_request(format!(
-            "{} cannot be watched in {}: {why}",
-            call.kind(),
-            call.kind().version
-        )));
-    }
-    let writer = Writer::new(call, format, Arc::clone(server.cluster.clock()))?;
+    let converter = Converter::of(server, call.kind());
+    let writer = Writer::new(call, format, Arc::clone(server.cluster.clock()), converter.is_some())?;
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let duration = duration(&call.query)?;
     let start = start(server, &selection, &call.query, bookmarks).await?;
-    let source = match selection.watch(&server.cluster, start.after) {
+    // What this peer does not have yet it cannot have forgotten: it follows from now on.
+    let from = start.after.min(server.cluster.store().view().revision());
+    let source = match selection.watch(&server.cluster, from) {
         Ok(watch) => Source::Following(watch),
         // A watch is refused in its first event: informers look for it there.
         Err(status) => Source::Refused(status),
@@ -79,6 +74,7 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
         source,
         selection,
         writer,
+        converter,
         next_bookmark: bookmarks.then(|| now + BOOKMARK_EVERY),
         end: now + duration,
         shutdown: server.shutdown.clone(),
@@ -117,11 +113,8 @@ async fn start(server: &ApiServer, selection: &Selection, query: &Query, bookmar
         mark_initial_end: initial == Some(true) && bookmarks,
     };
     match (initial, asked) {
+        // Of the future too: then nothing is told until it has come.
         (None | Some(false), Some(revision)) if revision > Revision(0) => {
-            // Waits for a revision of the future, and refuses one that does not come.
-            if server.cluster.store().view().revision() < revision {
-                list::as_fresh_as_asked(server, version).await?;
-            }
             Ok(Start { initial: Vec::new(), after: revision, mark_initial_end: false })
         }
         (Some(false), _) => Ok(from(&server.cluster.view(Freshness::Linearizable).await?, false)),
@@ -161,6 +154,8 @@ struct Following {
     source: Source,
     selection: Selection,
     writer: Writer,
+    /// Who shows objects in the version that is watched, where a webhook has to.
+    converter: Option<Converter>,
     next_bookmark: Option<Instant>,
     end: Instant,
     shutdown: CancellationToken,
@@ -176,6 +171,19 @@ enum Woken {
 impl Following {
     /// The next events as bytes, and whether others may follow.
     async fn next_piece(&mut self) -> (Bytes, bool) {
+        let mut more = self.collect().await;
+        if let Some(converter) = &self.converter
+            && let Err(status) = self.writer.convert(converter).await
+        {
+            // What was to be told is lost, so nothing may follow.
+            self.writer.refuse(&status);
+            more = false;
+        }
+        (self.writer.take(), more)
+    }
+
+    /// Collects the next events; whether others may follow.
+    async fn collect(&mut self) -> bool {
         if let Some(stored) = self.initial.next() {
             self.writer.put(ChangeKind::Added, &stored);
             while self.writer.len() < PIECE_BYTES
@@ -183,11 +191,11 @@ impl Following {
             {
                 self.writer.put(ChangeKind::Added, &stored);
             }
-            return (self.writer.take(), true);
+            return true;
         }
         if std::mem::take(&mut self.mark_initial_end) {
             self.writer.bookmark(self.after, true);
-            return (self.writer.take(), true);
+            return true;
         }
         loop {
             let more = match self.wait().await {
@@ -213,7 +221,7 @@ impl Following {
             };
             // A change that the selectors hide is no reason to wake the client.
             if !more || self.writer.len() > 0 {
-                return (self.writer.take(), more);
+                return more;
             }
         }
     }
@@ -250,6 +258,9 @@ impl Following {
     }
 
     fn write(&mut self, change: &Change) {
+        if change.stored.revision() <= self.after {
+            return;
+        }
         if self.selection.is_all() {
             return self.writer.put(change.kind, &change.stored);
         }

@@ -3,6 +3,7 @@
 mod authority;
 mod calls;
 mod failures;
+mod hostile;
 mod joining;
 mod outgoing;
 mod serving;

@@ -133,7 +133,7 @@ async fn a_stranger_may_not_stay() {
 }
 
 /// An HTTP/1.1 connection to an API server.
-async fn http1(authority: &Authority, server: &Server) -> tokio_rustls::client::TlsStream<TcpStream> {
+pub(super) async fn http1(authority: &Authority, server: &Server) -> tokio_rustls::client::TlsStream<TcpStream> {
     let parsed = identity(authority, "n9").parse().expect("an identity");
     let mut config = rustls::ClientConfig::builder_with_provider(crate::identity::provider())
         .with_safe_default_protocol_versions()

@@ -1,18 +1,19 @@
 //! Gateway API: which gateways there are, and what they route where. Stored and shown as in the project's standard
 //! channel, v1.2; the schemas stand in a table of their own because `k8s-openapi` does not have them.
+//!
+//! Objects are checked by them as those of custom kinds are, which these are elsewhere, and in the same words.
 
+mod rules;
 mod schema;
 
 use serde_json::{Value, json};
 use wk_base::time::Timestamp;
 
-use crate::field::Errors;
 use crate::json;
 use crate::kind::{Column, Generation, Kind, Rules, Scope};
-use crate::names;
 use crate::object::Object;
 use crate::table::{self, AGE, NAME, text};
-use crate::validate::{self, immutable, port};
+use crate::validate::immutable;
 
 const GROUP: &str = "gateway.networking.k8s.io";
 
@@ -34,12 +35,9 @@ pub static GATEWAYCLASS: Kind = Kind {
         schema: |generator| schema::of(generator, "GatewayClass"),
         generation: Generation::Spec,
         prepare_create: |value| json::set(value, "status", json!({"conditions": [pending("Accepted")]})),
-        validate: |value, errors| {
-            let name = json::text(value, &["spec", "controllerName"]);
-            if validate::required(errors, json::get(value, "spec"), "controllerName", "spec") {
-                validate::text(errors, "spec.controllerName", name, names::domain_path);
-            }
-        },
+        default: |value| schema::default("GatewayClass", value),
+        validate: |value, errors| schema::check("GatewayClass", value, errors),
+        validate_status: |value, _, errors| schema::check_status("GatewayClass", value, errors),
         validate_update: |new, old, errors| immutable(errors, new, old, &["spec", "controllerName"]),
         columns: &[
             NAME,
@@ -73,19 +71,12 @@ pub static GATEWAY: Kind = Kind {
     rules: Rules {
         schema: |generator| schema::of(generator, "Gateway"),
         generation: Generation::Spec,
-        default: |value| {
-            for listener in json::items_mut(json::object_at(value, "spec"), "listeners") {
-                let routes = json::object_at(listener, "allowedRoutes");
-                json::default(json::object_at(routes, "namespaces"), "from", "Same");
-                if let Some(tls) = listener.get_mut("tls") {
-                    json::default(tls, "mode", "Terminate");
-                }
-            }
-        },
+        default: |value| schema::default("Gateway", value),
         prepare_create: |value| {
             json::set(value, "status", json!({"conditions": [pending("Accepted"), pending("Programmed")]}));
         },
-        validate: gateway,
+        validate: |value, errors| schema::check("Gateway", value, errors),
+        validate_status: |value, _, errors| schema::check_status("Gateway", value, errors),
         columns: &[
             NAME,
             text("Class", "Which controller serves it."),
@@ -116,27 +107,9 @@ pub static HTTPROUTE: Kind = Kind {
     collection: "gateway.networking.k8s.io/httproutes",
     rules: Rules {
         schema: |generator| schema::of(generator, "HTTPRoute"),
-        default: |value| {
-            let spec = json::object_at(value, "spec");
-            parents(spec);
-            if json::items(spec, &["rules"]).is_empty() {
-                json::set(spec, "rules", json!([{}]));
-            }
-            for rule in json::items_mut(spec, "rules") {
-                if json::items(rule, &["matches"]).is_empty() {
-                    json::set(rule, "matches", json!([{}]));
-                }
-                for entry in json::items_mut(rule, "matches") {
-                    let path = json::object_at(entry, "path");
-                    json::default(path, "type", "PathPrefix");
-                    json::default(path, "value", "/");
-                    for list in ["headers", "queryParams"] {
-                        json::items_mut(entry, list).for_each(|entry| json::default(entry, "type", "Exact"));
-                    }
-                }
-                backends(rule);
-            }
-        },
+        default: |value| schema::default("HTTPRoute", value),
+        validate: |value, errors| schema::check("HTTPRoute", value, errors),
+        validate_status: |value, _, errors| schema::check_status("HTTPRoute", value, errors),
         ..ROUTE_RULES
     },
     ..ROUTE
@@ -150,19 +123,9 @@ pub static GRPCROUTE: Kind = Kind {
     collection: "gateway.networking.k8s.io/grpcroutes",
     rules: Rules {
         schema: |generator| schema::of(generator, "GRPCRoute"),
-        default: |value| {
-            let spec = json::object_at(value, "spec");
-            parents(spec);
-            for rule in json::items_mut(spec, "rules") {
-                for entry in json::items_mut(rule, "matches") {
-                    if let Some(method) = entry.get_mut("method") {
-                        json::default(method, "type", "Exact");
-                    }
-                    json::items_mut(entry, "headers").for_each(|entry| json::default(entry, "type", "Exact"));
-                }
-                backends(rule);
-            }
-        },
+        default: |value| schema::default("GRPCRoute", value),
+        validate: |value, errors| schema::check("GRPCRoute", value, errors),
+        validate_status: |value, _, errors| schema::check_status("GRPCRoute", value, errors),
         ..ROUTE_RULES
     },
     ..ROUTE
@@ -181,21 +144,7 @@ pub static REFERENCEGRANT: Kind = Kind {
     rules: Rules {
         schema: |generator| schema::of(generator, "ReferenceGrant"),
         generation: Generation::Spec,
-        validate: |value, errors| {
-            for list in ["from", "to"] {
-                let entries = json::items(value, &["spec", list]);
-                if entries.is_empty() {
-                    errors.required(format!("spec.{list}"), "");
-                }
-                for (index, entry) in entries.iter().enumerate() {
-                    let path = format!("spec.{list}[{index}]");
-                    validate::required(errors, entry, "kind", &path);
-                    if list == "from" {
-                        validate::required(errors, entry, "namespace", &path);
-                    }
-                }
-            }
-        },
+        validate: |value, errors| schema::check("ReferenceGrant", value, errors),
         ..Rules::PLAIN
     },
     ..Kind::PLAIN
@@ -206,7 +155,6 @@ const ROUTE: Kind = Kind { group: GROUP, categories: &["gateway-api"], has_statu
 const ROUTE_RULES: Rules = Rules {
     generation: Generation::Spec,
     prepare_create: |value| json::set(value, "status", json!({"parents": []})),
-    validate: route,
     columns: &ROUTE_COLUMNS,
     cells: route_cells,
     ..Rules::PLAIN
@@ -227,87 +175,4 @@ fn pending(kind: &str) -> Value {
 fn condition<'a>(object: &'a Object, kind: &str) -> &'a str {
     let found = object.items("/status/conditions").iter().find(|entry| json::text(entry, &["type"]) == kind);
     found.map_or("", |entry| json::text(entry, &["status"]))
-}
-
-fn parents(spec: &mut Value) {
-    for parent in json::items_mut(spec, "parentRefs") {
-        json::default(parent, "group", GROUP);
-        json::default(parent, "kind", "Gateway");
-    }
-}
-
-fn backends(rule: &mut Value) {
-    for backend in json::items_mut(rule, "backendRefs") {
-        if json::get(backend, "group").is_null() {
-            json::set(backend, "group", "");
-        }
-        json::default(backend, "kind", "Service");
-        json::default(backend, "weight", 1);
-    }
-}
-
-fn gateway(value: &Value, errors: &mut Errors) {
-    let spec = json::get(value, "spec");
-    validate::required(errors, spec, "gatewayClassName", "spec");
-    let listeners = json::items(spec, &["listeners"]);
-    if listeners.is_empty() {
-        errors.required("spec.listeners", "");
-    }
-    for (index, listener) in listeners.iter().enumerate() {
-        let path = format!("spec.listeners[{index}]");
-        if validate::required(errors, listener, "name", &path) {
-            let name = json::text(listener, &["name"]);
-            validate::text(errors, &format!("{path}.name"), name, names::dns_subdomain);
-            if listeners[..index].iter().any(|other| json::text(other, &["name"]) == name) {
-                errors.duplicate(&path, &json!({"name": name}));
-            }
-        }
-        validate::required(errors, listener, "protocol", &path);
-        port(errors, json::get(listener, "port"), &format!("{path}.port"));
-        hostname(errors, json::text(listener, &["hostname"]), &format!("{path}.hostname"));
-        if json::get(listener, "tls").is_null() && json::text(listener, &["protocol"]) == "HTTPS" {
-            errors.invalid_str(format!("{path}.tls"), "", "tls must be specified for protocol HTTPS");
-        }
-    }
-}
-
-fn route(value: &Value, errors: &mut Errors) {
-    let spec = json::get(value, "spec");
-    for (index, host) in json::items(spec, &["hostnames"]).iter().enumerate() {
-        hostname(errors, host.as_str().unwrap_or_default(), &format!("spec.hostnames[{index}]"));
-    }
-    for (index, parent) in json::items(spec, &["parentRefs"]).iter().enumerate() {
-        validate::required(errors, parent, "name", &format!("spec.parentRefs[{index}]"));
-    }
-    for (index, rule) in json::items(spec, &["rules"]).iter().enumerate() {
-        for (at, backend) in json::items(rule, &["backendRefs"]).iter().enumerate() {
-            let path = format!("spec.rules[{index}].backendRefs[{at}]");
-            validate::required(errors, backend, "name", &path);
-            let is_service = json::text(backend, &["kind"]) == "Service" && json::text(backend, &["group"]).is_empty();
-            if json::get(backend, "port").is_null() {
-                if is_service {
-                    errors.invalid(&path, backend, "Must have port for Service reference");
-                }
-            } else {
-                port(errors, json::get(backend, "port"), &format!("{path}.port"));
-            }
-        }
-        for (at, entry) in json::items(rule, &["matches"]).iter().enumerate() {
-            let path = json::get(entry, "path");
-            let text = json::text(path, &["value"]);
-            let absolute = matches!(json::text(path, &["type"]), "Exact" | "PathPrefix");
-            if absolute && !text.starts_with('/') {
-                let why = "value must be an absolute path and start with '/' when type one of ['Exact', 'PathPrefix']";
-                errors.invalid(format!("spec.rules[{index}].matches[{at}].path"), path, why);
-            }
-        }
-    }
-}
-
-fn hostname(errors: &mut Errors, host: &str, field: &str) {
-    if host.is_empty() {
-        return;
-    }
-    let check = if host.starts_with("*.") { names::wildcard_subdomain } else { names::dns_subdomain };
-    validate::text(errors, field, host, check);
 }

@@ -227,10 +227,8 @@ fn broken_classes_webhooks_and_requests_are_refused() {
 #[test]
 fn events_are_one_collection_under_two_names() {
     let facts = Facts { now: "2025-01-01T00:00:00Z".parse().unwrap(), uid: "u", suffix: "x" };
-    let regarding = json!({"namespace": "default", "kind": "Pod", "name": "p"});
-    let body = json!({"metadata": {"name": "e"}, "regarding": regarding, "note": "n", "deprecatedCount": 2});
-    let stored = create(&NEW_EVENT, Some("default"), body, &facts).unwrap();
-    assert_eq!((stored.api_version(), stored.text("/message"), stored.int("/count")), ("v1", "n", Some(2)));
+    let stored = create(&NEW_EVENT, Some("default"), new_event(), &facts).unwrap();
+    assert_eq!((stored.api_version(), stored.text("/message")), ("v1", "n"));
     let shown = NEW_EVENT.shown(&stored);
     assert_eq!(
         (shown.api_version(), shown.text("/note"), shown.text("/regarding/name")),
@@ -238,4 +236,142 @@ fn events_are_one_collection_under_two_names() {
     );
     let cells = (NEW_EVENT.rules.cells)(&shown, facts.now);
     assert_eq!(cells, (EVENT.rules.cells)(&stored, facts.now));
+}
+
+fn new_event() -> Value {
+    let regarding = json!({"namespace": "default", "kind": "Pod", "name": "p"});
+    json!({
+        "metadata": {"name": "e"}, "regarding": regarding, "note": "n", "type": "Normal", "reason": "Made", "action": "Make",
+        "eventTime": "2025-01-01T00:00:00.000000Z", "reportingController": "example.com/c", "reportingInstance": "c-1",
+    })
+}
+
+#[test]
+fn events_of_the_newer_form_are_asked_for_more() {
+    let facts = Facts { now: "2025-01-01T00:00:00Z".parse().unwrap(), uid: "u", suffix: "x" };
+    let changed = |change: Value| {
+        let mut body = new_event();
+        merge(&mut body, &change);
+        body
+    };
+    for (change, text) in [
+        (json!({"eventTime": null}), "eventTime: Required value"),
+        (json!({"type": null}), "type: Invalid value: \"\": has invalid value: "),
+        (json!({"type": "X"}), "type: Invalid value: \"\": has invalid value: X"),
+        (json!({"deprecatedCount": 2}), "count: Invalid value: \"\": needs to be unset"),
+        (json!({"deprecatedSource": {"host": "h"}}), "source: Invalid value: \"\": needs to be unset"),
+        (
+            json!({"deprecatedFirstTimestamp": "2025-01-01T00:00:00Z"}),
+            "firstTimestamp: Invalid value: \"\": needs to be",
+        ),
+        (json!({"series": {"count": 1}}), "series.count: Invalid value: \"\": should be at least 2"),
+        (json!({"series": {"count": 2}}), "series.lastObservedTime: Required value"),
+        (json!({"reportingController": "a b"}), "reportingController: Invalid value: \"a b\""),
+    ] {
+        let refused = create(&NEW_EVENT, Some("default"), changed(change), &facts).unwrap_err();
+        assert!(refused.message.contains(text), "{text}: {}", refused.message);
+    }
+    let stored = create(&NEW_EVENT, Some("default"), new_event(), &facts).unwrap();
+    let refused = crate::strategy::update(&NEW_EVENT, &stored, changed(json!({"note": "other"})), &facts).unwrap_err();
+    assert!(refused.message.contains("message: Invalid value: \"other\": field is immutable"), "{}", refused.message);
+    let series = json!({"series": {"count": 2, "lastObservedTime": "2025-01-01T00:00:01.000000Z"}});
+    crate::strategy::update(&NEW_EVENT, &stored, changed(series), &facts).expect("a series may begin");
+    // The older form takes what it always took.
+    let old = json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}, "count": 2, "type": "X"});
+    let stored = create(&EVENT, Some("default"), old, &facts).unwrap();
+    assert_eq!(NEW_EVENT.shown(&stored).int("/deprecatedCount"), Some(2));
+}
+
+#[test]
+fn broken_gateways_and_routes_are_refused_as_their_definitions_say() {
+    let rule = |rule: Value| json!({"spec": {"rules": [rule]}});
+    let path = |path: Value| rule(json!({"matches": [{"path": path}]}));
+    let filter = |filter: Value| rule(json!({"filters": [filter]}));
+    let listener = |listeners: Value| json!({"spec": {"listeners": listeners}});
+    refusals(&[
+        (
+            &HTTPROUTE,
+            path(json!({"type": "Foo"})),
+            "spec.rules[0].matches[0].path.type: Unsupported value: \"Foo\": supported values: \"Exact\", \"PathPrefix\", \"RegularExpression\"",
+        ),
+        (&HTTPROUTE, path(json!({"value": "x"})), "value must be an absolute path and start with '/' when type one of"),
+        (&HTTPROUTE, path(json!({"value": "/a//b"})), "must not contain '//' when type one of ['Exact', 'PathPrefix']"),
+        (
+            &HTTPROUTE,
+            filter(json!({"type": "RequestRedirect"})),
+            "spec.rules[0].filters[0]: Invalid value: \"object\": filter.requestRedirect must be specified for RequestRedirect filter.type",
+        ),
+        (
+            &HTTPROUTE,
+            filter(json!({"type": "RequestRedirect", "requestRedirect": {"statusCode": 418}})),
+            "spec.rules[0].filters[0].requestRedirect.statusCode: Unsupported value: 418: supported values: \"301\", \"302\"",
+        ),
+        (
+            &HTTPROUTE,
+            json!({"spec": {"hostnames": ["10.0.0.1:80"]}}),
+            "spec.hostnames[0]: Invalid value: \"10.0.0.1:80\"",
+        ),
+        (
+            &HTTPROUTE,
+            json!({"spec": {"parentRefs": [{"name": "g"}, {"name": "g"}]}}),
+            "sectionName must be unique when parentRefs includes 2 or more references to the same parent",
+        ),
+        (
+            &HTTPROUTE,
+            rule(json!({"timeouts": {"request": "1s", "backendRequest": "2s"}})),
+            "backendRequest timeout cannot be longer than request timeout",
+        ),
+        (
+            &HTTPROUTE,
+            rule(json!({"backendRefs": [{"name": "w", "port": 80, "weight": -1}]})),
+            "spec.rules[0].backendRefs[0].weight: Invalid value: -1: spec.rules[0].backendRefs[0].weight in body should be greater than or equal to 0",
+        ),
+        (
+            &GRPCROUTE,
+            rule(json!({"matches": [{"method": {}}]})),
+            "One or both of 'service' or 'method' must be specified",
+        ),
+        (
+            &GATEWAY,
+            listener(
+                json!([{"name": "a", "port": 80, "protocol": "HTTP"}, {"name": "b", "port": 80, "protocol": "HTTP"}]),
+            ),
+            "Combination of port, protocol and hostname must be unique for each listener",
+        ),
+        (
+            &GATEWAY,
+            listener(json!([{"name": "a", "port": 443, "protocol": "HTTPS", "tls": {}}])),
+            "certificateRefs or options must be specified when mode is Terminate",
+        ),
+        (
+            &GATEWAY,
+            listener(json!([{"name": "a", "port": 0, "protocol": "HTTP"}])),
+            "should be greater than or equal to 1",
+        ),
+        (&GATEWAYCLASS, json!({"spec": {"controllerName": "x"}}), "spec.controllerName in body should match"),
+        (&REFERENCEGRANT, json!({"spec": {"to": [{"kind": "Secret"}]}}), "spec.to[0].group: Required value"),
+    ]);
+}
+
+#[test]
+fn routes_and_gateways_are_filled_in_as_their_definitions_say() {
+    let facts = Facts { now: "2025-01-01T00:00:00Z".parse().unwrap(), uid: "u", suffix: "x" };
+    let body = json!({"metadata": {"name": "r"}, "spec": {
+        "parentRefs": [{"name": "g"}],
+        "rules": [{"backendRefs": [{"name": "w", "port": 80}], "filters": [{"type": "URLRewrite", "urlRewrite": {}}]}],
+    }});
+    let made = create(&HTTPROUTE, Some("default"), body, &facts).unwrap();
+    let group = "gateway.networking.k8s.io";
+    assert_eq!(made.at("/spec/parentRefs/0"), Some(&json!({"name": "g", "group": group, "kind": "Gateway"})));
+    let rule = made.at("/spec/rules/0").unwrap();
+    assert_eq!(rule["matches"], json!([{"path": {"type": "PathPrefix", "value": "/"}}]));
+    assert_eq!(rule["backendRefs"][0], json!({"name": "w", "port": 80, "group": "", "kind": "Service", "weight": 1}));
+    let body = json!({"metadata": {"name": "g"}, "spec": {"gatewayClassName": "c", "listeners": [
+        {"name": "a", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "s"}]}},
+    ]}});
+    let made = create(&GATEWAY, Some("default"), body, &facts).unwrap();
+    let listener = made.at("/spec/listeners/0").unwrap();
+    assert_eq!(listener["allowedRoutes"], json!({"namespaces": {"from": "Same"}}));
+    assert_eq!(listener["tls"]["certificateRefs"][0], json!({"name": "s", "group": "", "kind": "Secret"}));
+    assert_eq!(listener["tls"]["mode"], "Terminate");
 }

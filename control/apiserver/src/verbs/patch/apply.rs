@@ -2,15 +2,14 @@
 
 use http::StatusCode;
 use serde_json::Value;
-use wk_api::custom::{Custom, convert};
 use wk_api::decode::FieldValidation;
 use wk_api::{FieldReason, Status, decode};
 use wk_cluster::{ApplyRequest, Subresource};
 
 use super::OPTIONS;
 use crate::access::{Ask, User};
-use crate::admission;
 use crate::body;
+use crate::conversion;
 use crate::negotiate::{BodyFormat, Format};
 use crate::query::invalid_option;
 use crate::respond::Reply;
@@ -29,13 +28,6 @@ pub(super) async fn run(
     if call.query.field_manager(OPTIONS)?.is_none() {
         let message = "Required value: is required for apply patch".to_owned();
         return Err(invalid_option(OPTIONS, "fieldManager", FieldReason::Required, message));
-    }
-    if convert::asks_webhook(call.kind()) && !call.kind().custom.is_some_and(Custom::is_storage) {
-        let (kind, version) = (call.kind().kind, call.kind().version);
-        return Err(Status::bad_request(format!(
-            "a {kind} of version {version} is converted by a webhook and cannot be applied on the server in this version: \
-             apply it in the version that is stored, or without --server-side"
-        )));
     }
     let cluster = writable(server, user, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
@@ -69,11 +61,12 @@ pub(super) async fn run(
             server.authorize(user, &create).await
         },
         judged: None,
+        settled: None,
     };
-    let mut applied = admission::apply(server, call, &cluster, &request).await;
+    let mut applied = conversion::apply(server, call, &cluster, &request).await;
     if is_known && applied.as_ref().is_err_and(|status| status.code == 404) {
         request.create = server.authorize(user, &create).await;
-        applied = admission::apply(server, call, &cluster, &request).await;
+        applied = conversion::apply(server, call, &cluster, &request).await;
     }
     let (object, created, said) = applied?;
     warnings.extend(said);

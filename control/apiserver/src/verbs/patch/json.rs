@@ -47,6 +47,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Patch, Vec<String>), Status> {
         return Err(unreadable(format!("json: cannot unmarshal {what} into Go value of type []handlers.jsonPatchOp")));
     };
     for (index, operation) in operations.iter().enumerate() {
+        let kind = operation.get("op").and_then(Value::as_str).unwrap_or_default();
+        if !["add", "remove", "replace", "move", "copy", "test"].contains(&kind) {
+            return Err(unprocessable());
+        }
         for member in operation.as_object().into_iter().flat_map(serde_json::Map::keys) {
             if !["op", "path", "from", "value"].contains(&member.as_str()) && problems.len() < PROBLEMS_MAX {
                 problems.push(format!("unknown field {:?}", format!("[{index}].{member}")));

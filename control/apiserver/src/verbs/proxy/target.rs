@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use wk_api::{Object, Status, kinds};
-use wk_cluster::Freshness;
+use wk_cluster::{Cluster, Freshness};
 
 use crate::server::ApiServer;
 use crate::verbs::Call;
@@ -51,20 +51,20 @@ fn first_port(pod: &Object) -> Option<u16> {
 
 pub(super) async fn service(server: &ApiServer, call: &Call) -> Result<PodPort, Status> {
     let (name, port) = split(call, "service")?;
-    of_service(server, call.namespace(), name, port).await
+    of_service(&server.cluster, call.namespace(), name, port).await
 }
 
 /// A pod that answers for a service, at one of its ports.
 pub(crate) async fn of_service(
-    server: &ApiServer,
+    cluster: &Cluster,
     namespace: Option<&str>,
     name: &str,
     port: &str,
 ) -> Result<PodPort, Status> {
-    let service = server.cluster.get(&kinds::SERVICE, namespace, name, Freshness::Linearizable).await?;
+    let service = cluster.get(&kinds::SERVICE, namespace, name, Freshness::Linearizable).await?;
     let asked = if port.is_empty() { name.to_owned() } else { format!("{name}:{port}") };
     let port = port_name(&service, port)?;
-    let slices = server.cluster.list(&kinds::ENDPOINTSLICE, namespace, Freshness::Linearizable).await?.items;
+    let slices = cluster.list(&kinds::ENDPOINTSLICE, namespace, Freshness::Linearizable).await?.items;
     let of_service = slices.iter().filter(|slice| slice.label(SERVICE_LABEL) == Some(name));
     let ready: Vec<PodPort> = of_service.flat_map(|slice| ready(slice, port)).collect();
     let turn = TURN.fetch_add(1, Ordering::Relaxed) % ready.len().max(1);

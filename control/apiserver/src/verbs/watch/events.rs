@@ -10,6 +10,7 @@ use wk_base::time::Clock;
 use wk_cluster::ChangeKind;
 use wk_store::{Revision, Stored};
 
+use crate::conversion::Converter;
 use crate::negotiate::{Format, Shape};
 use crate::shapes;
 use crate::verbs::Call;
@@ -23,18 +24,50 @@ pub(super) struct Writer {
     /// Whether the next table carries the columns: the first of a stream does.
     columns: bool,
     lines: BytesMut,
+    /// What is to be converted before it is written, and what comes after that; and how many bytes that was.
+    waiting: Option<(Vec<Waiting>, usize)>,
+}
+
+/// A line to come.
+enum Waiting {
+    /// As it stands.
+    Line(Bytes),
+    /// An object as it is stored.
+    Object(&'static str, Arc<Object>),
 }
 
 impl Writer {
-    pub(super) fn new(call: &Call, format: Format, clock: Arc<dyn Clock>) -> Result<Self, Status> {
+    /// With `converts`, lines are written when [`Writer::convert`] is called.
+    pub(super) fn new(call: &Call, format: Format, clock: Arc<dyn Clock>, converts: bool) -> Result<Self, Status> {
         let include = shapes::include(&call.query)?;
-        let lines = BytesMut::new();
-        Ok(Self { kind: call.kind(), shape: format.shape, include, clock, columns: true, lines })
+        let (lines, waiting) = (BytesMut::new(), converts.then(|| (Vec::new(), 0)));
+        Ok(Self { kind: call.kind(), shape: format.shape, include, clock, columns: true, lines, waiting })
     }
 
     /// Bytes that wait.
     pub(super) fn len(&self) -> usize {
-        self.lines.len()
+        self.lines.len() + self.waiting.as_ref().map_or(0, |(_, bytes)| *bytes)
+    }
+
+    /// Writes what waits for being converted.
+    pub(super) async fn convert(&mut self, converter: &Converter) -> Result<(), Status> {
+        let Some((waiting, _)) = self.waiting.as_mut().map(std::mem::take) else { return Ok(()) };
+        let objects = waiting.iter().filter_map(|one| match one {
+            Waiting::Line(_) => None,
+            Waiting::Object(_, object) => Some(Arc::clone(object)),
+        });
+        let mut shown = converter.shown(objects.collect()).await?.into_iter();
+        for one in waiting {
+            match one {
+                Waiting::Line(line) => self.lines.put_slice(&line),
+                Waiting::Object(word, _) => {
+                    let object = shown.next().ok_or_else(|| Status::internal("a conversion left an object out"))?;
+                    let value = self.show(&object);
+                    self.write(word, value.to_string().as_bytes());
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn take(&mut self) -> Bytes {
@@ -48,7 +81,10 @@ impl Writer {
             ChangeKind::Modified => "MODIFIED",
             ChangeKind::Deleted => "DELETED",
         };
-        if self.shape == Shape::Full && self.kind.serves_stored_bytes() {
+        if let Some((waiting, bytes)) = &mut self.waiting {
+            waiting.push(Waiting::Object(word, wk_cluster::object(stored)));
+            *bytes += stored.bytes().len();
+        } else if self.shape == Shape::Full && self.kind.serves_stored_bytes() {
             self.line(word, stored.bytes());
         } else {
             let value = self.show(&wk_cluster::object_as(self.kind, stored));
@@ -58,8 +94,14 @@ impl Writer {
 
     /// An object that the selectors let through until now: its last matching state, at the revision of the change.
     pub(super) fn left(&mut self, previous: &Object, revision: Revision) {
-        let mut last = self.kind.shown(previous).into_owned();
+        let mut last = if self.waiting.is_some() { previous.clone() } else { self.kind.shown(previous).into_owned() };
         last.metadata_mut().insert("resourceVersion".to_owned(), revision.to_string().into());
+        if let Some((waiting, bytes)) = &mut self.waiting {
+            waiting.push(Waiting::Object("DELETED", Arc::new(last)));
+            // It is as large as it is: that there is something is what counts.
+            *bytes += 1;
+            return;
+        }
         let value = self.show(&last);
         self.line("DELETED", value.to_string().as_bytes());
     }
@@ -88,6 +130,11 @@ impl Writer {
         self.line("ERROR", &status.to_json());
     }
 
+    /// Why the stream ends, when what waits cannot be written.
+    pub(super) fn refuse(&mut self, status: &Status) {
+        self.write("ERROR", &status.to_json());
+    }
+
     fn show(&mut self, object: &Object) -> Value {
         match self.shape {
             Shape::Full => object.0.clone(),
@@ -100,7 +147,21 @@ impl Writer {
         }
     }
 
+    /// A line, after those that wait.
     fn line(&mut self, word: &str, object: &[u8]) {
+        if self.waiting.is_none() {
+            return self.write(word, object);
+        }
+        let before = self.lines.split();
+        self.write(word, object);
+        let line = std::mem::replace(&mut self.lines, before).freeze();
+        if let Some((waiting, bytes)) = &mut self.waiting {
+            *bytes += line.len();
+            waiting.push(Waiting::Line(line));
+        }
+    }
+
+    fn write(&mut self, word: &str, object: &[u8]) {
         self.lines.reserve(object.len() + 40);
         self.lines.put_slice(b"{\"type\":\"");
         self.lines.put_slice(word.as_bytes());
