@@ -65,7 +65,7 @@ pub(crate) struct UpArgs {
     pub(crate) allow_host_path: Vec<PathBuf>,
     /// Which pods share a process: all and the node itself, those of a namespace, none. A namespace's label
     /// wk.dev/isolation says it for its pods, and a pod may ask for more; "auto" is shared on a lone node and namespace in a
-    /// cluster [default: as before, else shared]
+    /// cluster [default: as before, else auto]
     #[arg(long, value_name = "shared|namespace|pod|auto", help_heading = "Pods")]
     pub(crate) isolation: Option<Standard>,
     /// While this node leads, a voter silent for longer is replaced [default: as before, else 30s]

@@ -165,7 +165,7 @@ impl Base {
         let options = engine_options(settings, data_dir, &self.code);
         let workers = Workers::new(Setup {
             program: Program::itself(&[wk_node::worker::COMMAND]),
-            compiled_dir: options.cache_dir.clone(),
+            volumes_dir: data_dir.join("volumes"),
             target: options.target.clone(),
             instances_max: options.instances_max,
         });

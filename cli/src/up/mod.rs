@@ -11,6 +11,7 @@ mod asking;
 pub(crate) mod backup;
 mod base;
 mod bootstrap;
+mod children;
 mod cluster_status;
 mod code;
 mod code_metrics;
@@ -62,6 +63,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 /// Runs a node until it is told to stop.
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     wk_base::trace::init("warn,raft=error");
+    children::take_note();
     open_files::take_all();
     let settings = Settings::resolve(args)?;
     let data_dir = DataDir::open(&settings.data_dir)?;

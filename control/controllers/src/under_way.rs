@@ -133,7 +133,8 @@ fn place(order: &Order) -> String {
         Order::Update { target, .. }
         | Order::Status { target, .. }
         | Order::Bind { target, .. }
-        | Order::Delete { target, .. } => target.namespace.as_ref(),
+        | Order::Delete { target, .. }
+        | Order::Evict { target, .. } => target.namespace.as_ref(),
         Order::Vote { .. } | Order::Event(_) => None,
     };
     // No namespace has a slash.

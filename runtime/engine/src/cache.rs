@@ -31,19 +31,28 @@ impl Cache {
         Ok(Self { dir: dir.to_owned(), budget })
     }
 
+    /// That of a process which is handed its code.
+    pub(crate) fn none() -> Self {
+        // Nothing is found at the empty path.
+        Self { dir: PathBuf::new(), budget: 0 }
+    }
+
     /// The code stored for `digest`, if it is there and whole.
     pub(crate) fn get(&self, settings: &Settings, digest: &str) -> Option<Vec<u8>> {
         let path = self.path(settings, digest);
-        let bytes = fs::read(&path).ok()?;
-        if bytes.len() < SUM_BYTES || bytes[..SUM_BYTES] != sum(settings, digest, &bytes[SUM_BYTES..]) {
+        let code = whole(settings, digest, fs::read(&path).ok()?);
+        if code.is_none() {
             tracing::warn!(path = %path.display(), "compiled code is damaged, compiling again");
             self.forget(settings, digest);
             return None;
         }
         touch(&path);
-        let mut code = bytes;
-        code.drain(..SUM_BYTES);
-        Some(code)
+        code
+    }
+
+    /// The file with the code for `digest`, for another process.
+    pub(crate) fn file(&self, settings: &Settings, digest: &str) -> io::Result<File> {
+        File::open(self.path(settings, digest))
     }
 
     /// Stores the code for `digest`: on disk whole or not at all. The files that `in_use` names stay, whatever their age.
@@ -101,6 +110,15 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// The code in the bytes of a file, if they are all there and those of this module.
+pub(crate) fn whole(settings: &Settings, digest: &str, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    if bytes.len() < SUM_BYTES || bytes[..SUM_BYTES] != sum(settings, digest, &bytes[SUM_BYTES..]) {
+        return None;
+    }
+    bytes.drain(..SUM_BYTES);
+    Some(bytes)
 }
 
 /// The name of the file that code is kept in.

@@ -3,6 +3,7 @@
 //! Code is loaded only if this node made it or its [`Colleagues`] vouch for it: both go through [`Code::get`].
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -172,6 +173,11 @@ impl Code {
             known.remove(&oldest);
         }
         known.insert((digest.to_owned(), settings.sum), (Instant::now(), message.to_owned()));
+    }
+
+    /// The file of code that is on this disk.
+    pub(crate) fn file(&self, settings: &Settings, digest: &str) -> io::Result<File> {
+        self.cache.file(settings, digest)
     }
 
     /// Forgets code that cannot be loaded.

@@ -133,6 +133,11 @@ impl Room {
         })
     }
 
+    /// Counts anew, if that was not done just now. Blocks.
+    pub fn recount(&self) {
+        self.look();
+    }
+
     fn try_take(&self, bytes: u64) -> bool {
         let fits = |used: u64| used.checked_add(bytes).filter(|after| *after <= self.limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
@@ -228,7 +233,7 @@ fn size(stat: &Stat) -> u64 {
 /// Bytes below `root`, in whole blocks; a file of several names counts once. Follows no link. Blocks.
 pub fn measure(root: &Path) -> io::Result<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
+    let top = rustix::fs::openat(CWD, root, flags | OFlags::NOFOLLOW, Mode::empty())?;
     let mut open = vec![Dir::read_from(top.as_fd())?];
     let (mut bytes, mut seen) = (0_u64, BTreeSet::new());
     while let Some(dir) = open.last_mut() {

@@ -1,16 +1,20 @@
 //! The engine: one for a node. Prepares components and starts them.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::{Cache, file_name};
+use crate::cache::{self, Cache, file_name};
 use crate::capabilities;
 use crate::code::{self, Ask, Code, CodeCounts};
 use crate::command;
+use crate::compiler::Compiler;
 use crate::config::{self, EngineError, Options};
 use crate::cpu::{Guest, Scheduler};
 use crate::failure::{Exit, Failure};
@@ -19,7 +23,7 @@ use crate::invoke::{self, InvokeError};
 use crate::prepare::{self, Linkers, PrepareError, Prepared, World};
 use crate::preview1;
 use crate::sandbox::Sandbox;
-use crate::target::Settings;
+use crate::target::{Settings, Target};
 use crate::ticker::{Running, Ticker};
 
 /// A prepared component was asked for what its world cannot do.
@@ -36,6 +40,43 @@ pub struct WrongWorld {
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+}
+
+/// An engine without threads, which has no guest yet either: a process may give up rights between making and starting it,
+/// for each thread that is there has its own.
+pub struct Unstarted {
+    linkers: Linkers,
+    code: Code,
+    settings: Settings,
+    instances_of_one: u64,
+}
+
+impl Unstarted {
+    /// One that compiles nothing and finds nothing: it is handed its code ([`Engine::load`]). Blocks for some milliseconds.
+    pub fn without_code(target: &Target, instances_max: u32) -> Result<Self, EngineError> {
+        Self::new(target, instances_max, Code::new(Cache::none(), Compiler::Here, None, 1))
+    }
+
+    fn new(target: &Target, instances_max: u32, code: Code) -> Result<Self, EngineError> {
+        let config::Started { engine, profile, instances } = config::start(target, instances_max)?;
+        let settings = Settings::of(profile, &engine);
+        let runtime = |error: wasmtime::Error| EngineError::Runtime { message: format!("{error:#}") };
+        let components = capabilities::linker(&engine).map_err(runtime)?;
+        let linkers = Linkers { components, programs: preview1::linker(&engine).map_err(runtime)? };
+        let instances_of_one = u64::from((instances / config::CONTAINERS_PART).max(1));
+        Ok(Self { linkers, code, settings, instances_of_one })
+    }
+
+    /// The engine, which can run guests.
+    pub fn start(self) -> Result<Engine, EngineError> {
+        let Self { linkers, code, settings, instances_of_one } = self;
+        let scheduler = Arc::new(Scheduler::new());
+        let weak = linkers.engine().weak();
+        let ticker = Ticker::start(weak, Arc::clone(&scheduler.load)).map_err(EngineError::Ticker)?;
+        let (code, prepared) = (Arc::new(code), Mutex::default());
+        let inner = Inner { linkers, code, settings, prepared, ticker, scheduler, instances_of_one };
+        Ok(Engine { inner: Arc::new(inner) })
+    }
 }
 
 /// One digest's component: made by whoever asks first, waited for by the others.
@@ -57,21 +98,12 @@ impl Engine {
     pub fn new(options: Options) -> Result<Self, EngineError> {
         let Options { cache_dir, cache_bytes_max, instances_max, compilations_max, target, compiler, colleagues } =
             options;
-        let config::Started { engine, profile, instances } = config::start(&target, instances_max)?;
-        let settings = Settings::of(profile, &engine);
         let cache = match Cache::open(&cache_dir, cache_bytes_max) {
             Ok(cache) => cache,
             Err(source) => return Err(EngineError::CacheDir { dir: cache_dir, source }),
         };
-        let runtime = |error: wasmtime::Error| EngineError::Runtime { message: format!("{error:#}") };
-        let components = capabilities::linker(&engine).map_err(runtime)?;
-        let linkers = Linkers { components, programs: preview1::linker(&engine).map_err(runtime)? };
-        let scheduler = Arc::new(Scheduler::new());
-        let ticker = Ticker::start(engine.weak(), Arc::clone(&scheduler.load)).map_err(EngineError::Ticker)?;
-        let code = Arc::new(Code::new(cache, compiler, colleagues, compilations_max));
-        let prepared = Mutex::default();
-        let instances_of_one = u64::from((instances / config::CONTAINERS_PART).max(1));
-        Ok(Self { inner: Arc::new(Inner { linkers, code, settings, prepared, ticker, scheduler, instances_of_one }) })
+        let code = Code::new(cache, compiler, colleagues, compilations_max);
+        Unstarted::new(&target, instances_max, code)?.start()
     }
 
     /// Makes the module at `wasm_path` ready to run.
@@ -91,12 +123,44 @@ impl Engine {
         digest: &str,
         wasm_path: &Path,
     ) -> Result<Arc<Prepared>, PrepareError> {
+        self.once(digest, || self.make(asker, digest.to_owned(), wasm_path.to_owned())).await
+    }
+
+    /// Loads what an engine of the same settings in another process prepared ([`Engine::stored_file`]). Compiles nothing:
+    /// that takes time and memory, and belongs where no guest runs.
+    pub async fn load(&self, digest: &str, code: &Arc<File>) -> Result<Arc<Prepared>, PrepareError> {
+        let load = || async move {
+            let (file, settings, named) = (Arc::clone(code), self.inner.settings.clone(), digest.to_owned());
+            // Others may have read it before: from its start, wherever it stands.
+            let read = move || {
+                let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
+                file.read_exact_at(&mut bytes, 0)?;
+                io::Result::Ok(cache::whole(&settings, &named, bytes))
+            };
+            let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
+            let Ok(Some(bytes)) = read else { return Err(PrepareError::NotStored) };
+            self.link(digest, bytes).await?.map(Arc::new).ok_or(PrepareError::NotStored)
+        };
+        self.once(digest, load).await
+    }
+
+    /// The file of a prepared module's code, to be handed to another process.
+    pub fn stored_file(&self, digest: &str) -> io::Result<File> {
+        self.inner.code.file(&self.inner.settings, digest)
+    }
+
+    /// What `make` makes, unless it is there: one at a time for each digest.
+    async fn once<F: Future<Output = Result<Arc<Prepared>, PrepareError>>>(
+        &self,
+        digest: &str,
+        make: impl Fn() -> F,
+    ) -> Result<Arc<Prepared>, PrepareError> {
         loop {
             let shared = self.shared(digest);
             let mut made = None;
             let weak = shared
                 .get_or_try_init(|| async {
-                    let prepared = self.make(asker, digest.to_owned(), wasm_path.to_owned()).await?;
+                    let prepared = make().await?;
                     let weak = Arc::downgrade(&prepared);
                     made = Some(prepared);
                     Ok::<_, PrepareError>(weak)
@@ -108,16 +172,6 @@ impl Engine {
             }
             self.forget(digest, &shared);
         }
-    }
-
-    /// Loads what an engine of the same settings in another process prepared and stored in the same directory. Compiles
-    /// nothing: that takes time and memory, and belongs where no guest runs.
-    pub async fn load(&self, digest: &str) -> Result<Arc<Prepared>, PrepareError> {
-        // There is nothing to compile at the empty path.
-        self.prepare(digest, Path::new("")).await.map_err(|error| match error {
-            PrepareError::Read { .. } => PrepareError::NotStored,
-            other => other,
-        })
     }
 
     fn shared(&self, digest: &str) -> Shared {

@@ -29,6 +29,7 @@ mod cache;
 mod capabilities;
 mod code;
 mod command;
+mod commons;
 mod compiler;
 mod config;
 mod cpu;
@@ -63,15 +64,16 @@ mod variables;
 
 pub use crate::cache::StoredCode;
 pub use crate::code::{CodeCounts, Colleagues};
+pub use crate::commons::{Commons, Lender};
 pub use crate::compiler::{CompileLimits, Compiler, compile, compile_worker};
 pub use crate::config::{CACHE_BYTES_DEFAULT, EngineError, Options, memory_of_machine};
 pub use crate::disk::{DiskUse, Room, disk_refused, disk_use, leave_reserve, measure};
-pub use crate::engine::{Engine, WrongWorld};
+pub use crate::engine::{Engine, Unstarted, WrongWorld};
 pub use crate::failure::{Exit, Failure};
 pub use crate::http::{HttpApp, Instances};
 pub use crate::imports::Surface;
 pub use crate::invoke::InvokeError;
-pub use crate::mounts::{Fill, Mount, MountError, Mounts};
+pub use crate::mounts::{Fill, Mount, MountError, Mounts, open_directory};
 pub use crate::network::{Connection, Datagrams, Duplex, Listener, Network, NetworkError, NoNetwork, Patience};
 pub use crate::pool::Reuse;
 pub use crate::prepare::{PrepareError, Prepared, World};
@@ -80,7 +82,7 @@ pub use crate::sandbox::{
     Record, Sandbox, Stream,
 };
 pub use crate::target::{AddressSpace, Architecture, Profile, Settings, Target, UnknownProfile, UnknownTarget};
-pub use crate::usage::{Commons, CpuLimits, Usage, Used};
+pub use crate::usage::{CpuLimits, Usage, Used};
 pub use crate::variables::{Variables, VariablesPart};
 
 /// Whether guests are interrupted, metered and held to their limits: always, but in the build that measures what it costs.

@@ -8,7 +8,7 @@
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
@@ -22,7 +22,8 @@ use crate::disk::Room;
 pub struct Mount {
     /// Where the guest sees it, from `/`.
     pub path: String,
-    /// A directory of this machine which no path and no link below leads out of. No guest chooses any part of it.
+    /// A directory of this machine which no path and no link below leads out of. No guest chooses any part of it; it is no
+    /// link itself, for who has broken into a worker might have put one in its place.
     pub root: PathBuf,
     /// The directory below the root that is meant, empty for the root. Guests that share the root may have made it, and
     /// may have made a link of it: it is resolved within the root each time.
@@ -40,6 +41,17 @@ pub struct Mount {
 pub trait Fill: Send + Sync + 'static {
     /// Makes it, if it is not there. The guest waits meanwhile; after an error it may ask again.
     async fn fill(&self, mount: &Mount) -> io::Result<()>;
+
+    /// Makes the directory itself, before it is opened. Blocks shortly.
+    fn begin(&self, mount: &Mount) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&mount.root)
+    }
+}
+
+/// Opens a directory; a link in its place is an error.
+pub fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
 }
 
 /// A mount that cannot be opened.
@@ -61,21 +73,21 @@ impl Mount {
             if self.late {
                 DirBuilder::new().recursive(true).mode(0o700).create(&self.root)?;
             }
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let root = rustix::fs::openat(CWD, &self.root, flags, Mode::empty())?;
+            let root = open_directory(&self.root)?;
             if self.below.as_os_str().is_empty() {
-                return Ok(File::from(root));
+                return Ok(root);
             }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             // The kernel resolves it, so that no guest can swap a directory for a link between a look and the opening.
             let within = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
             let below = openat2(&root, &self.below, flags, Mode::empty(), within)?;
             Ok(File::from(below))
         };
-        open().map_err(|source: io::Error| MountError {
-            path: self.path.clone(),
-            dir: self.root.join(&self.below),
-            source,
-        })
+        open().map_err(|source: io::Error| self.error(source))
+    }
+
+    fn error(&self, source: io::Error) -> MountError {
+        MountError { path: self.path.clone(), dir: self.root.join(&self.below), source }
     }
 }
 
@@ -135,11 +147,8 @@ impl Mounts {
     /// These directories, of which `fill` makes the late ones. Blocks shortly, if any is not late.
     pub fn with_late(mounts: Vec<Mount>, fill: Option<Arc<dyn Fill>>) -> Result<Self, MountError> {
         let rooms = mounts.iter().map(Mount::room).collect::<Result<_, _>>()?;
-        let all = Self(Arc::new(Inner { mounts, rooms, late: fill, opened: Mutex::default() }));
-        if all.0.mounts.iter().any(|mount| !mount.late) {
-            all.open()?;
-        }
-        Ok(all)
+        mounts.iter().filter(|mount| !mount.late).try_for_each(|mount| mount.open().map(drop))?;
+        Ok(Self(Arc::new(Inner { mounts, rooms, late: fill, opened: Mutex::default() })))
     }
 
     /// What they are. The late ones may be empty: whoever hands the list on has them filled first.
@@ -156,15 +165,35 @@ impl Mounts {
         Ok(())
     }
 
+    /// Makes the content of one, if it is late: of that one there is nothing else to be had.
+    pub async fn fill_one(&self, index: usize) -> io::Result<()> {
+        let late = self.0.mounts.get(index).filter(|mount| mount.late);
+        match late.zip(self.0.late.as_ref()) {
+            Some((mount, fill)) => {
+                fill.begin(mount)?;
+                fill.fill(mount).await
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The directories, open for as long as anybody keeps them.
     pub(crate) fn open(&self) -> Result<Arc<Vec<Opened>>, MountError> {
-        let mut shared = self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = || self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = shared().upgrade() {
+            return Ok(opened);
+        }
+        // Another process may be asked for it, which must not happen under the lock that all threads of this one may want.
+        for mount in self.0.mounts.iter().filter(|mount| mount.late) {
+            self.0.late.as_ref().map_or(Ok(()), |fill| fill.begin(mount)).map_err(|source| mount.error(source))?;
+        }
+        let mut shared = shared();
         if let Some(opened) = shared.upgrade() {
             return Ok(opened);
         }
         let open = |(mount, room): (&Mount, &Option<Arc<Room>>)| {
-            let dir = Arc::new(mount.open()?);
             let fill = self.0.late.as_ref().filter(|_| mount.late);
+            let dir = Arc::new(mount.open()?);
             let late = |fill: &Arc<dyn Fill>| {
                 Arc::new(Late { fill: Arc::clone(fill), mount: mount.clone(), filled: tokio::sync::OnceCell::new() })
             };

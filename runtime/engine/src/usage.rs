@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::commons::Commons;
 use crate::cpu::{Account, PERIOD};
 use crate::sandbox::MemoryBytes;
 
@@ -40,48 +41,24 @@ impl CpuLimits {
     }
 }
 
-/// The memory that all containers of a machine may hold together. Their own limits may be more in sum than there is, and
-/// who has none could take all: what is past this is refused to whoever asks for it, before the kernel ends the node.
-///
-/// What a container was promised (`requests.memory`) it gets: it counts as held from the beginning.
-#[derive(Debug)]
-pub struct Commons {
-    max: MemoryBytes,
-    held: AtomicU64,
-}
-
-impl Commons {
-    /// So much for all of them.
-    pub fn new(max: MemoryBytes) -> Arc<Self> {
-        Arc::new(Self { max, held: AtomicU64::new(0) })
-    }
-
-    /// Bytes that are held or promised.
-    pub fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
-    }
-
-    fn take(&self, bytes: u64) -> bool {
-        let within = |held: u64| held.checked_add(bytes).filter(|total| *total <= self.max.0);
-        bytes == 0 || self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
-    }
-
-    fn give(&self, bytes: u64) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
 /// A container's part in the memory of all.
 #[derive(Debug)]
 struct Share {
     promised: u64,
     commons: Arc<Commons>,
+    /// Whether its promise came with it from another process, where it counts.
+    brought: bool,
 }
 
 impl Share {
     /// What it has of all when it holds so much itself.
     fn of(&self, held: u64) -> u64 {
         held.max(self.promised)
+    }
+
+    /// What it has beyond what it was promised.
+    fn beyond(&self, held: u64) -> u64 {
+        self.of(held) - self.promised
     }
 }
 
@@ -96,6 +73,8 @@ pub struct Usage {
     waited_nanos: AtomicU64,
     periods: Periods,
     memory: AtomicU64,
+    /// What it holds in another process, which has borrowed that.
+    memory_elsewhere: AtomicU64,
     memory_peak: AtomicU64,
     instances: AtomicU64,
     instances_total: AtomicU64,
@@ -178,9 +157,26 @@ impl Usage {
     /// The same for a container of a machine, which was promised so much of what all of them may hold.
     pub fn within(cpu: CpuLimits, memory_max: MemoryBytes, promised: MemoryBytes, commons: &Arc<Commons>) -> Arc<Self> {
         // A promise that nobody could keep, of a pod that no scheduler placed, is none.
-        let promised = if commons.take(promised.0) { promised.0 } else { 0 };
-        let share = Share { promised, commons: Arc::clone(commons) };
+        let promised = if commons.promise(promised.0) { promised.0 } else { 0 };
+        let share = Share { promised, commons: Arc::clone(commons), brought: false };
         Arc::new(Self::sharing(cpu, memory_max, Some(share)))
+    }
+
+    /// The same in another process, whose commons borrow: what it was promised counts where it was, and needs no loan here.
+    pub fn lent(cpu: CpuLimits, memory_max: MemoryBytes, promised: MemoryBytes, commons: &Arc<Commons>) -> Arc<Self> {
+        commons.bring(promised.0);
+        let share = Share { promised: promised.0, commons: Arc::clone(commons), brought: true };
+        Arc::new(Self::sharing(cpu, memory_max, Some(share)))
+    }
+
+    /// Whether it shares a part of what all containers may hold, as those without a limit do.
+    pub fn is_part(&self) -> bool {
+        self.share.as_ref().is_some_and(|share| share.commons.is_part())
+    }
+
+    /// What it was promised of what all containers may hold.
+    pub fn promised(&self) -> MemoryBytes {
+        MemoryBytes(self.share.as_ref().map_or(0, |share| share.promised))
     }
 
     fn sharing(cpu: CpuLimits, memory_max: MemoryBytes, share: Option<Share>) -> Self {
@@ -194,6 +190,7 @@ impl Usage {
             waited_nanos: zero(),
             periods: Periods::default(),
             memory: zero(),
+            memory_elsewhere: zero(),
             memory_peak: zero(),
             instances: zero(),
             instances_total: zero(),
@@ -225,7 +222,7 @@ impl Usage {
             cpu: Duration::from_nanos(read(&self.cpu_nanos)),
             throttled: Duration::from_nanos(read(&self.waited_nanos)),
             throttled_periods: read(&self.periods.count),
-            memory: read(&self.memory),
+            memory: read(&self.memory).saturating_add(read(&self.memory_elsewhere)),
             memory_peak: read(&self.memory_peak),
             instances: read(&self.instances),
             instances_total: read(&self.instances_total),
@@ -253,14 +250,10 @@ impl Usage {
         add(&self.periods.count, before.throttled_periods, now.throttled_periods);
         add(&self.instances, before.instances, now.instances);
         add(&self.instances_total, before.instances_total, now.instances_total);
-        // Of what all containers may hold it has no more than its own limit, whatever is said.
+        // It has no more than its own limit, whatever is said.
         let most = |bytes: u64| bytes.min(self.memory_max.0);
         self.memory_peak.fetch_max(most(now.memory_peak), Ordering::Relaxed);
-        let (before, now) = (most(before.memory), most(now.memory));
-        match now.checked_sub(before) {
-            Some(more) => self.hold_memory(more),
-            None => self.give_memory(before - now),
-        }
+        add(&self.memory_elsewhere, most(before.memory), most(now.memory));
     }
 
     /// A request arrived.
@@ -335,23 +328,14 @@ impl Usage {
         if let Some(share) = &self.share
             && !share.commons.take(share.of(after) - share.of(before))
         {
-            let refused = Err((share.commons.max, share.commons.held().saturating_add(bytes)));
+            let refused = Err((share.commons.max(), share.commons.held().saturating_add(bytes)));
             // As if it had been taken: others of this container may have gone on from there.
-            share.commons.held.fetch_add(share.of(after) - share.of(before), Ordering::Relaxed);
+            share.commons.hold(share.of(after) - share.of(before));
             self.give_memory(bytes);
             return refused;
         }
         self.memory_peak.fetch_max(after, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Holds more memory, which was taken elsewhere: no limit is in the way any more.
-    fn hold_memory(&self, bytes: u64) {
-        let before = self.memory.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(share) = &self.share {
-            let more = share.of(before.saturating_add(bytes)) - share.of(before);
-            share.commons.held.fetch_add(more, Ordering::Relaxed);
-        }
     }
 
     pub(crate) fn give_memory(&self, bytes: u64) {
@@ -365,7 +349,12 @@ impl Usage {
 impl Drop for Usage {
     fn drop(&mut self) {
         if let Some(share) = &self.share {
-            share.commons.give(share.of(*self.memory.get_mut()));
+            share.commons.give(share.beyond(*self.memory.get_mut()));
+            if share.brought {
+                share.commons.take_away(share.promised)
+            } else {
+                share.commons.break_off(share.promised)
+            }
         }
     }
 }
@@ -396,16 +385,15 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_says_it_holds_counts_among_all_up_to_its_limit() {
+    fn what_another_process_says_it_holds_is_shown_up_to_its_limit_and_counts_as_what_was_lent() {
         let commons = Commons::new(MemoryBytes(1000));
         let usage = Usage::within(CpuLimits::BEST_EFFORT, MemoryBytes(100), MemoryBytes(30), &commons);
         let (none, holds) = (Used::default(), |memory| Used { memory, ..Used::default() });
         usage.take_over(&none, &holds(20));
-        assert_eq!(commons.held(), 30);
         usage.take_over(&holds(20), &holds(u64::MAX));
-        assert_eq!((commons.held(), usage.used().memory), (100, 100));
+        assert_eq!((commons.held(), usage.used().memory), (30, 100));
         usage.take_over(&holds(u64::MAX), &holds(50));
-        assert_eq!(commons.held(), 50);
+        assert_eq!((commons.held(), usage.used().memory), (30, 50));
         drop(usage);
         assert_eq!(commons.held(), 0);
     }

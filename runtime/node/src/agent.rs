@@ -19,12 +19,11 @@ use wk_store::{Revision, Stored};
 
 use crate::container::State;
 use crate::events::Recorder;
-use crate::place::worker::Class;
 use crate::pod::{Order, Pod};
 use crate::probes::Own;
 use crate::records::Records;
 use crate::run::{Run, Runner};
-use crate::spec::{Isolation, PodSpec, Standard};
+use crate::spec::Standard;
 use crate::write::{self, Wish, Writes};
 use crate::{container, pod, status};
 
@@ -381,7 +380,7 @@ impl Agent {
         let Some(ip) = local.pod.ip else { return };
         let handles = Handles::new(&self.tasks.stopping());
         let (cancel, cut, moves) = (handles.stop.clone(), handles.cut.clone(), handles.moves.clone());
-        let (pod, spec, class) = (uid.to_owned(), Arc::clone(spec), class(&local.pod.spec));
+        let (pod, spec, class) = (uid.to_owned(), Arc::clone(spec), local.pod.spec.class());
         let (run, object) = (Run { pod, ip, spec, restart, cancel, cut, moves, class }, local.object());
         local.runs.insert(container, handles);
         let (runner, report) = (Arc::clone(&self.runner), self.reporter(uid, container));
@@ -419,15 +418,6 @@ impl Agent {
         }
         self.write(uid);
         self.set_wake(uid);
-    }
-}
-
-/// Whose worker a pod runs in.
-fn class(pod: &PodSpec) -> Option<Class> {
-    match pod.isolation {
-        Isolation::Shared => None,
-        Isolation::Namespace => Some(Class::Namespace(pod.namespace.clone())),
-        Isolation::Pod => Some(Class::Pod { uid: pod.uid.clone(), name: format!("{}/{}", pod.namespace, pod.name) }),
     }
 }
 

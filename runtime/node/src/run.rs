@@ -194,13 +194,10 @@ impl Runner {
                 return Err(Event::StartFailed { reason: CONFIG_ERROR, message });
             }
         };
-        let class = run.class.clone().map(|class| class.with(run, mounts.list()));
-        // A worker opens directories by the list, and cannot ask for what they hold.
-        if class.is_some()
-            && let Err(error) = mounts.fill().await
-        {
-            return Err(Event::StartFailed { reason: CONFIG_ERROR, message: format!("fill the volumes: {error}") });
-        }
+        let class = match run.class.clone() {
+            Some(class) => Some(class.with(self.volumes.outside(&run.pod).await)),
+            None => None,
+        };
         let place = self.places.of(class.as_ref());
         let log = match self.logs.open(&run.pod, &run.spec.name, run.restart, Arc::clone(&self.clock)) {
             Ok(log) => Arc::new(log),
@@ -278,13 +275,7 @@ impl Runner {
         let Run { pod, spec, .. } = run;
         let value_of = |name: &str| variables.get(name);
         let expand = |text: &str| environment::expand(text, value_of, PATH_BYTES_MAX).unwrap_or_default();
-        // In a process that others share, directories cost a container a process of its own. A token for an API that the
-        // pod may not reach is not worth that.
-        let mut wanted = spec.mounts.clone();
-        if run.class.is_some() && !spec.network.egress.cluster() {
-            wanted.retain(|mount| !mount.is_automatic());
-        }
-        let held = self.volumes.hold(pod, &spec.name, &wanted, &expand).await.map_err(|it| it.to_string())?;
+        let held = self.volumes.hold(pod, &spec.name, &spec.mounts, &expand).await.map_err(|it| it.to_string())?;
         let Held { mounts, fill } = held;
         if mounts.is_empty() {
             return Ok(Mounts::default());

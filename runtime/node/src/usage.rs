@@ -3,7 +3,7 @@
 //! Not here: counting (`wk_engine::Usage`), and who may read it (the API server).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use wk_base::tasks::Tasks;
 use wk_engine::{Commons, CpuLimits, MemoryBytes, Usage, memory_of_machine};
 
 use crate::spec::ContainerSpec;
+use crate::worker::asked::Pot;
 
 /// Between two samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
@@ -18,19 +19,43 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 const SAMPLES_MAX: usize = 4;
 /// All containers together hold no more than three quarters of the machine: the rest is the node's own, the compiler's,
 /// and the kernel's cache of files. Past it the kernel ends the process that holds most, which is the node with all pods.
-pub(crate) const COMMONS_QUARTERS: u64 = 3;
+const COMMONS_QUARTERS: u64 = 3;
 
 /// What runs here uses. Clones share it.
-#[derive(Clone, Default)]
-pub struct Meters(Arc<Mutex<Inner>>);
+#[derive(Clone)]
+pub struct Meters {
+    account: Account,
+    inner: Arc<Mutex<Inner>>,
+}
 
 #[derive(Default)]
 struct Inner {
     /// By pod's uid; of a pod by container's name. Most have one container, for which a map would take a kilobyte.
     pods: BTreeMap<String, Vec<(String, Meter)>>,
     machine: VecDeque<Sample>,
-    /// What all containers hold.
-    commons: OnceLock<Arc<Commons>>,
+}
+
+/// The memory that all containers of a machine may hold, those of its workers among them. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Account {
+    all: Arc<Commons>,
+    unlimited: Arc<Commons>,
+}
+
+impl Account {
+    /// Three quarters of the machine, of which half of the machine for those without a limit.
+    pub fn of_machine() -> Self {
+        let all = Commons::new(MemoryBytes(memory_of_machine() / 4 * COMMONS_QUARTERS));
+        Self { unlimited: Commons::part(MemoryBytes(half_of_memory()), &all), all }
+    }
+
+    /// What these share.
+    pub(crate) fn of(&self, pot: Pot) -> &Arc<Commons> {
+        match pot {
+            Pot::All => &self.all,
+            Pot::Unlimited => &self.unlimited,
+        }
+    }
 }
 
 struct Meter {
@@ -47,8 +72,9 @@ struct Sample {
 }
 
 impl Meter {
-    fn of(spec: &ContainerSpec, commons: &Arc<Commons>) -> Self {
+    fn of(spec: &ContainerSpec, account: &Account) -> Self {
         let cpu = CpuLimits::of_millis(spec.cpu_request, spec.cpu_limit);
+        let commons = account.of(if spec.memory_total.is_some() { Pot::All } else { Pot::Unlimited });
         let most = MemoryBytes(spec.memory_total.unwrap_or_else(half_of_memory));
         let usage = Usage::within(cpu, most, MemoryBytes(spec.memory_request), commons);
         Self { usage, runs: 0, samples: VecDeque::from([Sample { at: Instant::now(), cpu: Duration::ZERO }]) }
@@ -128,17 +154,21 @@ pub struct ContainerReport {
 }
 
 impl Meters {
+    /// Nothing ran yet; memory is counted in `account`.
+    pub fn new(account: Account) -> Self {
+        Self { account, inner: Arc::default() }
+    }
+
     /// What a run of this container counts in: what its runs before it in the same pod counted in, so that figures only
     /// grow and a quota is not had anew by crashing.
     pub fn begin(&self, pod: &str, spec: &ContainerSpec) -> Metered {
         let mut inner = self.lock();
-        let Inner { pods, commons, .. } = &mut *inner;
-        let commons = commons.get_or_init(|| Commons::new(MemoryBytes(memory_of_machine() / 4 * COMMONS_QUARTERS)));
+        let Inner { pods, .. } = &mut *inner;
         let containers = pods.entry(pod.to_owned()).or_default();
         let known = containers.iter().position(|(name, _)| *name == spec.name);
         let place = known.unwrap_or_else(|| {
             containers.reserve_exact(1);
-            containers.push((spec.name.clone(), Meter::of(spec, commons)));
+            containers.push((spec.name.clone(), Meter::of(spec, &self.account)));
             containers.len() - 1
         });
         let (_, meter) = &mut containers[place];
@@ -194,7 +224,7 @@ impl Meters {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -299,7 +329,7 @@ mod tests {
 
     #[test]
     fn container_is_shown_while_it_runs_and_counts_on_when_it_starts_again() {
-        let meters = Meters::default();
+        let meters = Meters::new(Account::of_machine());
         let first = meters.begin("u", &spec());
         first.usage.request();
         let report = meters.report();

@@ -1,6 +1,6 @@
 //! Volumes of pods, as their users meet them: files from ConfigMaps and Secrets, room for their own, and what is left.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
@@ -94,17 +94,18 @@ async fn files_come_from_objects_follow_them_and_go_with_the_pod() {
     let escape = cluster.wk(&["exec", "files", "--", "cat", "/mnt/own/../../../../etc/passwd"]).await;
     assert!(escape.code != Some(0) && !escape.stdout.contains("root:"), "{escape:?}");
 
-    let dir = cluster.dir().join("n1").join("volumes").join("pods").join(uid);
-    assert!(dir.is_dir(), "{} holds the pod's files", dir.display());
-    let gone = async |dir: &Path| {
+    let volumes = cluster.dir().join("n1").join("volumes");
+    assert!(!of_pod(&volumes, &uid).is_empty(), "{} holds the pod's files", volumes.display());
+    let gone = async |uid: &str| {
         until("nothing of it is left", SOON, async || {
-            ensure!(!dir.exists(), "{} is there", dir.display());
+            let left = of_pod(&volumes, uid);
+            ensure!(left.is_empty(), "{left:?}");
             Ok(())
         })
         .await;
     };
     cluster.wk(&["delete", "pod/files"]).await.ok();
-    gone(&dir).await;
+    gone(&uid).await;
 
     // A pod that has ended keeps none, though its object stays.
     let mut ended = pod("ended", &image, &json!([{"name": "own", "emptyDir": {}}]));
@@ -118,7 +119,16 @@ async fn files_come_from_objects_follow_them_and_go_with_the_pod() {
         Ok(())
     })
     .await;
-    gone(&dir.with_file_name(uid)).await;
+    gone(uid).await;
+}
+
+/// What lies below a node's volumes that is named by a pod's uid.
+fn of_pod(volumes: &Path, uid: &str) -> Vec<PathBuf> {
+    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|it| it.path());
+    let folders = ["pods", "written"].iter().flat_map(|top| entries(&volumes.join(top)));
+    let all: Vec<PathBuf> = folders.flat_map(|folder| entries(&folder).collect::<Vec<_>>()).collect();
+    let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(uid));
+    all.into_iter().filter(named).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,6 +81,29 @@ async fn crash_of_a_worker_is_seen_by_its_own_namespace_alone_and_its_pods_come_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cluster_keeps_namespaces_apart_by_itself_and_their_volumes_and_tokens_are_there() {
+    let cluster = Cluster::start(2).await;
+    cluster.deploy_hello("shop", 2, &[]).await.ok();
+    for node in &cluster.nodes {
+        until("a worker runs", SOON, async || worker(node, "namespace default").map(drop)).await;
+        ensure_answers(node, "shop.localhost").await;
+    }
+    let pods = cluster.wk(&["get", "pods", "-o", "json"]).await.json();
+    let name = pods["items"][0]["metadata"]["name"].as_str().expect("a name").to_owned();
+    let token = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+    let read = cluster.wk(&["exec", &name, "--", "cat", token]).await;
+    assert_eq!(read.ok(), "default");
+}
+
+async fn ensure_answers(node: &Node, host: &str) {
+    until("it answers", SOON, async || {
+        ensure!(status(node, host).await? == 200);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn workers_can_do_nothing_but_run_guests_and_end_with_a_node_that_is_killed() {
     let mut cluster = isolated(&["shop"]).await;
     let pid = worker(&cluster.nodes[0], "namespace shop").unwrap();

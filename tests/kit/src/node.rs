@@ -15,6 +15,8 @@ use crate::{HTTP, HTTPS, SOON, until, wk};
 
 /// How much of a node's standard error a failed test shows.
 const TAIL_LINES: usize = 60;
+/// Names how far apart pods run on every node that a test starts without saying so, for a run of all tests with it.
+const ISOLATION: &str = "WK_TEST_ISOLATION";
 
 /// A node, running or not. The process is ended when this is dropped.
 #[derive(Debug)]
@@ -85,7 +87,12 @@ impl Node {
     pub fn start(&mut self, more: &[&str]) {
         let (listen, data_dir) = (self.ip.to_string(), self.dir.display().to_string());
         let named = ["up", "--listen", &listen, "--data-dir", &data_dir, "--name", &self.name];
-        let words: Vec<String> = named.iter().chain(more).map(|word| (*word).to_owned()).collect();
+        let mut words: Vec<String> = named.iter().chain(more).map(|word| (*word).to_owned()).collect();
+        if let Ok(isolation) = std::env::var(ISOLATION)
+            && !more.contains(&"--isolation")
+        {
+            words.extend(["--isolation".to_owned(), isolation]);
+        }
         self.start_exactly(&words);
     }
 

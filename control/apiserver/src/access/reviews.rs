@@ -12,7 +12,6 @@ use wk_base::body::Body;
 
 use super::authn;
 use super::authz::node_name;
-use crate::admission;
 use crate::respond::{Content, Reply};
 use crate::server::ApiServer;
 use crate::verbs::{Call, read};

@@ -116,7 +116,8 @@ impl Agent {
         }
         let started = before.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0);
         let containers = status::take_over(&spec, before, now);
-        self.runner.volumes.adopt(&object, &spec);
+        let is_old = before.is_some_and(|status| status.pod_ip.is_some());
+        self.runner.volumes.adopt(&object, &spec, is_old);
         let mut pod = Pod::new(spec, containers, ip, started);
         let mut orders = Vec::new();
         if let Some((phase, failed)) = status::settled(before) {

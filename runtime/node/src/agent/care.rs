@@ -138,7 +138,11 @@ impl Agent {
         let read = local.object().read().map_err(|error| error.to_string());
         let read = read.and_then(|typed| self.read_spec(&typed, ip).map_err(|error| error.to_string()));
         match read {
-            Ok(spec) => self.pod_event(uid, pod::Event::Changed(Box::new(spec))),
+            Ok(spec) => {
+                // Its volumes lie where the worker that it began in can open them.
+                let spec = PodSpec { isolation: local.pod.spec.isolation, ..spec };
+                self.pod_event(uid, pod::Event::Changed(Box::new(spec)));
+            }
             Err(error) => self.recorder.warn(&local.object(), "UnsupportedSpec", &error, &self.tasks),
         }
     }

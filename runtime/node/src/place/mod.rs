@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use wk_base::body::Body;
 use wk_engine::{Engine, Exit, Failure, HttpApp, InvokeError, PrepareError, Prepared, Sandbox};
 
-use worker::{Class, Held, Remote, Workers};
+use worker::{Class, Code, Held, Remote, Workers};
 
 use crate::worker::wire::Job;
 
@@ -97,8 +97,8 @@ impl Place {
     pub async fn http(&self, code: &Arc<Prepared>, sandbox: Sandbox, failed: &FailureSink) -> Result<Guest, String> {
         match self {
             Self::Here(engine) => engine.http(code, sandbox).map(Guest::Here).map_err(|error| error.to_string()),
-            Self::Worker { workers, class, .. } => {
-                let remote = Remote::start(workers, class, code.digest(), sandbox, failed).await;
+            Self::Worker { engine, workers, class } => {
+                let remote = Remote::start(workers, class, stored(engine, code)?, sandbox, failed).await;
                 remote.map(|remote| Guest::Worker(Box::new(remote)))
             }
         }
@@ -108,10 +108,13 @@ impl Place {
     pub async fn run(&self, code: &Arc<Prepared>, sandbox: Sandbox, cancel: CancellationToken) -> Exit {
         match self {
             Self::Here(engine) => engine.run(code, sandbox, cancel).await,
-            Self::Worker { workers, class, .. } => {
-                let ended = worker::run(workers, class, Job::Run, code.digest(), sandbox, cancel).await;
-                ended.unwrap_or_else(|why| Exit::Failed(Failure::Io(why.to_string())))
-            }
+            Self::Worker { engine, workers, class } => match stored(engine, code) {
+                Ok(code) => {
+                    let ended = worker::run(workers, class, Job::Run, code, sandbox, cancel).await;
+                    ended.unwrap_or_else(|why| Exit::Failed(Failure::Io(why.to_string())))
+                }
+                Err(why) => Exit::Failed(Failure::Io(why)),
+            },
         }
     }
 
@@ -126,9 +129,10 @@ impl Place {
     ) -> Result<Exit, InvokeError> {
         match self {
             Self::Here(engine) => engine.invoke(code, sandbox, function, args, cancel).await,
-            Self::Worker { workers, class, .. } => {
+            Self::Worker { engine, workers, class } => {
                 let job = Job::Call(function.to_owned(), args);
-                worker::run(workers, class, job, code.digest(), sandbox, cancel).await
+                let code = stored(engine, code).map_err(InvokeError::Place)?;
+                worker::run(workers, class, job, code, sandbox, cancel).await
             }
         }
     }
@@ -140,6 +144,14 @@ impl Place {
             Self::Worker { workers, class, .. } => workers.hold(class).await,
         }
     }
+}
+
+/// The file of prepared code. An error is told for a person.
+fn stored(engine: &Engine, code: &Prepared) -> Result<Code, String> {
+    let digest = code.digest().to_string();
+    let file = engine.stored_file(&digest);
+    let file = file.map_err(|error| format!("open the module's compiled code: {error}"))?;
+    Ok(Code { digest, file })
 }
 
 /// An HTTP guest, wherever it runs. Costs nothing while no request is there.

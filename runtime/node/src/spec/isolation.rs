@@ -49,10 +49,11 @@ impl FromStr for Isolation {
 }
 
 /// How far apart pods run on a node whose namespaces say nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Standard {
     /// Shared on a lone node, where everything is one person's, and by namespace in a cluster.
+    #[default]
     Auto,
     /// Always so.
     Always(Isolation),
@@ -66,12 +67,6 @@ impl Standard {
             Self::Auto if is_alone => Isolation::Shared,
             Self::Auto => Isolation::Namespace,
         }
-    }
-}
-
-impl Default for Standard {
-    fn default() -> Self {
-        Self::Always(Isolation::Shared)
     }
 }
 

@@ -41,6 +41,7 @@ use wk_api::Object;
 use wk_engine::Instances;
 
 use crate::container::RestartPolicy;
+use crate::place::worker::Class;
 use crate::sources::Source;
 
 use config::read_sources;
@@ -76,6 +77,24 @@ pub struct PodSpec {
     pub volumes: Vec<VolumeSpec>,
     /// With whom it shares a process.
     pub isolation: Isolation,
+}
+
+impl PodSpec {
+    /// Whose worker it runs in; none: in the node's process. What others of its namespace must not open is opened by a
+    /// worker of its own.
+    pub fn class(&self) -> Option<Class> {
+        let apart =
+            |volume: &VolumeSpec| matches!(volume.source, VolumeSource::HostPath { .. } | VolumeSource::Image { .. });
+        match self.isolation {
+            Isolation::Shared => None,
+            Isolation::Namespace if !self.volumes.iter().any(apart) => Some(Class::Namespace(self.namespace.clone())),
+            Isolation::Namespace | Isolation::Pod => Some(Class::Pod {
+                uid: self.uid.clone(),
+                name: format!("{}/{}", self.namespace, self.name),
+                directories: Vec::new(),
+            }),
+        }
+    }
 }
 
 /// A container as this node runs it.

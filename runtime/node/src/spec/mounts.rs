@@ -23,13 +23,6 @@ pub struct MountSpec {
     pub read_only: bool,
 }
 
-impl MountSpec {
-    /// Whether the cluster has added it by itself, for the token of the pod's service account.
-    pub fn is_automatic(&self) -> bool {
-        self.volume.starts_with("kube-api-access-") && self.path == "/var/run/secrets/kubernetes.io/serviceaccount"
-    }
-}
-
 /// A part of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubPath {

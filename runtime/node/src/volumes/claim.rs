@@ -3,6 +3,8 @@
 //! A volume outlives its pods. Its data is removed when the volume's object is to go (`wk-plan` decides that) and no pod
 //! of this node has it any more; then the object may go too.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use wk_api::quantity::Quantity;
 use wk_api::{Object, kinds};
 use wk_cluster::{Cluster, Freshness, Subresource};
 
+use super::layout::{self, Claimed};
 use super::{empty_dir, pod, remove};
 
 /// What this node's volumes name as their driver.
@@ -60,12 +63,59 @@ pub(super) async fn make(
     if !is_on(&volume, node) {
         return Err(format!("volume {} is on another node", volume.name()));
     }
-    let dir = root.join("claims").join(handle);
-    let made = dir.clone();
-    pod::blocking(move || empty_dir::make(&made)).await?;
+    let claimed = Claimed { namespace: namespace.to_owned(), handle: handle.to_owned() };
+    let (dir, top) = (claimed.dir(root), root.to_owned());
+    pod::blocking(move || settle(&top, &claimed)).await?;
     let limit = volume.at("/spec/capacity/storage").and_then(|amount| Quantity::from_value(amount).ok());
     let limit = limit.and_then(|amount| u64::try_from(amount.value()).ok());
     Ok(Bound { dir, limit, volume: volume.name().to_owned() })
+}
+
+/// What says where a volume's data is: a link to it, where no worker can write. An earlier version had the data there.
+fn record(root: &Path, handle: &str) -> PathBuf {
+    root.join("claims").join(handle)
+}
+
+/// Makes the volume's directory, or moves there what its record leads to: it may have been another namespace's.
+fn settle(root: &Path, claimed: &Claimed) -> io::Result<()> {
+    let (record, dir) = (record(root, &claimed.handle), claimed.dir(root));
+    // From where the record is, so that the node's data may be moved as a whole.
+    let link = Path::new("..").join(claimed.dir(Path::new("")));
+    let linked = match fs::symlink_metadata(&record) {
+        Ok(found) if found.is_dir() => {
+            layout::move_to(&record, &dir)?;
+            false
+        }
+        Ok(_) => {
+            let before = fs::read_link(&record)?;
+            if before != link {
+                layout::move_to(&record.with_file_name(&before), &dir)?;
+                fs::remove_file(&record)?;
+            }
+            before == link
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    empty_dir::make(&dir)?;
+    if !linked {
+        if let Some(parent) = record.parent() {
+            empty_dir::make(parent)?;
+        }
+        std::os::unix::fs::symlink(link, record)?;
+    }
+    Ok(())
+}
+
+/// Removes a volume's data.
+fn discard(record: &Path) {
+    match fs::read_link(record) {
+        Ok(link) => {
+            remove::remove(&record.with_file_name(link));
+            let _ = fs::remove_file(record);
+        }
+        Err(_) => remove::remove(record),
+    }
 }
 
 /// The name of the volume's directory.
@@ -104,8 +154,8 @@ pub(super) async fn sweep(cluster: &Cluster, node: &str, root: &Path, used: &[St
             continue;
         }
         if volume.text("/spec/persistentVolumeReclaimPolicy") == "Delete" {
-            let dir = root.join("claims").join(handle);
-            let _ = tokio::task::spawn_blocking(move || remove::remove(&dir)).await;
+            let record = record(root, handle);
+            let _ = tokio::task::spawn_blocking(move || discard(&record)).await;
         }
         if let Err(error) = release(cluster, &volume).await {
             tracing::debug!(%error, volume = volume.name(), "the volume's object stays for now");
@@ -122,4 +172,27 @@ async fn release(cluster: &Cluster, volume: &Arc<Object>) -> Result<(), wk_api::
         Ok(new)
     };
     cluster.modify(&kinds::PERSISTENTVOLUME, None, volume.name(), Subresource::None, change).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_found_where_earlier_versions_put_it_and_follows_its_claim_to_another_namespace() {
+        let top = tempfile::tempdir().unwrap();
+        let root = top.path();
+        let record = record(root, "pvc-1");
+        fs::create_dir_all(&record).unwrap();
+        fs::write(record.join("file"), "kept").unwrap();
+        let claimed = |namespace: &str| Claimed { namespace: namespace.to_owned(), handle: "pvc-1".to_owned() };
+        for namespace in ["shop", "shop", "bank"] {
+            settle(root, &claimed(namespace)).unwrap();
+            assert_eq!(fs::read_to_string(claimed(namespace).dir(root).join("file")).unwrap(), "kept");
+            assert_eq!(fs::read_to_string(record.join("file")).unwrap(), "kept");
+        }
+        assert!(!claimed("shop").dir(root).exists());
+        discard(&record);
+        assert!(!claimed("bank").dir(root).exists() && fs::symlink_metadata(&record).is_err());
+    }
 }

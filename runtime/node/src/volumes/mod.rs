@@ -1,8 +1,9 @@
 //! The volumes of this node's pods: made before a pod's containers run, kept up to date while they do, and removed when
 //! the pod is gone.
 //!
-//! `<root>/pods/<uid>/<volume>` is a volume's directory, `<root>/pods/<uid>/.files/…` holds single files that are mounted
-//! alone, `<root>/claims/…` the volumes that outlive pods, and `<root>/images/…` what images hold. Files that are made of
+//! Below the root, `pods/<folder>/<uid>/…` is what the node writes for a pod (of it `.files/…` holds single files that are
+//! mounted alone), `written/<folder>/<uid>.<volume>` what guests write, `claimed/<namespace>/…` the volumes that outlive
+//! pods, and `images/…` what images hold; [`layout`] says what the folders are for. Files that are made of
 //! objects, a token among them, are written when somebody first looks into their volume: idle pods have none. What a guest gets is a list of [`Mount`]s, plain data: whoever runs it opens them.
 //!
 //! Not here: what the pod's spec says (`spec::volumes`) and how a guest's calls are answered (`wk-engine`). A source of
@@ -12,6 +13,7 @@ mod claim;
 mod empty_dir;
 mod host_path;
 mod image;
+pub(crate) mod layout;
 mod memory;
 mod pod;
 mod projected;
@@ -135,6 +137,8 @@ impl Volumes {
     pub fn new(options: Options, registry: Registry, cluster: Cluster, node: &str, tasks: &Tasks) -> Self {
         let recorder = Recorder::new(cluster.clone(), node.to_owned());
         let Options { root, host_paths, keys } = options;
+        // Workers have another working directory.
+        let root = std::path::absolute(&root).unwrap_or(root);
         let (node, tasks) = (node.to_owned(), tasks.clone());
         let changed = tokio::sync::watch::Sender::new(0);
         let (sources, images) = (Sources::new(cluster.clone()), Images::new(&root, registry));
@@ -187,10 +191,10 @@ impl Volumes {
         });
     }
 
-    /// Takes on a pod that begins here.
-    pub fn adopt(&self, object: &Arc<Object>, spec: &PodSpec) {
+    /// Takes on a pod that begins here, or did so before this process (`is_old`).
+    pub fn adopt(&self, object: &Arc<Object>, spec: &PodSpec, is_old: bool) {
         if !spec.volumes.is_empty() {
-            let pod = PodVolumes::new(&self.0.parts.root, Arc::clone(object), spec.volumes.clone());
+            let pod = PodVolumes::new(&self.0.parts.root, Arc::clone(object), spec, is_old);
             self.pods().insert(spec.uid.clone(), Arc::new(pod));
         }
     }
@@ -211,6 +215,16 @@ impl Volumes {
         Ok(Held { mounts, fill: Some(Arc::new(Filler { volumes: self.clone(), pod })) })
     }
 
+    /// Directories of a pod that its worker is not given by its class, and whether they are only read. Its volumes are
+    /// there.
+    pub async fn outside(&self, uid: &str) -> Vec<(PathBuf, bool)> {
+        let pod = self.pods().get(uid).cloned();
+        match pod {
+            Some(pod) => pod.outside().await,
+            None => Vec::new(),
+        }
+    }
+
     /// Forgets a pod that is gone; its data is removed as soon as none of its containers runs.
     pub fn remove(&self, uid: &str) {
         let pod = self.pods().remove(uid);
@@ -222,10 +236,13 @@ impl Volumes {
     /// Removes what pods have left that are not in `known`, but for what was made since `begun`. Blocks.
     pub fn keep_only(&self, known: &BTreeSet<String>, begun: SystemTime) {
         self.0.parts.images.remove_old();
-        for dir in [self.0.parts.root.join("pods"), memory::place(&self.0.parts.root)] {
-            for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-                if !entry.file_name().to_str().is_some_and(|uid| known.contains(uid)) && is_older(&entry, begun) {
-                    remove::remove(&entry.path());
+        let root = &self.0.parts.root;
+        for top in [root.join("pods"), root.join("written"), memory::place(root)] {
+            for entry in entries(&top) {
+                if layout::is_folder(&entry.1) && !layout::is_of_pod(&entry.1) {
+                    entries(&entry.0.path()).iter().for_each(|it| remove_unknown(it, known, begun));
+                } else {
+                    remove_unknown(&entry, known, begun);
                 }
             }
         }
@@ -233,5 +250,19 @@ impl Volumes {
 
     fn pods(&self) -> MutexGuard<'_, BTreeMap<String, Arc<PodVolumes>>> {
         self.0.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entries(dir: &std::path::Path) -> Vec<(std::fs::DirEntry, String)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry))
+        .map(|(name, it)| (it, name))
+        .collect()
+}
+
+fn remove_unknown((entry, name): &(std::fs::DirEntry, String), known: &BTreeSet<String>, begun: SystemTime) {
+    if !known.contains(layout::uid_of(name)) && is_older(entry, begun) {
+        remove::remove(&entry.path());
     }
 }

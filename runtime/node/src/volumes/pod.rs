@@ -10,20 +10,23 @@ use wk_api::Object;
 use wk_base::backoff::Backoff;
 use wk_engine::Mount;
 
-use crate::spec::{MountSpec, Projection, VolumeSource, VolumeSpec};
+use crate::spec::{MountSpec, PodSpec, Projection, VolumeSource, VolumeSpec};
 
 use super::image::Unpacked;
-use super::{Parts, claim, empty_dir, host_path, memory, projected, remove, sub_path};
+use super::{Parts, claim, empty_dir, host_path, layout, memory, projected, remove, sub_path};
 
 /// Between two tries to make a volume, when nothing has told that it may work now: the kubelet's figures.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(122);
 
 pub(super) struct PodVolumes {
+    /// What the node writes for it: `pods/<folder>/<uid>` of the root.
     dir: PathBuf,
-    /// Of its volumes in memory, if it has any.
-    memory: Option<PathBuf>,
     specs: Vec<VolumeSpec>,
+    /// Of each volume whether all containers only read it.
+    read_only: Box<[bool]>,
+    /// Whether it may have run here before this process did.
+    is_old: bool,
     state: Mutex<State>,
     /// Whether the pod is gone: the data goes with the last that holds this.
     condemned: AtomicBool,
@@ -58,11 +61,16 @@ struct Elsewhere {
 }
 
 impl PodVolumes {
-    pub(super) fn new(root: &Path, object: Arc<Object>, specs: Vec<VolumeSpec>) -> Self {
-        let dir = root.join("pods").join(object.uid());
-        let memory = specs.iter().any(VolumeSpec::is_memory).then(|| memory::place(root).join(object.uid()));
+    pub(super) fn new(root: &Path, object: Arc<Object>, pod: &PodSpec, is_old: bool) -> Self {
+        let dir = layout::pod(root, &layout::folder(pod.class().as_ref()), object.uid());
+        let specs = pod.volumes.clone();
+        let writes = |spec: &VolumeSpec| {
+            let mut mounts = pod.containers.iter().flat_map(|container| &container.mounts);
+            mounts.any(|mount| mount.volume == spec.name && !mount.read_only)
+        };
+        let read_only = specs.iter().map(|spec| !writes(spec)).collect();
         let state = State { object, ready: specs.iter().map(|_| None).collect(), told: None };
-        Self { dir, memory, specs, state: Mutex::new(state), condemned: AtomicBool::new(false) }
+        Self { dir, specs, read_only, is_old, state: Mutex::new(state), condemned: AtomicBool::new(false) }
     }
 
     /// Waits until all volumes are there.
@@ -81,6 +89,13 @@ impl PodVolumes {
     /// Makes what is missing; false when something still is.
     async fn make(&self, parts: &Parts) -> bool {
         let mut state = self.state.lock().await;
+        if self.is_old
+            && state.ready.iter().all(Option::is_none)
+            && let Err(why) = self.settle().await
+        {
+            state.tell(parts, "", &why);
+            return false;
+        }
         for (index, spec) in self.specs.iter().enumerate() {
             if state.ready[index].is_some() {
                 continue;
@@ -97,6 +112,15 @@ impl PodVolumes {
         true
     }
 
+    /// Fetches what it has where an earlier run of the node put it.
+    async fn settle(&self) -> Result<(), String> {
+        let Some((root, folder, uid)) = place_of(&self.dir) else { return Ok(()) };
+        let (root, folder, uid) = (root.to_owned(), folder.to_owned(), uid.to_owned());
+        let on_disk = |spec: &&VolumeSpec| matches!(spec.source, VolumeSource::EmptyDir { memory: false, .. });
+        let volumes: Vec<String> = self.specs.iter().filter(on_disk).map(|spec| spec.name.clone()).collect();
+        blocking(move || layout::settle(&root, &folder, &uid, &volumes)).await
+    }
+
     async fn make_one(&self, parts: &Parts, object: &Arc<Object>, spec: &VolumeSpec) -> Result<Ready, String> {
         let dir = self.place(spec);
         match &spec.source {
@@ -106,7 +130,9 @@ impl PodVolumes {
                 Ok(Ready::Own)
             }
             VolumeSource::EmptyDir { memory: false, .. } => {
-                blocking(move || empty_dir::make(&dir)).await?;
+                // Its own directory says to later runs of the node in which folder it is.
+                let pod = self.dir.clone();
+                blocking(move || empty_dir::make(&pod).and_then(|()| empty_dir::make(&dir))).await?;
                 Ok(Ready::Own)
             }
             VolumeSource::Projected { sources, mode } => {
@@ -219,8 +245,25 @@ impl PodVolumes {
 
     /// The directory of a volume of its own.
     fn place(&self, spec: &VolumeSpec) -> PathBuf {
-        let memory = self.memory.as_ref().filter(|_| spec.is_memory());
-        memory.unwrap_or(&self.dir).join(&spec.name)
+        match (&spec.source, place_of(&self.dir)) {
+            (VolumeSource::EmptyDir { memory, .. }, Some((root, folder, uid))) => {
+                let place = if *memory { layout::in_memory } else { layout::written };
+                place(root, folder, uid, &spec.name)
+            }
+            _ => self.dir.join(&spec.name),
+        }
+    }
+
+    /// Its directories that lie outside of its folder, and whether they are only read. They are there once all volumes
+    /// are.
+    pub(super) async fn outside(&self) -> Vec<(PathBuf, bool)> {
+        let state = self.state.lock().await;
+        let places = state.ready.iter().zip(&self.read_only).filter_map(|(ready, read_only)| match ready {
+            Some(Ready::Elsewhere(place)) => Some((place.root.clone(), *read_only)),
+            Some(Ready::Image(image)) => Some((image.dir().to_owned(), true)),
+            Some(Ready::Own | Ready::Projected(_)) | None => None,
+        });
+        places.collect()
     }
 
     async fn elsewhere(&self, volume: &str) -> Option<Elsewhere> {
@@ -277,6 +320,12 @@ impl PodVolumes {
     }
 }
 
+/// The root, the folder and the uid that a pod's directory is named by.
+fn place_of(dir: &Path) -> Option<(&Path, &str, &str)> {
+    let (uid, folder) = (dir.file_name()?.to_str()?, dir.parent()?.file_name()?.to_str()?);
+    Some((dir.ancestors().nth(3)?, folder, uid))
+}
+
 impl State {
     fn tell(&mut self, parts: &Parts, volume: &str, why: &str) {
         let message = format!("MountVolume.SetUp failed for volume {volume:?} : {why}");
@@ -292,12 +341,13 @@ impl Drop for PodVolumes {
         if self.condemned.load(Ordering::Acquire)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let memory = self.memory.take();
+            let written: Vec<PathBuf> = self.limited().map(|(_, place, _)| place).collect();
             let dir = std::mem::take(&mut self.dir);
             runtime.spawn_blocking(move || {
+                written.iter().for_each(|dir| remove::remove(dir));
                 remove::remove(&dir);
-                if let Some(dir) = &memory {
-                    remove::remove(dir);
+                if let Some((root, folder, _)) = place_of(&dir) {
+                    layout::tidy(root, folder);
                 }
             });
         }

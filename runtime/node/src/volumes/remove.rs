@@ -6,8 +6,8 @@
 use std::io;
 use std::path::Path;
 
-use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use rustix::io::Errno;
 
 /// Removes `path` and all below it. What cannot be removed is named in the log and tried again at the next start.
 pub(super) fn remove(path: &Path) {
@@ -19,7 +19,14 @@ pub(super) fn remove(path: &Path) {
 }
 
 fn try_remove(path: &Path) -> io::Result<()> {
-    let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+    let dir = match wk_engine::open_directory(path) {
+        Ok(dir) => Dir::from_std_file(dir),
+        // A file, or a link, which is not followed.
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOTDIR | Errno::LOOP)) => {
+            return std::fs::remove_file(path);
+        }
+        Err(error) => return Err(error),
+    };
     let mut moved = 0_u64;
     loop {
         let mut empty = true;
@@ -67,7 +74,20 @@ fn flatten(top: &Dir, name: &std::ffi::OsStr, moved: &mut u64) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
+    use cap_std::ambient_authority;
+
     use super::*;
+
+    #[test]
+    fn a_link_in_place_of_a_volume_goes_and_not_what_it_leads_to() {
+        let top = tempfile::tempdir().unwrap();
+        let kept = tempfile::tempdir().unwrap();
+        std::fs::write(kept.path().join("kept"), "x").unwrap();
+        let volume = top.path().join("volume");
+        std::os::unix::fs::symlink(kept.path(), &volume).unwrap();
+        remove(&volume);
+        assert!(kept.path().join("kept").exists() && std::fs::symlink_metadata(&volume).is_err());
+    }
 
     #[test]
     fn a_tree_deeper_than_any_path_goes_and_links_are_not_followed() {

@@ -72,7 +72,7 @@ pub(super) fn mounts(asked: &[Asked], files: &Path) -> Result<Vec<Mount>, String
         let fail = |error: io::Error| {
             format!("failed to prepare subPath for volumeMount {:?}: {}: {error}", asked.volume, below.display())
         };
-        let root = Dir::open_ambient_dir(&asked.root, ambient_authority()).map_err(fail)?;
+        let root = Dir::from_std_file(wk_engine::open_directory(&asked.root).map_err(fail)?);
         if let Some(name) = find(&root, below, asked.read_only).map_err(fail)? {
             let (parent, seen) = parent(&asked.path)?;
             if !asked.read_only {

@@ -38,6 +38,21 @@ pub(crate) enum Asked {
     Next,
     /// A setting by its name, or all of them. The answer's body is the `Config`'s own, in JSON.
     Settings(Option<String>),
+    /// The content of the container's mount of this number, which is made when somebody looks.
+    Fill(usize),
+    /// So many bytes of what all containers may hold: for all of the worker's, as is the next one.
+    Borrow(Pot, u64),
+    /// They are not needed any more.
+    GiveBack(Pot, u64),
+}
+
+/// Which containers share memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Pot {
+    /// All.
+    All,
+    /// Those that have no limit of their own.
+    Unlimited,
 }
 
 /// The answer, beside its body.
@@ -55,6 +70,12 @@ pub(crate) enum Answered {
     Refused(NetworkError),
     /// Nobody answers the request for the next container.
     NoNext(String),
+    /// The mount's content is there.
+    Filled,
+    /// It cannot be made.
+    NotFilled(String),
+    /// It is lent, or there is not so much.
+    Lent(bool),
 }
 
 /// A connection that came to a port.

@@ -3,11 +3,14 @@
 //!
 //! Not here: what starts it, watches it and starts it again (`place::worker`).
 //!
-//! Order is everything: the assignment is read and all rights are given up ([`confine`]) while there is one thread and
-//! no guest; then come engine, threads and sockets. Code is compiled in the node; a worker loads what it finds, once its
-//! checksum is right.
+//! Order is everything: what needs no assignment is given up at once, and the engine made, so that a spare process is soon
+//! of use; the assignment is read and all other rights are given up ([`confine`]) while there is one thread and no guest;
+//! then come threads and sockets. Code is compiled in the node; a worker loads what it is handed, once its checksum is
+//! right.
 
 pub(crate) mod asked;
+mod bank;
+mod codes;
 mod confine;
 pub(crate) mod door;
 pub(crate) mod frames;
@@ -24,18 +27,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use wk_base::error::Chain;
-use wk_engine::{Engine, EngineError};
+use wk_engine::{EngineError, Unstarted};
 
 use door::Door;
 use serve::Worker;
-use wire::{Assignment, Ready};
+use wire::{Assignment, Handed, Preparation, Ready};
 
 /// Why a worker could not begin.
 #[derive(Debug, thiserror::Error)]
 enum WorkerError {
     #[error("read the worker's assignment")]
     Door(#[source] io::Error),
-    #[error("the first message of the node is not an assignment with three sockets")]
+    #[error("what the node says first is not an assignment with three sockets")]
     NoAssignment,
     #[error("there is no target {0}")]
     Target(String),
@@ -77,30 +80,35 @@ pub fn main_that_tries(tries: impl FnOnce(&[String])) -> ExitCode {
 fn run(tries: impl FnOnce(&[String])) -> Result<(), WorkerError> {
     wk_base::trace::init("warn");
     let door = Door::inherited().map_err(WorkerError::Door)?;
+    let Some((message, _)) = door.receive().map_err(WorkerError::Door)? else { return Ok(()) };
+    let Preparation { target, instances_max } = wire::decode(&message).map_err(WorkerError::Door)?;
+    let mut missing = confine::at_once();
+    let target = target.parse().map_err(|_| WorkerError::Target(target))?;
+    let engine = Unstarted::without_code(&target, instances_max).map_err(WorkerError::Engine)?;
     // A spare one waits here, for hours perhaps; a node that ends meanwhile closes the door.
     let Some((message, sockets)) = door.receive().map_err(WorkerError::Door)? else { return Ok(()) };
     let assignment: Assignment = wire::decode(&message).map_err(WorkerError::Door)?;
     let [control, requests, node] = <[OwnedFd; 3]>::try_from(sockets).map_err(|_| WorkerError::NoAssignment)?;
-    let ready = Ready { missing: confine::confine(&assignment) };
-    tries(&ready.missing);
+    missing.extend(confine::confine(&assignment));
+    tries(&missing);
 
-    let mut options = wk_engine::Options::new(assignment.compiled_dir);
-    options.instances_max = assignment.instances_max;
-    options.target = assignment.target.parse().map_err(|_| WorkerError::Target(assignment.target))?;
-    let engine = Engine::new(options).map_err(WorkerError::Engine)?;
+    let engine = engine.start().map_err(WorkerError::Engine)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime =
         runtime.worker_threads(assignment.threads.max(1)).enable_all().build().map_err(WorkerError::Runtime)?;
     let _entered = runtime.enter();
     let node = runtime.block_on(network::connect(socket(node)?)).map_err(WorkerError::Node)?;
-    let worker = Worker::new(engine, ready, assignment.memory_max, node);
+    let worker = Worker::new(engine, Ready { missing }, node);
     runtime.spawn(Arc::clone(&worker).count());
     runtime.spawn(Arc::clone(&worker).control(socket(control)?));
     runtime.spawn(Arc::clone(&worker).requests(socket(requests)?));
-    // What comes now are more connections for requests, until the node is gone.
-    while let Ok(Some((_, sockets))) = door.receive() {
-        for connection in sockets {
-            runtime.spawn(Arc::clone(&worker).kept_requests(socket(connection)?));
+    // What comes now are more connections for requests, and code, until the node is gone.
+    while let Ok(Some((message, descriptors))) = door.receive() {
+        for descriptor in descriptors {
+            match wire::decode(&message).map_err(WorkerError::Door)? {
+                Handed::Connection => drop(runtime.spawn(Arc::clone(&worker).kept_requests(socket(descriptor)?))),
+                Handed::Code(number) => worker.take_code(number, descriptor.into()),
+            }
         }
     }
     // At once: guests have no say in it, and nothing here is worth keeping.

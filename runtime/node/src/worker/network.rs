@@ -1,7 +1,9 @@
 //! What a guest in a worker asks for and the node answers, which has the sockets and the settings and knows what the pod
 //! may reach.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
@@ -18,7 +20,9 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 use wk_base::body::{self, Body, BoxError};
-use wk_engine::{Config, Connection, Datagrams, Listener, Network, NetworkError, Next, Patience};
+use wk_engine::{
+    Config, Connection, Datagrams, Fill, Listener, Mount, Network, NetworkError, Next, Patience, open_directory,
+};
 
 use crate::worker::asked::{
     ANSWERED, ASKED, Answered, Asked, Came, KEY_BYTES_MAX, SETTINGS_BYTES_MAX, datagram, read_datagram,
@@ -69,6 +73,11 @@ impl Node {
         let told = told.and_then(|told| serde_json::from_slice(told.as_bytes()).ok());
         let told = told.ok_or_else(|| "the node's answer is none".to_owned())?;
         Ok((told, answer))
+    }
+
+    /// Asks what has no body.
+    pub(super) async fn told(&self, asked: Asked) -> Option<Answered> {
+        self.ask(&asked, question(body::empty())).await.ok().map(|(answered, _)| answered)
     }
 
     async fn ask_network(&self, asked: Asked, body: Body) -> Result<(Answered, Incoming), NetworkError> {
@@ -192,6 +201,43 @@ impl Network for Node {
             (Answered::Refused(refusal), _) => Err(refusal),
             _ => Err(unexpected()),
         }
+    }
+}
+
+/// Has the node make what mounts hold when a guest looks. What was made stays up to date by itself.
+pub(super) struct Filler {
+    node: Node,
+    mounts: Vec<Mount>,
+    filled: Box<[AtomicBool]>,
+}
+
+impl Filler {
+    pub(super) fn new(node: Node, mounts: Vec<Mount>) -> Self {
+        let filled = mounts.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { node, mounts, filled }
+    }
+}
+
+#[async_trait]
+impl Fill for Filler {
+    async fn fill(&self, mount: &Mount) -> io::Result<()> {
+        let number = self.mounts.iter().position(|it| it == mount).ok_or(io::ErrorKind::NotFound)?;
+        if self.filled[number].load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.node.told(Asked::Fill(number)).await {
+            Some(Answered::Filled) => {
+                self.filled[number].store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Some(Answered::NotFilled(why)) => Err(io::Error::other(why)),
+            _ => Err(io::Error::other(UNEXPECTED)),
+        }
+    }
+
+    /// A worker makes no directory there, so the node does. What it cannot fill yet is empty, and asked for again.
+    fn begin(&self, mount: &Mount) -> io::Result<()> {
+        Node::now(self.fill(mount)).or_else(|error| open_directory(&mount.root).map(drop).map_err(|_| error))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a worker answers on the node's two sockets: containers to start, and requests for those that serve.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,13 @@ use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use wk_base::body::{self, Body};
 use wk_base::error::Chain;
-use wk_engine::{
-    Commons, Engine, Failure, HttpApp, Input, MemoryBytes, Mounts, Prepared, Sandbox, Usage, Used, disk_use,
-};
+use wk_engine::{Commons, Engine, Failure, Fill, HttpApp, Input, Mounts, Prepared, Sandbox, Usage, Used, disk_use};
 
+use crate::worker::asked::Pot;
+use crate::worker::bank::Bank;
+use crate::worker::codes::Codes;
 use crate::worker::frames::{Frame, Full, Reader};
-use crate::worker::network::Node;
+use crate::worker::network::{Filler, Node};
 use crate::worker::output::Frames;
 use crate::worker::watched::Watched;
 use crate::worker::wire::{
@@ -40,11 +42,15 @@ const COUNT_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct Worker {
     engine: Engine,
     ready: Ready,
-    /// What all containers hold.
-    commons: Arc<Commons>,
+    /// What all containers hold, and those without a limit.
+    commons: [Arc<Commons>; 2],
+    /// Where that is borrowed.
+    banks: [Bank; 2],
     serving: DashMap<u64, (HttpApp, Frames)>,
     /// Where the node is asked.
     node: SendRequest<Body>,
+    /// Code that was handed over for containers that are about to start.
+    codes: Codes,
     /// What containers use, and where that is told.
     counted: DashMap<u64, Tally>,
 }
@@ -93,15 +99,23 @@ fn connection() -> http2::Builder<TokioExecutor> {
 }
 
 impl Worker {
-    pub(super) fn new(engine: Engine, ready: Ready, memory_max: MemoryBytes, node: SendRequest<Body>) -> Arc<Self> {
+    pub(super) fn new(engine: Engine, ready: Ready, node: SendRequest<Body>) -> Arc<Self> {
+        let banks = [Pot::All, Pot::Unlimited].map(|pot| Bank::new(node.clone(), pot));
         Arc::new(Self {
             engine,
             ready,
-            commons: Commons::new(memory_max),
+            commons: banks.clone().map(Commons::borrowing),
+            banks,
             serving: DashMap::new(),
             node,
+            codes: Codes::default(),
             counted: DashMap::new(),
         })
+    }
+
+    /// Takes a container's code.
+    pub(super) fn take_code(&self, number: u64, code: File) {
+        self.codes.put(number, code);
     }
 
     /// Tells what containers use, for as long as the process lives.
@@ -110,6 +124,9 @@ impl Worker {
         loop {
             ticks.tick().await;
             self.counted.iter_mut().for_each(|mut entry| entry.value_mut().tell());
+            for (commons, bank) in self.commons.iter().zip(&self.banks) {
+                bank.give_back(commons.surplus()).await;
+            }
         }
     }
 
@@ -173,14 +190,19 @@ impl Worker {
             Ok(start) => start,
             Err(error) => return frames.tell(Frame::Refused(format!("read what to start: {error}"))),
         };
-        let prepared = match self.engine.load(&digest).await {
+        let Some(code) = self.codes.of(number).await else {
+            return frames.tell(Frame::Refused("the node did not hand over the container's code".to_owned()));
+        };
+        let prepared = match self.engine.load(&digest, &Arc::new(code)).await {
             Ok(prepared) => prepared,
             Err(error) => return frames.tell(Frame::Refused(Chain(&error).to_string())),
         };
         let node = Arc::new(Node::new(self.node.clone(), number, given.gives_sockets()));
         let output = Arc::new(frames.clone());
-        let commons = Arc::clone(&self.commons);
-        let back = Callbacks { output, network: node.clone(), next: node.clone(), config: node, commons };
+        let commons = self.commons.clone();
+        let asks = Node::clone(&node);
+        let fill = Box::new(|mounts| Arc::new(Filler::new(asks, mounts)) as Arc<dyn Fill>);
+        let back = Callbacks { output, network: node.clone(), next: node.clone(), config: node, fill, commons };
         let mut pipe = None;
         let sandbox = given.sandbox(back, || {
             let (writer, source) = tokio::io::duplex(INPUT_BYTES_MAX);

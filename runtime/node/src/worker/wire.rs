@@ -1,7 +1,8 @@
 //! What a node and its workers say to each other.
 //!
-//! The *door* is a socket pair made before the worker's process: over it the node tells what the worker is for
-//! ([`Assignment`]) and hands it three more sockets. Over the first, HTTP/2, the node starts containers: one request for
+//! The *door* is a socket pair made before the worker's process: over it the node tells what code the worker will load
+//! ([`Preparation`]), and later what it is for ([`Assignment`]), and hands it three more sockets; after that, the files of
+//! its containers' code ([`Handed`]). Over the first, HTTP/2, the node starts containers: one request for
 //! each, whose body is a [`Start`] and then the container's input, and whose response's body is a row of
 //! [`Frame`](super::frames::Frame)s for as long as the container lives; who drops either end ends it. Over the second,
 //! HTTP/2 too, requests for HTTP containers travel as they are, with the container's number in [`GUEST`]; further
@@ -19,7 +20,7 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use wk_engine::{
-    Commons, Config, CpuLimits, Input, Instances, MemoryBytes, Mount, MountError, Mounts, Network, Next, Output,
+    Commons, Config, CpuLimits, Fill, Input, Instances, MemoryBytes, Mount, MountError, Mounts, Network, Next, Output,
     Sandbox, Usage,
 };
 
@@ -43,23 +44,33 @@ pub(crate) const STREAMS_MAX: u32 = 8192;
 /// Names and values of the headers of one message: as on the mesh.
 pub(crate) const HEADER_BYTES_MAX: u32 = 64 << 10;
 
-/// What a worker is for. It comes before anything else, and decides what the process may do from then on.
+/// What a worker's engine is made for, before it is known whose the worker will be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Preparation {
+    /// What its code is made for.
+    pub(crate) target: String,
+    /// The most instances alive at once.
+    pub(crate) instances_max: u32,
+}
+
+/// What a worker is for. It decides what the process may do from then on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Assignment {
-    /// Where compiled code lies; read only.
-    pub(crate) compiled_dir: PathBuf,
-    /// What it is made for.
-    pub(crate) target: String,
     /// Directories that its containers may use.
     pub(crate) writable: Vec<PathBuf>,
     /// Directories that they may read.
     pub(crate) readable: Vec<PathBuf>,
-    /// The most instances alive at once.
-    pub(crate) instances_max: u32,
-    /// Bytes that all its containers may hold together.
-    pub(crate) memory_max: MemoryBytes,
     /// Threads that answer requests.
     pub(crate) threads: usize,
+}
+
+/// What comes with the descriptors that a worker is handed after its assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Handed {
+    /// One more connection for requests.
+    Connection,
+    /// The code of the container of this number. A worker cannot open it by itself: it would find that of others.
+    Code(u64),
 }
 
 /// A worker is ready.
@@ -108,6 +119,8 @@ pub(crate) struct Given {
     gives_sockets: bool,
     cpu: CpuLimits,
     memory_total: MemoryBytes,
+    memory_promised: MemoryBytes,
+    is_unlimited: bool,
     mounts: Vec<Mount>,
     workdir: Option<String>,
 }
@@ -135,6 +148,10 @@ pub(crate) struct Answers {
     pub(crate) next: Option<Arc<dyn Next>>,
     /// Its settings.
     pub(crate) config: Option<Arc<dyn Config>>,
+    /// Its directories, some of which are filled when it looks.
+    pub(crate) mounts: Mounts,
+    /// What it may hold, and its worker borrow for it.
+    pub(crate) memory_max: MemoryBytes,
 }
 
 /// The same from the worker's side: what calls back, made there.
@@ -143,8 +160,10 @@ pub(crate) struct Callbacks {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) next: Arc<dyn Next>,
     pub(crate) config: Arc<dyn Config>,
-    /// What all containers of the worker hold.
-    pub(crate) commons: Arc<Commons>,
+    /// Makes what fills mounts.
+    pub(crate) fill: Box<dyn FnOnce(Vec<Mount>) -> Arc<dyn Fill> + Send>,
+    /// What all containers of the worker hold, and those without a limit.
+    pub(crate) commons: [Arc<Commons>; 2],
 }
 
 impl Given {
@@ -180,16 +199,20 @@ impl Given {
             gives_sockets: network.gives_sockets(),
             cpu: usage.cpu_limits(),
             memory_total: usage.memory_max(),
-            // They have their content by now: nobody makes it in a worker.
-            mounts: mounts.list().iter().map(|mount| Mount { late: false, ..mount.clone() }).collect(),
+            memory_promised: usage.promised(),
+            is_unlimited: usage.is_part(),
+            mounts: mounts.list().to_vec(),
             workdir,
         };
-        (given, Kept { output, input, usage, mounts, answers: Answers { network, next, config } })
+        let answers = Answers { network, next, config, mounts: mounts.clone(), memory_max: usage.memory_max() };
+        (given, Kept { output, input, usage, mounts, answers })
     }
 
     /// The sandbox as the worker's engine gets it; `input` makes its input if it has one. An error is a directory that
     /// cannot be opened.
     pub(crate) fn sandbox(self, back: Callbacks, input: impl FnOnce() -> Input) -> Result<Sandbox, MountError> {
+        let [all, unlimited] = &back.commons;
+        let commons = if self.is_unlimited { unlimited } else { all };
         Ok(Sandbox {
             args: self.args,
             env: self.env.into(),
@@ -200,12 +223,17 @@ impl Given {
             terminal: self.terminal,
             instances: self.instances,
             next: self.has_next.then_some(back.next),
-            usage: Usage::within(self.cpu, self.memory_total, MemoryBytes(0), &back.commons),
-            mounts: Mounts::new(self.mounts)?,
+            usage: Usage::lent(self.cpu, self.memory_total, self.memory_promised, commons),
+            mounts: Mounts::with_late(self.mounts.clone(), Some((back.fill)(self.mounts)))?,
             workdir: self.workdir,
             config: self.has_config.then_some(back.config),
             network: back.network,
         })
+    }
+
+    /// The same for a call beside the container's own run, which has been brought its promise.
+    pub(crate) fn beside(self) -> Self {
+        Self { memory_promised: MemoryBytes(0), ..self }
     }
 
     /// The longest that a request may take.

@@ -20,8 +20,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use wk_base::body::{self, Body};
 use wk_engine::{
-    Engine, Exit, Failure, Input, InvokeError, MemoryBytes, Mount, Mounts, Options, Output, Prepared, Sandbox, Stream,
-    disk_use,
+    Engine, Exit, Failure, Fill, Input, InvokeError, MemoryBytes, Mount, Mounts, Options, Output, Prepared, Sandbox,
+    Stream, disk_use,
 };
 use wk_node::place::worker::{Class, Program, Setup, Workers};
 use wk_node::place::{FailureSink, Guest, Place, Places};
@@ -65,8 +65,19 @@ const FILL: &str = r#"(module
       (local.set $error (call $write (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 8)))
       (br_if $again (i32.eqz (local.get $error))))
     (call $exit (local.get $error))))"#;
-/// Preview 1's number.
+/// Preview 1's numbers.
 const NO_SPACE: i32 = 51;
+const NOT_PERMITTED: i32 = 63;
+
+/// Fills a directory with one file.
+struct Once;
+
+#[async_trait::async_trait]
+impl Fill for Once {
+    async fn fill(&self, mount: &Mount) -> std::io::Result<()> {
+        std::fs::write(mount.root.join("file"), "made")
+    }
+}
 
 fn main() -> ExitCode {
     if wk_node::worker::is_wanted() {
@@ -86,6 +97,7 @@ fn main() -> ExitCode {
         kit.client_that_leaves_ends_its_guest_alike().await;
         kit.worker_reaches_nothing_but_what_is_its_own().await;
         kit.full_directory_is_told_alike().await;
+        kit.volumes_that_come_later_are_opened_by_the_worker_that_is_there().await;
         kit.functions_are_called_alike().await;
         kit.crash_takes_one_class_which_is_back_soon().await;
         kit.worker_that_never_answers_is_given_up().await;
@@ -146,7 +158,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 fn workers(options: &Options, words: &[&str]) -> Workers {
     Workers::new(Setup {
         program: Program::itself(&[&[wk_node::worker::COMMAND], words].concat()),
-        compiled_dir: options.cache_dir.clone(),
+        volumes_dir: options.cache_dir.with_file_name("volumes"),
         target: options.target.clone(),
         instances_max: options.instances_max,
     })
@@ -356,7 +368,7 @@ impl Kit {
             let root = self.dir.path().join(format!("limited-{apart}"));
             std::fs::create_dir(&root).unwrap();
             let directories = vec![(root.clone(), false)];
-            let class = Class::Container { pod: "p".to_owned(), name: "full".to_owned(), directories };
+            let class = Class::Pod { uid: "p".to_owned(), name: "shop/full".to_owned(), directories };
             let place = self.places.of(apart.then_some(&class));
             let mount = |below: &str| Mount {
                 path: "/data".to_owned(),
@@ -375,6 +387,37 @@ impl Kit {
         }
     }
 
+    /// One that the node has made since, and one whose content it makes when a guest looks.
+    async fn volumes_that_come_later_are_opened_by_the_worker_that_is_there(&self) {
+        let class = namespace("volumes");
+        let place = self.places.of(Some(&class));
+        let held = place.hold().await;
+        let (pid, volumes) = (self.pid(&class), self.dir.path().join("volumes"));
+        let code = self.code(&place, "fill").await;
+        let run = async |root: PathBuf, read_only: bool, late: bool| {
+            let mount =
+                Mount { path: "/data".to_owned(), root, below: PathBuf::new(), read_only, limit: Some(1 << 20), late };
+            let fill: Arc<dyn Fill> = Arc::new(Once);
+            let mounts = Mounts::with_late(vec![mount], Some(fill)).unwrap();
+            place.run(&code, Sandbox { mounts, ..Sandbox::bare() }, CancellationToken::new()).await
+        };
+        let own = volumes.join("written/ns-volumes/u1.data");
+        std::fs::create_dir(&own).unwrap();
+        assert_eq!(run(own.clone(), false, false).await, Exit::Code(NO_SPACE));
+        assert!(own.join("file").metadata().unwrap().len() > 0);
+        // What is the node's to write: the guest finds it, and may not change it.
+        let made = volumes.join("pods/ns-volumes/u2/token");
+        assert_eq!(run(made.clone(), true, true).await, Exit::Code(100 + NOT_PERMITTED));
+        assert_eq!(std::fs::read_to_string(made.join("file")).unwrap(), "made");
+        // Of another class: refused by the kernel, whatever the node says.
+        let other = volumes.join("written/ns-other/u3.data");
+        std::fs::create_dir_all(&other).unwrap();
+        assert!(matches!(run(other.clone(), false, false).await, Exit::Failed(_)));
+        assert_eq!(std::fs::read_dir(&other).unwrap().count(), 0);
+        assert_eq!(self.pid(&class), pid, "one worker did all that");
+        drop(held);
+    }
+
     /// It tries itself, as whoever broke into it would; it would not get ready if anything worked.
     async fn worker_reaches_nothing_but_what_is_its_own(&self) {
         let dir = self.dir.path();
@@ -391,7 +434,7 @@ impl Kit {
         let workers = workers(&options, &[&targets.to_string()]);
         let places = Places::new(self.places.engine().clone(), workers);
         let directories = vec![(volume.clone(), false)];
-        let class = Class::Container { pod: "p".to_owned(), name: "c".to_owned(), directories };
+        let class = Class::Pod { uid: "p".to_owned(), name: "shop/c".to_owned(), directories };
         let guest = self.guest(&places.of(Some(&class)), "hello", Sandbox::bare()).await;
         assert!(guest.handle(get("/")).await.is_ok());
         assert_eq!(std::fs::read_to_string(volume.join("mine")).unwrap(), "written");

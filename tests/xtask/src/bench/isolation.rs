@@ -114,30 +114,55 @@ fn memory(node: &Node) -> Result<String> {
     Ok(table.finish())
 }
 
-/// Kills the worker of a namespace, again and again, and asks until its app answers.
+/// Kills the worker of a namespace, again and again, and asks until its app answers: with a spare process that waits,
+/// and without one.
 async fn back(bench: &Bench<'_>, node: &Node) -> Result<String> {
-    let mut took = Vec::new();
-    for round in 0..bench.rounds() {
-        progress(&format!("a worker is killed, round {round} of {}", bench.rounds()));
-        tokio::time::sleep(BETWEEN_KILLS).await;
-        let pids: Vec<String> = process::children(node.pid)?.iter().map(ToString::to_string).collect();
-        let killed = Command::new("kill").arg("-KILL").args(&pids).stdin(Stdio::null()).status().await?;
-        ensure!(killed.success(), "the workers {pids:?} cannot be killed");
-        let begun = Instant::now();
-        // The connection of a request that was let down may be closed without an answer.
-        while !start::status_line(node.plan.address, MODES[1]).is_ok_and(|line| line.contains(" 200 ")) {
-            ensure!(begun.elapsed() < WAIT_MAX, "the app is not back after {WAIT_MAX:?}");
-            tokio::time::sleep(ASK_EVERY).await;
-        }
-        took.push(begun.elapsed().as_secs_f64() * 1000.0);
-        let spared = start::status_line(node.plan.address, MODES[0])?;
-        ensure!(spared.contains(" 200 "), "an app that shares nothing with them answers {spared:?}");
-    }
-    let slowest = took.iter().copied().fold(0.0, f64::max);
+    node.wk(&["delete", "deployment/pod", "-n", "pod"]).await?;
     let mut table = Table::new(
-        "All workers killed, until the app of a namespace with three pods answers again:",
-        &["median", "slowest"],
+        "The worker of a namespace killed, until its app with three pods answers again:",
+        &["killed", "median", "slowest"],
     );
-    table.row(&[duration(median(&took)), duration(slowest)]);
+    for (what, with_spare) in [("it alone", false), ("it and the spare process", true)] {
+        let mut took = Vec::new();
+        for round in 0..bench.rounds() {
+            progress(&format!("a worker is killed, {what}, round {round} of {}", bench.rounds()));
+            tokio::time::sleep(BETWEEN_KILLS).await;
+            let (workers, spares) = workers(node).await?;
+            let killed = if with_spare { [workers, spares].concat() } else { workers };
+            took.push(kill(node, &killed).await?.as_secs_f64() * 1000.0);
+            let spared = start::status_line(node.plan.address, MODES[0])?;
+            ensure!(spared.contains(" 200 "), "an app that shares nothing with them answers {spared:?}");
+        }
+        let slowest = took.iter().copied().fold(0.0, f64::max);
+        table.row(&[what.to_owned(), duration(median(&took)), duration(slowest)]);
+    }
     Ok(table.finish())
+}
+
+/// The one worker that has something to do, and those that wait, which have one thread.
+async fn workers(node: &Node) -> Result<(Vec<u32>, Vec<u32>)> {
+    let begun = Instant::now();
+    loop {
+        let children = process::children(node.pid)?;
+        let (spares, workers): (Vec<u32>, Vec<u32>) =
+            children.into_iter().partition(|pid| process::threads(*pid).is_ok_and(|threads| threads == 1));
+        if workers.len() == 1 && spares.len() == 1 {
+            return Ok((workers, spares));
+        }
+        ensure!(begun.elapsed() < WAIT_MAX, "there are the workers {workers:?} and {spares:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn kill(node: &Node, pids: &[u32]) -> Result<Duration> {
+    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    let begun = Instant::now();
+    let killed = Command::new("kill").arg("-KILL").args(&pids).stdin(Stdio::null()).status().await?;
+    ensure!(killed.success(), "the workers {pids:?} cannot be killed");
+    // The connection of a request that was let down may be closed without an answer.
+    while !start::status_line(node.plan.address, MODES[1]).is_ok_and(|line| line.contains(" 200 ")) {
+        ensure!(begun.elapsed() < WAIT_MAX, "the app is not back after {WAIT_MAX:?}");
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+    Ok(begun.elapsed())
 }

@@ -86,3 +86,10 @@ mod tests {
         assert!(written(own).is_ok() && cpu(own).is_ok());
     }
 }
+
+/// Threads of a process.
+pub(super) fn threads(pid: u32) -> Result<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).context("no line of threads")?;
+    Ok(threads.trim().parse()?)
+}

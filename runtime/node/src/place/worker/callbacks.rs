@@ -22,6 +22,8 @@ use tokio_util::io::ReaderStream;
 use wk_base::body::{self, Body, BoxError};
 use wk_engine::{Connection, Datagrams, Network, NetworkError};
 
+use super::loans::Loans;
+use crate::usage::Account;
 use crate::worker::asked::{ANSWERED, ASKED, Answered, Asked, Came, datagram, read_datagram};
 use crate::worker::wire::{self, Answers, CONNECTION_WINDOW, GUEST, HEADER_BYTES_MAX, STREAM_WINDOW, STREAMS_MAX};
 
@@ -29,12 +31,12 @@ use crate::worker::wire::{self, Answers, CONNECTION_WINDOW, GUEST, HEADER_BYTES_
 const WAITING_MAX: usize = 128;
 
 /// What containers of one worker may ask for, by their numbers.
-#[derive(Default)]
 pub(super) struct Callbacks {
     containers: DashMap<u64, Answers>,
     /// Connections that came to a port and were not taken yet.
     waiting: DashMap<u64, Waiting>,
     numbers: AtomicU64,
+    loans: Loans,
 }
 
 /// A connection that came.
@@ -86,6 +88,27 @@ impl Drop for Registered {
 }
 
 impl Callbacks {
+    /// Nobody may ask yet; memory is lent from `account`.
+    pub(super) fn new(account: Account) -> Self {
+        let (containers, waiting) = (DashMap::new(), DashMap::new());
+        Self { containers, waiting, numbers: AtomicU64::default(), loans: Loans::new(account) }
+    }
+
+    /// Answers what is asked for all containers: memory.
+    fn bank(&self, asked: &Asked) -> Option<Answered> {
+        if let Asked::Borrow(pot, bytes) = *asked {
+            return Some(Answered::Lent(self.loans.lend(pot, bytes, self.memory_max())));
+        }
+        let Asked::GiveBack(pot, bytes) = *asked else { return None };
+        self.loans.take_back(pot, bytes);
+        Some(Answered::Lent(true))
+    }
+
+    /// What its containers may hold together by their own limits: no worker needs more.
+    fn memory_max(&self) -> u64 {
+        self.containers.iter().fold(0, |sum, answers| sum.saturating_add(answers.memory_max.0))
+    }
+
     /// Lets a container ask.
     pub(super) fn register(self: &Arc<Self>, number: u64, answers: Answers) -> Registered {
         self.containers.insert(number, answers);
@@ -119,6 +142,9 @@ impl Callbacks {
         let number = headers.remove(GUEST).and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
         let asked = headers.remove(ASKED).and_then(|it| serde_json::from_slice(it.as_bytes()).ok());
         let (Some(number), Some(asked)) = (number, asked) else { return refused(NetworkError::Denied) };
+        if let Some(answered) = self.bank(&asked) {
+            return told(&answered, Response::new(body::empty()));
+        }
         let Some(answers) = self.containers.get(&number).map(|it| it.clone()) else {
             return refused(NetworkError::Denied);
         };
@@ -142,7 +168,13 @@ impl Callbacks {
                 answer.map(|response| told(&Answered::Response, response))
             }
             Asked::Next => Ok(next(&answers, request).await),
+            Asked::Borrow(..) | Asked::GiveBack(..) => Err(NetworkError::Denied),
             Asked::Settings(key) => Ok(settings(&answers, key.as_deref())),
+            Asked::Fill(mount) => {
+                let filled = answers.mounts.fill_one(mount).await;
+                let answered = filled.map_or_else(|why| Answered::NotFilled(why.to_string()), |()| Answered::Filled);
+                Ok(told(&answered, Response::new(body::empty())))
+            }
         };
         answered.unwrap_or_else(refused)
     }
@@ -271,10 +303,10 @@ fn datagrams(mut socket: Box<dyn Datagrams>, mut incoming: Incoming) -> Response
 #[cfg(test)]
 mod tests {
     use hyper::client::conn::http2 as client;
-    use wk_engine::{Config, NoNetwork};
+    use wk_engine::{Config, MemoryBytes, Mounts, NoNetwork};
 
     use super::*;
-    use crate::worker::asked::SETTINGS_BYTES_MAX;
+    use crate::worker::asked::{Pot, SETTINGS_BYTES_MAX};
 
     struct Named;
 
@@ -304,14 +336,21 @@ mod tests {
     #[tokio::test]
     async fn worker_is_answered_for_its_own_containers_while_they_run_and_nonsense_is_refused() {
         let (here, there) = UnixStream::pair().unwrap();
-        let callbacks = Arc::new(Callbacks::default());
+        let account = Account::of_machine();
+        let callbacks = Arc::new(Callbacks::new(account.clone()));
         tokio::spawn(Arc::clone(&callbacks).serve(there));
         here.set_nonblocking(true).unwrap();
         let here = TokioIo::new(tokio::net::UnixStream::from_std(here).unwrap());
         let (mut worker, connection) = client::handshake::<_, _, Body>(TokioExecutor::new(), here).await.unwrap();
         tokio::spawn(connection);
 
-        let answers = Answers { network: Arc::new(NoNetwork), next: None, config: Some(Arc::new(Named)) };
+        let answers = Answers {
+            network: Arc::new(NoNetwork),
+            next: None,
+            config: Some(Arc::new(Named)),
+            mounts: Mounts::default(),
+            memory_max: MemoryBytes(100),
+        };
         let registered = callbacks.register(7, answers);
         let setting = |key: Option<&str>| wire::encode(&Asked::Settings(key.map(str::to_owned)));
         let found = ask(&mut worker, "7", &setting(Some("mode"))).await;
@@ -319,6 +358,17 @@ mod tests {
         assert_eq!(wire::decode::<Result<Option<String>, String>>(&bytes).unwrap(), Ok(Some("fast".to_owned())));
         let next = ask(&mut worker, "7", &wire::encode(&Asked::Next)).await;
         assert!(matches!(answered(&next), Answered::NoNext(_)));
+
+        // It borrows for what it runs and no more, and what it has is free again when it ends.
+        let borrow = |bytes| wire::encode(&Asked::Borrow(Pot::Unlimited, bytes));
+        let free = account.of(Pot::All).held();
+        for (bytes, lent) in [(60, true), (41, false), (40, true)] {
+            let answer = ask(&mut worker, "0", &borrow(bytes)).await;
+            assert!(matches!(answered(&answer), Answered::Lent(it) if it == lent), "{bytes}");
+        }
+        assert_eq!(account.of(Pot::All).held(), free + 100);
+        ask(&mut worker, "0", &wire::encode(&Asked::GiveBack(Pot::Unlimited, u64::MAX))).await;
+        assert_eq!(account.of(Pot::All).held(), free);
 
         for (number, asked) in [
             ("8", &setting(Some("mode"))[..]),
@@ -340,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_port_nobody_accepts_at_is_full_by_itself_and_cuts_off_what_waits_when_it_closes() {
-        let callbacks = Arc::new(Callbacks::default());
+        let callbacks = Arc::new(Callbacks::new(Account::of_machine()));
         let connection = || {
             let address = "127.0.0.1:1".parse().unwrap();
             Connection { stream: Box::new(tokio::io::duplex(1).0), local: address, remote: address }

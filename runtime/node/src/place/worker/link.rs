@@ -1,5 +1,6 @@
 //! One worker that runs, as one speaks to it. The process lives as long as somebody holds its [`Link`], and no longer.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -14,14 +15,18 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use wk_base::backoff::Backoff;
 use wk_base::body::{self, Body};
 
 use super::Class;
 use super::callbacks::{Callbacks, Registered};
 use super::pool::Pool;
 use super::process::{Spare, watch_over};
+use crate::usage::Account;
+use crate::worker::door::Door;
 use crate::worker::wire::{
-    self, Answers, Assignment, CONNECTION_WINDOW, HEADER_BYTES_MAX, READY_PATH, Ready, STREAM_WINDOW, STREAMS_MAX,
+    self, Answers, Assignment, CONNECTION_WINDOW, HEADER_BYTES_MAX, Handed, READY_PATH, Ready, STREAM_WINDOW,
+    STREAMS_MAX,
 };
 
 /// A process starts in some tens of milliseconds; on a machine that is busy compiling, in some hundreds.
@@ -30,6 +35,11 @@ const START_MAX: Duration = Duration::from_secs(10);
 const FATE_MAX: Duration = Duration::from_secs(1);
 /// The connection that carried something may end a moment before it is known that the whole worker has.
 pub(super) const DEATH_TOLD_MAX: Duration = Duration::from_millis(200);
+/// A worker that is well answers within a millisecond, and one on a machine that swaps within seconds.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+/// Between two tries to hand over code while the worker is behind with taking it.
+const HAND_AGAIN_FIRST: Duration = Duration::from_millis(1);
+const HAND_AGAIN_MAX: Duration = Duration::from_millis(50);
 /// What a worker says when it is ready: a few sentences.
 const READY_BYTES_MAX: usize = 16 << 10;
 
@@ -58,6 +68,7 @@ pub(super) struct Link {
     class: Class,
     control: SendRequest<Body>,
     pool: Pool,
+    door: Arc<Door>,
     callbacks: Arc<Callbacks>,
     numbers: AtomicU64,
     state: Arc<State>,
@@ -73,6 +84,8 @@ struct State {
     wrong: OnceLock<String>,
     /// Whether nobody wanted it any more while it was well.
     released: AtomicBool,
+    /// Whether it is being asked whether it is stuck.
+    asks: AtomicBool,
 }
 
 /// What is remembered of a worker: itself while it lives, and afterwards how it went.
@@ -103,6 +116,7 @@ impl Link {
         process: Spare,
         assignment: &Assignment,
         class: &Class,
+        account: Account,
     ) -> Result<(Arc<Self>, Life, Ready), StartError> {
         let (control, control_theirs) = UnixStream::pair().map_err(StartError::Sockets)?;
         let (requests, requests_theirs) = UnixStream::pair().map_err(StartError::Sockets)?;
@@ -117,13 +131,14 @@ impl Link {
         let connected = async {
             let control = connect(control, &dead).await?;
             let requests = connect(requests, &dead).await?;
-            let callbacks = Arc::new(Callbacks::default());
+            let callbacks = Arc::new(Callbacks::new(account));
             tokio::spawn(dead.clone().run_until_cancelled_owned(Arc::clone(&callbacks).serve(asked)));
             let (wrong, released) = (OnceLock::new(), AtomicBool::new(false));
-            let state = Arc::new(State { born: Instant::now(), dead: dead.clone(), wrong, released });
-            let (pool, numbers) = (Pool::new(requests, Arc::new(door)), AtomicU64::default());
-            let class = class.clone();
-            let link = Arc::new(Self { class, control, pool, callbacks, numbers, state, fate, pid });
+            let asks = AtomicBool::new(false);
+            let state = Arc::new(State { born: Instant::now(), dead: dead.clone(), wrong, released, asks });
+            let (door, numbers, class) = (Arc::new(door), AtomicU64::default(), class.clone());
+            let pool = Pool::new(requests, Arc::clone(&door));
+            let link = Arc::new(Self { class, control, pool, door, callbacks, numbers, state, fate, pid });
             let ready = link.ready().await?;
             let life = Life { link: Arc::downgrade(&link), state: Arc::clone(&link.state) };
             Ok((link, life, ready))
@@ -147,16 +162,40 @@ impl Link {
         self.pool.request(request).await
     }
 
-    /// Starts the container of this number, whose frames the answer is. It may ask for as long as both are kept.
+    /// Starts the container of this number, whose frames the answer is. It may ask for as long as both are kept. None when
+    /// the worker does not take it.
     pub(super) async fn start(
         &self,
         number: u64,
+        code: &File,
         answers: Answers,
         body: Body,
-    ) -> Result<(Incoming, Registered), hyper::Error> {
+    ) -> Option<(Incoming, Registered)> {
+        let handed = wire::encode(&Handed::Code(number));
+        // The few that wait at a time fit into the socket, but when a thousand containers start at once.
+        let mut pause = Backoff::new(HAND_AGAIN_FIRST, HAND_AGAIN_MAX);
+        while let Err(error) = self.door.send(&handed, &[code.as_fd()]) {
+            if error.kind() != io::ErrorKind::WouldBlock || self.state.dead.is_cancelled() {
+                return None;
+            }
+            tokio::time::sleep(pause.next_delay()).await;
+        }
         let registered = self.callbacks.register(number, answers);
-        let response = self.control.clone().send_request(to(wire::START_PATH, body)).await?;
-        Ok((response.into_body(), registered))
+        let response = self.control.clone().send_request(to(wire::START_PATH, body)).await.ok()?;
+        Some((response.into_body(), registered))
+    }
+
+    /// Ends the process if it does not even say that it is there: something in it waits for ever, or loops.
+    pub(super) async fn end_if_stuck(&self, why: &str) {
+        // One asks for all.
+        if self.state.asks.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let answers = tokio::time::timeout(STUCK_AFTER, self.ready()).await.is_ok_and(|ready| ready.is_ok());
+        self.state.asks.store(false, Ordering::Release);
+        if !answers {
+            self.give_up(why);
+        }
     }
 
     /// Ends the process, which does not do as it should.

@@ -5,6 +5,7 @@
 
 mod callbacks;
 mod link;
+mod loans;
 mod pool;
 mod process;
 mod remote;
@@ -12,13 +13,14 @@ mod run;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use wk_base::backoff::Backoff;
 use wk_base::error::Chain;
-use wk_engine::{MemoryBytes, Mount, Target, memory_of_machine};
+use wk_engine::Target;
 
 pub use link::StartError;
 pub use process::Program;
@@ -28,9 +30,9 @@ pub(crate) use run::run;
 use link::{Life, Link};
 use process::Spare;
 
-use crate::run::Run;
-use crate::usage::COMMONS_QUARTERS;
-use crate::worker::wire::Assignment;
+use crate::usage::Account;
+use crate::volumes::layout::{self, Folders};
+use crate::worker::wire::{Assignment, Preparation};
 
 /// A worker that lived this long was healthy: the next starts at once.
 const HEALTHY: Duration = Duration::from_secs(10);
@@ -41,6 +43,8 @@ const SHORT_LIVES_FREE: u32 = 1;
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// and no longer than a container in a crash loop waits at first.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// After a worker has started, the next spare one is made this much later.
+const SPARE_LATER: Duration = Duration::from_millis(200);
 /// A class without a worker is forgotten after this, with how its workers ended.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
 /// Threads of a worker of one pod: a large machine has thousands of such pods. Guests that compute get more, one a core,
@@ -58,27 +62,20 @@ pub enum Class {
         uid: String,
         /// For people: `namespace/name`.
         name: String,
-    },
-    /// One container, which has directories of this machine: what a process may open is settled when it starts, so one
-    /// that others share cannot be given more.
-    Container {
-        /// Its pod's uid.
-        pod: String,
-        /// Its name.
-        name: String,
-        /// The directories, and whether they may only be read.
+        /// Directories of this machine that it has besides its class' own, and whether they may only be read: what a
+        /// process may open is settled when it starts, so one that others share cannot be given more.
         directories: Vec<(PathBuf, bool)>,
     },
 }
 
 impl Class {
-    /// The class of a container of this class that has these directories besides.
-    pub fn with(self, run: &Run, mounts: &[Mount]) -> Self {
-        if mounts.is_empty() {
-            return self;
+    /// The class with these directories, if it is a pod's.
+    #[must_use]
+    pub fn with(self, directories: Vec<(PathBuf, bool)>) -> Self {
+        match self {
+            Self::Pod { uid, name, .. } => Self::Pod { uid, name, directories },
+            Self::Namespace(name) => Self::Namespace(name),
         }
-        let directories = mounts.iter().map(|mount| (mount.root.clone(), mount.read_only)).collect();
-        Self::Container { pod: run.pod.clone(), name: run.spec.name.clone(), directories }
     }
 }
 
@@ -87,7 +84,6 @@ impl fmt::Display for Class {
         match self {
             Self::Namespace(name) => write!(f, "namespace {name}"),
             Self::Pod { name, .. } => write!(f, "pod {name}"),
-            Self::Container { pod, name, .. } => write!(f, "container {name} of pod {pod}"),
         }
     }
 }
@@ -97,12 +93,20 @@ impl fmt::Display for Class {
 pub struct Setup {
     /// The program that is one.
     pub program: Program,
-    /// Where compiled code lies.
-    pub compiled_dir: PathBuf,
+    /// Where pods' volumes lie.
+    pub volumes_dir: PathBuf,
     /// What code is made for.
     pub target: Target,
     /// The most instances alive at once in one worker.
     pub instances_max: u32,
+}
+
+/// A module's code, for a worker.
+pub(crate) struct Code {
+    /// The module's digest.
+    pub(crate) digest: String,
+    /// The file, which is no worker's to open.
+    pub(crate) file: File,
 }
 
 /// The workers of a node. Clones share them.
@@ -111,6 +115,8 @@ pub struct Workers(Arc<Inner>);
 
 struct Inner {
     setup: Setup,
+    /// What the containers of all of them may hold, and those of the node.
+    account: Account,
     /// A process that waits for its assignment, so that the next worker starts sooner.
     spare: Mutex<Option<Spare>>,
     classes: Mutex<HashMap<Class, Arc<History>>>,
@@ -138,9 +144,17 @@ pub struct Held {
 
 impl Workers {
     /// Workers of this kind; none runs yet.
-    pub fn new(setup: Setup) -> Self {
+    pub fn new(mut setup: Setup) -> Self {
+        // Workers have another working directory.
+        setup.volumes_dir = std::path::absolute(&setup.volumes_dir).unwrap_or(setup.volumes_dir);
         let (spare, classes, missing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { setup, spare, classes, missing }))
+        let account = Account::of_machine();
+        Self(Arc::new(Inner { setup, account, spare, classes, missing }))
+    }
+
+    /// The memory that their containers may hold, with those of this process.
+    pub fn account(&self) -> &Account {
+        &self.0.account
     }
 
     /// The process ids of the workers that run.
@@ -216,21 +230,11 @@ impl Inner {
     }
 
     fn assignment(&self, class: &Class) -> Assignment {
-        let directories = |read_only: bool| match class {
-            Class::Container { directories, .. } => {
-                directories.iter().filter(|it| it.1 == read_only).map(|it| it.0.clone()).collect()
-            }
-            Class::Namespace(_) | Class::Pod { .. } => Vec::new(),
-        };
+        let Folders { written, read } = layout::folders(&self.setup.volumes_dir, class);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Assignment {
-            compiled_dir: self.setup.compiled_dir.clone(),
-            target: self.setup.target.to_string(),
-            writable: directories(false),
-            readable: directories(true),
-            instances_max: self.setup.instances_max,
-            // The share of the machine that all of the node's have as well: which of the two is nearer to it the kernel knows.
-            memory_max: MemoryBytes(memory_of_machine() / 4 * COMMONS_QUARTERS),
+            writable: written,
+            readable: read,
             threads: if matches!(class, Class::Namespace(_)) { cores } else { cores.min(POD_THREADS_MAX) },
         }
     }
@@ -240,23 +244,34 @@ impl Inner {
         spare.and_then(|mut spare| spare.lives().then_some(spare))
     }
 
+    fn spare(&self) -> Result<Spare, StartError> {
+        let (target, instances_max) = (self.setup.target.to_string(), self.setup.instances_max);
+        Spare::start(&self.setup.program, &Preparation { target, instances_max })
+    }
+
     /// A worker that can start containers, and a spare process for the next.
-    async fn start(&self, class: &Class) -> Result<(Arc<Link>, Life), StartError> {
+    async fn start(self: &Arc<Self>, class: &Class) -> Result<(Arc<Link>, Life), StartError> {
         let process = match self.take_spare() {
             Some(spare) => spare,
-            None => Spare::start(&self.setup.program)?,
+            None => self.spare()?,
         };
-        let (link, life, ready) = Link::to(process, &self.assignment(class), class).await?;
+        let (link, life, ready) = Link::to(process, &self.assignment(class), class, self.account.clone()).await?;
         for missing in ready.missing {
             if lock(&self.missing).insert(missing.clone()) {
                 tracing::warn!(missing, "workers are confined less than they should be");
             }
         }
-        let mut spare = lock(&self.spare);
-        if spare.is_none() {
-            // Without one the next worker takes longer, and says itself why it does not start.
-            *spare = Spare::start(&self.setup.program).ok();
-        }
+        let this = Arc::downgrade(self);
+        tokio::spawn(async move {
+            // The cores are wanted by the containers that start now.
+            tokio::time::sleep(SPARE_LATER).await;
+            let Some(this) = this.upgrade() else { return };
+            let mut spare = lock(&this.spare);
+            if spare.is_none() {
+                // Without one the next worker takes longer, and says itself why it does not start.
+                *spare = this.spare().ok();
+            }
+        });
         Ok((link, life))
     }
 }

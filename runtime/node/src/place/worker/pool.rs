@@ -24,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use wk_base::body::{self, Body, BoxError};
 
 use crate::worker::door::Door;
+use crate::worker::wire::{self, Handed};
 
 /// Connections to one worker. Each is a descriptor and some buffers on both sides; as many requests at once are beyond
 /// what its engine works on at a time.
@@ -94,7 +95,7 @@ impl Pool {
     async fn open(&self) -> Option<http1::SendRequest<Body>> {
         let (here, there) = UnixStream::pair().ok()?;
         here.set_nonblocking(true).ok()?;
-        self.door.send(b"connection", &[there.as_fd()]).ok()?;
+        self.door.send(&wire::encode(&Handed::Connection), &[there.as_fd()]).ok()?;
         let here = tokio::net::UnixStream::from_std(here).ok()?;
         let mut builder = http1::Builder::new();
         builder.max_headers(RESPONSE_HEADERS_MAX);

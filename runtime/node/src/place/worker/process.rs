@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::StartError;
 use crate::worker::door::Door;
+use crate::worker::wire::{self, Preparation};
 
 /// What of this process' environment a worker gets: what it writes to the log.
 const PASSED_ON: &[&str] = &["WK_LOG", "RUST_BACKTRACE"];
@@ -43,7 +44,8 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    pub(super) fn start(program: &Program) -> Result<Self, StartError> {
+    /// Starts one and has it make its engine.
+    pub(super) fn start(program: &Program, preparation: &Preparation) -> Result<Self, StartError> {
         let (door, theirs) = Door::pair().map_err(StartError::Spawn)?;
         let mut command = Command::new(&program.path);
         command.arg0("wk").args(&program.args).env_clear().current_dir("/");
@@ -53,6 +55,7 @@ impl Spare {
         if let (Some(said), Some(pid)) = (child.stderr.take(), child.id()) {
             tokio::spawn(pass_on(said, pid));
         }
+        door.send(&wire::encode(preparation), &[]).map_err(StartError::Sockets)?;
         Ok(Self { child, door })
     }
 

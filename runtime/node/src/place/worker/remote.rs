@@ -1,5 +1,6 @@
 //! An HTTP container that serves in a worker: requests to it, and what it tells meanwhile.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +15,13 @@ use wk_engine::{Failure, Sandbox};
 use super::callbacks::Registered;
 use super::link::{DEATH_TOLD_MAX, Link};
 use super::run::Teller;
-use super::{Class, Workers};
+use super::{Class, Code, Workers};
 use crate::place::FailureSink;
 use crate::worker::frames::{Frame, Reader};
 use crate::worker::wire::{self, FAILED, GUEST, Given, Job, Start};
 
 /// The engine in the worker keeps the guest's deadline; past that and this, which is more than a machine under load is
-/// behind, the worker itself is stuck.
+/// behind, the worker itself may be stuck.
 const DEADLINE_SLACK: Duration = Duration::from_secs(5);
 /// Loading code takes milliseconds, and seconds for the largest on a busy machine.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -40,7 +41,7 @@ impl Remote {
     pub(crate) async fn start(
         workers: &Workers,
         class: &Class,
-        digest: &str,
+        code: Code,
         sandbox: Sandbox,
         failed: &FailureSink,
     ) -> Result<Self, String> {
@@ -48,10 +49,10 @@ impl Remote {
         let number = link.number();
         let (given, kept) = Given::of(sandbox);
         let patience = given.request_deadline();
-        let start = wire::with_length(&Start { number, job: Job::Serve, digest: digest.to_owned(), given });
+        let start = wire::with_length(&Start { number, job: Job::Serve, digest: code.digest, given });
         let answers = kept.answers.clone();
         let teller = Teller::new(kept, Some(Arc::clone(failed)));
-        let started = tokio::time::timeout(START_MAX, begin(&link, number, answers, start)).await;
+        let started = tokio::time::timeout(START_MAX, begin(&link, number, &code.file, answers, start)).await;
         let (frames, registered) = match started {
             Ok(Ok(begun)) => begun,
             Ok(Err(Some(why))) => return Err(why),
@@ -80,7 +81,9 @@ impl Remote {
         let deadline = Instant::now() + self.patience + DEADLINE_SLACK;
         let answer = tokio::time::timeout_at(deadline, self.call(request)).await;
         answer.unwrap_or_else(|_| {
-            self.link.give_up("it did not answer long past a request's deadline");
+            // One late answer is no reason to end all others of the namespace, unless there will be none any more.
+            let link = Arc::clone(&self.link);
+            tokio::spawn(async move { link.end_if_stuck("it did not answer long past a request's deadline").await });
             Err(Failure::Deadline(self.patience))
         })
     }
@@ -130,10 +133,11 @@ impl std::fmt::Debug for Remote {
 async fn begin(
     link: &Link,
     number: u64,
+    code: &File,
     answers: wire::Answers,
     start: Bytes,
 ) -> Result<(Reader<Incoming>, Registered), Option<String>> {
-    let (frames, registered) = link.start(number, answers, body::full(start)).await.map_err(|_| None)?;
+    let (frames, registered) = link.start(number, code, answers, body::full(start)).await.ok_or(None)?;
     let mut frames = Reader::new(frames);
     match frames.frame().await {
         Ok(Some(Frame::Started)) => Ok((frames, registered)),

@@ -1,5 +1,7 @@
 //! A command in a worker, or a call of a function there, from start to end; and where the words of containers go.
 
+use std::fs::File;
+
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http_body_util::StreamBody;
@@ -9,7 +11,7 @@ use wk_base::body::{self, Body, BoxError};
 use wk_engine::{Exit, Failure, Input, InvokeError, Record, Sandbox, Stream, Used, disk_refused};
 
 use super::link::Link;
-use super::{Class, Workers};
+use super::{Class, Code, Workers};
 use crate::place::FailureSink;
 use crate::worker::frames::{Frame, Full, Reader};
 use crate::worker::wire::{self, Given, Job, Kept, Start};
@@ -19,27 +21,22 @@ pub(crate) async fn run(
     workers: &Workers,
     class: &Class,
     job: Job,
-    digest: &str,
+    code: Code,
     sandbox: Sandbox,
     cancel: CancellationToken,
 ) -> Result<Exit, InvokeError> {
-    cancel.run_until_cancelled(to_end(workers, class, job, digest, sandbox)).await.unwrap_or(Ok(Exit::Cancelled))
+    cancel.run_until_cancelled(to_end(workers, class, job, code, sandbox)).await.unwrap_or(Ok(Exit::Cancelled))
 }
 
-async fn to_end(
-    workers: &Workers,
-    class: &Class,
-    job: Job,
-    digest: &str,
-    sandbox: Sandbox,
-) -> Result<Exit, InvokeError> {
+async fn to_end(workers: &Workers, class: &Class, job: Job, code: Code, sandbox: Sandbox) -> Result<Exit, InvokeError> {
     let link = workers.link(class).await.map_err(InvokeError::Place)?;
     let (given, mut kept) = Given::of(sandbox);
     let number = link.number();
-    let start = wire::with_length(&Start { number, job, digest: digest.to_owned(), given });
+    let given = if matches!(job, Job::Call(..)) { given.beside() } else { given };
+    let start = wire::with_length(&Start { number, job, digest: code.digest, given });
     let (input, answers) = (kept.input.take(), kept.answers.clone());
     let teller = Teller::new(kept, None);
-    match follow(&link, number, answers, with_input(start, input.as_ref()), teller).await {
+    match follow(&link, number, &code.file, answers, with_input(start, input.as_ref()), teller).await {
         Some(ended) => ended,
         // What broke is no use any more, whatever broke it.
         None => Ok(Exit::Failed(Failure::Crashed(link.broke("it said what makes no sense").await))),
@@ -50,11 +47,12 @@ async fn to_end(
 async fn follow(
     link: &Link,
     number: u64,
+    code: &File,
     answers: wire::Answers,
     body: Body,
     mut teller: Teller,
 ) -> Option<Result<Exit, InvokeError>> {
-    let (frames, _asking) = link.start(number, answers, body).await.ok()?;
+    let (frames, _asking) = link.start(number, code, answers, body).await?;
     let mut frames = Reader::new(frames);
     loop {
         match frames.frame().await {

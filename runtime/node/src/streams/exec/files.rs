@@ -52,6 +52,11 @@ impl Files {
         mounts.list().iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Counts anew what the directories with limits hold: guests of another process may have written there.
+    pub fn recount(&self) {
+        self.0.iter().filter_map(|mount| mount.room.as_ref()).for_each(|room| room.recount());
+    }
+
     /// Where `path` leads from the directory `from`; "no such file" when that is nowhere.
     pub fn find(&self, from: &Path, path: &Path) -> io::Result<Place<'_>> {
         let path = absolute(from, path);

@@ -209,6 +209,7 @@ fn header(metadata: &Metadata, kind: EntryType, length: u64) -> Header {
 /// Reads an archive, into the directory or to list it; false when something was left out.
 fn read(process: &mut Process<'_>, options: &Options) -> io::Result<bool> {
     let Process { files, stdin, stdout, stderr, .. } = process;
+    files.recount();
     let mut archive = Archive::new(&mut **stdin);
     let (mut whole, mut long_name) = (true, None);
     // Raw: the crate would read a long name of any length into memory.

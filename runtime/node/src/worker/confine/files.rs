@@ -1,4 +1,4 @@
-//! Files: compiled code to read, the volumes of its class to use, nothing else of the machine. Enforced by the kernel's
+//! Files: the volumes of its class, nothing else of the machine; code it is handed, open already. Enforced by the kernel's
 //! Landlock, which also keeps the process from TCP and from signalling others, where the kernel is new enough.
 //!
 //! Not here: a private mount namespace instead, on kernels without Landlock (before 5.13): such a worker is told apart
@@ -13,9 +13,6 @@ use crate::worker::wire::Assignment;
 
 /// The newest we know what to ask of. Older kernels enforce what they know.
 const NEWEST: ABI = ABI::V6;
-
-/// Where wasmtime learns which pages of a memory a guest wrote, which is cheaper than to clear all of them.
-const PAGEMAP: &str = "/proc/self/pagemap";
 
 pub(super) fn restrict(assignment: &Assignment) -> Result<(), String> {
     let status = enforce(assignment).map_err(|error| error.to_string())?;
@@ -33,8 +30,6 @@ fn enforce(assignment: &Assignment) -> Result<RulesetStatus, landlock::RulesetEr
         .handle_access(AccessNet::from_all(NEWEST))?
         .scope(Scope::from_all(NEWEST))?
         .create()?
-        .add_rules(path_beneath_rules([&assignment.compiled_dir], AccessFs::ReadFile | AccessFs::ReadDir))?
-        .add_rules(path_beneath_rules([PAGEMAP], AccessFs::ReadFile))?
         .add_rules(path_beneath_rules(&assignment.readable, AccessFs::ReadFile | AccessFs::ReadDir))?
         .add_rules(path_beneath_rules(&assignment.writable, of_volumes()))?;
     Ok(created.restrict_self()?.ruleset)

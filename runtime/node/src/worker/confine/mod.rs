@@ -10,18 +10,20 @@ mod system_calls;
 
 use crate::worker::wire::Assignment;
 
-/// Gives up all that a worker does not need. Tells what could not be given up.
+/// Gives up what no worker needs, whosever it will be. Tells what could not be given up.
+pub(crate) fn at_once() -> Vec<String> {
+    let outcomes = [("resource limits", limits::set()), ("capabilities", rights::drop_all())];
+    outcomes.into_iter().filter_map(missing).collect()
+}
+
+/// Gives up the rest. Tells what could not be given up.
 pub(crate) fn confine(assignment: &Assignment) -> Vec<String> {
-    let mut missing = Vec::new();
-    let mut note = |what: &str, outcome: Result<(), String>| {
-        if let Err(why) = outcome {
-            missing.push(format!("{what}: {why}"));
-        }
-    };
-    note("resource limits", limits::set());
-    note("capabilities", rights::drop_all());
-    note("files (Landlock)", files::restrict(assignment));
+    let files = ("files (Landlock)", files::restrict(assignment));
     // Last: it forbids what the others need.
-    note("system calls (seccomp)", system_calls::filter());
-    missing
+    let calls = ("system calls (seccomp)", system_calls::filter());
+    [files, calls].into_iter().filter_map(missing).collect()
+}
+
+fn missing((what, outcome): (&str, Result<(), String>)) -> Option<String> {
+    outcome.err().map(|why| format!("{what}: {why}"))
 }
