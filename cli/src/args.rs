@@ -162,6 +162,9 @@ pub(crate) enum Command {
     /// What a node starts to compile a module: the module on standard input, code on standard output
     #[command(hide = true)]
     CompileWorker,
+    /// What a node asks a program before it goes on as that: the formats of data that it reads, as JSON
+    #[command(hide = true)]
+    DataFormats,
     /// Print the token a further node joins with
     Token(TokenArgs),
     /// People: make a kubeconfig for one, list them, take their access away

@@ -103,6 +103,7 @@ pub(crate) async fn run(cli: Cli, ui: &mut Ui) -> anyhow::Result<()> {
         Command::Restore(args) => restore::run(&args, ui).await,
         Command::Compile(args) => compile::run(args, ui).await,
         Command::CompileWorker => Ok(wk_engine::compile_worker()?),
+        Command::DataFormats => ui.line(&serde_json::to_string(&wk_store::FORMATS)?),
         Command::Token(args) => token::run(&global, &args, ui).await,
         Command::User(args) => user::run(&global, &args, ui).await,
         Command::Kubeconfig => kubeconfig::run(&global, ui),

@@ -254,6 +254,7 @@ impl Base {
             electorate: self.electorate.clone(),
             beats: Arc::clone(&self.beats),
             clock: Arc::clone(&self.clock),
+            copies: self.copies.clone(),
             tended: self.tended.clone(),
         })
     }

@@ -16,6 +16,7 @@ use wk_mesh::Mesh;
 use wk_plan::voters::{self, Vote};
 use wk_store::{MemberId, Store};
 
+use super::copies::Copies;
 use super::forward::{self, Leader};
 use super::gate::{Gate, Knock};
 use super::members::Members;
@@ -49,6 +50,8 @@ pub(crate) struct ClusterStatus {
     pub(crate) beats: Arc<Heartbeats>,
     /// What time it is.
     pub(crate) clock: Arc<dyn Clock>,
+    /// The other nodes' modules.
+    pub(crate) copies: Copies,
     /// How many copies this peer's modules have.
     pub(crate) tended: Tended,
 }

@@ -1,5 +1,6 @@
 //! Modules on other nodes: fetching what is missing here, and leaving copies of what was uploaded here.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -43,6 +44,33 @@ impl Copies {
         let mut others: Vec<_> = self.members.all().into_iter().filter(|member| member.name != self.name).collect();
         others.sort_by(|one, other| one.name.cmp(&other.name));
         others
+    }
+
+    /// Those of `modules` that neither this node nor another one has that answers, `but` left out.
+    pub(crate) async fn missing_without(&self, but: &NodeName, modules: &BTreeSet<Digest>) -> Vec<Digest> {
+        let mut others: Vec<_> = self.others().into_iter().map(|member| member.name).filter(|it| it != but).collect();
+        let mut missing = Vec::new();
+        for digest in modules {
+            let mut found = *but != self.name && self.blobs.has(digest);
+            let mut silent = Vec::new();
+            for name in others.iter().filter(|_| !found) {
+                let head = Request::head(format!("{PREFIX}{digest}")).body(body::empty()).expect("a digest is a path");
+                match self.mesh.request(name, head, HEAD_DEADLINE).await {
+                    Ok(answer) if answer.status().is_success() => {
+                        found = true;
+                        break;
+                    }
+                    Ok(_) => {}
+                    // It costs its deadline once, not for each module.
+                    Err(_) => silent.push(name.clone()),
+                }
+            }
+            others.retain(|name| !silent.contains(name));
+            if !found {
+                missing.push(*digest);
+            }
+        }
+        missing
     }
 
     async fn copy_to(&self, to: &NodeName, blobs: &[Digest]) -> Result<(), BoxError> {

@@ -10,9 +10,10 @@ use http::{Request, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wk_api::strategy::DeleteOptions;
-use wk_api::{Status, kinds};
+use wk_api::{Kind, Status, kinds};
 use wk_base::body::{self, Body};
 use wk_base::error::Chain;
+use wk_image::Reference;
 use wk_mesh::NodeName;
 use wk_plan::{Order, voters};
 use wk_store::{Change, Expect, MemberChange, MemberError, MemberId, Op, Txn, WriteError};
@@ -82,6 +83,7 @@ async fn remove(status: &ClusterStatus, ask: &Ask) -> Result<serde_json::Value, 
     let member = stored.as_ref().and_then(|stored| members::read(stored)).map(|(member, _)| MemberId(member.id));
     if let (Some(id), Some(stored)) = (member, &stored) {
         check(status, ask, id)?;
+        keeps_modules(status, ask).await?;
         take_vote(status, id).await?;
         change(status, MemberChange::Remove(id)).await?;
         let op = Op { key: members::key(name), expect: Expect::Revision(stored.revision()), change: Change::Delete };
@@ -122,6 +124,52 @@ fn check(status: &ClusterStatus, ask: &Ask, id: MemberId) -> Result<(), Status> 
         )));
     }
     Ok(())
+}
+
+/// Modules named in a refusal.
+const NAMED_MAX: usize = 5;
+
+/// Refuses to give up the last copy of a module that something in the cluster runs.
+async fn keeps_modules(status: &ClusterStatus, ask: &Ask) -> Result<(), Status> {
+    if ask.force {
+        return Ok(());
+    }
+    let images = images(status);
+    let modules = images.iter().filter_map(|image| image.parse::<Reference>().ok()?.digest().copied()).collect();
+    let missing = status.copies.missing_without(&ask.name, &modules).await;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let is_missing = |image: &&String| missing.iter().any(|digest| image.ends_with(&digest.to_string()));
+    let named: Vec<&str> = images.iter().filter(is_missing).map(String::as_str).take(NAMED_MAX).collect();
+    Err(forward::conflict(format!(
+        "no other node that answers has {}: start {} again and copies are made within minutes; with --force they are lost",
+        named.join(", "),
+        ask.name
+    )))
+}
+
+/// What pods run, and those that are still to be made.
+fn images(status: &ClusterStatus) -> BTreeSet<String> {
+    const TEMPLATES: [(&Kind, &str); 7] = [
+        (&kinds::POD, "/spec"),
+        (&kinds::DEPLOYMENT, "/spec/template/spec"),
+        (&kinds::REPLICASET, "/spec/template/spec"),
+        (&kinds::STATEFULSET, "/spec/template/spec"),
+        (&kinds::DAEMONSET, "/spec/template/spec"),
+        (&kinds::JOB, "/spec/template/spec"),
+        (&kinds::CRONJOB, "/spec/jobTemplate/spec/template/spec"),
+    ];
+    let mut images = BTreeSet::new();
+    for (kind, at) in TEMPLATES {
+        for object in status.objects.local(kind, None).items {
+            for list in ["containers", "initContainers"] {
+                let containers = object.items(&format!("{at}/{list}")).iter();
+                images.extend(containers.filter_map(|container| container["image"].as_str().map(str::to_owned)));
+            }
+        }
+    }
+    images
 }
 
 /// Gives its vote to another in one step, if one is ready.

@@ -97,6 +97,13 @@ impl Upgrade {
             let binary = self.binary.display();
             forward::conflict(format!("node {} goes on as it is: {binary} does not run: {why}", self.name))
         })?;
+        reads(&self.binary, &wk_store::FORMATS).await.map_err(|why| {
+            forward::conflict(format!(
+                "node {} goes on as it is: {}, wk {version}, {why}",
+                self.name,
+                self.binary.display()
+            ))
+        })?;
         self.wanted.cancel();
         Ok(json!({
             "apiVersion": "wk.dev/v1", "kind": "NodeUpgrade", "node": self.name.as_str(),
@@ -121,18 +128,57 @@ async fn version(binary: &Path) -> Result<String, String> {
     }
 }
 
+/// Whether the program reads what this one writes.
+async fn reads(binary: &Path, ours: &[u32]) -> Result<(), String> {
+    let mut run = tokio::process::Command::new(binary);
+    run.arg("data-formats").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(VERSION_MAX, run.output()).await;
+    let output =
+        output.map_err(|_| "does not say which data it reads".to_owned())?.map_err(|error| error.to_string())?;
+    let theirs: Option<Vec<u32>> =
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).ok()).flatten();
+    let Some(theirs) = theirs else {
+        return Err("does not say which data it reads: it is older than this one".to_owned());
+    };
+    let newer = ours.iter().enumerate().find(|(at, format)| theirs.get(*at).is_none_or(|known| known < format));
+    newer.map_or(Ok(()), |(at, format)| {
+        let known = theirs.get(at).map_or_else(|| "none".to_owned(), ToString::to_string);
+        Err(format!("reads older data alone: format {at} is {format} here, and it knows {known}"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
-    async fn says(script: &str) -> Result<String, String> {
+    fn program(script: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("wk");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        version(&path).await
+        (dir, path)
+    }
+
+    async fn says(script: &str) -> Result<String, String> {
+        {
+            let (_dir, path) = program(script);
+            version(&path).await
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_program_that_reads_this_ones_data_takes_over() {
+        let asked = async |script: &str| {
+            let (_dir, path) = program(script);
+            reads(&path, &[1, 2]).await
+        };
+        assert_eq!(asked("test $1 = data-formats && echo '[1,2]'").await, Ok(()));
+        assert_eq!(asked("echo '[1,3,1]'").await, Ok(()));
+        assert!(asked("echo '[1,1]'").await.unwrap_err().contains("format 1 is 2 here, and it knows 1"));
+        assert!(asked("echo '[1]'").await.unwrap_err().contains("it knows none"));
+        assert!(asked("echo wk: no such command >&2; exit 2").await.unwrap_err().contains("older than this one"));
     }
 
     #[tokio::test]

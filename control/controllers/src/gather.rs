@@ -7,8 +7,8 @@ use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
 use wk_cluster::{Brief, PodBrief, brief, kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
-    Plan, apiservice, claims, definitions, disruption, ephemeral, events, garbage, leases, namespaces, podgc,
-    resourcequotas, rootca, scheduler, serviceaccounts, voters,
+    Plan, apiservice, claims, definitions, disruption, ephemeral, events, garbage, ingresses, leases, namespaces,
+    podgc, resourcequotas, rootca, scheduler, serviceaccounts, voters,
 };
 use wk_store::{Stored, View};
 
@@ -182,6 +182,12 @@ pub(crate) fn root_ca(desk: &Desk, _now: Timestamp) -> Plan {
         published: &borrowed(&published),
         certificate: &desk.authority,
     })
+}
+
+pub(crate) fn ingresses(desk: &Desk, _now: Timestamp) -> Plan {
+    let view = desk.cluster.store().view();
+    let (ingresses, nodes) = (list(&view, &kinds::INGRESS), list(&view, &kinds::NODE));
+    ingresses::plan(&ingresses::Input { ingresses: &borrowed(&ingresses), nodes: &borrowed(&nodes) })
 }
 
 pub(crate) fn ephemeral_volumes(desk: &Desk, _now: Timestamp) -> Plan {

@@ -114,6 +114,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         Shell { reads_custom: true, ..shell("definitions", vec![&kinds::CRD], UNHURRIED, gather::definitions) },
         shell("serviceaccounts", vec![&kinds::NAMESPACE, &kinds::SERVICEACCOUNT], PROMPT, gather::service_accounts),
         shell("rootca", vec![&kinds::NAMESPACE, &kinds::CONFIGMAP], PROMPT, gather::root_ca),
+        shell("ingress", vec![&kinds::INGRESS, &kinds::NODE], WHOLE, gather::ingresses),
         shell("ephemeral", vec![&kinds::POD, &kinds::PERSISTENTVOLUMECLAIM], PROMPT, gather::ephemeral_volumes),
         shell(
             "api-service",

@@ -29,6 +29,7 @@ pub mod endpointslice;
 pub mod ephemeral;
 pub mod events;
 pub mod garbage;
+pub mod ingresses;
 pub mod job;
 pub mod leases;
 pub mod namespaces;

@@ -71,6 +71,11 @@ mod view;
 mod watch;
 mod wire;
 
+/// The format of each thing that this version writes to disk, the newest that it reads: one of them read by an older version is
+/// refused. In this order for good; what is new is added at the end.
+pub const FORMATS: [u32; 4] =
+    [log::segment::FORMAT, log::snapshot::FORMAT, command::FORMAT as u32, state::FORMAT as u32];
+
 pub use error::{Compacted, MemberError, OpenError, ReadError, ReceiveError, WatchError, WriteError};
 pub use model::{Change, Event, Expect, Key, MemberChange, MemberId, Op, Revision, Stored, Txn, Value};
 pub use options::{LEVEL, Limits, Options, Start, Timing, Transport, WITNESS_COLLECTIONS};

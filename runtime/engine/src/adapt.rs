@@ -1,4 +1,4 @@
-//! Tells modules from components, and makes a core preview-1 module that is no plain program into a component.
+//! Tells modules from components, and makes a core preview-1 module that carries an interface into a component.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -7,7 +7,7 @@ use std::ops::Range;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
-use wasmparser::{Encoding, ImportSectionReader, Imports, Parser, Payload};
+use wasmparser::{Encoding, ExternalKind, ImportSectionReader, Imports, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -18,7 +18,7 @@ use crate::reactor;
 pub(crate) enum Image<'a> {
     /// A component: as it was given, or a core module that was made one.
     Component(Cow<'a, [u8]>),
-    /// A core module that is a program and asks for preview 1 alone.
+    /// A core module that is a program, or a reactor, and asks for preview 1 alone.
     Program(&'a [u8]),
 }
 
@@ -27,18 +27,12 @@ pub(crate) fn image(wasm: &[u8]) -> Result<Image<'_>, PrepareError> {
     match scan(wasm)? {
         None => Ok(Image::Component(Cow::Borrowed(wasm))),
         Some(module) => {
-            let (exit, start, typed) = (module.exit.clone(), module.start, module.typed);
+            let (exit, start, typed, callable) = (module.exit.clone(), module.start, module.typed, module.callable);
             module.check()?;
-            if start && !typed {
-                return Ok(Image::Program(wasm));
-            }
             if typed {
                 return adapt(wasm, exit, start).map(Cow::Owned).map(Image::Component);
             }
-            let described = reactor::described(wasm)?.ok_or(PrepareError::NoStart)?;
-            // Its sections have moved.
-            let exit = scan(&described)?.and_then(|module| module.exit);
-            adapt(&described, exit, start).map(Cow::Owned).map(Image::Component)
+            if start || callable { Ok(Image::Program(wasm)) } else { Err(PrepareError::NoStart) }
         }
     }
 }
@@ -48,6 +42,8 @@ pub(crate) fn image(wasm: &[u8]) -> Result<Image<'_>, PrepareError> {
 struct Module {
     foreign: Vec<String>,
     start: bool,
+    /// It exports a function that may be one to call.
+    callable: bool,
     /// It carries types for imports beyond preview 1, as bindings generators embed them.
     typed: bool,
     exit: Option<ExitImport>,
@@ -89,7 +85,9 @@ fn scan(wasm: &[u8]) -> Result<Option<Module>, PrepareError> {
             }
             Payload::ExportSection(section) => {
                 for export in section {
-                    module.start |= export.map_err(malformed)?.name == "_start";
+                    let export = export.map_err(malformed)?;
+                    module.start |= export.name == "_start";
+                    module.callable |= export.kind == ExternalKind::Func && reactor::is_callable(export.name);
                 }
             }
             Payload::CustomSection(section) => module.typed |= section.name().starts_with("component-type"),
@@ -125,7 +123,7 @@ fn adapt(module: &[u8], exit: Option<ExitImport>, start: bool) -> Result<Vec<u8>
         .map_err(failed)
 }
 
-pub(crate) fn failed(error: impl Display) -> PrepareError {
+fn failed(error: impl Display) -> PrepareError {
     PrepareError::Adapt { message: format!("{error:#}") }
 }
 
@@ -174,7 +172,7 @@ fn with_host_exit(module: &[u8], exit: &ExitImport) -> Result<Vec<u8>, PrepareEr
 const IMPORT_SECTION: u8 = 2;
 
 /// Where the section's id is: before its length, which ends where the contents start.
-pub(crate) fn start_of_section(module: &[u8], section: &Range<usize>) -> usize {
+fn start_of_section(module: &[u8], section: &Range<usize>) -> usize {
     let continued = |at: usize| module[at] & 0x80 != 0;
     let mut length = section.start - 1;
     while continued(length - 1) {
@@ -183,13 +181,13 @@ pub(crate) fn start_of_section(module: &[u8], section: &Range<usize>) -> usize {
     length - 1
 }
 
-pub(crate) fn push_name(bytes: &mut Vec<u8>, name: &str) {
+fn push_name(bytes: &mut Vec<u8>, name: &str) {
     push_length(bytes, name.len());
     bytes.extend_from_slice(name.as_bytes());
 }
 
 /// Unsigned LEB128.
-pub(crate) fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
+fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
     while length > 0x7f {
         bytes.push((length & 0x7f) as u8 | 0x80);
         length >>= 7;
@@ -210,12 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn program_stays_as_it_is_and_reactor_becomes_a_component() {
-        let module = wasm(r#"(module (memory (export "memory") 1) (func (export "_start")))"#);
-        assert!(matches!(image(&module), Ok(Image::Program(same)) if same == module));
-        let module = wasm(r#"(module (memory (export "memory") 1) (func (export "refresh")))"#);
-        let Ok(Image::Component(adapted)) = image(&module) else { panic!("it is not adapted") };
-        assert!(scan(&adapted).expect("parses").is_none(), "not a component");
+    fn programs_and_reactors_stay_as_they_are() {
+        for name in ["_start", "refresh"] {
+            let module = wasm(&format!(r#"(module (memory (export "memory") 1) (func (export "{name}")))"#));
+            assert!(matches!(image(&module), Ok(Image::Program(same)) if same == module), "{name}");
+        }
     }
 
     #[test]

@@ -67,6 +67,15 @@ const EXHAUSTED_FOR: Duration = Duration::from_mins(30);
 /// So many are remembered; of more, the oldest is tried again.
 const EXHAUSTED_MAX: usize = 256;
 
+/// A module of less than this is compiled in a second or two, and does not wait behind its namespace's interpreters.
+const SMALL_BYTES: u64 = 2 << 20;
+
+/// Whose turn it is that compiles this: small modules are asked for as if by somebody else.
+fn turned(asker: &str, wasm: &Path) -> String {
+    let is_small = std::fs::metadata(wasm).is_ok_and(|metadata| metadata.len() < SMALL_BYTES);
+    if is_small { format!("{asker} (small)") } else { asker.to_owned() }
+}
+
 /// Whether others are asked before this node compiles.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Ask {
@@ -122,8 +131,8 @@ impl Code {
             return Ok(code);
         }
         self.not_exhausted(settings, digest)?;
-        let _place = self.compilations.take(asker).await;
         let path = wasm.to_owned();
+        let _place = self.compilations.take(&turned(asker, &path)).await;
         let read = tokio::task::spawn_blocking(move || prepare::read(&path)).await;
         let wasm = read.map_err(|error| PrepareError::Compiler { message: error.to_string() })??;
         let (started, wasm_bytes) = (Instant::now(), wasm.len() as u64);
@@ -217,7 +226,7 @@ impl Code {
 pub(crate) enum Loaded {
     /// Of a component.
     Component(Component),
-    /// Of a core module that is a program.
+    /// Of a core module: a program, or a reactor.
     Program(Module),
 }
 

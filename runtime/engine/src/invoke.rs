@@ -15,6 +15,7 @@ use crate::failure::{Exit, Failure, caught};
 use crate::functions::{self, Function, type_name};
 use crate::host::Host;
 use crate::prepare::Prepared;
+use crate::reactor;
 use crate::sandbox::{Sandbox, Stream};
 
 /// A function cannot be called: nothing of the guest has run.
@@ -62,6 +63,9 @@ pub(crate) async fn invoke(
     args: Vec<String>,
     cancel: CancellationToken,
 ) -> Result<Exit, InvokeError> {
+    if let Some(pre) = &prepared.reactor {
+        return reactor::call(engine, pre, sandbox, function, args, cancel).await;
+    }
     let Some(pre) = &prepared.instance else {
         return run_again(engine, prepared, sandbox, function, args, cancel).await;
     };

@@ -18,6 +18,7 @@ use crate::host::Host;
 use crate::imports::{self, Surface, Version};
 use crate::instance::HttpPre;
 use crate::preview1;
+use crate::reactor;
 
 /// What a component is to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,8 +145,10 @@ pub struct Prepared {
     digest: Arc<str>,
     /// Looked up for the first who asks.
     surface: OnceLock<Arc<Surface>>,
-    /// For what no world is needed: calling one of a component's functions. A program of a core module has none.
+    /// For what no world is needed: calling one of a component's functions. Core modules have none.
     pub(crate) instance: Option<InstancePre<Host>>,
+    /// The same of a reactor that is a core module.
+    pub(crate) reactor: Option<wasmtime::InstancePre<Host>>,
     /// Present if it answers requests.
     pub(crate) http: Option<HttpPre>,
     /// Present if it is a program. A component can be both.
@@ -170,7 +173,7 @@ impl Prepared {
                 Surface::of(&component.component_type(), component.engine())
             }
             (None, Some(CommandPre::V1(program))) => Surface::of_program(program.module()),
-            (None, _) => Surface::default(),
+            (None, _) => self.reactor.as_ref().map(|it| Surface::of_program(it.module())).unwrap_or_default(),
         };
         Arc::clone(self.surface.get_or_init(|| Arc::new(surface())))
     }
@@ -182,9 +185,10 @@ impl Prepared {
 
     /// The functions that can be called one by one, with their signatures.
     pub fn functions(&self) -> Vec<String> {
-        match &self.instance {
-            Some(instance) => functions::all(instance.component()).iter().map(ToString::to_string).collect(),
-            None => vec![functions::PROGRAM.to_owned()],
+        match (&self.instance, &self.reactor) {
+            (Some(instance), _) => functions::all(instance.component()).iter().map(ToString::to_string).collect(),
+            (None, Some(pre)) => reactor::functions(pre.module()).iter().map(ToString::to_string).collect(),
+            (None, None) => vec![functions::PROGRAM.to_owned()],
         }
     }
 }
@@ -212,9 +216,16 @@ pub(crate) fn link(linkers: &Linkers, digest: &str, code: &Loaded) -> Result<Pre
     match code {
         Loaded::Component(component) => link_component(&linkers.components, digest, component),
         Loaded::Program(module) => {
-            let program = preview1::link(&linkers.programs, module)?;
-            let command = Some(CommandPre::V1(program));
-            Ok(Prepared { digest: digest.into(), surface: OnceLock::new(), instance: None, http: None, command })
+            let linked = preview1::link(&linkers.programs, module)?;
+            let (command, reactor) = if module.get_export(preview1::START).is_some() {
+                (Some(CommandPre::V1(linked)), None)
+            } else if reactor::functions(module).is_empty() {
+                return Err(PrepareError::NoStart);
+            } else {
+                (None, Some(linked))
+            };
+            let surface = OnceLock::new();
+            Ok(Prepared { digest: digest.into(), surface, instance: None, reactor, http: None, command })
         }
     }
 }
@@ -239,7 +250,8 @@ fn link_component(linker: &Linker<Host>, digest: &str, component: &Component) ->
         Some(Version::V2) => Some(CommandPre::V2(p2::bindings::CommandPre::new(instance.clone()).map_err(link)?)),
         Some(Version::V3) => Some(CommandPre::V3(p3::bindings::CommandPre::new(instance.clone()).map_err(link)?)),
     };
-    Ok(Prepared { digest: digest.into(), surface: OnceLock::new(), instance: Some(instance), http, command })
+    let (instance, reactor) = (Some(instance), None);
+    Ok(Prepared { digest: digest.into(), surface: OnceLock::new(), instance, reactor, http, command })
 }
 
 /// The module's bytes, unless there are too many.

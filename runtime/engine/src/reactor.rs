@@ -1,179 +1,184 @@
-//! Gives a preview-1 reactor an interface: a core module without a main function, whose exported functions are called
-//! one by one.
+//! A preview-1 reactor: a core module without a main function, whose exported functions are called one by one.
 //!
-//! A module says of its functions only what the machine sees: numbers. Those become functions of the component, so
-//! that `exec`, probes and hooks can call them (`Engine::invoke`). Modules that carry their own interface, as bindings
-//! generators embed it, need none of this.
+//! A module says of its functions only what the machine sees: numbers. Those that take and answer nothing else are what
+//! `exec`, probes and hooks call (`Engine::invoke`), over the same functions of preview 1 that programs have. Modules that
+//! carry their own interface, as bindings generators embed it, need none of this: they become components (`adapt`).
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt;
+use std::sync::Arc;
 
-use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
-use wit_component::{StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use tokio_util::sync::CancellationToken;
+use wasmtime::{ExternType, FuncType, InstancePre, Module, Val, ValType};
 
-use crate::adapt::{failed, push_length, push_name};
-use crate::prepare::PrepareError;
+use crate::engine::Engine;
+use crate::failure::{Exit, Failure, caught};
+use crate::host::Host;
+use crate::invoke::InvokeError;
+use crate::sandbox::{Sandbox, Stream};
 
-/// The module with an interface of its functions embedded; none if it has no function that can be called.
-pub(crate) fn described(module: &[u8]) -> Result<Option<Vec<u8>>, PrepareError> {
-    let functions = functions(module).map_err(failed)?;
-    if functions.is_empty() {
-        return Ok(None);
-    }
-    let mut wit = String::from("package wk:reactor; world reactor {\n");
-    for (name, signature) in functions.values() {
-        let _ = writeln!(wit, "export %{name}: func{signature};");
-    }
-    wit.push('}');
-    let mut renamed = with_names(module, &functions).map_err(failed)?;
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("reactor.wit", &wit).map_err(failed)?;
-    let world = resolve.select_world(&[package], Some("reactor")).map_err(failed)?;
-    embed_component_metadata(&mut renamed, &resolve, world, StringEncoding::UTF8).map_err(failed)?;
-    Ok(Some(renamed))
+/// What a toolchain has called before anything else is.
+const INITIALIZE: &str = "_initialize";
+
+/// An exported function that takes and answers numbers.
+pub(crate) struct Function {
+    name: String,
+    ty: FuncType,
 }
 
-/// Functions by their names in the module, each with its name and signature in WIT.
-type Functions = BTreeMap<String, (String, String)>;
-
-fn functions(module: &[u8]) -> Result<Functions, wasmparser::BinaryReaderError> {
-    let mut types: Vec<Option<FuncType>> = Vec::new();
-    let mut functions: Vec<u32> = Vec::new();
-    let mut found = Functions::new();
-    for payload in Parser::new(0).parse_all(module) {
-        match payload? {
-            Payload::TypeSection(section) => {
-                for group in section {
-                    types.extend(group?.into_types().map(|ty| match ty.composite_type.inner {
-                        CompositeInnerType::Func(function) => Some(function),
-                        _ => None,
-                    }));
-                }
-            }
-            Payload::ImportSection(section) => {
-                for import in section.into_imports() {
-                    if let TypeRef::Func(ty) | TypeRef::FuncExact(ty) = import?.ty {
-                        functions.push(ty);
-                    }
-                }
-            }
-            Payload::FunctionSection(section) => {
-                for ty in section {
-                    functions.push(ty?);
-                }
-            }
-            Payload::ExportSection(section) => {
-                for export in section {
-                    let export = export?;
-                    // What begins so is between the module and its toolchain.
-                    if export.kind != ExternalKind::Func || export.name.starts_with('_') {
-                        continue;
-                    }
-                    let ty = functions.get(export.index as usize).and_then(|ty| types.get(*ty as usize));
-                    let signature = ty.and_then(Option::as_ref).and_then(signature);
-                    let Some((signature, name)) = signature.zip(wit_name(export.name)) else { continue };
-                    if !found.values().any(|(other, _)| *other == name) {
-                        found.insert(export.name.to_owned(), (name, signature));
-                    }
-                }
-            }
-            _ => {}
+impl fmt::Display for Function {
+    /// Name and signature: `add_up(p0: s32, p1: f64) -> s64`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.name)?;
+        for (at, ty) in self.ty.params().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}p{at}: {}", number(&ty).unwrap_or("?"))?;
         }
+        f.write_str(")")?;
+        self.ty.results().try_for_each(|ty| write!(f, " -> {}", number(&ty).unwrap_or("?")))
     }
-    Ok(found)
 }
 
-/// In WIT, if it takes and answers numbers.
-fn signature(ty: &FuncType) -> Option<String> {
-    let name = |ty: &ValType| match ty {
+/// A type as WIT writes it, if it is a number's.
+fn number(ty: &ValType) -> Option<&'static str> {
+    match ty {
         ValType::I32 => Some("s32"),
         ValType::I64 => Some("s64"),
         ValType::F32 => Some("f32"),
         ValType::F64 => Some("f64"),
         ValType::V128 | ValType::Ref(_) => None,
-    };
-    let mut text = String::from("(");
-    for (at, ty) in ty.params().iter().enumerate() {
-        let comma = if at > 0 { ", " } else { "" };
-        let _ = write!(text, "{comma}p{at}: {}", name(ty)?);
     }
-    text.push(')');
-    match ty.results() {
-        [] => Some(text),
-        [one] => Some(format!("{text} -> {}", name(one)?)),
+}
+
+/// Whether a function of this name may be one to call: what begins so is between a module and its toolchain.
+pub(crate) fn is_callable(name: &str) -> bool {
+    !name.starts_with('_')
+}
+
+/// All of them, in the module's order.
+pub(crate) fn functions(module: &Module) -> Vec<Function> {
+    let callable = module.exports().filter(|export| is_callable(export.name()));
+    let functions = callable.filter_map(|export| match export.ty() {
+        ExternType::Func(ty) => Some(Function { name: export.name().to_owned(), ty }),
         _ => None,
-    }
-}
-
-/// `add_up` as WIT spells it, `add-up`; none for a name that WIT has no spelling for.
-fn wit_name(name: &str) -> Option<String> {
-    let words: Vec<&str> = name.split(['_', '-']).filter(|word| !word.is_empty()).collect();
-    let plain = |word: &&str| {
-        word.starts_with(|first: char| first.is_ascii_lowercase())
-            && word.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())
+    });
+    let of_numbers = |function: &Function| {
+        let mut types = function.ty.params().chain(function.ty.results());
+        function.ty.results().len() <= 1 && types.all(|ty| number(&ty).is_some())
     };
-    (!words.is_empty() && words.iter().all(plain)).then(|| words.join("-"))
+    functions.filter(of_numbers).collect()
 }
 
-/// The module with its functions exported by their names in WIT.
-fn with_names(module: &[u8], functions: &Functions) -> Result<Vec<u8>, wasmparser::BinaryReaderError> {
-    let mut renamed = Vec::with_capacity(module.len());
-    let mut copied = 0;
-    for payload in Parser::new(0).parse_all(module) {
-        let Payload::ExportSection(section) = payload? else { continue };
-        let range = section.range();
-        let mut content = Vec::new();
-        push_length(&mut content, section.count() as usize);
-        for export in section {
-            let export = export?;
-            let name = functions.get(export.name).filter(|_| export.kind == ExternalKind::Func);
-            push_name(&mut content, name.map_or(export.name, |(name, _)| name));
-            content.push(match export.kind {
-                ExternalKind::Func => 0,
-                ExternalKind::Table => 1,
-                ExternalKind::Memory => 2,
-                ExternalKind::Global => 3,
-                ExternalKind::Tag => 4,
-                ExternalKind::FuncExact => 0x20,
-            });
-            push_length(&mut content, export.index as usize);
-        }
-        renamed.extend_from_slice(&module[copied..crate::adapt::start_of_section(module, &range)]);
-        renamed.push(EXPORT_SECTION);
-        push_length(&mut renamed, content.len());
-        renamed.append(&mut content);
-        copied = range.end;
+/// Calls `function` with `args` until it answers, or until `cancel`.
+pub(crate) async fn call(
+    engine: &Engine,
+    pre: &InstancePre<Host>,
+    sandbox: Sandbox,
+    function: &str,
+    args: Vec<String>,
+    cancel: CancellationToken,
+) -> Result<Exit, InvokeError> {
+    let all = functions(pre.module());
+    // Whoever writes WIT has other dashes.
+    let plain = |name: &str| name.replace('-', "_");
+    let Some(found) = all.iter().find(|one| one.name == function || plain(&one.name) == plain(function)) else {
+        let there = all.iter().map(ToString::to_string).collect();
+        return Err(InvokeError::NoFunction { function: function.to_owned(), there });
+    };
+    let params = arguments(found, args)?;
+    let mut results = vec![Val::I32(0); found.ty.results().len()];
+    if let Err(failure) = engine.admit(&sandbox) {
+        return Ok(Exit::Failed(failure));
     }
-    renamed.extend_from_slice(&module[copied..]);
-    Ok(renamed)
+    let sandbox = Arc::new(sandbox.resolved());
+    let mut store = Host::store(engine.wasmtime(), &sandbox, engine.running());
+    let (pre, name, output) = (pre.clone(), found.name.clone(), Arc::clone(&sandbox));
+    let call = engine.guest(&sandbox, async move {
+        let outcome = async {
+            let instance = pre.instantiate_async(&mut store).await?;
+            store.data_mut().limits.started();
+            if let Some(initialize) = instance.get_func(&mut store, INITIALIZE) {
+                initialize.call_async(&mut store, &[], &mut []).await?;
+            }
+            let called = instance.get_func(&mut store, &name);
+            let called = called.ok_or_else(|| wasmtime::format_err!("the function {name} is not there"))?;
+            called.call_async(&mut store, &params, &mut results).await
+        };
+        match caught(outcome).await {
+            Err(failure) => Exit::Failed(failure),
+            Ok(Ok(())) => Exit::Code(results.first().map_or(0, |answer| tell(answer, &output))),
+            Ok(Err(error)) => match Failure::of(&error, &store.data().limits) {
+                Failure::Exited { code } => Exit::Code(code),
+                failure => Exit::Failed(failure),
+            },
+        }
+    });
+    Ok(tokio::select! {
+        // A guest that yields at every tick is ready to be polled at any time, so look at the token first.
+        biased;
+        () = cancel.cancelled() => Exit::Cancelled,
+        exit = call => exit,
+    })
 }
 
-const EXPORT_SECTION: u8 = 7;
+fn arguments(function: &Function, args: Vec<String>) -> Result<Vec<Val>, InvokeError> {
+    let refused = |message: String| InvokeError::Arguments { function: function.to_string(), message };
+    let mut given = args.into_iter();
+    let mut values = Vec::with_capacity(function.ty.params().len());
+    for (at, ty) in function.ty.params().enumerate() {
+        let text = given.next().ok_or_else(|| refused(format!("p{at} is missing")))?;
+        let wrong = || refused(format!("p{at} is {text:?}, which is no {}", number(&ty).unwrap_or("number")));
+        values.push(value(&ty, &text).ok_or_else(wrong)?);
+    }
+    match given.next() {
+        Some(rest) => Err(refused(format!("{rest:?} is one argument too many"))),
+        None => Ok(values),
+    }
+}
+
+fn value(ty: &ValType, text: &str) -> Option<Val> {
+    match ty {
+        ValType::I32 => text.parse().ok().map(Val::I32),
+        ValType::I64 => text.parse().ok().map(Val::I64),
+        ValType::F32 => text.parse().ok().map(|number: f32| Val::F32(number.to_bits())),
+        ValType::F64 => text.parse().ok().map(|number: f64| Val::F64(number.to_bits())),
+        ValType::V128 | ValType::Ref(_) => None,
+    }
+}
+
+/// A small number is the exit code; everything else is a line of output.
+fn tell(answer: &Val, sandbox: &Sandbox) -> i32 {
+    let text = match answer {
+        Val::I32(code) => return *code,
+        Val::I64(number) => number.to_string(),
+        Val::F32(bits) => f32::from_bits(*bits).to_string(),
+        Val::F64(bits) => f64::from_bits(*bits).to_string(),
+        _ => return 0,
+    };
+    sandbox.output.write(Stream::Out, format!("{text}\n").as_bytes());
+    0
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn module(text: &str) -> Module {
+        let engine = wasmtime::Engine::default();
+        Module::new(&engine, wat::parse_str(text).expect("is WebAssembly text")).expect("compiles")
+    }
+
     #[test]
     fn functions_of_numbers_are_found_and_others_left_out() {
-        let module = wat::parse_str(
+        let module = module(
             r#"(module
                 (memory (export "memory") 1)
                 (func (export "_initialize"))
                 (func (export "add_up") (param i32 f64) (result i64) i64.const 0)
                 (func (export "twice") (result i32 i32) i32.const 0 i32.const 0)
-                (func (export "Wrong Name"))
+                (func (export "reference") (param externref))
                 (func (export "list")))"#,
-        )
-        .expect("is WebAssembly text");
-        let found: Vec<_> = functions(&module).expect("parses").into_values().map(|(name, ty)| name + &ty).collect();
-        assert_eq!(found, ["add-up(p0: s32, p1: f64) -> s64", "list()"]);
-    }
-
-    #[test]
-    fn module_without_functions_is_left_alone() {
-        let module = wat::parse_str(r#"(module (memory (export "memory") 1))"#).expect("is WebAssembly text");
-        assert_eq!(described(&module).expect("parses"), None);
+        );
+        let found: Vec<_> = functions(&module).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["add_up(p0: s32, p1: f64) -> s64", "list()"]);
     }
 }

@@ -52,8 +52,8 @@ pub const FILES: &str = "files";
 const GONE: &str = "gone";
 
 /// Makes `dir`, with the files of `layers` in [`FILES`] below it. `has_room` says whether the disk has room for a file of so
-/// many bytes more. Blocks.
-pub fn unpack(layers: &[Layer], dir: &Path, has_room: &dyn Fn(u64) -> io::Result<()>) -> Result<(), UnpackError> {
+/// many bytes more. Answers how many they have. Blocks.
+pub fn unpack(layers: &[Layer], dir: &Path, has_room: &dyn Fn(u64) -> io::Result<()>) -> Result<u64, UnpackError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| UnpackError { path, source }
@@ -74,7 +74,7 @@ pub fn unpack(layers: &[Layer], dir: &Path, has_room: &dyn Fn(u64) -> io::Result
         };
         done.map_err(failed(&layer.path))?;
     }
-    Ok(())
+    Ok(into.bytes)
 }
 
 struct Unpacking<'a> {

@@ -32,6 +32,8 @@ pub(crate) enum Answer {
     Broken { service: String, host: String },
     #[error("no replica: {service} has no ready replica for host {host}; try again shortly")]
     NoReplica { service: String, host: String },
+    #[error("no replica: {host} is served by {service}, and {why}")]
+    NoService { service: String, host: String, why: String },
     #[error("no replica: no replica of {service} could be reached for host {host}; try again shortly")]
     Unreachable { service: String, host: String },
     #[error("deadline: {service} gave no answer for host {host} within {after:?}")]
@@ -61,7 +63,9 @@ impl Answer {
             Self::HeadersTooMany(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::AppFailed { .. } | Self::Broken { .. } => StatusCode::BAD_GATEWAY,
-            Self::NoReplica { .. } | Self::Unreachable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoReplica { .. } | Self::NoService { .. } | Self::Unreachable { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
     }

@@ -10,7 +10,7 @@
 //! use std::sync::Arc;
 //! use wk_ingress::{Backend, HostRule, PathRule, Route, Routes};
 //!
-//! let web = Arc::new(Backend { name: "default/web:80".into(), endpoints: vec![] });
+//! let web = Arc::new(Backend { name: "default/web:80".into(), endpoints: vec![], lacks: None });
 //! let routes = Routes::new(vec![Route {
 //!     host: HostRule::Exact("web.localhost".into()),
 //!     path: PathRule::Prefix("/api".into()),

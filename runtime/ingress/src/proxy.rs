@@ -133,7 +133,11 @@ impl Exchange<'_> {
     async fn run(&self, group: &Group, head: Parts) -> Result<Passed, Answer> {
         let ingress = self.connection.ingress();
         let Some(first) = group.choose(&ingress.standings, ingress.now(), &ingress.limits) else {
-            return Err(Answer::NoReplica { service: group.backend().name.clone(), host: host_of(&head) });
+            let (service, host) = (group.backend().name.clone(), host_of(&head));
+            return Err(match group.backend().lacks.clone() {
+                Some(why) => Answer::NoService { service, host, why },
+                None => Answer::NoReplica { service, host },
+            });
         };
         let mut tried = Vec::new();
         let failed = first.endpoint;

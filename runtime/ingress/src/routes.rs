@@ -29,6 +29,8 @@ pub struct Backend {
     pub name: String,
     /// Ready replicas.
     pub endpoints: Vec<Endpoint>,
+    /// Why there can be none, however long one waits.
+    pub lacks: Option<String>,
 }
 
 /// Which hosts a route is for.

@@ -18,6 +18,7 @@ pub mod follow;
 pub mod ledger;
 pub mod log_stream;
 pub mod logs;
+mod message;
 pub mod net;
 pub mod place;
 pub mod pod;

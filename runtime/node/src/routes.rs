@@ -68,7 +68,8 @@ struct Backends<'a> {
 impl Backends<'_> {
     fn find(&mut self, namespace: &str, backend: &IngressBackend) -> Arc<Backend> {
         let Some(reference) = &backend.service else {
-            return Arc::new(Backend { name: format!("{namespace}/(no service)"), endpoints: Vec::new() });
+            let lacks = Some("the Ingress names no Service".to_owned());
+            return Arc::new(Backend { name: format!("{namespace}/(no service)"), endpoints: Vec::new(), lacks });
         };
         let service = ServiceName::new(namespace, &reference.name);
         let port = reference.port.clone().unwrap_or_default();
@@ -80,8 +81,13 @@ impl Backends<'_> {
         if let Some(made) = self.made.get(&name) {
             return Arc::clone(made);
         }
-        let endpoints = self.port(&service, &port).map(|port| self.endpoints(port)).unwrap_or_default();
-        let made = Arc::new(Backend { name: name.clone(), endpoints });
+        let found = self.port(&service, &port);
+        let lacks = found.is_none().then(|| match self.table.service(&service) {
+            Some(_) => format!("the Service {service} has no such port"),
+            None => format!("there is no Service {service}"),
+        });
+        let endpoints = found.map(|port| self.endpoints(port)).unwrap_or_default();
+        let made = Arc::new(Backend { name: name.clone(), endpoints, lacks });
         self.made.insert(name, Arc::clone(&made));
         made
     }

@@ -23,6 +23,7 @@ use crate::environment::{self, Environment, EnvironmentError};
 use crate::flood::Limited;
 use crate::ledger::{Given, Ledger, Page};
 use crate::logs::{self, LogWriter, Logs};
+use crate::message;
 use crate::net::{LimitSink, Networks};
 use crate::place::worker::Class;
 use crate::place::{self, FailureSink, Place, Places};
@@ -36,6 +37,9 @@ use crate::streams::exec::program::{Image, Program};
 use crate::traffic::{App, Apps};
 use crate::usage::{Metered, Meters};
 use crate::volumes::{Held, Volumes};
+
+/// What a component imports that passes requests on.
+const MIDDLEWARE: &str = "wasi:http/handler@";
 
 /// The longest path that a `subPathExpr` may become: Linux' own limit.
 const PATH_BYTES_MAX: usize = 4096;
@@ -164,8 +168,8 @@ impl Runner {
         }
         begun.log.finish();
         match end {
-            Event::Ended { code, reason, message } if code != 0 && run.spec.message_from_log => {
-                let message = self.with_log(run, message).await;
+            Event::Ended { code, reason, message } => {
+                let message = self.last_message(run, begun.message, &reason, code, message).await;
                 Event::Ended { code, reason, message }
             }
             end => end,
@@ -186,7 +190,10 @@ impl Runner {
                 return Err(Event::Lacks { message });
             }
         };
-        let held = run.cancel.run_until_cancelled(self.volumes(run, &variables)).await;
+        // The usual path is made for those that end, and, where directories cost a process of their own, for nobody.
+        let says = run.spec.message_path.is_some()
+            || (run.class.is_none() && matches!(prepared.module.world(), World::Command));
+        let held = run.cancel.run_until_cancelled(self.volumes(run, &variables, says)).await;
         let Some(held) = held else { return Err(killed()) };
         let mounts = match held {
             Ok(ready) => ready,
@@ -212,6 +219,7 @@ impl Runner {
         page.runs_in(&place);
         let metered = self.meters.begin(&run.pod, &run.spec);
         page.measured(&metered.usage);
+        let message = says.then(|| mounts.clone());
         let (console, input) = Console::new(&run.spec, variables.clone(), mounts.clone());
         let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
         let output: Arc<dyn Output> =
@@ -256,7 +264,33 @@ impl Runner {
             World::Functions => Runs::Functions(run.cancel.run_until_cancelled(place.hold()).await.flatten()),
         };
         let image_id = prepared.image_id;
-        Ok(Begun { runs, image_id, log, _metered: metered, _console: console })
+        Ok(Begun { runs, image_id, log, message, _metered: metered, _console: console })
+    }
+
+    /// What a container has said at its end, the end of its log instead if it wants that, and what is known of a failure.
+    async fn last_message(
+        &self,
+        run: &Run,
+        mounts: Option<Mounts>,
+        reason: &str,
+        code: i32,
+        message: String,
+    ) -> String {
+        let said = match mounts {
+            Some(mounts) => {
+                let spec = Arc::clone(&run.spec);
+                let read = move || message::read(mounts.list(), message_path(&spec));
+                tokio::task::spawn_blocking(read).await.unwrap_or_default()
+            }
+            None => String::new(),
+        };
+        match said.is_empty() {
+            // That a program ended so is told by its code.
+            false if matches!(reason, "Completed" | "Error") => said,
+            false => format!("{said}\n{message}"),
+            true if code != 0 && run.spec.message_from_log => self.with_log(run, message).await,
+            true => message,
+        }
     }
 
     /// What is known of a failure, and the end of the container's log.
@@ -271,18 +305,27 @@ impl Runner {
     }
 
     /// Waits for the pod's volumes.
-    async fn volumes(&self, run: &Run, variables: &Variables) -> Result<Mounts, String> {
+    async fn volumes(&self, run: &Run, variables: &Variables, says: bool) -> Result<Mounts, String> {
         let Run { pod, spec, .. } = run;
         let value_of = |name: &str| variables.get(name);
         let expand = |text: &str| environment::expand(text, value_of, PATH_BYTES_MAX).unwrap_or_default();
         let held = self.volumes.hold(pod, &spec.name, &spec.mounts, &expand).await.map_err(|it| it.to_string())?;
-        let Held { mounts, fill } = held;
+        let Held { mut mounts, fill } = held;
+        let dir = self.volumes.message_dir(pod, run.class.as_ref());
+        let message = says.then(|| message::mount(&mounts, message_path(spec), dir.clone(), &spec.name)).flatten();
+        let message = message.inspect(|message| mounts.push(message.clone()));
+        let path = message_path(spec).to_owned();
         if mounts.is_empty() {
             return Ok(Mounts::default());
         }
-        let open = move || Mounts::with_late(mounts, fill);
+        let open = move || {
+            if let Some(mount) = message {
+                message::prepare(&mount, &path).map_err(|error| format!("make {path}: {error}"))?;
+            }
+            Mounts::with_late(mounts, fill).map_err(|error| Chain(&error).to_string())
+        };
         let opened = tokio::task::spawn_blocking(open).await;
-        opened.map_err(|error| error.to_string())?.map_err(|error| Chain(&error).to_string())
+        opened.map_err(|error| error.to_string())?
     }
 
     /// What a container's environment and arguments are if it starts now.
@@ -336,11 +379,18 @@ impl Runner {
             Some(Ok(app)) => app,
             Some(Err(message)) => return Err(Event::StartFailed { reason: "CreateContainerError", message }),
         };
-        Ok(Arc::new(App::new(app, report.container, run.spec.ports.clone(), failed, usage, page.recent())))
+        let passes_on = |import: &String| import.starts_with(MIDDLEWARE);
+        let is_middleware = ready.module.surface().imports.iter().any(passes_on);
+        let place = (report.container, Arc::clone(&run.spec), is_middleware);
+        Ok(Arc::new(App::new(app, place, failed, usage, page.recent())))
     }
 
     async fn serve(&self, run: &Run, app: &Arc<App>, page: &Page, image_id: String, report: &Reporter) -> Event {
-        self.apps.insert(&run.pod, app);
+        if let Err(taken) = self.apps.insert(&run.pod, app) {
+            // As a program's `bind` would fail.
+            let message = taken.to_string();
+            return Event::Ended { code: 1, reason: "Error".to_owned(), message };
+        }
         report.tell(Event::Started { image_id }).await;
         let crashed = run.cancel.run_until_cancelled(app.crashed()).await;
         if crashed.is_none() && run.moves.is_cancelled() {
@@ -379,6 +429,11 @@ impl Runner {
     }
 }
 
+/// Where the container says why it ended.
+fn message_path(spec: &ContainerSpec) -> &str {
+    spec.message_path.as_deref().unwrap_or(message::DEFAULT_PATH)
+}
+
 /// The end of a run that was made to end: a guest takes no signal, so it cannot have done so by itself.
 fn killed() -> Event {
     Event::Ended { code: KILLED, reason: "Error".to_owned(), message: String::new() }
@@ -389,6 +444,8 @@ struct Begun {
     runs: Runs,
     image_id: String,
     log: Arc<LogWriter>,
+    /// Where it may say why it ended.
+    message: Option<Mounts>,
     _metered: Metered,
     _console: Registered,
 }

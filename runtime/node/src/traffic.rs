@@ -28,6 +28,7 @@ use wk_mesh::{Mesh, NodeName};
 use crate::net::{Caller, Pod, Pods, Refused, serve};
 use crate::place::{FailureSink, Guest};
 use crate::recent::{Noted, Outcome, Recent};
+use crate::spec::ContainerSpec;
 
 /// The first path segment of a request to a pod over the mesh: `/pods/<uid>/<port>/<the request's own path>`.
 pub const MESH_PREFIX: &str = "/pods/";
@@ -50,12 +51,24 @@ pub enum CallError {
     Failed(#[from] Failure),
 }
 
+/// Another container of the pod has the port.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("listen on port {port}: address in use: container {container:?} of this pod serves it")]
+pub struct PortTaken {
+    /// The port.
+    pub port: u16,
+    /// Who has it.
+    pub container: String,
+}
+
 /// One HTTP container that serves.
 pub struct App {
     guest: Guest,
     /// Its place among the pod's containers.
     index: usize,
-    ports: Vec<u16>,
+    spec: Arc<ContainerSpec>,
+    /// Whether it may pass requests on to the HTTP containers after it.
+    is_middleware: bool,
     in_flight: Arc<InFlight>,
     cut: CancellationToken,
     failed: FailureSink,
@@ -76,17 +89,24 @@ struct InFlight {
 }
 
 impl App {
-    /// An app for the pod's container `index` and its `ports`; with none it serves any. What it does is counted in
-    /// `usage` and told in `recent`.
+    /// An app for the pod's container `index`; without ports in its spec it serves any. What it does is counted in `usage`
+    /// and told in `recent`.
     pub fn new(
         guest: Guest,
-        index: usize,
-        ports: Vec<u16>,
+        (index, spec, is_middleware): (usize, Arc<ContainerSpec>, bool),
         failed: FailureSink,
         usage: Arc<Usage>,
         recent: Arc<Recent>,
     ) -> Self {
-        Self { guest, index, ports, in_flight: Arc::default(), cut: CancellationToken::new(), failed, usage, recent }
+        let (in_flight, cut) = (Arc::default(), CancellationToken::new());
+        Self { guest, index, spec, is_middleware, in_flight, cut, failed, usage, recent }
+    }
+
+    /// Why `other` cannot serve beside it: two that declare one port, of which the first passes nothing on.
+    fn in_the_way_of(&self, other: &Self) -> Option<PortTaken> {
+        let first = if self.index < other.index { self } else { other };
+        let port = other.spec.ports.iter().find(|port| self.spec.ports.contains(port)).filter(|_| !first.is_middleware);
+        port.map(|port| PortTaken { port: *port, container: self.spec.name.clone() })
     }
 
     /// Cuts off the requests in flight.
@@ -270,16 +290,22 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// Adds a container to its pod.
-    pub fn insert(&self, pod: &str, app: &Arc<App>) {
+    /// Adds a container to its pod, unless a port of it is taken there.
+    pub fn insert(&self, pod: &str, app: &Arc<App>) -> Result<(), PortTaken> {
+        let mut taken = None;
         self.http.rcu(|table| {
             let mut table = Table::clone(table);
             let apps = table.entry(pod.into()).or_default();
+            taken = apps.iter().find_map(|other| other.in_the_way_of(app));
+            if taken.is_some() {
+                return table;
+            }
             // In the pod's order, whichever was ready first.
             let at = apps.partition_point(|other| other.index <= app.index);
             apps.insert(at, Arc::clone(app));
             table
         });
+        taken.map_or(Ok(()), Err)
     }
 
     /// Takes a container out: requests to it are told "gone" from now on.
@@ -355,7 +381,7 @@ impl Apps {
     /// The pod, if a program of it listens at `port` and no HTTP container declares that port.
     fn program(&self, pod: &str, port: u16, caller: Caller) -> Option<Arc<Pod>> {
         // Without a lock where most requests go.
-        if self.http.load().get(pod).is_some_and(|apps| apps.iter().any(|app| app.ports.contains(&port))) {
+        if self.http.load().get(pod).is_some_and(|apps| apps.iter().any(|app| app.spec.ports.contains(&port))) {
             return None;
         }
         self.pods.by_uid(pod).filter(|pod| pod.listens(port, caller))
@@ -363,7 +389,7 @@ impl Apps {
 
     /// Whether an HTTP container of `pod` serves `port`: one that declares it, or one that declares none.
     pub fn listens(&self, pod: &str, port: u16) -> bool {
-        let serves = |app: &Arc<App>| app.ports.is_empty() || app.ports.contains(&port);
+        let serves = |app: &Arc<App>| app.spec.ports.is_empty() || app.spec.ports.contains(&port);
         self.http.load().get(pod).is_some_and(|apps| apps.iter().any(serves))
     }
 
@@ -395,9 +421,9 @@ impl Apps {
 /// The container that serves `port`: the one that declares it, else one that declares none, else the only one there is
 /// (a declared port is information, as in Kubernetes, not a limit).
 fn serving(apps: &[Arc<App>], port: u16) -> Option<&Arc<App>> {
-    let declares = apps.iter().find(|app| app.ports.contains(&port));
+    let declares = apps.iter().find(|app| app.spec.ports.contains(&port));
     let only = || if let [app] = apps { Some(app) } else { None };
-    declares.or_else(|| apps.iter().find(|app| app.ports.is_empty())).or_else(only)
+    declares.or_else(|| apps.iter().find(|app| app.spec.ports.is_empty())).or_else(only)
 }
 
 fn mesh_error(status: StatusCode, what: &'static str, message: &str) -> Response<Body> {

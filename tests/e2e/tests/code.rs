@@ -149,3 +149,29 @@ async fn module_that_compiles_for_ever_ends_with_its_compiler_and_the_node_goes_
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn module_that_compiles_for_longer_than_it_may_is_refused_and_not_tried_again_at_once() {
+    let mut cluster = Cluster::empty();
+    let mut node = cluster.next();
+    node.start(&["--compile-time", "1s"]);
+    node.up().await;
+    cluster.nodes.push(node);
+    cluster.settled().await;
+    let api = cluster.nodes[0].api().await;
+    let path = cluster.dir().join("bomb.wasm");
+    std::fs::write(&path, bomb()).expect("the temporary directory can be written");
+    cluster.wk(&["deploy", &path.display().to_string(), "--name", "bomb", "--timeout", "1s"]).await;
+    until("the pod says why, and when it is tried again", SOON, async || {
+        let pod = api.pods_of("bomb").await?.pop().context("no pod")?;
+        let why = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"];
+        let why = why.as_str().unwrap_or_default();
+        ensure!(why.contains("compile the module: it used more than 1 s of processor time"), "{}", pod["status"]);
+        ensure!(why.contains("it is tried again in"), "{why}");
+        Ok(())
+    })
+    .await;
+    assert!(compiler_of(&cluster.nodes[0]).is_none(), "nothing is compiled any more");
+    // The next one has its turn.
+    cluster.deploy_hello("hello", 1, &[]).await.ok();
+}

@@ -120,6 +120,14 @@ pub(super) async fn run(client: &Client, app: App, ui: &mut Ui) -> anyhow::Resul
     let deadline = tokio::time::Instant::now() + app.timeout;
     let image = upload::upload(client, &app, ui).await?;
     let written = write::write_all(client, &app, &image, ui).await?;
+    if app.world == World::Http {
+        // Who may not see other namespaces is told of none.
+        if let Ok(all) = client.get(&Resource::ingresses().collection(None), crate::client::JSON).await {
+            for line in urls::taken(&all, client.namespace(), &app.name) {
+                ui.note(&line);
+            }
+        }
+    }
     wait::until_ready(client, &app, &written, deadline, ui).await?;
     if app.world == World::Http {
         let ingress =

@@ -161,6 +161,25 @@ fn module_that_no_node_can_run_is_not_waited_for() {
 }
 
 #[test]
+fn route_that_an_older_ingress_keeps_is_told() {
+    let ingress = |name: &str, created: &str, host: &str| {
+        json!({"metadata": {"name": name, "namespace": "default", "creationTimestamp": created},
+            "spec": {"rules": [{"host": host, "http": {"paths": [{"path": "/", "backend": {"service": {"name": name}}}]}}]}})
+    };
+    let all = json!({"items": [
+        ingress("first", "2026-01-01T00:00:00Z", "app.localhost"),
+        ingress("other", "2026-01-01T00:00:00Z", "other.localhost"),
+        ingress("second", "2026-01-02T00:00:00Z", "App.localhost"),
+    ]});
+    let told = urls::taken(&all, "default", "second");
+    assert_eq!(
+        told,
+        ["warning: app.localhost/ is served by Ingress default/first, which is older: it keeps the route"]
+    );
+    assert_eq!(urls::taken(&all, "default", "first"), [""; 0]);
+}
+
+#[test]
 fn urls_work_from_here_and_curl_lines_from_other_addresses() {
     let listeners = ["127.0.0.1:8080".parse().expect("address"), "127.0.0.2:80".parse().expect("address")];
     let route = |host: &str| [(host.to_owned(), "/x".to_owned())];

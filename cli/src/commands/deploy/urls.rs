@@ -25,6 +25,37 @@ pub(super) fn routes(ingress: &Value, service: &str) -> Vec<(String, String)> {
     found
 }
 
+/// Which routes of the Ingress another one keeps, since it is older, a sentence each. `all` is a list of Ingresses.
+pub(super) fn taken(all: &Value, namespace: &str, name: &str) -> Vec<String> {
+    let word =
+        |ingress: &Value, field: &str| ingress.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let age = |ingress: &Value| {
+        ["/metadata/creationTimestamp", "/metadata/namespace", "/metadata/name"].map(|field| word(ingress, field))
+    };
+    let claims = |ingress: &Value| -> Vec<(String, String)> {
+        let rules = list(ingress.pointer("/spec/rules"));
+        let of = |rule: &Value| {
+            let host = word(rule, "/host").to_ascii_lowercase();
+            let paths = list(rule.pointer("/http/paths")).map(move |path| (host.clone(), word(path, "/path")));
+            paths.collect::<Vec<_>>()
+        };
+        rules.flat_map(of).collect()
+    };
+    let is_ours = |it: &&Value| word(it, "/metadata/namespace") == namespace && word(it, "/metadata/name") == name;
+    let Some(ours) = list(all.get("items")).find(is_ours) else { return Vec::new() };
+    let mine = claims(ours);
+    let older = list(all.get("items")).filter(|other| age(other) < age(ours));
+    let lines = older.flat_map(|other| {
+        let [_, namespace, name] = age(other);
+        let both = claims(other).into_iter().filter(|claim| mine.contains(claim));
+        both.map(move |(host, path)| {
+            format!("warning: {host}{path} is served by Ingress {namespace}/{name}, which is older: it keeps the route")
+        })
+        .collect::<Vec<_>>()
+    });
+    lines.collect()
+}
+
 fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
     value.and_then(Value::as_array).into_iter().flatten()
 }

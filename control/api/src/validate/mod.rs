@@ -4,6 +4,7 @@
 
 pub(crate) mod address;
 pub(crate) mod affinity;
+pub(crate) mod annotations;
 pub(crate) mod container;
 pub(crate) mod data;
 pub(crate) mod dns;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{affinity, container, dns, labels, meta, one_of, placement, resources, security, text, volumes};
+use super::{
+    affinity, annotations, container, dns, labels, meta, one_of, placement, resources, security, text, volumes,
+};
 use crate::field::Errors;
 use crate::json;
 use crate::names;
@@ -17,6 +19,8 @@ pub(crate) fn template(errors: &mut Errors, template: &Value, path: &str) {
         json::dig(template, &["metadata", "annotations"]),
         &format!("{path}.metadata.annotations"),
     );
+    let given = json::dig(template, &["metadata", "annotations"]);
+    annotations::check(errors, given, &format!("{path}.metadata.annotations"));
     spec(errors, json::get(template, "spec"), &format!("{path}.spec"));
 }
 

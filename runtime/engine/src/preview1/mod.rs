@@ -1,7 +1,8 @@
-//! `wasi_snapshot_preview1` for core modules that are programs: what the module calls, over the same files, streams and
+//! `wasi_snapshot_preview1` for core modules that are programs or reactors: what the module calls, over the same files, streams and
 //! limits that components have.
 //!
-//! Such a module could be wrapped into a component with the preview-1 adapter, and reactors are (`adapt`). But the adapter
+//! Such a module could be wrapped into a component with the preview-1 adapter, as those that carry an interface are (`adapt`):
+//! they allocate by a function of their own. But without one the adapter
 //! puts its own state into the program's memory by growing it, before the program's allocator has looked how large the
 //! memory is. The C libraries of wasi-sdk up to 18, and Go's runtime, take all that is there for theirs, and overwrite it.
 
@@ -166,7 +167,7 @@ fn link_paths(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// A program, linked.
+/// A program or reactor, linked.
 pub(crate) fn link(linker: &Linker<Host>, module: &Module) -> Result<InstancePre<Host>, PrepareError> {
     let link = |error: wasmtime::Error| PrepareError::Link { message: format!("{error:#}") };
     let mut probe = linker.clone();

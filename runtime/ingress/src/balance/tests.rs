@@ -13,7 +13,11 @@ fn group(pods: &[(&str, &str)]) -> Group {
         address: "10.128.0.1:8080".into(),
         local: false,
     };
-    Group::new(Arc::new(Backend { name: "default/web:80".into(), endpoints: pods.iter().map(endpoint).collect() }))
+    Group::new(Arc::new(Backend {
+        name: "default/web:80".into(),
+        endpoints: pods.iter().map(endpoint).collect(),
+        lacks: None,
+    }))
 }
 
 fn limits() -> Limits {

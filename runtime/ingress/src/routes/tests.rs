@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{Backend, HostRule, PathRule, Route, Routes};
 
 fn route(host: HostRule, path: PathRule, name: &str) -> Route {
-    Route { host, path, backend: Arc::new(Backend { name: name.to_owned(), endpoints: vec![] }) }
+    Route { host, path, backend: Arc::new(Backend { name: name.to_owned(), endpoints: vec![], lacks: None }) }
 }
 
 fn prefix(path: &str) -> PathRule {

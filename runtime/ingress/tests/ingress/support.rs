@@ -68,7 +68,7 @@ pub(crate) fn table(pods: &[(&str, &str)]) -> Routes {
     Routes::new(vec![Route {
         host: HostRule::Exact("web.localhost".into()),
         path: PathRule::Prefix("/".into()),
-        backend: Arc::new(Backend { name: "default/web:80".into(), endpoints }),
+        backend: Arc::new(Backend { name: "default/web:80".into(), endpoints, lacks: None }),
     }])
 }
 

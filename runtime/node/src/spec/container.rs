@@ -10,6 +10,7 @@ use super::limits::{MEMORY_DEFAULT, MEMORY_MAX, memory_limit, memory_request};
 use super::mounts::{absolute, read_mounts};
 use super::probes::Target;
 use super::{ContainerSpec, NetworkSpec, Role, SpecError, VolumeSpec};
+use crate::message;
 
 pub(super) fn read_container(
     container: &core::Container,
@@ -25,6 +26,10 @@ pub(super) fn read_container(
     let mounts = read_mounts(container, field, volumes)?;
     let workdir = container.working_dir.as_deref().filter(|dir| !dir.is_empty());
     let workdir = workdir.map(|dir| absolute(dir, &format!("{field}.workingDir"))).transpose()?;
+    let path = container.termination_message_path.as_deref();
+    let path = path.filter(|path| !path.is_empty() && *path != message::DEFAULT_PATH);
+    let message_path = path.map(|path| absolute(path, &format!("{field}.terminationMessagePath"))).transpose()?;
+    let message_path = message_path.filter(|path| path != "/").map(String::into_boxed_str);
     let mut args = container.command.clone().unwrap_or_default();
     if args.is_empty() {
         args.push(container.name.clone());
@@ -58,6 +63,7 @@ pub(super) fn read_container(
         mounts,
         workdir,
         network: network.clone(),
+        message_path,
         message_from_log: container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),
     })
 }

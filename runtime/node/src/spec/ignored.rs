@@ -4,12 +4,7 @@
 //! Not here: what only forbids (`runAsNonRoot`, dropped capabilities, `seccompProfile`): a guest has none of that anyway.
 //! Nor what a pod cannot do without, which is refused by field where it is read.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1 as core;
-
-/// Where Kubernetes' defaults put the message of a container that ends.
-const MESSAGE_PATH: &str = "/dev/termination-log";
 
 /// The fields of `pod` that have no effect, each with why.
 pub fn ignored(pod: &core::Pod) -> Vec<String> {
@@ -34,19 +29,9 @@ pub fn ignored(pod: &core::Pod) -> Vec<String> {
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
         found.container(container, &format!("spec.initContainers[{index}]"));
     }
-    let mut served = BTreeMap::new();
     for (index, container) in spec.containers.iter().enumerate() {
         let field = format!("spec.containers[{index}]");
         found.container(container, &field);
-        for (at, port) in container.ports.iter().flatten().enumerate() {
-            let key = (port.container_port, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()));
-            if let Some(first) = served.get(&key).filter(|first| **first != container.name) {
-                let why = format!("container {first} has port {} of this pod", port.container_port);
-                found.0.push(format!("{field}.ports[{at}] ({why})"));
-            } else {
-                served.insert(key, container.name.clone());
-            }
-        }
     }
     found.0
 }
@@ -77,10 +62,6 @@ impl Found {
         let added = context.and_then(|context| context.capabilities.as_ref()).and_then(|all| all.add.as_ref());
         let adds = added.is_some_and(|all| !all.is_empty());
         self.push(adds, &at("securityContext.capabilities.add"), "guests make no system calls");
-        let path = container.termination_message_path.as_deref();
-        let other = path.is_some_and(|path| !path.is_empty() && path != MESSAGE_PATH);
-        let why = "the message is the failure's, or the end of the log with terminationMessagePolicy";
-        self.push(other, &at("terminationMessagePath"), why);
         let devices = container.volume_devices.as_ref().is_some_and(|all| !all.is_empty());
         self.push(devices, &at("volumeDevices"), "guests have no devices");
     }
@@ -116,11 +97,8 @@ mod tests {
                 "spec.containers[0].ports[0].hostPort",
                 "spec.containers[0].securityContext.privileged",
                 "spec.containers[0].securityContext.capabilities.add",
-                "spec.containers[0].terminationMessagePath",
-                "spec.containers[1].ports[0]",
             ]
         );
-        assert!(found[7].contains("container a has port 80"), "{found:?}");
     }
 
     #[test]

@@ -146,6 +146,8 @@ pub struct ContainerSpec {
     pub network: NetworkSpec,
     /// `terminationMessagePolicy: FallbackToLogsOnError`: whether the end of its log says how it failed.
     pub message_from_log: bool,
+    /// `terminationMessagePath`, if it is another than Kubernetes' default.
+    pub message_path: Option<Box<str>>,
 }
 
 /// Something in the spec that this node cannot do, by field.

@@ -1,12 +1,12 @@
-//! image: what an image of the cluster's registry holds, read-only (KEP-4639). Pods of this node share one copy of each.
+//! image: what an image of the cluster's registry holds, read-only (KEP-4639). Pods of this node share one copy of each, which
+//! stays until other images need its room.
 //!
 //! Not here: layers (`wk-image`). A reference always names a digest, so there is nothing newer to pull: `Always` and
 //! `IfNotPresent` mean the same.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -18,6 +18,11 @@ use wk_image::{Digest, FILES, Peers, Reference, pull_layers, unpack};
 
 use super::{Registry, pod, remove};
 
+/// The part of the disk that the files of images may take, and the most of a large one: they are copies of what the node has
+/// as layers already.
+const DISK_PART: u64 = 10;
+const BYTES_MAX: u64 = 10 << 30;
+
 /// The images of a node. Clones share them.
 #[derive(Clone)]
 pub(super) struct Images(Arc<Inner>);
@@ -28,7 +33,7 @@ struct Inner {
     process: String,
     count: AtomicU64,
     registry: Registry,
-    unpacked: Mutex<BTreeMap<Digest, Weak<Unpacked>>>,
+    kept: Mutex<Kept>,
 }
 
 /// The files of an image; they go with the last who has this.
@@ -53,16 +58,47 @@ impl Drop for Unpacked {
     }
 }
 
+/// Images that are laid out, those that were used last at the end. They stay when no pod has them any more, until others need
+/// the room.
+#[derive(Default)]
+struct Kept(Vec<(Digest, u64, Arc<Unpacked>)>);
+
+impl Kept {
+    /// The image, which is used now.
+    fn find(&mut self, digest: &Digest) -> Option<Arc<Unpacked>> {
+        let at = self.0.iter().position(|(known, _, _)| known == digest)?;
+        let image = self.0.remove(at);
+        self.0.push(image);
+        self.0.last().map(|(_, _, image)| Arc::clone(image))
+    }
+
+    /// Takes one more, of so many bytes, and lets those go that nobody has until all are within `max`; if that cannot be, it
+    /// says how much is in use.
+    fn add(&mut self, digest: Digest, bytes: u64, image: Arc<Unpacked>, max: u64) -> Result<(), u64> {
+        let mut total: u64 = self.0.iter().map(|(_, bytes, _)| bytes).sum::<u64>().saturating_add(bytes);
+        self.0.retain(|(_, bytes, image)| {
+            let goes = total > max && Arc::strong_count(image) == 1;
+            total -= if goes { *bytes } else { 0 };
+            !goes
+        });
+        if total > max {
+            return Err(total - bytes);
+        }
+        self.0.push((digest, bytes, image));
+        Ok(())
+    }
+}
+
 impl Images {
     pub(super) fn new(root: &Path, registry: Registry) -> Self {
         let (root, process) = (root.join("images"), id::suffix(8));
-        Self(Arc::new(Inner { root, process, count: AtomicU64::new(0), registry, unpacked: Mutex::default() }))
+        Self(Arc::new(Inner { root, process, count: AtomicU64::new(0), registry, kept: Mutex::default() }))
     }
 
     /// The files of the image `reference`, fetched unless that may not be.
     pub(super) async fn have(&self, reference: &str, never_pull: bool) -> Result<Arc<Unpacked>, String> {
         let image: Reference = reference.parse().map_err(|error| format!("{reference:?}: {}", Chain(&error)))?;
-        let Inner { root, process, count, registry, unpacked } = &*self.0;
+        let Inner { root, process, count, registry, kept } = &*self.0;
         let peers: &dyn Peers = if never_pull { &Nobody } else { &*registry.peers };
         let layers = pull_layers(&registry.blobs, &image, peers).await.map_err(|error| {
             let why = Chain(&error);
@@ -74,20 +110,29 @@ impl Images {
         })?;
         let digest = *image.digest().ok_or_else(|| format!("image {reference:?} has no digest"))?;
         // One at a time: it is the disk that takes the time.
-        let mut known = unpacked.lock().await;
-        if let Some(there) = known.get(&digest).and_then(Weak::upgrade) {
+        let mut kept = kept.lock().await;
+        if let Some(there) = kept.find(&digest) {
             return Ok(there);
         }
-        known.retain(|_, image| image.strong_count() > 0);
         let dir = root.join(format!("{process}-{}", count.fetch_add(1, Ordering::Relaxed)));
         let made = Arc::new(Unpacked { files: dir.join(FILES), whole: dir.clone() });
         let root = root.clone();
         let unpack = move || {
             let has_room = |bytes| leave_reserve(&root, bytes);
-            unpack(&layers, &dir, &has_room).map_err(|error| Chain(&error).to_string())
+            let bytes = unpack(&layers, &dir, &has_room).map_err(|error| Chain(&error).to_string())?;
+            Ok((bytes, room(&dir)))
         };
-        pod::blocking_text(unpack).await?;
-        known.insert(digest, Arc::downgrade(&made));
+        let (bytes, max) = pod::blocking_text(unpack).await?;
+        kept.add(digest, bytes, Arc::clone(&made), max).map_err(|used| {
+            let mebibytes = |bytes: u64| bytes >> 20;
+            format!(
+                "image {reference:?} has {} MiB of files, those of other image volumes in use {} MiB, and together they \
+                 may take {} MiB of this node's disk",
+                mebibytes(bytes),
+                mebibytes(used),
+                mebibytes(max)
+            )
+        })?;
         Ok(made)
     }
 
@@ -101,6 +146,12 @@ impl Images {
     }
 }
 
+/// What images may take of the disk that `dir` is on.
+fn room(dir: &Path) -> u64 {
+    let disk = rustix::fs::statvfs(dir);
+    disk.map_or(BYTES_MAX, |disk| (disk.f_blocks.saturating_mul(disk.f_frsize) / DISK_PART).min(BYTES_MAX))
+}
+
 /// No other node is asked.
 struct Nobody;
 
@@ -108,5 +159,34 @@ struct Nobody;
 impl Peers for Nobody {
     async fn fetch(&self, _digest: &Digest, _attempt: u32) -> Result<Option<Body>, BoxError> {
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_that_nobody_has_make_room_those_first_that_were_used_longest_ago() {
+        let mut kept = Kept::default();
+        let image = |name: &str| {
+            (Digest::of(name.as_bytes()), Arc::new(Unpacked { files: PathBuf::from(name), whole: PathBuf::from(name) }))
+        };
+        let add = |kept: &mut Kept, name: &str, bytes: u64| {
+            let (digest, image) = image(name);
+            kept.add(digest, bytes, Arc::clone(&image), 100).map(|()| image)
+        };
+        let one = add(&mut kept, "one", 40).unwrap();
+        for name in ["two", "three"] {
+            add(&mut kept, name, 20).unwrap();
+        }
+        let names = |kept: &Kept| kept.0.iter().map(|it| it.2.dir().display().to_string()).collect::<Vec<_>>();
+        assert!(kept.find(&Digest::of(b"two")).is_some());
+        add(&mut kept, "four", 40).unwrap();
+        assert_eq!(names(&kept), ["one", "two", "four"], "three was used longest ago, and one is in use");
+        assert_eq!(add(&mut kept, "five", 70).err(), Some(40), "what is in use stays");
+        drop(one);
+        add(&mut kept, "six", 100).unwrap();
+        assert_eq!(names(&kept), ["six"]);
     }
 }

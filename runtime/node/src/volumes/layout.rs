@@ -54,7 +54,12 @@ pub(super) fn written(root: &Path, folder: &str, uid: &str, volume: &str) -> Pat
     root.join("written").join(folder).join(format!("{uid}.{volume}"))
 }
 
-/// The same in memory.
+/// What its containers say at their end. No volume has this name: those are said in small letters.
+pub(super) fn messages(root: &Path, folder: &str, uid: &str) -> PathBuf {
+    written(root, folder, uid, "MESSAGES")
+}
+
+/// The same as [`written`], in memory.
 pub(super) fn in_memory(root: &Path, folder: &str, uid: &str, volume: &str) -> PathBuf {
     memory::place(root).join(folder).join(format!("{uid}.{volume}"))
 }

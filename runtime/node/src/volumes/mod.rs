@@ -2,7 +2,8 @@
 //! the pod is gone.
 //!
 //! Below the root, `pods/<folder>/<uid>/…` is what the node writes for a pod (of it `.files/…` holds single files that are
-//! mounted alone), `written/<folder>/<uid>.<volume>` what guests write, `claimed/<namespace>/…` the volumes that outlive
+//! mounted alone), `written/<folder>/<uid>.<volume>` what guests write (`<uid>.messages` what they say at their end),
+//! `claimed/<namespace>/…` the volumes that outlive
 //! pods, and `images/…` what images hold; [`layout`] says what the folders are for. Files that are made of
 //! objects, a token among them, are written when somebody first looks into their volume: idle pods have none. What a guest gets is a list of [`Mount`]s, plain data: whoever runs it opens them.
 //!
@@ -38,6 +39,7 @@ use wk_image::{Blobs, Peers};
 
 use crate::events::Recorder;
 use crate::follow::{self, Followed};
+use crate::place::worker::Class;
 use crate::sources::Sources;
 use crate::spec::{MountSpec, PodSpec};
 
@@ -193,10 +195,8 @@ impl Volumes {
 
     /// Takes on a pod that begins here, or did so before this process (`is_old`).
     pub fn adopt(&self, object: &Arc<Object>, spec: &PodSpec, is_old: bool) {
-        if !spec.volumes.is_empty() {
-            let pod = PodVolumes::new(&self.0.parts.root, Arc::clone(object), spec, is_old);
-            self.pods().insert(spec.uid.clone(), Arc::new(pod));
-        }
+        let pod = PodVolumes::new(&self.0.parts.root, Arc::clone(object), spec, is_old);
+        self.pods().insert(spec.uid.clone(), Arc::new(pod));
     }
 
     /// The mounts of a container, once the pod's volumes are there: waits for what they are made of. `expand` replaces
@@ -223,6 +223,11 @@ impl Volumes {
             Some(pod) => pod.outside().await,
             None => Vec::new(),
         }
+    }
+
+    /// The directory for what a pod's containers say at their end, where those of `class` run; nobody makes it here.
+    pub fn message_dir(&self, uid: &str, class: Option<&Class>) -> PathBuf {
+        layout::messages(&self.0.parts.root, &layout::folder(class), uid)
     }
 
     /// Forgets a pod that is gone; its data is removed as soon as none of its containers runs.

@@ -346,7 +346,8 @@ impl Drop for PodVolumes {
             runtime.spawn_blocking(move || {
                 written.iter().for_each(|dir| remove::remove(dir));
                 remove::remove(&dir);
-                if let Some((root, folder, _)) = place_of(&dir) {
+                if let Some((root, folder, uid)) = place_of(&dir) {
+                    remove::remove(&layout::messages(root, folder, uid));
                     layout::tidy(root, folder);
                 }
             });

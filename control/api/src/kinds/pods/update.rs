@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::field::Errors;
 use crate::json;
 use crate::kind::Part;
+use crate::validate;
 
 /// `pods/ephemeralcontainers`: containers for `kubectl debug` are added to a pod that runs.
 pub(super) const EPHEMERAL_CONTAINERS: Part = Part {
@@ -20,6 +21,8 @@ pub(super) const EPHEMERAL_CONTAINERS: Part = Part {
 
 /// What a new pod may not have yet.
 pub(super) fn create(value: &Value, errors: &mut Errors) {
+    // A node would refuse it for good.
+    validate::annotations::check(errors, json::dig(value, &["metadata", "annotations"]), "metadata.annotations");
     let spec = json::get(value, "spec");
     if !json::items(spec, &["ephemeralContainers"]).is_empty() {
         errors.forbidden("spec.ephemeralContainers", "cannot be set on create");
@@ -134,7 +137,7 @@ fn narrowed(errors: &mut Errors, rest: &mut Value, new: &Value, old: &Value) {
     if json::members(before, &[]).all(|(key, value)| json::get(labels, key) == value) {
         json::copy(rest, old, "nodeSelector");
     } else {
-        errors.invalid("spec.nodeSelector", labels, crate::validate::IMMUTABLE);
+        errors.invalid("spec.nodeSelector", labels, validate::IMMUTABLE);
     }
     // Without one before, any is narrower.
     if json::dig(old, &["affinity", "nodeAffinity"]).is_null() && !json::get(new, "affinity").is_null() {
