@@ -28,6 +28,7 @@ use wk_store::{Options, Start, Store};
 
 use super::access::Access;
 use super::admit;
+use super::age;
 use super::announce::Announcer;
 use super::backup::Backups;
 use super::cluster_status::ClusterStatus;
@@ -109,6 +110,7 @@ impl Base {
         let store = Store::open(options, link).context("open the store")?;
         data_dir.note_begun()?;
         members.take(&store.view());
+        age::start(&store, &tasks);
         if file.witness {
             witness::follow(&name, &members, &mesh, &store, data_dir, &tasks);
         } else {

@@ -6,6 +6,7 @@
 mod access;
 mod admin;
 mod admit;
+mod age;
 mod announce;
 mod asking;
 pub(crate) mod backup;

@@ -12,11 +12,17 @@ use wk_plan::{
 };
 use wk_store::{Stored, View};
 
+use crate::grouped::Grouped;
 use crate::work::Desk;
 
 /// All objects of a kind.
 pub(crate) fn list(view: &View, kind: &Kind) -> Vec<Arc<Object>> {
     view.list(kind.collection(), "").map(|stored| object(&stored)).collect()
+}
+
+/// Objects, decoded.
+pub(crate) fn decoded(objects: &[Arc<Stored>]) -> Vec<Arc<Object>> {
+    objects.iter().map(|stored| object(stored)).collect()
 }
 
 /// As planners take them.
@@ -53,13 +59,22 @@ pub(crate) fn disruptions(desk: &Desk, now: Timestamp) -> Plan {
     plan
 }
 
-pub(crate) fn schedule(desk: &Desk, now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    let all: Vec<Arc<Stored>> = view.list(kinds::POD.collection(), "").collect();
-    if !all.iter().any(|pod| waits(pod)) {
-        return Plan::default();
+pub(crate) fn schedule() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    let mut waiting: Grouped<()> = Grouped::new(&kinds::POD, |pod, each| {
+        if waits(pod) {
+            each(());
+        }
+    });
+    move |desk, now| {
+        let view = desk.cluster.store().view();
+        waiting.follow(&view);
+        if waiting.of(&()).members().is_empty() { Plan::default() } else { place(&view, now) }
     }
-    let has_claims = |pod: &Stored| brief(pod).pod().is_some_and(|pod| pod.has_claims);
+}
+
+/// Finds nodes for the pods that wait for one.
+fn place(view: &View, now: Timestamp) -> Plan {
+    let all: Vec<Arc<Stored>> = view.list(kinds::POD.collection(), "").collect();
     let pods: Vec<_> = all.iter().filter(|pod| waits(pod) || has_claims(pod)).map(|pod| object(pod)).collect();
     let placed = all.iter().filter_map(|pod| {
         let (brief, pod) = (brief(pod), brief(pod).pod()?);
@@ -67,8 +82,8 @@ pub(crate) fn schedule(desk: &Desk, now: Timestamp) -> Plan {
         let placed = scheduler::Placed { node: &pod.node, sibling_of, asked: pod.requests };
         (!pod.node.is_empty() && !pod.is_finished).then_some(placed)
     });
-    let nodes = list(&view, &kinds::NODE);
-    let (claims, volumes) = (list(&view, &kinds::PERSISTENTVOLUMECLAIM), list(&view, &kinds::PERSISTENTVOLUME));
+    let nodes = list(view, &kinds::NODE);
+    let (claims, volumes) = (list(view, &kinds::PERSISTENTVOLUMECLAIM), list(view, &kinds::PERSISTENTVOLUME));
     let input = scheduler::Input {
         pods: &borrowed(&pods),
         placed: &placed.collect::<Vec<_>>(),
@@ -85,6 +100,20 @@ fn waits(pod: &Stored) -> bool {
     brief.pod().is_some_and(|pod| pod.node.is_empty() && !pod.is_finished) && !brief.is_deleting()
 }
 
+/// Whether a pod names claims, or has volumes that become some.
+fn has_claims(pod: &Stored) -> bool {
+    brief(pod).pod().is_some_and(|pod| pod.has_claims)
+}
+
+/// The pods that [`has_claims`] says it of.
+fn claiming() -> Grouped<()> {
+    Grouped::new(&kinds::POD, |pod, each| {
+        if has_claims(pod) {
+            each(());
+        }
+    })
+}
+
 /// The pods of some namespaces.
 pub(crate) fn pods_in(view: &View, namespaces: &BTreeSet<&str>) -> Vec<Arc<Object>> {
     let in_one = |namespace: &&str| view.list(kinds::POD.collection(), &format!("{namespace}/")).collect::<Vec<_>>();
@@ -97,18 +126,22 @@ pub(crate) fn pods(view: &View, wanted: impl Fn(&Brief, &PodBrief) -> bool) -> V
     view.list(kinds::POD.collection(), "").filter(is_wanted).map(|stored| object(&stored)).collect()
 }
 
-pub(crate) fn claims(desk: &Desk, _now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    let (pods, nodes) = (pods(&view, |_, pod| pod.has_claims), list(&view, &kinds::NODE));
-    let (claims, volumes) = (list(&view, &kinds::PERSISTENTVOLUMECLAIM), list(&view, &kinds::PERSISTENTVOLUME));
-    let classes = list(&view, &kinds::STORAGECLASS);
-    claims::plan(&claims::Input {
-        claims: &borrowed(&claims),
-        volumes: &borrowed(&volumes),
-        classes: &borrowed(&classes),
-        pods: &borrowed(&pods),
-        nodes: &borrowed(&nodes),
-    })
+pub(crate) fn claims() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    let mut claiming = claiming();
+    move |desk, _| {
+        let view = desk.cluster.store().view();
+        claiming.follow(&view);
+        let (pods, nodes) = (decoded(claiming.of(&()).members()), list(&view, &kinds::NODE));
+        let (claims, volumes) = (list(&view, &kinds::PERSISTENTVOLUMECLAIM), list(&view, &kinds::PERSISTENTVOLUME));
+        let classes = list(&view, &kinds::STORAGECLASS);
+        claims::plan(&claims::Input {
+            claims: &borrowed(&claims),
+            volumes: &borrowed(&volumes),
+            classes: &borrowed(&classes),
+            pods: &borrowed(&pods),
+            nodes: &borrowed(&nodes),
+        })
+    }
 }
 
 pub(crate) fn pod_garbage(desk: &Desk, _now: Timestamp) -> Plan {
@@ -190,15 +223,19 @@ pub(crate) fn ingresses(desk: &Desk, _now: Timestamp) -> Plan {
     ingresses::plan(&ingresses::Input { ingresses: &borrowed(&ingresses), nodes: &borrowed(&nodes) })
 }
 
-pub(crate) fn ephemeral_volumes(desk: &Desk, _now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    let mut pods = pods(&view, |_, pod| pod.has_claims);
-    pods.retain(|pod| pod.items("/spec/volumes").iter().any(|volume| volume.get("ephemeral").is_some()));
-    if pods.is_empty() {
-        return Plan::default();
+pub(crate) fn ephemeral_volumes() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    let mut claiming = claiming();
+    move |desk, _| {
+        let view = desk.cluster.store().view();
+        claiming.follow(&view);
+        let mut pods = decoded(claiming.of(&()).members());
+        pods.retain(|pod| pod.items("/spec/volumes").iter().any(|volume| volume.get("ephemeral").is_some()));
+        if pods.is_empty() {
+            return Plan::default();
+        }
+        let claims = list(&view, &kinds::PERSISTENTVOLUMECLAIM);
+        ephemeral::plan(&ephemeral::Input { pods: &borrowed(&pods), claims: &borrowed(&claims) })
     }
-    let claims = list(&view, &kinds::PERSISTENTVOLUMECLAIM);
-    ephemeral::plan(&ephemeral::Input { pods: &borrowed(&pods), claims: &borrowed(&claims) })
 }
 
 pub(crate) fn api_service(desk: &Desk, now: Timestamp) -> Plan {

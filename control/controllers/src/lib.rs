@@ -24,6 +24,7 @@ mod autoscale;
 mod electorate;
 mod execute;
 mod gather;
+mod grouped;
 mod hearing;
 mod heartbeats;
 mod held;

@@ -9,6 +9,8 @@ use wk_base::time::Timestamp;
 use wk_plan::Plan;
 use wk_store::Stored;
 
+use crate::grouped::Group;
+
 /// The versions of some objects, as a number: others than those have another one.
 #[derive(Default)]
 pub(crate) struct Versions(DefaultHasher);
@@ -25,6 +27,15 @@ impl Versions {
             self.0.write_u64(object.revision().0);
         }
         // So that an object that moves from one group to the next counts.
+        self.0.write_u8(0);
+        self
+    }
+
+    /// These, and those of the objects of `groups`.
+    pub(crate) fn and_groups<'a>(mut self, groups: impl IntoIterator<Item = &'a Group>) -> Self {
+        for group in groups {
+            self.0.write_u64(group.version());
+        }
         self.0.write_u8(0);
         self
     }

@@ -26,6 +26,13 @@ const UNHURRIED: Duration = Duration::from_millis(100);
 /// 200 kB, and nobody's traffic waits for them.
 const WHOLE: Duration = Duration::from_secs(1);
 
+/// After looking and planning, a prompt shell rests for this many times as long: many changes never cost more than a tenth of
+/// one core a shell; they are looked at together.
+const PROMPT_REST: u32 = 9;
+
+/// The same for the others: there are fifteen, and together they leave most of a core to those whom somebody waits for.
+const UNHURRIED_REST: u32 = 49;
+
 /// Looks without a wake-up. Every wake-up could get lost and the cluster would still get there, this slowly.
 const RESYNC: Duration = Duration::from_secs(30);
 
@@ -68,7 +75,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
             "scheduler",
             vec![&kinds::POD, &kinds::NODE, &kinds::PERSISTENTVOLUMECLAIM, &kinds::PERSISTENTVOLUME],
             PROMPT,
-            gather::schedule,
+            gather::schedule(),
         ),
         shell(
             "claims",
@@ -80,7 +87,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
                 &kinds::NODE,
             ],
             UNHURRIED,
-            gather::claims,
+            gather::claims(),
         ),
         shell(
             "endpointslice",
@@ -115,7 +122,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         shell("serviceaccounts", vec![&kinds::NAMESPACE, &kinds::SERVICEACCOUNT], PROMPT, gather::service_accounts),
         shell("rootca", vec![&kinds::NAMESPACE, &kinds::CONFIGMAP], PROMPT, gather::root_ca),
         shell("ingress", vec![&kinds::INGRESS, &kinds::NODE], WHOLE, gather::ingresses),
-        shell("ephemeral", vec![&kinds::POD, &kinds::PERSISTENTVOLUMECLAIM], PROMPT, gather::ephemeral_volumes),
+        shell("ephemeral", vec![&kinds::POD, &kinds::PERSISTENTVOLUMECLAIM], PROMPT, gather::ephemeral_volumes()),
         shell(
             "api-service",
             vec![&kinds::NAMESPACE, &kinds::NODE, &kinds::SERVICE, &kinds::ENDPOINTS, &kinds::SERVICECIDR],
@@ -149,7 +156,8 @@ fn shell(
     rest: Duration,
     pass: impl FnMut(&Desk, Timestamp) -> Plan + Send + 'static,
 ) -> Shell {
-    Shell { name, reads, reads_custom: false, rest, resync: RESYNC, pass: Box::new(pass) }
+    let rest_factor = if rest > PROMPT { UNHURRIED_REST } else { PROMPT_REST };
+    Shell { name, reads, reads_custom: false, rest, rest_factor, resync: RESYNC, pass: Box::new(pass) }
 }
 
 /// The pass of the shell that evicts from tainted nodes. It remembers since when it knows each taint.

@@ -20,10 +20,6 @@ use crate::refusals::Refusals;
 use crate::under_way::UnderWay;
 use crate::writes::Writes;
 
-/// After looking and planning, a shell rests for this many times as long: many changes never cost more than a tenth of
-/// one core a shell, of which there are twenty; they are looked at together.
-const REST_FACTOR: u32 = 9;
-
 /// What all shells work with.
 pub(crate) struct Desk {
     pub(crate) cluster: Cluster,
@@ -50,6 +46,8 @@ pub(crate) struct Shell {
     pub(crate) reads_custom: bool,
     /// From one look to the next at least.
     pub(crate) rest: Duration,
+    /// How many times as long as it looked and planned it rests.
+    pub(crate) rest_factor: u32,
     /// From one look to the next at most.
     pub(crate) resync: Duration,
     /// Looks and plans.
@@ -68,7 +66,7 @@ pub(crate) async fn work(mut shell: Shell, desk: Desk, wake: Arc<Notify>) {
             let start = Instant::now();
             let now = desk.clock.now();
             let mut plan = (shell.pass)(&desk, now);
-            let rest = shell.rest.max(start.elapsed() * REST_FACTOR);
+            let rest = shell.rest.max(start.elapsed() * shell.rest_factor);
             for line in &plan.report {
                 tracing::debug!("{line}");
             }

@@ -1,9 +1,9 @@
-//! The facts of those who own pods, or stand in front of them. With thousands of pods one change concerns a hundred: all
-//! are looked at by their briefs, and only those of an owner that something happened to are decoded.
+//! The facts of those who own pods, or stand in front of them. With thousands of pods one change concerns a hundred: pods
+//! are kept by their owners, and only those of an owner that something happened to are looked at.
 //!
 //! Not here: the other planners' facts (`gather.rs`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -14,43 +14,42 @@ use wk_plan::endpointslice::{endpoints, mirror};
 use wk_plan::{Plan, cronjob, daemonset, deployment, endpointslice, job, replicaset};
 use wk_store::{Stored, View};
 
-use crate::gather::borrowed;
+use crate::gather::{borrowed, decoded};
+use crate::grouped::{Group, Grouped};
 use crate::settled::{Settled, Versions};
 use crate::work::Desk;
 
-/// Objects of one kind by the uid of their controller, and those without one by their namespace.
-struct Children<'a> {
-    owned: HashMap<&'a str, Vec<&'a Arc<Stored>>>,
-    orphans: HashMap<&'a str, Vec<&'a Arc<Stored>>>,
+/// Whose an object is: its controller's, by uid, or nobody's in its namespace.
+#[derive(PartialEq, Eq, Hash)]
+enum Tie {
+    Of(Box<str>),
+    Alone(Box<str>),
 }
 
-impl<'a> Children<'a> {
-    fn of(objects: &'a [Arc<Stored>]) -> Self {
-        let mut children = Self { owned: HashMap::new(), orphans: HashMap::new() };
-        for object in objects {
-            match brief(object).controller() {
-                Some(owner) => children.owned.entry(owner).or_default().push(object),
-                None => children.orphans.entry(namespace(object)).or_default().push(object),
-            }
-        }
-        children
+/// Objects of one kind by whose they are.
+struct Children(Grouped<Tie>);
+
+impl Children {
+    fn new(kind: &'static Kind) -> Self {
+        Self(Grouped::new(kind, |stored, each| {
+            each(match brief(stored).controller() {
+                Some(owner) => Tie::Of(owner.into()),
+                None => Tie::Alone(namespace(stored).into()),
+            });
+        }))
     }
 
-    fn owned_by(&self, owner: &Arc<Stored>) -> &[&'a Arc<Stored>] {
-        self.owned.get(brief(owner).uid()).map(Vec::as_slice).unwrap_or_default()
+    fn owned_by(&self, owner: &Stored) -> &Group {
+        self.0.of(&Tie::Of(brief(owner).uid().into()))
     }
 
-    fn orphans_beside(&self, owner: &Arc<Stored>) -> &[&'a Arc<Stored>] {
-        self.orphans.get(namespace(owner)).map(Vec::as_slice).unwrap_or_default()
+    fn orphans_beside(&self, owner: &Stored) -> &Group {
+        self.0.of(&Tie::Alone(namespace(owner).into()))
     }
 }
 
 fn all(view: &View, kind: &Kind) -> Vec<Arc<Stored>> {
     view.list(kind.collection(), "").collect()
-}
-
-fn decoded(objects: &[&Arc<Stored>]) -> Vec<Arc<Object>> {
-    objects.iter().map(|stored| object(stored)).collect()
 }
 
 /// The namespace of a namespaced object.
@@ -60,27 +59,24 @@ fn namespace(stored: &Stored) -> &str {
 
 pub(crate) fn deployments() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut settled = Settled::default();
+    let (mut of_deployments, mut of_sets) = (Children::new(&kinds::REPLICASET), Children::new(&kinds::POD));
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
-        let deployments = all(&view, &kinds::DEPLOYMENT);
-        if deployments.is_empty() {
-            return Plan::default();
-        }
-        let (sets, pods) = (all(&view, &kinds::REPLICASET), all(&view, &kinds::POD));
-        let (of_deployments, of_sets) = (Children::of(&sets), Children::of(&pods));
+        of_deployments.0.follow(&view);
+        of_sets.0.follow(&view);
         let mut plan = Plan::default();
-        for stored in &deployments {
-            let own = of_deployments.owned_by(stored);
-            let orphans = of_deployments.orphans_beside(stored);
-            let pods: Vec<&Arc<Stored>> = own.iter().flat_map(|set| of_sets.owned_by(set).iter().copied()).collect();
-            let versions = Versions::of([stored]).and(own.iter().copied()).and(orphans.iter().copied());
-            plan.extend(settled.plan(brief(stored).uid(), &versions.and(pods.iter().copied()), now, || {
-                let beside = format!("{}/", namespace(stored));
+        for stored in all(&view, &kinds::DEPLOYMENT) {
+            let (own, orphans) = (of_deployments.owned_by(&stored), of_deployments.orphans_beside(&stored));
+            let pods: Vec<&Group> = own.members().iter().map(|set| of_sets.owned_by(set)).collect();
+            let versions = Versions::of([&stored]).and_groups([own, orphans]).and_groups(pods.iter().copied());
+            plan.extend(settled.plan(brief(&stored).uid(), &versions, now, || {
+                let beside = format!("{}/", namespace(&stored));
                 let taken = view.list(kinds::REPLICASET.collection(), &beside);
                 let taken: Vec<_> = taken.map(|set| set.key().name()[beside.len()..].to_owned()).collect();
-                let (replicasets, orphans, pods) = (decoded(own), decoded(orphans), decoded(&pods));
-                let deployment = object(stored);
+                let (replicasets, orphans) = (decoded(own.members()), decoded(orphans.members()));
+                let pods: Vec<Arc<Object>> = pods.iter().flat_map(|group| decoded(group.members())).collect();
+                let deployment = object(&stored);
                 let input = deployment::Input {
                     deployment: &deployment,
                     replicasets: &borrowed(&replicasets),
@@ -97,20 +93,19 @@ pub(crate) fn deployments() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
 
 pub(crate) fn replicasets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut settled = Settled::default();
+    let mut children = Children::new(&kinds::POD);
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
-        let (sets, pods) = (all(&view, &kinds::REPLICASET), all(&view, &kinds::POD));
-        let children = Children::of(&pods);
+        children.0.follow(&view);
         let mut plan = Plan::default();
-        for set in &sets {
-            let (pods, orphans) = (children.owned_by(set), children.orphans_beside(set));
-            let refused = desk.refusals.why(brief(set).uid());
-            let versions = Versions::of([set]).and(pods.iter().copied()).and(orphans.iter().copied());
-            let versions = versions.and_text(refused.as_deref());
-            plan.extend(settled.plan(brief(set).uid(), &versions, now, || {
-                let (pods, orphans) = (decoded(pods), decoded(orphans));
-                let (replicaset, pods, orphans) = (object(set), borrowed(&pods), borrowed(&orphans));
+        for set in all(&view, &kinds::REPLICASET) {
+            let (pods, orphans) = (children.owned_by(&set), children.orphans_beside(&set));
+            let refused = desk.refusals.why(brief(&set).uid());
+            let versions = Versions::of([&set]).and_groups([pods, orphans]).and_text(refused.as_deref());
+            plan.extend(settled.plan(brief(&set).uid(), &versions, now, || {
+                let (pods, orphans) = (decoded(pods.members()), decoded(orphans.members()));
+                let (replicaset, pods, orphans) = (object(&set), borrowed(&pods), borrowed(&orphans));
                 let refused = refused.as_deref();
                 let input = replicaset::Input { replicaset: &replicaset, pods: &pods, orphans: &orphans, refused };
                 replicaset::plan(&input, now)
@@ -122,27 +117,28 @@ pub(crate) fn replicasets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
 
 pub(crate) fn jobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut settled = Settled::default();
+    let mut children = Children::new(&kinds::POD);
+    // Whoever counts a pod holds it.
+    let mut held: Grouped<()> = Grouped::new(&kinds::POD, |pod, each| {
+        if brief(pod).has_finalizers() && brief(pod).controller().is_some() {
+            each(());
+        }
+    });
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
-        let (jobs, pods) = (all(&view, &kinds::JOB), all(&view, &kinds::POD));
+        children.0.follow(&view);
+        held.follow(&view);
+        let jobs = all(&view, &kinds::JOB);
         let uids: BTreeSet<&str> = jobs.iter().map(|job| brief(job).uid()).collect();
-        // Whoever counts a pod holds it.
-        let bereft = |pod: &&Arc<Stored>| {
-            let brief = brief(pod);
-            brief.has_finalizers() && brief.controller().is_some_and(|owner| !uids.contains(owner))
-        };
-        let bereft: Vec<&Arc<Stored>> = pods.iter().filter(bereft).collect();
-        let mut plan = job::release(borrowed(&decoded(&bereft)));
-        if jobs.is_empty() {
-            return plan;
-        }
-        let children = Children::of(&pods);
+        let is_bereft = |pod: &&Arc<Stored>| brief(pod).controller().is_some_and(|owner| !uids.contains(owner));
+        let bereft: Vec<Arc<Object>> = held.of(&()).members().iter().filter(is_bereft).map(|pod| object(pod)).collect();
+        let mut plan = job::release(borrowed(&bereft));
         for job in &jobs {
             let (pods, orphans) = (children.owned_by(job), children.orphans_beside(job));
-            let versions = Versions::of([job]).and(pods.iter().copied()).and(orphans.iter().copied());
+            let versions = Versions::of([job]).and_groups([pods, orphans]);
             plan.extend(settled.plan(brief(job).uid(), &versions, now, || {
-                let (pods, orphans) = (decoded(pods), decoded(orphans));
+                let (pods, orphans) = (decoded(pods.members()), decoded(orphans.members()));
                 job::plan(&job::Input { job: &object(job), pods: &borrowed(&pods), orphans: &borrowed(&orphans) }, now)
             }));
         }
@@ -152,23 +148,20 @@ pub(crate) fn jobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
 
 pub(crate) fn daemonsets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut settled = Settled::default();
+    let (mut children, mut of_sets) = (Children::new(&kinds::POD), Children::new(&kinds::CONTROLLERREVISION));
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
-        let sets = all(&view, &kinds::DAEMONSET);
-        if sets.is_empty() {
-            return Plan::default();
-        }
-        let (pods, nodes, revisions) =
-            (all(&view, &kinds::POD), all(&view, &kinds::NODE), all(&view, &kinds::CONTROLLERREVISION));
-        let (children, of_sets) = (Children::of(&pods), Children::of(&revisions));
+        children.0.follow(&view);
+        of_sets.0.follow(&view);
+        let (sets, nodes) = (all(&view, &kinds::DAEMONSET), all(&view, &kinds::NODE));
         let mut plan = Plan::default();
         for set in &sets {
             let (pods, orphans, own) = (children.owned_by(set), children.orphans_beside(set), of_sets.owned_by(set));
-            let versions = Versions::of([set]).and(pods.iter().copied()).and(orphans.iter().copied());
-            let versions = versions.and(own.iter().copied()).and(&nodes);
+            let versions = Versions::of([set]).and(&nodes).and_groups([pods, orphans, own]);
             plan.extend(settled.plan(brief(set).uid(), &versions, now, || {
-                let (pods, orphans, revisions) = (decoded(pods), decoded(orphans), decoded(own));
+                let (pods, orphans) = (decoded(pods.members()), decoded(orphans.members()));
+                let revisions = decoded(own.members());
                 let nodes: Vec<Arc<Object>> = nodes.iter().map(|stored| object(stored)).collect();
                 let input = daemonset::Input {
                     daemonset: &object(set),
@@ -186,21 +179,17 @@ pub(crate) fn daemonsets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
 
 pub(crate) fn cronjobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut settled = Settled::default();
+    let mut children = Children::new(&kinds::JOB);
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
-        let cronjobs = all(&view, &kinds::CRONJOB);
-        if cronjobs.is_empty() {
-            return Plan::default();
-        }
-        let jobs = all(&view, &kinds::JOB);
-        let children = Children::of(&jobs);
+        children.0.follow(&view);
         let mut plan = Plan::default();
-        for stored in &cronjobs {
+        for stored in &all(&view, &kinds::CRONJOB) {
             let jobs = children.owned_by(stored);
-            let versions = Versions::of([stored]).and(jobs.iter().copied());
+            let versions = Versions::of([stored]).and_groups([jobs]);
             plan.extend(settled.plan(brief(stored).uid(), &versions, now, || {
-                let (cronjob, jobs) = (object(stored), decoded(jobs));
+                let (cronjob, jobs) = (object(stored), decoded(jobs.members()));
                 // Without a name it is the clock of whoever leads in Kubernetes; here it is one clock for all.
                 let zone = match cronjob.text("/spec/timeZone") {
                     "" => Some(TimeZone::UTC),
@@ -215,61 +204,54 @@ pub(crate) fn cronjobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
 }
 
 /// Objects of a namespace that have a label.
-type Labelled<'a> = HashMap<(&'a str, u64), Vec<&'a Arc<Stored>>>;
+type Labelled = Grouped<(Box<str>, u64)>;
 
-/// Services, decoded: there are few of them beside their pods.
-fn services(view: &View) -> Vec<(Arc<Object>, Arc<Stored>)> {
-    all(view, &kinds::SERVICE).into_iter().map(|stored| (object(&stored), stored)).collect()
+fn by_label(kind: &'static Kind) -> Labelled {
+    Grouped::new(kind, |stored, each| {
+        brief(stored).labels().for_each(|label| each((namespace(stored).into(), label)));
+    })
 }
 
-/// Pods by the terms of services. Each service is shown the pods that have one of its labels, not all pods of its
-/// namespace: a hundred services of a hundred pods each would be a million looks.
-fn by_term<'a>(services: &'a [(Arc<Object>, Arc<Stored>)], pods: &'a [Arc<Stored>]) -> Labelled<'a> {
-    let terms = services.iter().filter_map(|(service, stored)| term(service, stored));
-    let mut pods_of: Labelled<'a> = terms.map(|term| (term, Vec::new())).collect();
-    let mut terms: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for &(namespace, label) in pods_of.keys() {
-        terms.entry(namespace).or_default().push(label);
-    }
-    for pod in pods {
-        let namespace = namespace(pod);
-        let Some(terms) = terms.get(namespace) else { continue };
-        for label in brief(pod).labels().filter(|label| terms.contains(label)) {
-            pods_of.entry((namespace, label)).or_default().push(pod);
-        }
-    }
-    pods_of
-}
+/// One of the labels that a service's pods have, within its namespace.
+type Term = Option<(Box<str>, u64)>;
 
-fn by_label(objects: &[Arc<Stored>]) -> Labelled<'_> {
-    let mut labelled = Labelled::new();
-    for object in objects {
-        for label in brief(object).labels() {
-            labelled.entry((namespace(object), label)).or_default().push(object);
+/// Services, each with the label that its pods are found by: read once a version.
+#[derive(Default)]
+struct Services(Vec<(Arc<Stored>, Term)>);
+
+impl Services {
+    fn follow(&mut self, view: &View) {
+        let last = std::mem::take(&mut self.0);
+        let mut last = last.into_iter().peekable();
+        for service in all(view, &kinds::SERVICE) {
+            // Both are in the order of names.
+            while last.next_if(|(old, _)| old.key().name() < service.key().name()).is_some() {}
+            let known = last.next_if(|(old, _)| **old == *service);
+            let term = known.map_or_else(|| term(&object(&service), &service), |(_, term)| term);
+            self.0.push((service, term));
         }
     }
-    labelled
 }
 
 pub(crate) fn endpointslices() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
-    let mut settled = Settled::default();
+    let (mut settled, mut services) = (Settled::default(), Services::default());
+    let (mut pods_of, mut slices_of) = (by_label(&kinds::POD), by_label(&kinds::ENDPOINTSLICE));
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
-        let services = services(&view);
-        let (pods, slices) = (all(&view, &kinds::POD), all(&view, &kinds::ENDPOINTSLICE));
-        let (pods_of, slices_of) = (by_term(&services, &pods), by_label(&slices));
+        services.follow(&view);
+        pods_of.follow(&view);
+        slices_of.follow(&view);
         let mut plan = Plan::default();
-        for (service, stored) in &services {
-            let pods = term(service, stored).and_then(|term| pods_of.get(&term));
-            let pods = pods.map(Vec::as_slice).unwrap_or_default();
-            let label = label_hash(endpointslice::SERVICE_LABEL, service.name());
-            let slices = slices_of.get(&(namespace(stored), label)).map(Vec::as_slice).unwrap_or_default();
-            let versions = Versions::of([stored]).and(pods.iter().copied()).and(slices.iter().copied());
-            plan.extend(settled.plan(service.uid(), &versions, now, || {
-                let (pods, slices) = (decoded(pods), decoded(slices));
+        for (service, term) in &services.0 {
+            let pods = term.as_ref().map(|term| pods_of.of(term));
+            let slices = slices_of.of(&slices_term(service));
+            let versions = Versions::of([service]).and_groups(pods).and_groups([slices]);
+            plan.extend(settled.plan(brief(service).uid(), &versions, now, || {
+                let pods = decoded(pods.map(Group::members).unwrap_or_default());
+                let slices = decoded(slices.members());
                 endpointslice::plan(&endpointslice::Input {
-                    service,
+                    service: &object(service),
                     pods: &borrowed(&pods),
                     slices: &borrowed(&slices),
                 })
@@ -282,45 +264,45 @@ pub(crate) fn endpointslices() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
 /// Endpoints of services, and slices of Endpoints.
 pub(crate) fn endpoints() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let (mut settled, mut mirrored) = (Settled::default(), Settled::default());
+    let mut services = Services::default();
+    let (mut pods_of, mut slices_of) = (by_label(&kinds::POD), by_label(&kinds::ENDPOINTSLICE));
     move |desk, now| {
         settled.begin();
         mirrored.begin();
         let view = desk.cluster.store().view();
-        let services = services(&view);
-        let (pods, slices) = (all(&view, &kinds::POD), all(&view, &kinds::ENDPOINTSLICE));
+        services.follow(&view);
+        pods_of.follow(&view);
+        slices_of.follow(&view);
         let every = all(&view, &kinds::ENDPOINTS);
-        let (pods_of, slices_of) = (by_term(&services, &pods), by_label(&slices));
         let of_name: HashMap<&str, &Arc<Stored>> = every.iter().map(|it| (it.key().name(), it)).collect();
-        let by_name: HashMap<&str, &(Arc<Object>, Arc<Stored>)> =
-            services.iter().map(|it| (it.1.key().name(), it)).collect();
+        let by_name: HashMap<&str, &Arc<Stored>> =
+            services.0.iter().map(|(service, _)| (service.key().name(), service)).collect();
         let mut plan = Plan::default();
-        for (service, stored) in &services {
-            let pods = term(service, stored).and_then(|term| pods_of.get(&term));
-            let pods = pods.map(Vec::as_slice).unwrap_or_default();
-            let endpoints = of_name.get(stored.key().name()).copied();
-            let versions = Versions::of([stored]).and(pods.iter().copied()).and(endpoints);
-            plan.extend(settled.plan(service.uid(), &versions, now, || {
-                let (pods, endpoints) = (decoded(pods), endpoints.map(|stored| object(stored)));
-                let endpoints = endpoints.as_deref();
-                endpoints::plan(&endpoints::Input { service, pods: &borrowed(&pods), endpoints })
+        for (service, term) in &services.0 {
+            let pods = term.as_ref().map(|term| pods_of.of(term));
+            let endpoints = of_name.get(service.key().name()).copied();
+            let versions = Versions::of([service]).and_groups(pods).and(endpoints);
+            plan.extend(settled.plan(brief(service).uid(), &versions, now, || {
+                let pods = decoded(pods.map(Group::members).unwrap_or_default());
+                let endpoints = endpoints.map(|stored| object(stored));
+                let (service, endpoints) = (object(service), endpoints.as_deref());
+                endpoints::plan(&endpoints::Input { service: &service, pods: &borrowed(&pods), endpoints })
             }));
         }
         for stored in &every {
             let service = by_name.get(stored.key().name()).copied();
-            let name = stored.key().name().split_once('/').map_or("", |(_, name)| name);
-            let label = label_hash(endpointslice::SERVICE_LABEL, name);
-            let slices = slices_of.get(&(namespace(stored), label)).map(Vec::as_slice).unwrap_or_default();
-            let versions = Versions::of([stored]).and(service.map(|(_, stored)| stored)).and(slices.iter().copied());
+            let slices = slices_of.of(&slices_term(stored));
+            let versions = Versions::of([stored]).and(service).and_groups([slices]);
             plan.extend(mirrored.plan(brief(stored).uid(), &versions, now, || {
-                let (endpoints, slices) = (object(stored), decoded(slices));
-                let service = service.map(|(service, _)| service.as_ref());
+                let (endpoints, slices) = (object(stored), decoded(slices.members()));
+                let service = service.map(|stored| object(stored));
                 let mut plan = Plan::default();
                 if service.is_none() && endpoints::is_made(&endpoints) && !endpoints.is_deleting() {
                     plan.orders.push(endpoints::delete(&endpoints));
                 }
                 plan.extend(mirror::plan(&mirror::Input {
                     endpoints: &endpoints,
-                    service,
+                    service: service.as_deref(),
                     slices: &borrowed(&slices),
                 }));
                 plan
@@ -330,11 +312,17 @@ pub(crate) fn endpoints() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     }
 }
 
-/// One of the labels that a service's pods have, within its namespace: the one with the longest value, which the fewest
-/// others share.
-fn term<'a>(service: &Object, stored: &'a Stored) -> Option<(&'a str, u64)> {
+/// The label with the longest value, which the fewest others share. Each service is shown the pods that have it, not all pods of its namespace: a hundred services of a
+/// hundred pods each would be a million looks.
+fn term(service: &Object, stored: &Stored) -> Term {
     let selector = service.at("/spec/selector")?.as_object()?;
     let labels = selector.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
     let (key, value) = labels.max_by_key(|(_, value)| value.len())?;
-    Some((namespace(stored), label_hash(key, value)))
+    Some((namespace(stored).into(), label_hash(key, value)))
+}
+
+/// The label that the slices of a service have, or of Endpoints of its name.
+fn slices_term(stored: &Stored) -> (Box<str>, u64) {
+    let (namespace, name) = stored.key().name().split_once('/').unwrap_or_default();
+    (namespace.into(), label_hash(endpointslice::SERVICE_LABEL, name))
 }

@@ -33,11 +33,25 @@ impl Decoded {
 }
 
 /// The forms that were made last, in the order in which they were.
-static KEPT: Mutex<Kept> = Mutex::new(Kept { forms: VecDeque::new(), bytes: 0 });
+static KEPT: Mutex<Kept> = Mutex::new(Kept { forms: VecDeque::new(), bytes: 0, young: 0 });
 
 struct Kept {
     forms: VecDeque<(Form, usize)>,
     bytes: usize,
+    /// How many of them, the last ones, were made since [`age`] was called.
+    young: usize,
+}
+
+/// Lets go of the forms that were made before this was called last: where nothing happens, they are memory for nobody.
+pub(crate) fn age() {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let old = kept.forms.len().saturating_sub(kept.young);
+    let gone: Vec<_> = kept.forms.drain(..old).collect();
+    kept.bytes -= gone.iter().map(|(_, bytes)| bytes).sum::<usize>();
+    kept.young = 0;
+    kept.forms.shrink_to_fit();
+    drop(kept);
+    drop(gone);
 }
 
 fn keep(form: Form, bytes: usize) {
@@ -45,12 +59,14 @@ fn keep(form: Form, bytes: usize) {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     kept.forms.push_back((form, bytes));
     kept.bytes += bytes;
+    kept.young += 1;
     while kept.bytes > KEPT_BYTES_MAX
         && let Some((form, bytes)) = kept.forms.pop_front()
     {
         kept.bytes -= bytes;
         gone.push(form);
     }
+    kept.young = kept.young.min(kept.forms.len());
     // Taking a form apart takes as long as making it: nobody waits for that.
     drop(kept);
     drop(gone);

@@ -4,6 +4,7 @@
 //! place, and is told when that has fallen off the list. The memory is that of the objects, shared with the state.
 //! Who watches a tag reads a list of the changes that have it ([`queues`]), and is woken by those alone.
 
+mod ages;
 mod queues;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use self::ages::Ages;
 use self::queues::{Place, Queues};
 use crate::error::Compacted;
 use crate::model::{Event, Revision};
@@ -65,6 +67,7 @@ pub(crate) struct Changes {
     pub(crate) floor: Revision,
     pub(crate) is_closed: bool,
     pub(crate) queues: Queues,
+    ages: Ages,
 }
 
 impl Histories {
@@ -177,8 +180,8 @@ impl Histories {
         let (floor, is_closed) = (registry.floor, registry.is_closed);
         let history = registry.collections.entry(collection.into()).or_insert_with(|| {
             // Numbers begin at 1, so that there is one before the first.
-            let (events, queues) = (VecDeque::new(), Queues::default());
-            let changes = Changes { events, first: 1, bytes: 0, floor, is_closed, queues };
+            let (events, queues, ages) = (VecDeque::new(), Queues::default(), Ages::default());
+            let changes = Changes { events, first: 1, bytes: 0, floor, is_closed, queues, ages };
             Arc::new(History { changes: RwLock::new(changes), next: watch::channel(0).0 })
         });
         Arc::clone(history)
@@ -210,12 +213,8 @@ impl History {
                 changes.bytes += size(event);
                 changes.events.push_back(Arc::clone(event));
             }
-            while (changes.events.len() > limits.history_events || changes.bytes > limits.history_bytes)
-                && let Some(old) = changes.events.pop_front()
-            {
-                changes.bytes -= size(&old);
-                changes.first += 1;
-                changes.floor = old.revision();
+            while changes.events.len() > limits.history_events || changes.bytes > limits.history_bytes {
+                changes.pop();
             }
             changes.queues.sweep(changes.first);
             let touched = tags.into_iter().map(|(_, tag)| tag).collect();
@@ -314,6 +313,15 @@ impl Changes {
         }
         let number = self.find(from.max(self.first), after);
         Ok(self.get(number).map(|event| Place { number, revision: event.revision() }))
+    }
+
+    /// Takes the oldest change out.
+    fn pop(&mut self) -> Option<Arc<Event>> {
+        let old = self.events.pop_front()?;
+        self.bytes -= size(&old);
+        self.first += 1;
+        self.floor = old.revision();
+        Some(old)
     }
 
     /// The newest change, or what is left of it.

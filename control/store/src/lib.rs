@@ -82,5 +82,5 @@ pub use options::{LEVEL, Limits, Options, Start, Timing, Transport, WITNESS_COLL
 pub use status::{Role, Status};
 pub use store::Store;
 pub use tags::{Index, Tag};
-pub use view::{Part, View};
+pub use view::{Difference, Part, View};
 pub use watch::Watch;

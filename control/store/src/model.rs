@@ -175,6 +175,14 @@ impl Stored {
     }
 }
 
+/// Two are equal when they are the same version of the same object.
+impl PartialEq for Stored {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (self.revision, self.created, &self.key) == (other.revision, other.created, &other.key)
+    }
+}
+
 impl fmt::Debug for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{} ({} bytes)", self.key, self.revision, self.bytes.len())

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::backup::{About, Backup};
 use crate::command::{self, ProposalId};
 use crate::core::Core;
+use crate::decoded;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Compacted, MemberError, OpenError, ReadError, ReceiveError, WriteError};
 use crate::log::{self, files::Files};
@@ -159,6 +160,16 @@ impl Store {
             Ok(Err(_)) => Err(ReadError::Stopped),
             Err(_) => Err(ReadError::NoLeader { waited: deadline + GRACE }),
         }
+    }
+
+    /// Between two calls of [`Store::age`].
+    pub const AGE_EVERY: Duration = Duration::from_secs(15);
+
+    /// Lets go of what is kept for those who ask again soon, and nobody did: changes that watches could resume from, decoded
+    /// forms. Blocks for some milliseconds at most. Whoever opened the store calls it every [`Store::AGE_EVERY`].
+    pub fn age(&self) {
+        self.0.shared.histories.age();
+        decoded::age();
     }
 
     /// The state as this peer has it, which may be behind.

@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use crate::model::{Event, Key, Revision, Stored};
 
@@ -18,9 +19,30 @@ pub struct View {
 }
 
 /// One collection at some revision. Two are equal when nothing was written to it in between; that they differ does not
-/// mean that their objects do.
-#[derive(Clone)]
+/// mean that their objects do. The default has no objects.
+#[derive(Clone, Default)]
 pub struct Part(Collection);
+
+/// An object that is not the same in two parts of one collection: as it was, if it was there, and as it is, if it is.
+#[derive(Debug)]
+pub struct Difference<'a> {
+    /// The object in the earlier part.
+    pub old: Option<&'a Arc<Stored>>,
+    /// The object in the later part.
+    pub new: Option<&'a Arc<Stored>>,
+}
+
+impl Part {
+    /// What differs in `later`, in the order of names. Costs what differs, not what there is: whoever looked at all objects
+    /// once keeps the part, and looks at these the next time.
+    pub fn differences<'a>(&'a self, later: &'a Self) -> impl Iterator<Item = Difference<'a>> {
+        self.0.diff(&later.0).map(|item| match item {
+            DiffItem::Add(_, new) => Difference { old: None, new: Some(new) },
+            DiffItem::Update { old: (_, old), new: (_, new) } => Difference { old: Some(old), new: Some(new) },
+            DiffItem::Remove(_, old) => Difference { old: Some(old), new: None },
+        })
+    }
+}
 
 impl PartialEq for Part {
     fn eq(&self, other: &Self) -> bool {
@@ -119,5 +141,36 @@ impl View {
 impl std::fmt::Debug for View {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "view at revision {} of {} collections", self.revision, self.collections.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::Key;
+
+    fn object(name: &str, revision: u64) -> (Arc<str>, Arc<Stored>) {
+        let key = Key::new("c", name);
+        (name.into(), Arc::new(Stored::as_kept(key, Bytes::new(), Revision(revision), Revision(1), None)))
+    }
+
+    #[test]
+    fn differences_of_two_parts_are_what_came_what_changed_and_what_went() {
+        let before: Collection = (0..5000_u64).map(|number| object(&format!("{number:05}"), number)).collect();
+        let mut after = before.clone();
+        after.remove("00100");
+        for (name, revision) in [("00007", 9000), ("04999", 9001), ("02500-new", 9002)] {
+            let (name, stored) = object(name, revision);
+            after.insert(name, stored);
+        }
+        let (before, after) = (Part(before), Part(after));
+        let revision = |stored: Option<&Arc<Stored>>| stored.map(|stored| stored.revision().0);
+        let found: Vec<_> = before.differences(&after).map(|it| (revision(it.old), revision(it.new))).collect();
+        let changed = (Some(4999), Some(9001));
+        assert_eq!(found, [(Some(7), Some(9000)), (Some(100), None), (None, Some(9002)), changed]);
+        assert_eq!(after.differences(&after.clone()).count(), 0);
+        assert_eq!(Part::default().differences(&after).filter(|it| it.old.is_none()).count(), 5000);
     }
 }

@@ -57,7 +57,7 @@ impl Agent {
         let uid = object.uid();
         let Some(local) = self.pods.get_mut(uid) else { return };
         if local.stored.revision() != stored.revision() {
-            self.runner.volumes.learn(&object);
+            self.runner.volumes.learn(&stored);
         }
         let revision = stored.revision();
         local.stored = stored;
@@ -117,7 +117,7 @@ impl Agent {
         let started = before.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0);
         let containers = status::take_over(&spec, before, now);
         let is_old = before.is_some_and(|status| status.pod_ip.is_some());
-        self.runner.volumes.adopt(&object, &spec, is_old);
+        self.runner.volumes.adopt(&stored, &spec, is_old);
         let mut pod = Pod::new(spec, containers, ip, started);
         let mut orders = Vec::new();
         if let Some((phase, failed)) = status::settled(before) {

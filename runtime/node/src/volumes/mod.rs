@@ -33,9 +33,10 @@ use tokio::sync::Notify;
 use wk_access::tokens::Keyring;
 use wk_api::{Kind, Object, kinds};
 use wk_base::tasks::Tasks;
-use wk_cluster::Cluster;
+use wk_cluster::{Cluster, brief};
 use wk_engine::{Fill, Mount};
 use wk_image::{Blobs, Peers};
+use wk_store::Stored;
 
 use crate::events::Recorder;
 use crate::follow::{self, Followed};
@@ -183,19 +184,17 @@ impl Volumes {
     }
 
     /// A pod's object has changed: what its volumes say of it follows.
-    pub fn learn(&self, object: &Arc<Object>) {
-        let pod = self.pods().get(object.uid()).filter(|pod| pod.shows_itself()).cloned();
-        let Some(pod) = pod else { return };
-        let (this, object) = (self.clone(), Arc::clone(object));
-        self.0.parts.tasks.spawn_until_stop("volumes-learn", async move {
-            pod.learn(object).await;
-            this.0.learnt.notify_one();
-        });
+    pub fn learn(&self, stored: &Arc<Stored>) {
+        let Some(pod) = self.pods().get(brief(stored).uid()).cloned() else { return };
+        pod.learn(stored);
+        if pod.shows_itself() {
+            self.0.learnt.notify_one();
+        }
     }
 
     /// Takes on a pod that begins here, or did so before this process (`is_old`).
-    pub fn adopt(&self, object: &Arc<Object>, spec: &PodSpec, is_old: bool) {
-        let pod = PodVolumes::new(&self.0.parts.root, Arc::clone(object), spec, is_old);
+    pub fn adopt(&self, stored: &Arc<Stored>, spec: &PodSpec, is_old: bool) {
+        let pod = PodVolumes::new(&self.0.parts.root, Arc::clone(stored), spec, is_old);
         self.pods().insert(spec.uid.clone(), Arc::new(pod));
     }
 

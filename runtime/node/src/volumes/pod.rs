@@ -1,14 +1,16 @@
 //! The volumes of one pod.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use wk_api::Object;
 use wk_base::backoff::Backoff;
+use wk_cluster::{brief, object};
 use wk_engine::Mount;
+use wk_store::Stored;
 
 use crate::spec::{MountSpec, PodSpec, Projection, VolumeSource, VolumeSpec};
 
@@ -27,13 +29,14 @@ pub(super) struct PodVolumes {
     read_only: Box<[bool]>,
     /// Whether it may have run here before this process did.
     is_old: bool,
+    /// The pod's object as it was last: not decoded, for that takes several times what all of this does.
+    stored: std::sync::Mutex<Arc<Stored>>,
     state: Mutex<State>,
     /// Whether the pod is gone: the data goes with the last that holds this.
     condemned: AtomicBool,
 }
 
 struct State {
-    object: Arc<Object>,
     /// Of each volume what is there of it, in the order of the specs.
     ready: Vec<Option<Ready>>,
     /// What was last said to people about a volume that cannot be made.
@@ -61,16 +64,23 @@ struct Elsewhere {
 }
 
 impl PodVolumes {
-    pub(super) fn new(root: &Path, object: Arc<Object>, pod: &PodSpec, is_old: bool) -> Self {
-        let dir = layout::pod(root, &layout::folder(pod.class().as_ref()), object.uid());
+    pub(super) fn new(root: &Path, stored: Arc<Stored>, pod: &PodSpec, is_old: bool) -> Self {
+        let dir = layout::pod(root, &layout::folder(pod.class().as_ref()), brief(&stored).uid());
         let specs = pod.volumes.clone();
         let writes = |spec: &VolumeSpec| {
             let mut mounts = pod.containers.iter().flat_map(|container| &container.mounts);
             mounts.any(|mount| mount.volume == spec.name && !mount.read_only)
         };
         let read_only = specs.iter().map(|spec| !writes(spec)).collect();
-        let state = State { object, ready: specs.iter().map(|_| None).collect(), told: None };
-        Self { dir, specs, read_only, is_old, state: Mutex::new(state), condemned: AtomicBool::new(false) }
+        let state = Mutex::new(State { ready: specs.iter().map(|_| None).collect(), told: None });
+        let stored = std::sync::Mutex::new(stored);
+        Self { dir, specs, read_only, is_old, stored, state, condemned: AtomicBool::new(false) }
+    }
+
+    /// The pod's object.
+    fn object(&self) -> Arc<Object> {
+        let stored = Arc::clone(&self.stored.lock().unwrap_or_else(PoisonError::into_inner));
+        object(&stored)
     }
 
     /// Waits until all volumes are there.
@@ -89,21 +99,22 @@ impl PodVolumes {
     /// Makes what is missing; false when something still is.
     async fn make(&self, parts: &Parts) -> bool {
         let mut state = self.state.lock().await;
+        let object = self.object();
         if self.is_old
             && state.ready.iter().all(Option::is_none)
             && let Err(why) = self.settle().await
         {
-            state.tell(parts, "", &why);
+            state.tell(parts, &object, "", &why);
             return false;
         }
         for (index, spec) in self.specs.iter().enumerate() {
             if state.ready[index].is_some() {
                 continue;
             }
-            match self.make_one(parts, &state.object, spec).await {
+            match self.make_one(parts, &object, spec).await {
                 Ok(ready) => state.ready[index] = Some(ready),
                 Err(why) => {
-                    state.tell(parts, &spec.name, &why);
+                    state.tell(parts, &object, &spec.name, &why);
                     return false;
                 }
             }
@@ -177,19 +188,19 @@ impl PodVolumes {
             if matches!(state.ready[index], Some(Ready::Projected(Some(_))))
                 && let Err(why) = self.bring_up(parts, &mut state, index).await
             {
-                state.tell(parts, &spec.name, &why);
+                state.tell(parts, &self.object(), &spec.name, &why);
             }
         }
     }
 
     /// Writes the files of a volume, unless they are what they should be.
     async fn bring_up(&self, parts: &Parts, state: &mut State, index: usize) -> Result<(), String> {
-        let State { object, ready, .. } = state;
-        let (spec, ready) = (&self.specs[index], &mut ready[index]);
+        let (spec, ready) = (&self.specs[index], &mut state.ready[index]);
         let (VolumeSource::Projected { sources, mode }, Some(Ready::Projected(written))) = (&spec.source, ready) else {
             return Ok(());
         };
-        let origin = parts.origin(object);
+        let object = self.object();
+        let origin = parts.origin(&object);
         let gathered = projected::gather(&origin, sources)?;
         if !written.as_ref().is_some_and(|written| written.is_of(&gathered, origin.keys, origin.now)) {
             let dir = self.place(spec);
@@ -288,8 +299,10 @@ impl PodVolumes {
     }
 
     /// The pod's object has changed.
-    pub(super) async fn learn(&self, object: Arc<Object>) {
-        self.state.lock().await.object = object;
+    pub(super) fn learn(&self, stored: &Arc<Stored>) {
+        let old =
+            std::mem::replace(&mut *self.stored.lock().unwrap_or_else(PoisonError::into_inner), Arc::clone(stored));
+        drop(old);
     }
 
     /// Whether any of its files follow changes of the pod's own object.
@@ -327,10 +340,10 @@ fn place_of(dir: &Path) -> Option<(&Path, &str, &str)> {
 }
 
 impl State {
-    fn tell(&mut self, parts: &Parts, volume: &str, why: &str) {
+    fn tell(&mut self, parts: &Parts, pod: &Arc<Object>, volume: &str, why: &str) {
         let message = format!("MountVolume.SetUp failed for volume {volume:?} : {why}");
         if self.told.as_ref() != Some(&message) {
-            parts.recorder.warn(&self.object, "FailedMount", &message, &parts.tasks);
+            parts.recorder.warn(pod, "FailedMount", &message, &parts.tasks);
             self.told = Some(message);
         }
     }
