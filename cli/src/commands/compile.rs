@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use wk_engine::Target;
 use wk_image::Digest;
 
+use super::deploy;
 use crate::args::CompileArgs;
 use crate::exit::{Code, ExitError, usage};
 use crate::render::Ui;
@@ -23,6 +24,7 @@ pub(super) async fn run(args: CompileArgs, ui: &mut Ui) -> anyhow::Result<()> {
         let code = if error.kind() == std::io::ErrorKind::NotFound { Code::NotFound } else { Code::General };
         ExitError::new(code, format!("read {}", args.file.display())).because(error)
     })?;
+    deploy::wasm::inspect(&wasm).map_err(|why| usage(format!("{}: {why}", args.file.display())))?;
     let digest = Digest::of(&wasm).to_string();
     ui.progress(&format!("compiling {} for {}", args.file.display(), args.target));
     let compiled = tokio::task::spawn_blocking(move || wk_engine::compile(&profile, &wasm)).await?;

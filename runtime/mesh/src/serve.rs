@@ -110,6 +110,9 @@ impl Limits {
     }
 }
 
+/// How long a handshake may go on after the shutdown signal: some turns between machines far from each other.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
+
 /// Serves until `shutdown` fires; then lets requests in flight finish, [`Limits::drain`] at most, and returns.
 ///
 /// Connections that were upgraded to another protocol belong to whoever upgraded them and are not waited for.
@@ -179,10 +182,18 @@ impl Server {
             tracing::debug!(%remote, error = %Chain(&error), "set TCP_NODELAY");
         }
         let accepting = self.tls.accept(stream, self.limits.handshake);
-        let (stream, peer) = match self.shutdown.run_until_cancelled(accepting).await {
-            None => return,
-            Some(Ok(accepted)) => accepted,
-            Some(Err(error)) => {
+        // Who was accepted just before the signal is served too: the next process of this node will not hear of it.
+        let late = async {
+            self.shutdown.cancelled().await;
+            tokio::time::sleep(LAST_HANDSHAKE).await;
+        };
+        let accepted = tokio::select! {
+            accepted = accepting => accepted,
+            () = late => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
                 self.tls.metrics().handshakes_failed.add_one();
                 tracing::debug!(%remote, error = %Chain(&error), "connection not accepted");
                 return;

@@ -197,8 +197,10 @@ impl Node {
         let (this, cluster, name) = (node.clone(), parts.cluster.clone(), facts.name.clone());
         let certificates = parts.certificates;
         let mut changed = follow::follow(&cluster, ROUTE_KINDS.iter().copied().map(Followed::all), tasks);
+        // Before anybody is served: who waited for this node to start again is to find what was served before.
+        let mut tables = Tables::default();
+        node.update_routes(&cluster, &mut tables, &facts.name, &certificates);
         tasks.spawn_until_stop("routes", async move {
-            let mut tables = Tables::default();
             while changed.recv().await.is_some() {
                 let (this, cluster, name) = (this.clone(), cluster.clone(), name.clone());
                 let certificates = Arc::clone(&certificates);

@@ -224,7 +224,13 @@ impl Runner {
         let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
         let output: Arc<dyn Output> =
             Arc::new(Limited::new(output, Arc::clone(&metered.usage), report.limit_sink("LogLimit")));
-        let network = self.networks.of(&run.pod, &run.spec.network, &output, report.limit_sink("ConnectionLimit"));
+        let network = self.networks.of(
+            &run.pod,
+            &run.spec.network,
+            &output,
+            &metered.usage,
+            report.limit_sink("ConnectionLimit"),
+        );
         let sandbox = Sandbox {
             args,
             env: variables,

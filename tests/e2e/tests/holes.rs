@@ -1,13 +1,12 @@
 //! Small promises, each as its user meets it over the real binary.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use wk_kit::{Api, Cluster, Load, SOON, guest, until};
+use wk_kit::{Api, Cluster, SOON, guest, until};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -182,43 +181,54 @@ async fn response_that_traps_in_its_body_is_listed_so_and_its_event_has_the_back
     .await;
 }
 
-/// Asks for the API's version on new connections, one after another, until it is told to stop.
-async fn asks(ip: std::net::Ipv4Addr, stop: &AtomicBool, count: &AtomicUsize) -> Vec<String> {
+/// Asks again and again until it is told to stop; answers what failed.
+async fn asks(stop: &AtomicBool, count: &AtomicUsize, ask: impl AsyncFn() -> anyhow::Result<()>) -> Vec<String> {
     let mut failures = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        match tokio::net::TcpStream::connect((ip, wk_kit::API)).await {
-            Ok(_) => {
+        match ask().await {
+            Ok(()) => {
                 count.fetch_add(1, Ordering::Relaxed);
             }
-            Err(error) => failures.push(error.to_string()),
+            Err(error) => failures.push(format!("{error:#}")),
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     failures
 }
 
-/// The pods go elsewhere and come back; whoever asks this very node meanwhile waits at most.
+/// The pods go elsewhere and come back. Whoever asks this very node meanwhile, each time on a connection of its own, waits at
+/// most: the sockets are there all the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn upgraded_node_refuses_nobody_at_its_own_ingress_and_api() {
     let cluster = Cluster::start(2).await;
     cluster.deploy_hello("hello", 2, &[]).await.ok();
     let (node, other) = (&cluster.nodes[0], &cluster.nodes[1]);
-    let load = Load::start(&[node.http()], "hello.localhost");
-    let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let asking = tokio::spawn({
-        let (ip, stop, count) = (node.ip(), Arc::clone(&stop), Arc::clone(&count));
-        async move { asks(ip, &stop, &count).await }
+    let stop = AtomicBool::new(false);
+    let (at_ingress, at_api) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let ingress = asks(&stop, &at_ingress, async || {
+        let answer = wk_kit::get(node.http(), "hello.localhost", "/").await?;
+        ensure!(answer.status == 200, "{} {}", answer.status, answer.body);
+        Ok(())
     });
-    load.answered(20).await;
-    load.mark("upgrade");
-    let output = other.wk(&["node", "upgrade", node.name()]).await;
-    load.mark("upgraded");
+    let api = asks(&stop, &at_api, async || {
+        // A connection that is not refused; what is asked over it is answered when the new process is there.
+        tokio::net::TcpStream::connect((node.ip(), wk_kit::API)).await?;
+        Ok(())
+    });
+    let upgrade = async {
+        let output = other.wk(&["node", "upgrade", node.name()]).await;
+        let (ingress, api) = (at_ingress.load(Ordering::Relaxed), at_api.load(Ordering::Relaxed));
+        until("the new process is asked as well", SOON, async || {
+            ensure!(at_ingress.load(Ordering::Relaxed) > ingress + 20 && at_api.load(Ordering::Relaxed) > api + 20);
+            Ok(())
+        })
+        .await;
+        stop.store(true, Ordering::Relaxed);
+        output
+    };
+    let (output, ingress, api) = tokio::join!(upgrade, ingress, api);
     assert!(output.ok().contains(&format!("node/{} upgraded from ", node.name())), "{output:?}");
-    load.answered(50).await;
-    stop.store(true, Ordering::Relaxed);
-    assert_eq!(asking.await.expect("no panic"), [""; 0], "connections to the API");
-    assert!(count.load(Ordering::Relaxed) > 20);
-    load.stop().await.none_failed();
+    assert_eq!((ingress, api), (Vec::new(), Vec::new()), "refused at the ingress, and at the API");
 }
 
 #[tokio::test(flavor = "multi_thread")]

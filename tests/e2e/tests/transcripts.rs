@@ -27,6 +27,8 @@ static REDACTED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "<time>"),
         (r#"(resourceVersion"?: ?)"?\d+"?"#, "$1<version>"),
         (r"\b(?:10|127)\.\d+\.\d+\.\d+(:\d+)?\b", "<address>"),
+        // A moment after it was made.
+        (r"^(ingress\S* \S+ \S+) <address> ", "$1 "),
         (r"\b(\w[\w-]*)-[0-9a-f]{8,10}-[0-9a-z]{5}\b", "$1-<hash>-<end>"),
         (r"\b([a-z][\w-]*)-[0-9a-f]{8,10}\b", "$1-<hash>"),
         (r"pod-template-hash=[0-9a-f]+", "pod-template-hash=<hash>"),

@@ -8,7 +8,7 @@ pub(super) mod rollout;
 mod upload;
 mod urls;
 mod wait;
-mod wasm;
+pub(super) mod wasm;
 mod write;
 
 use std::path::Path;
@@ -91,6 +91,9 @@ pub(super) fn resolve(args: DeployArgs) -> anyhow::Result<App> {
 /// A name for the app from the name of its file.
 fn name_of(file: &Path) -> anyhow::Result<String> {
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    if stem.chars().any(|c| c.is_alphanumeric() && !c.is_ascii()) {
+        return Err(usage(format!("no name can be made of {}; give one with --name", file.display())).into());
+    }
     let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let name = name.trim_matches('-').to_owned();
     if is_dns_label(&name) {

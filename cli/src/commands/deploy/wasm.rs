@@ -6,7 +6,7 @@ use wasmparser::{ComponentExternalKind, Encoding, ExternalKind, Parser, Payload}
 
 /// The binary form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(in crate::commands) enum Form {
     /// A core module, run through WASI preview 1.
     Module,
     /// A component.
@@ -15,7 +15,7 @@ pub(super) enum Form {
 
 /// What it does when it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum World {
+pub(in crate::commands) enum World {
     /// Answers HTTP requests.
     Http,
     /// Has a main function.
@@ -25,7 +25,7 @@ pub(super) enum World {
 }
 
 /// Tells form and world of a file, or why it cannot run.
-pub(super) fn inspect(bytes: &[u8]) -> Result<(Form, World), String> {
+pub(in crate::commands) fn inspect(bytes: &[u8]) -> Result<(Form, World), String> {
     if bytes.is_empty() {
         return Err("the file is empty".to_owned());
     }

@@ -26,13 +26,13 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 use crate::LIMITED;
+use crate::cpu::clock::Stretch;
 use crate::cpu::inside::{Inside, is_inside};
 use crate::cpu::load::OVERRUN;
 use crate::cpu::pool::{Pool, Pooled};
 use crate::usage::Usage;
 
 pub(crate) use account::{Account, PERIOD};
-pub(crate) use clock::Stretch;
 pub(crate) use load::Load;
 
 /// One for an engine.
@@ -45,6 +45,17 @@ impl Scheduler {
     pub(crate) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self { load: Arc::new(Load::new(cores)), pool: Pool::new(cores) }
+    }
+}
+
+/// `work`, which the container pays for on whatever thread does it: calls that wait for the disk, or for a resolver.
+pub fn charged<T, F: FnOnce() -> T + Send>(usage: &Arc<Usage>, work: F) -> impl FnOnce() -> T + Send + use<T, F> {
+    let usage = Arc::clone(usage);
+    move || {
+        let stretch = Stretch::begin();
+        let done = work();
+        usage.ran(stretch.end());
+        done
     }
 }
 

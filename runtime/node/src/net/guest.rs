@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::http::{Request, Response};
 use async_trait::async_trait;
 use wk_base::body::Body;
-use wk_engine::{Connection, Datagrams, Duplex, Listener, Network, NetworkError, Patience};
+use wk_engine::{Connection, Datagrams, Duplex, Listener, Network, NetworkError, Patience, Usage, charged};
 use wk_network::{Lead, Named, Service};
 
 use super::pods::Pod;
@@ -27,6 +27,7 @@ pub(super) struct GuestNetwork {
     pub(super) node: Arc<Node>,
     pub(super) pod: Arc<Pod>,
     pub(super) voice: Arc<Voice>,
+    pub(super) usage: Arc<Usage>,
 }
 
 #[async_trait]
@@ -91,11 +92,11 @@ impl GuestNetwork {
         judge::look_up(&self.pod, name).map_err(|denied| self.voice.denied(&format!("looking up {name}"), &denied))?;
         let turn = self.pod.lookup().await;
         let asked = name.to_owned();
-        let answer = tokio::task::spawn_blocking(move || {
+        let answer = tokio::task::spawn_blocking(charged(&self.usage, move || {
             // The turn ends with the question, not with the guest's patience for its answer.
             let _turn = turn;
             (asked.as_str(), 0).to_socket_addrs().map(|all| all.map(|it| it.ip().to_canonical()).collect::<Vec<_>>())
-        });
+        }));
         let answer = tokio::time::timeout(LOOK_UP_MAX, answer).await.map_err(|_| NetworkError::NameFailed)?;
         let mut addresses = match answer {
             Ok(Ok(addresses)) => addresses,

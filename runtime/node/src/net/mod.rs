@@ -21,7 +21,7 @@ mod voice;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use wk_engine::{Network, Output};
+use wk_engine::{Network, Output, Usage};
 use wk_mesh::{ClientTls, Mesh};
 use wk_network::{SharedTable, Table};
 
@@ -71,11 +71,18 @@ impl Networks {
         table
     }
 
-    /// The network of a container of the pod with this uid. Refusals are told in `output`, breaches of limits to
-    /// `limit`.
-    pub fn of(&self, uid: &str, spec: &NetworkSpec, output: &Arc<dyn Output>, limit: LimitSink) -> Arc<dyn Network> {
+    /// The network of a container of the pod with this uid. Refusals are told in `output`, breaches of limits to `limit`, and
+    /// `usage` pays for what names take to be looked up.
+    pub fn of(
+        &self,
+        uid: &str,
+        spec: &NetworkSpec,
+        output: &Arc<dyn Output>,
+        usage: &Arc<Usage>,
+        limit: LimitSink,
+    ) -> Arc<dyn Network> {
         let pod = self.0.apps.pods().enter(uid, spec);
         let voice = Voice::new(Arc::clone(output), limit);
-        Arc::new(GuestNetwork { node: Arc::clone(&self.0), pod, voice: Arc::new(voice) })
+        Arc::new(GuestNetwork { node: Arc::clone(&self.0), pod, voice: Arc::new(voice), usage: Arc::clone(usage) })
     }
 }

@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use wk_base::body::{self, Body};
 
 use crate::net::{Caller, Refused};
-use crate::spec::{Action, HttpGet};
+use crate::spec::{Action, HttpGet, PORT_UNKNOWN};
 use crate::streams::console::Consoles;
 use crate::streams::exec;
 use crate::traffic::{Apps, CallError};
@@ -90,6 +90,7 @@ impl Own {
 
     /// `tcpSocket`: somebody listens.
     pub(super) fn connect(&self, target: &Target, port: u16) -> Result<(), String> {
+        named(port)?;
         if self.apps.listens(&target.pod, port) {
             return Ok(());
         }
@@ -106,10 +107,16 @@ impl Own {
             return Err("the container does not run".to_owned());
         };
         let (code, output) = exec::once(&console, command, ANSWER_BYTES_MAX).await;
-        if code == 0 { Ok(()) } else { Err(format!("{}\ncommand terminated with exit code {code}", output.trim_end())) }
+        let ended = format!("command terminated with exit code {code}");
+        match (code, output.trim_end()) {
+            (0, _) => Ok(()),
+            (_, "") => Err(ended),
+            (_, output) => Err(format!("{output}\n{ended}")),
+        }
     }
 
     async fn status(&self, target: &Target, get: &HttpGet) -> Result<u16, String> {
+        named(get.port)?;
         let url = get.url(target);
         let said = |error: &dyn std::fmt::Display| format!("Get {url:?}: {error}");
         let request = request(get, &url).map_err(|error| said(&error))?;
@@ -144,6 +151,15 @@ impl Own {
             CallError::Gone(_) => refused(target, port),
             error @ (CallError::Cut | CallError::Failed(_)) => error.to_string(),
         })
+    }
+}
+
+/// An error for the port of a name that no port of the container has: the pod runs, and is not ready, as in Kubernetes.
+fn named(port: u16) -> Result<(), String> {
+    if port == PORT_UNKNOWN {
+        Err("the container has no port of the name that is asked for".to_owned())
+    } else {
+        Ok(())
     }
 }
 

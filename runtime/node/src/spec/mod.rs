@@ -27,7 +27,7 @@ pub use isolation::{ISOLATION, Isolation, Standard, isolation};
 pub use limits::{MEMORY_DEFAULT, REQUEST_TIMEOUT};
 pub use mounts::{MountSpec, SubPath};
 pub use network::{EGRESS, NetworkSpec};
-pub use probes::{Action, Check, Hook, Hooks, HttpGet, Probe, ProbeKind, Probes};
+pub use probes::{Action, Check, Hook, Hooks, HttpGet, PORT_UNKNOWN, Probe, ProbeKind, Probes};
 pub use projected::{DownwardFile, DownwardValue, FromObject, Item, Projection, TokenFile};
 pub use roles::Role;
 pub use volumes::{EMPTY_DIR_DEFAULT, EMPTY_DIR_MEMORY_DEFAULT, HostPathType, Source as VolumeSource, VolumeSpec};
@@ -303,7 +303,7 @@ mod tests {
                 "spec.containers[0].env[X].valueFrom",
             ),
             (
-                json!({"name": "a", "readinessProbe": {"httpGet": {"port": "web"}}}),
+                json!({"name": "a", "readinessProbe": {"httpGet": {"port": 0}}}),
                 "spec.containers[0].readinessProbe.httpGet.port",
             ),
             (

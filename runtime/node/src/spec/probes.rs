@@ -233,15 +233,21 @@ impl Target<'_> {
             IntOrString::String(name) => {
                 let ports = self.container.ports.iter().flatten();
                 let named = ports.into_iter().find(|port| port.name.as_ref() == Some(name));
-                named.map(|port| port.container_port).or_else(|| name.parse().ok())
+                let Some(number) = named.map(|port| port.container_port).or_else(|| name.parse().ok()) else {
+                    return Ok(PORT_UNKNOWN);
+                };
+                Some(number)
             }
         };
         match number.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0) {
             Some(number) => Ok(number),
-            None => refuse(field, "is neither a port nor the name of one of the container's ports"),
+            None => refuse(field, "is no port"),
         }
     }
 }
+
+/// Stands for the port of a name that no port of the container has.
+pub const PORT_UNKNOWN: u16 = 0;
 
 /// A probe of another machine would let whoever writes a pod reach what the node reaches.
 fn own_host(host: Option<&str>, field: &str) -> Result<(), SpecError> {

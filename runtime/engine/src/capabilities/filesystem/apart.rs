@@ -13,22 +13,8 @@ use wasmtime_wasi::filesystem::{self, Descriptor, Dir, WasiFilesystemCtx, WasiFi
 use wasmtime_wasi::p2::{FsError, FsResult};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
 
-use crate::cpu::Stretch;
+use crate::cpu::charged;
 use crate::usage::Usage;
-
-/// `work`, which the container pays for on whatever thread does it.
-pub(super) fn charged<T, F: FnOnce() -> T + Send>(
-    usage: &Arc<Usage>,
-    work: F,
-) -> impl FnOnce() -> T + Send + use<T, F> {
-    let usage = Arc::clone(usage);
-    move || {
-        let stretch = Stretch::begin();
-        let done = work();
-        usage.ran(stretch.end());
-        done
-    }
-}
 
 /// Does `work` on a thread that may wait for the disk. What has not begun when this is dropped is not done.
 pub(super) fn apart<T: Send + 'static>(

@@ -17,8 +17,8 @@ use wasmtime::component::{Destination, Source, StreamConsumer, StreamProducer, S
 use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi::p3::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 
-use super::super::apart::charged;
 use super::super::entries::{Found, batch};
+use crate::cpu::charged;
 use crate::disk::Room;
 use crate::mounts::Late;
 use crate::usage::Usage;
