@@ -139,6 +139,13 @@ pub trait Network: Send + Sync + 'static {
     /// Takes a UDP port of the pod, as [`Network::listen`] does.
     fn datagrams(&self, at: SocketAddr) -> Result<Box<dyn Datagrams>, NetworkError>;
 
+    /// Whether datagrams may go to an address that has sent none, which [`Datagrams::send`] says too: for whoever hands them
+    /// on and does not wait.
+    fn may_send(&self, to: SocketAddr) -> Result<(), NetworkError> {
+        let _ = to;
+        Ok(())
+    }
+
     /// Sends a request, whose URI has scheme and authority; returns with the head of the response. A body that breaks
     /// off ends with an error, a [`NetworkError`] where there is a reason.
     async fn request(&self, request: Request<Body>, patience: Patience) -> Result<Response<Body>, NetworkError>;
@@ -167,6 +174,10 @@ impl Network for NoNetwork {
     }
 
     fn datagrams(&self, _at: SocketAddr) -> Result<Box<dyn Datagrams>, NetworkError> {
+        Err(NetworkError::Denied)
+    }
+
+    fn may_send(&self, _to: SocketAddr) -> Result<(), NetworkError> {
         Err(NetworkError::Denied)
     }
 

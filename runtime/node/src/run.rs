@@ -190,9 +190,8 @@ impl Runner {
                 return Err(Event::Lacks { message });
             }
         };
-        // The usual path is made for those that end, and, where directories cost a process of their own, for nobody.
-        let says = run.spec.message_path.is_some()
-            || (run.class.is_none() && matches!(prepared.module.world(), World::Command));
+        // The usual path is made for those that end.
+        let says = run.spec.message_path.is_some() || matches!(prepared.module.world(), World::Command);
         let held = run.cancel.run_until_cancelled(self.volumes(run, &variables, says)).await;
         let Some(held) = held else { return Err(killed()) };
         let mounts = match held {

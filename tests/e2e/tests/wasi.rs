@@ -1,7 +1,7 @@
 //! What WASI promises, as guests see it in pods of a real node: `tests/guests/wasi` checks facts and prints a line for each.
 
 use anyhow::ensure;
-use serde_json::json;
+use serde_json::{Value, json};
 use wk_kit::{Cluster, SOON, guest, until};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -14,14 +14,21 @@ async fn image(cluster: &Cluster, name: &str) -> String {
     deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().expect("an image").to_owned()
 }
 
-/// Runs a guest as a pod with the mounts, arguments and egress that it wants, and checks that at least `facts` hold.
-async fn all_hold(cluster: &Cluster, name: &str, facts: usize) {
+/// Runs a guest in the node's process and in a worker, and checks that at least `facts` hold in both.
+async fn all_hold(cluster: &Cluster, guest: &str, facts: usize) {
+    let image = image(cluster, guest).await;
+    hold(cluster, guest, &image, facts, json!({"wk.dev/egress": "cluster"})).await;
+    let apart = json!({"wk.dev/egress": "cluster", "wk.dev/isolation": "pod"});
+    hold(cluster, &format!("{guest}-apart"), &image, facts, apart).await;
+}
+
+/// The same for a pod with the mounts and arguments that it wants, and with these annotations.
+async fn hold(cluster: &Cluster, name: &str, image: &str, facts: usize, annotations: Value) {
     let api = cluster.nodes[0].api().await;
-    let image = image(cluster, name).await;
     let mount = |name: &str| json!({"name": name, "mountPath": format!("/{name}")});
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "annotations": {"wk.dev/egress": "cluster"}},
+        "metadata": {"name": name, "annotations": annotations},
         "spec": {
             "restartPolicy": "Never", "automountServiceAccountToken": false,
             "containers": [{

@@ -53,6 +53,10 @@ impl Network for GuestNetwork {
         udp::bind(self, at).map_err(|error| self.voice.told(error))
     }
 
+    fn may_send(&self, to: SocketAddr) -> Result<(), NetworkError> {
+        self.allowed(to).map(drop)
+    }
+
     async fn request(&self, request: Request<Body>, patience: Patience) -> Result<Response<Body>, NetworkError> {
         self.send(request, patience).await
     }

@@ -32,6 +32,8 @@ pub(crate) enum Asked {
     Take(u64),
     /// A UDP port: the two bodies are rows of datagrams.
     Datagrams(SocketAddr),
+    /// Whether datagrams may go to an address that has sent none: those that travel are sent or lost, and nobody waits.
+    MaySend(SocketAddr),
     /// A request, as it is, and the patience for it.
     Request(Patience),
     /// A request for the next container of the pod, as it is.

@@ -1,6 +1,7 @@
 //! What a guest in a worker asks for and the node answers, which has the sockets and the settings and knows what the pod
 //! may reach.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +48,9 @@ pub(super) async fn connect(socket: UnixStream) -> hyper::Result<SendRequest<Bod
     tokio::spawn(connection.map(drop));
     Ok(sender)
 }
+
+/// Addresses that a UDP port remembers; it asks about more of them again.
+const KNOWN_MAX: usize = 1024;
 
 /// Asks the node in the name of one container.
 #[derive(Clone)]
@@ -192,7 +196,7 @@ impl Network for Node {
         let (answered, coming) =
             Self::now(self.ask_network(Asked::Datagrams(at), body::boxed(StreamBody::new(queued))))?;
         let Answered::Bound(local) = answered else { return Err(unexpected()) };
-        Ok(Box::new(Udp { local, send, coming, behind: BytesMut::new() }))
+        Ok(Box::new(Udp { node: self.clone(), local, send, coming, behind: BytesMut::new(), known: HashSet::new() }))
     }
 
     async fn request(&self, request: Request<Body>, patience: Patience) -> Result<Response<Body>, NetworkError> {
@@ -286,17 +290,32 @@ impl Listener for Port {
 
 /// A UDP port of the pod.
 struct Udp {
+    node: Node,
     local: SocketAddr,
     send: mpsc::Sender<bytes::Bytes>,
     coming: Incoming,
     behind: BytesMut,
+    /// Where it may send: to those it has asked the node about, and to those it has heard from.
+    known: HashSet<SocketAddr>,
+}
+
+impl Udp {
+    fn knows(&mut self, address: SocketAddr) {
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        self.known.insert(address);
+    }
 }
 
 impl Datagrams for Udp {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Vec<u8>, SocketAddr), NetworkError>> {
         loop {
             match read_datagram(&mut self.behind) {
-                Ok(Some(datagram)) => return Poll::Ready(Ok(datagram)),
+                Ok(Some((data, from))) => {
+                    self.knows(from);
+                    return Poll::Ready(Ok((data, from)));
+                }
                 Ok(None) => {}
                 Err(()) => return Poll::Ready(Err(NetworkError::Reset)),
             }
@@ -312,6 +331,11 @@ impl Datagrams for Udp {
     }
 
     fn send(&mut self, data: Vec<u8>, to: SocketAddr) -> Result<(), NetworkError> {
+        if !self.known.contains(&to) {
+            let asked = self.node.ask_network(Asked::MaySend(to), body::empty());
+            Node::now(asked)?;
+            self.knows(to);
+        }
         match self.send.try_send(datagram(&data, to)) {
             Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(NetworkError::Reset),

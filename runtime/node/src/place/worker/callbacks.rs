@@ -163,6 +163,9 @@ impl Callbacks {
             },
             Asked::Listen(at) => self.listen(&**network, number, at),
             Asked::Datagrams(at) => network.datagrams(at).map(|it| datagrams(it, request.into_body())),
+            Asked::MaySend(to) => {
+                network.may_send(to).map(|()| told(&Answered::Response, Response::new(body::empty())))
+            }
             Asked::Request(patience) => {
                 let answer = network.request(request.map(body::boxed), patience).await;
                 answer.map(|response| told(&Answered::Response, response))

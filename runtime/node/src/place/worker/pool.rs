@@ -6,18 +6,21 @@
 //! So HTTP/1.1 is the way as long as its connections last; what it cannot carry (trailers), and what comes when all of
 //! them are busy, goes over HTTP/2, which costs the same at 256 at once.
 
+use std::collections::VecDeque;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http::header::{TE, TRAILER, TRANSFER_ENCODING};
 use http::{Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
@@ -33,6 +36,11 @@ const CONNECTIONS_MAX: usize = 64;
 const REQUEST_HEADERS_MAX: usize = 90;
 /// Headers of a guest's response.
 const RESPONSE_HEADERS_MAX: usize = 256;
+
+/// A body of no more bytes, whose length is known, is waited for,
+const SHORT_BYTES: u64 = 64 << 10;
+/// but no longer than nobody notices: a guest may say how long its answer will be, and take its time with it.
+const SHORT_WAIT: Duration = Duration::from_millis(2);
 
 /// The ways to one worker.
 pub(super) struct Pool {
@@ -123,15 +131,60 @@ impl Pool {
         let mut response = connection.try_send_request(request).await.map_err(|mut error| error.take_message())?;
         // It says how the bytes travelled here, and nothing of the answer.
         response.headers_mut().remove(TRANSFER_ENCODING);
-        let kept = Arc::clone(&self.kept);
-        Ok(response.map(|body| {
-            let mut received = Received { body, connection: Some(connection), sent, kept };
-            if received.body.is_end_stream() {
+        let (head, body) = response.into_parts();
+        let mut received = Received { body, connection: Some(connection), sent, kept: Arc::clone(&self.kept) };
+        let body = match received.body.size_hint().exact() {
+            Some(0) => {
                 received.keep();
-                return body::empty();
+                body::empty()
             }
-            body::boxed(received)
-        }))
+            Some(length) if length <= SHORT_BYTES => gathered(received).await.map_err(|_| None)?,
+            Some(_) | None => body::boxed(received),
+        };
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+/// A short body in one piece. Its worker wrote it with the head: what goes on from here goes on as a whole too, and an
+/// answer that breaks off here was none. One that takes its time is streamed.
+async fn gathered(mut received: Received) -> Result<Body, BoxError> {
+    let mut pieces = VecDeque::new();
+    let gather = async {
+        while let Some(frame) = received.frame().await {
+            pieces.extend(frame?.into_data().ok());
+            if received.is_end_stream() {
+                break;
+            }
+        }
+        Ok::<_, BoxError>(())
+    };
+    match tokio::time::timeout(SHORT_WAIT, gather).await {
+        Err(_) => Ok(body::boxed(Begun { pieces, rest: received })),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(())) if pieces.len() == 1 => Ok(pieces.pop_front().map_or_else(body::empty, body::full)),
+        Ok(Ok(())) => Ok(body::full(Bytes::from(pieces.into_iter().flatten().collect::<Vec<u8>>()))),
+    }
+}
+
+/// A body of which some has come already.
+struct Begun {
+    pieces: VecDeque<Bytes>,
+    rest: Received,
+}
+
+impl http_body::Body for Begun {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.pieces.pop_front() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty() && self.rest.is_end_stream()
     }
 }
 
