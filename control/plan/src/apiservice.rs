@@ -66,8 +66,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     }
     let ours = |slice: &&&Object| slice.label(SERVICE_LABEL) == Some(NAME) && !wanted.contains(slice.name());
     for slice in input.slices.iter().filter(ours) {
-        let target = Target::version(&kinds::ENDPOINTSLICE, slice);
-        plan.orders.push(Order::Delete { target, grace_period_seconds: None, propagation: None });
+        plan.orders.push(Target::version(&kinds::ENDPOINTSLICE, slice).delete());
     }
     plan
 }

@@ -195,8 +195,7 @@ impl<'a> Facts<'a> {
             self.abandon(volume, plan);
         } else if gone && ours && volume.text("/spec/persistentVolumeReclaimPolicy") == "Delete" {
             plan.say(format!("{} goes with its claim", volume.name()));
-            let target = Target::version(&kinds::PERSISTENTVOLUME, volume);
-            plan.orders.push(Order::Delete { target, grace_period_seconds: None, propagation: None });
+            plan.orders.push(Target::version(&kinds::PERSISTENTVOLUME, volume).delete());
         } else if volume.text("/status/phase") != phase {
             let target = Target::version(&kinds::PERSISTENTVOLUME, volume);
             plan.orders.push(Order::Status { target, change: json!({"status": {"phase": phase}}) });

@@ -43,8 +43,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         plan.orders.push(Order::Status { target, change: json!({ "status": { "conditions": conditions } }) });
     }
     for (kind, object) in input.content.iter().filter(|(_, object)| !object.is_deleting()) {
-        let target = Target::incarnation(kind, object);
-        plan.orders.push(Order::Delete { target, grace_period_seconds: None, propagation: None });
+        plan.orders.push(Target::incarnation(kind, object).delete());
     }
     plan
 }

@@ -68,5 +68,5 @@ fn last_seen(event: &Object) -> Timestamp {
 }
 
 fn delete(event: &Seen) -> Order {
-    Order::Delete { target: event.event.clone(), grace_period_seconds: None, propagation: None }
+    event.event.clone().delete()
 }

@@ -42,11 +42,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let (all, name) = (input.content.len(), namespace.name());
     plan.say(format!("{name}: {} objects to delete, {going} on their way out", all - going));
     for (kind, object) in input.content.iter().filter(|(_, object)| !object.is_deleting()) {
-        plan.orders.push(Order::Delete {
-            target: Target::incarnation(kind, object),
-            grace_period_seconds: None,
-            propagation: None,
-        });
+        plan.orders.push(Target::incarnation(kind, object).delete());
     }
     let mut told = namespace.items("/status/conditions").to_vec();
     for condition in state(input.content) {

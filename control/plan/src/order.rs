@@ -77,6 +77,13 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Delete it, with the grace that it asks for itself and as its kind has it.
+    pub fn delete(self) -> Order {
+        Order::Delete { target: self, grace_period_seconds: None, propagation: None }
+    }
+}
+
 /// `type` of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventType {

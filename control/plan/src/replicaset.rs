@@ -114,11 +114,7 @@ fn scale(set: &Object, active: &[&Object], wait: Option<(Timestamp, usize)>, now
         let surplus = active.len() - wanted;
         plan.say(format!("{}: {} pods exist, {surplus} more than wanted", set.name(), active.len()));
         for victim in victims(active, surplus.min(BURST_MAX)) {
-            plan.orders.push(Order::Delete {
-                target: Target::version(&kinds::POD, victim),
-                grace_period_seconds: None,
-                propagation: None,
-            });
+            plan.orders.push(Target::version(&kinds::POD, victim).delete());
             plan.orders.push(Order::Event(Event {
                 regarding: Target::incarnation(&kinds::REPLICASET, set),
                 kind: EventType::Normal,

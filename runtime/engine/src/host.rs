@@ -61,11 +61,9 @@ pub(crate) struct Host {
 impl Host {
     /// A store for one instance, with its limits set.
     pub(crate) fn store(engine: &wasmtime::Engine, sandbox: &Arc<Sandbox>, running: Running) -> wasmtime::Store<Self> {
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
         let host = Self {
             limits: Limits::new(sandbox.memory_max, &sandbox.usage),
-            table,
+            table: table(),
             sandbox: Arc::clone(sandbox),
             wasi: None,
             http: http(),
@@ -106,7 +104,7 @@ impl Host {
         }
         self.calls_left -= 1;
         if self.calls_left == 0 && !self.count() {
-            self.table = ResourceTable::new();
+            self.table = table();
         }
     }
 
@@ -131,6 +129,12 @@ impl Host {
             store.set_epoch_deadline(1);
         }
     }
+}
+
+fn table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(HANDLES_MAX);
+    table
 }
 
 fn http() -> WasiHttpCtx {

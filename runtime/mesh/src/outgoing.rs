@@ -58,6 +58,9 @@ pub struct ClientTls {
 
 struct Shared {
     authority: CertPem,
+    /// The machine's own authorities, of some hundred files, read once: else whoever names one set more than are kept would
+    /// have them read for each connection.
+    machine: OnceCell<Arc<Vec<CertificateDer<'static>>>>,
     /// Made when first needed: few nodes have pods that call out, and the machine's authorities are some hundred.
     public: OnceCell<TlsConnector>,
     cluster: OnceCell<TlsConnector>,
@@ -75,7 +78,8 @@ const PRIVATE_MAX: usize = 16;
 impl ClientTls {
     /// TLS that believes the machine's authorities, and where asked to the cluster's `authority`.
     pub fn new(authority: CertPem) -> Self {
-        let shared = Shared { authority, public: OnceCell::new(), cluster: OnceCell::new(), private: Mutex::default() };
+        let (machine, public, cluster) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        let shared = Shared { authority, machine, public, cluster, private: Mutex::default() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -108,7 +112,7 @@ impl ClientTls {
             Trust::Public => &self.shared.public,
             Trust::Cluster => &self.shared.cluster,
         };
-        cell.get_or_try_init(|| connector(self.own(trust))).await.cloned()
+        cell.get_or_try_init(|| self.connector(self.own(trust))).await.cloned()
     }
 
     async fn private(&self, trust: Trust, pem: &str) -> Result<TlsConnector, TrustError> {
@@ -126,13 +130,22 @@ impl ClientTls {
         }
         let mut authorities = self.own(trust);
         authorities.push(CertPem::new(pem));
-        let made = connector(authorities).await?;
+        let made = self.connector(authorities).await?;
         let mut kept = self.shared.private.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= PRIVATE_MAX {
             kept.remove(0);
         }
         kept.push((wanted, made.clone()));
         Ok(made)
+    }
+
+    /// A connector that believes the machine's authorities and these.
+    async fn connector(&self, authorities: Vec<CertPem>) -> Result<TlsConnector, TrustError> {
+        let read = || async { Arc::new(tokio::task::spawn_blocking(machine).await.unwrap_or_default()) };
+        let machine = Arc::clone(self.shared.machine.get_or_init(read).await);
+        // A set may be of some thousand certificates.
+        let roots = tokio::task::spawn_blocking(move || roots(&machine, &authorities));
+        connector(roots.await.unwrap_or_else(|_| RootCertStore::empty()))
     }
 
     /// The cluster's authority, where it is to be believed.
@@ -144,10 +157,7 @@ impl ClientTls {
     }
 }
 
-async fn connector(authorities: Vec<CertPem>) -> Result<TlsConnector, TrustError> {
-    // Reads some hundred files of the machine.
-    let roots = tokio::task::spawn_blocking(move || roots(&authorities));
-    let roots = roots.await.unwrap_or_else(|_| RootCertStore::empty());
+fn connector(roots: RootCertStore) -> Result<TlsConnector, TrustError> {
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map_err(TrustError::Verifier)?;
@@ -160,13 +170,18 @@ async fn connector(authorities: Vec<CertPem>) -> Result<TlsConnector, TrustError
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-fn roots(authorities: &[CertPem]) -> RootCertStore {
-    let mut store = RootCertStore::empty();
+/// The machine's authorities. Blocks.
+fn machine() -> Vec<CertificateDer<'static>> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::debug!(%error, "a trusted certificate of the machine cannot be read");
     }
-    store.add_parsable_certificates(found.certs);
+    found.certs
+}
+
+fn roots(machine: &[CertificateDer<'static>], authorities: &[CertPem]) -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(machine.iter().cloned());
     for authority in authorities {
         let own = CertificateDer::pem_slice_iter(authority.as_str().as_bytes()).filter_map(Result::ok);
         store.add_parsable_certificates(own);

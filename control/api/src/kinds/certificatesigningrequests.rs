@@ -67,6 +67,17 @@ pub static CERTIFICATESIGNINGREQUEST: Kind = Kind {
         // The spec never changes.
         prepare_update: |new, old| json::copy(new, old, "spec"),
         validate,
+        validate_status: |new, old, errors| {
+            // Who signs does not decide: that is `/approval`'s, and another right.
+            for kind in ["Approved", "Denied"] {
+                let change = match (has(old, kind), has(new, kind)) {
+                    (false, true) => "add",
+                    (true, false) => "remove",
+                    _ => continue,
+                };
+                errors.forbidden(CONDITIONS, &format!("updates may not {change} a condition of type {kind:?}"));
+            }
+        },
         parts: &[Part { name: "approval", take: take_approval, validate: approval }],
         fields: &[FieldLabel { label: "spec.signerName", read: |object| object.text("/spec/signerName").to_owned() }],
         columns: &[
@@ -145,12 +156,15 @@ fn take_approval(old: &mut Value, new: &Value) {
     json::set(json::object_at(old, "status"), "conditions", conditions);
 }
 
+const CONDITIONS: &str = "status.conditions";
+
+fn has(value: &Value, kind: &str) -> bool {
+    json::items(value, &["status", "conditions"]).iter().any(|condition| json::text(condition, &["type"]) == kind)
+}
+
 /// Who was approved or denied stays so, and nobody is both.
 fn approval(new: &Value, old: &Value, errors: &mut Errors) {
-    let has = |value: &Value, kind: &str| {
-        json::items(value, &["status", "conditions"]).iter().any(|condition| json::text(condition, &["type"]) == kind)
-    };
-    let path = "status.conditions";
+    let path = CONDITIONS;
     if has(new, "Approved") && has(new, "Denied") {
         let shown = json::dig(new, &["status", "conditions"]);
         errors.invalid(path, shown, "Approved and Denied conditions are mutually exclusive");
@@ -190,4 +204,25 @@ fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
         seconds.into(),
         state.join(",").into(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_signs_does_not_decide() {
+        let told = |before: &[&str], after: &[&str]| {
+            let status = |kinds: &[&str]| {
+                let conditions: Vec<Value> = kinds.iter().map(|kind| json!({"type": kind, "status": "True"})).collect();
+                json!({"status": {"conditions": conditions}})
+            };
+            let mut errors = Errors::new();
+            (CERTIFICATESIGNINGREQUEST.rules.validate_status)(&status(after), &status(before), &mut errors);
+            errors.into_vec().into_iter().map(|error| error.message).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[], &["Approved"]), ["Forbidden: updates may not add a condition of type \"Approved\""]);
+        assert_eq!(told(&["Denied"], &[]), ["Forbidden: updates may not remove a condition of type \"Denied\""]);
+        assert_eq!(told(&["Approved"], &["Failed", "Approved"]).len(), 0);
+    }
 }

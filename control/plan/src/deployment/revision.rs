@@ -87,10 +87,5 @@ pub(super) fn surplus(rollout: &Rollout<'_>) -> Vec<Order> {
     let mut oldest: Vec<&Set<'_>> = rollout.old.iter().collect();
     oldest.sort_by_key(|set| of(set.object));
     let victims = oldest.into_iter().take(surplus).filter(idle);
-    let delete = |set: &Set<'_>| Order::Delete {
-        target: Target::version(&kinds::REPLICASET, set.object),
-        grace_period_seconds: None,
-        propagation: None,
-    };
-    victims.map(delete).collect()
+    victims.map(|set| Target::version(&kinds::REPLICASET, set.object).delete()).collect()
 }

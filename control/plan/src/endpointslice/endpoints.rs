@@ -40,8 +40,7 @@ pub fn is_made(endpoints: &Object) -> bool {
 
 /// The order that deletes Endpoints which were made of a service that is gone.
 pub fn delete(endpoints: &Object) -> Order {
-    let target = Target::version(&kinds::ENDPOINTS, endpoints);
-    Order::Delete { target, grace_period_seconds: None, propagation: None }
+    Target::version(&kinds::ENDPOINTS, endpoints).delete()
 }
 
 /// The Endpoints as they should be.

@@ -65,9 +65,5 @@ fn uid(endpoint: &Value) -> &str {
 }
 
 pub(super) fn delete(slice: &Object) -> Order {
-    Order::Delete {
-        target: Target::version(&kinds::ENDPOINTSLICE, slice),
-        grace_period_seconds: None,
-        propagation: None,
-    }
+    Target::version(&kinds::ENDPOINTSLICE, slice).delete()
 }

@@ -260,7 +260,7 @@ fn untrack(pod: &Object) -> Order {
 }
 
 fn remove(pod: &Object) -> Order {
-    Order::Delete { target: Target::version(&kinds::POD, pod), grace_period_seconds: None, propagation: None }
+    Target::version(&kinds::POD, pod).delete()
 }
 
 /// A pod, of an indexed Job with its index and the failures of that before.

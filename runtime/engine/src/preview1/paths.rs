@@ -1,5 +1,7 @@
 //! What is done by path.
 
+use wasmtime::component::Resource;
+use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, HostDescriptor as _, OpenFlags};
 
 use super::descriptors::{Entry, File, Preview1, directory, is_directory};
@@ -7,6 +9,12 @@ use super::errno::{Errno, Outcome};
 use super::guest::Guest;
 use super::stat::{APPEND, DSYNC, FD_READ, FD_WRITE, NONBLOCK, RSYNC, SYNC, path_flags};
 use crate::capabilities::filesystem::view;
+
+/// The directory that is meant, and the path below it.
+pub(super) fn below(guest: &mut Guest<'_>, fd: u32, (at, len): (u32, u32)) -> Outcome<(Resource<Descriptor>, String)> {
+    let path = guest.path(at, len)?;
+    Ok((directory(guest.host, fd)?, path))
+}
 
 /// How a file is to be opened.
 pub(super) struct Open {
@@ -56,26 +64,23 @@ pub(super) async fn path_open(
 }
 
 pub(super) async fn path_create_directory(guest: &mut Guest<'_>, fd: u32, path: (u32, u32)) -> Outcome<()> {
-    let path = guest.path(path.0, path.1)?;
-    let descriptor = directory(guest.host, fd)?;
+    let (descriptor, path) = below(guest, fd, path)?;
     Ok(view(guest.host).create_directory_at(descriptor, path).await?)
 }
 
 pub(super) async fn path_remove_directory(guest: &mut Guest<'_>, fd: u32, path: (u32, u32)) -> Outcome<()> {
-    let path = guest.path(path.0, path.1)?;
-    let descriptor = directory(guest.host, fd)?;
+    let (descriptor, path) = below(guest, fd, path)?;
     Ok(view(guest.host).remove_directory_at(descriptor, path).await?)
 }
 
 pub(super) async fn path_unlink_file(guest: &mut Guest<'_>, fd: u32, path: (u32, u32)) -> Outcome<()> {
-    let path = guest.path(path.0, path.1)?;
-    let descriptor = directory(guest.host, fd)?;
+    let (descriptor, path) = below(guest, fd, path)?;
     Ok(view(guest.host).unlink_file_at(descriptor, path).await?)
 }
 
 pub(super) async fn path_symlink(guest: &mut Guest<'_>, old: (u32, u32), fd: u32, new: (u32, u32)) -> Outcome<()> {
-    let (old, new) = (guest.path(old.0, old.1)?, guest.path(new.0, new.1)?);
-    let descriptor = directory(guest.host, fd)?;
+    let old = guest.path(old.0, old.1)?;
+    let (descriptor, new) = below(guest, fd, new)?;
     Ok(view(guest.host).symlink_at(descriptor, old, new).await?)
 }
 
@@ -87,8 +92,7 @@ pub(super) async fn path_link(
     to: u32,
     new: (u32, u32),
 ) -> Outcome<()> {
-    let (old, new) = (guest.path(old.0, old.1)?, guest.path(new.0, new.1)?);
-    let (from, to) = (directory(guest.host, from)?, directory(guest.host, to)?);
+    let ((from, old), (to, new)) = (below(guest, from, old)?, below(guest, to, new)?);
     Ok(view(guest.host).link_at(from, path_flags(lookup), old, to, new).await?)
 }
 
@@ -99,8 +103,7 @@ pub(super) async fn path_rename(
     to: u32,
     new: (u32, u32),
 ) -> Outcome<()> {
-    let (old, new) = (guest.path(old.0, old.1)?, guest.path(new.0, new.1)?);
-    let (from, to) = (directory(guest.host, from)?, directory(guest.host, to)?);
+    let ((from, old), (to, new)) = (below(guest, from, old)?, below(guest, to, new)?);
     Ok(view(guest.host).rename_at(from, old, to, new).await?)
 }
 
@@ -111,9 +114,8 @@ pub(super) async fn path_readlink(
     buffer: (u32, u32),
     done: u32,
 ) -> Outcome<()> {
-    let path = guest.path(path.0, path.1)?;
     let buffer = guest.piece(buffer.0, buffer.1)?;
-    let descriptor = directory(guest.host, fd)?;
+    let (descriptor, path) = below(guest, fd, path)?;
     let target = view(guest.host).readlink_at(descriptor, path).await?;
     let count = guest.fill(buffer, target.as_bytes());
     guest.put_u32(done, u32::try_from(count).map_err(|_| Errno::Overflow)?)

@@ -5,9 +5,10 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, DescriptorStat, DescriptorType, HostDescriptor as _, MetadataHashValue, NewTimestamp, PathFlags,
 };
 
-use super::descriptors::{Entry, File, Preview1, directory, file_or_directory, lend};
+use super::descriptors::{Entry, File, Preview1, file_or_directory, lend};
 use super::errno::{Errno, Outcome};
 use super::guest::Guest;
+use super::paths::below;
 use crate::capabilities::filesystem::view;
 
 const UNKNOWN: u8 = 0;
@@ -138,9 +139,8 @@ pub(super) async fn path_filestat_get(
     path: (u32, u32),
     at: u32,
 ) -> Outcome<()> {
-    let path = guest.path(path.0, path.1)?;
-    let flags = path_flags(lookup);
-    let rep = directory(guest.host, fd)?.rep();
+    let (descriptor, path) = below(guest, fd, path)?;
+    let (flags, rep) = (path_flags(lookup), descriptor.rep());
     let stat = view(guest.host).stat_at(lend(rep), flags, path.clone()).await?;
     let hash = view(guest.host).metadata_hash_at(lend(rep), flags, path).await?;
     guest.write(at, &filestat(&stat, &hash))
@@ -206,8 +206,7 @@ pub(super) async fn path_filestat_set_times(
     path: (u32, u32),
     times: Times,
 ) -> Outcome<()> {
-    let path = guest.path(path.0, path.1)?;
     let (accessed, modified) = times.both()?;
-    let descriptor = directory(guest.host, fd)?;
+    let (descriptor, path) = below(guest, fd, path)?;
     Ok(view(guest.host).set_times_at(descriptor, path_flags(lookup), path, accessed, modified).await?)
 }
