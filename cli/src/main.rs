@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         // It gives up its rights before it makes its threads.
         return wk_node::worker::main();
     }
+    up::heap::limit_arenas();
     let cli = args::parse();
     let mut ui = Ui::for_process();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -24,6 +24,7 @@ mod front;
 mod gate;
 mod greeting;
 mod handover;
+pub(crate) mod heap;
 mod hearing;
 mod heartbeat;
 mod join;

@@ -42,8 +42,9 @@ struct Kept {
     young: usize,
 }
 
-/// Lets go of the forms that were made before this was called last: where nothing happens, they are memory for nobody.
-pub(crate) fn age() {
+/// Lets go of the forms that were made before this was called last, and says whether there were any: where nothing happens,
+/// they are memory for nobody.
+pub(crate) fn age() -> bool {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     let old = kept.forms.len().saturating_sub(kept.young);
     let gone: Vec<_> = kept.forms.drain(..old).collect();
@@ -51,7 +52,7 @@ pub(crate) fn age() {
     kept.young = 0;
     kept.forms.shrink_to_fit();
     drop(kept);
-    drop(gone);
+    !gone.is_empty()
 }
 
 fn keep(form: Form, bytes: usize) {

@@ -166,10 +166,11 @@ impl Store {
     pub const AGE_EVERY: Duration = Duration::from_secs(15);
 
     /// Lets go of what is kept for those who ask again soon, and nobody did: changes that watches could resume from, decoded
-    /// forms. Blocks for some milliseconds at most. Whoever opened the store calls it every [`Store::AGE_EVERY`].
-    pub fn age(&self) {
-        self.0.shared.histories.age();
-        decoded::age();
+    /// forms. Whether there was any. Blocks for some milliseconds at most. Whoever opened the store calls it every
+    /// [`Store::AGE_EVERY`].
+    pub fn age(&self) -> bool {
+        let changes = self.0.shared.histories.age();
+        decoded::age() || changes
     }
 
     /// The state as this peer has it, which may be behind.

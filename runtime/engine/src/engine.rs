@@ -257,9 +257,9 @@ impl Engine {
     }
 
     /// The application that answers requests with this component in this sandbox.
-    pub fn http(&self, prepared: &Arc<Prepared>, sandbox: Sandbox) -> Result<HttpApp, WrongWorld> {
+    pub fn http(&self, prepared: &Arc<Prepared>, sandbox: impl Into<Arc<Sandbox>>) -> Result<HttpApp, WrongWorld> {
         match &prepared.http {
-            Some(_) => Ok(HttpApp::new(self.clone(), Arc::clone(prepared), sandbox)),
+            Some(_) => Ok(HttpApp::new(self.clone(), Arc::clone(prepared), sandbox.into())),
             None => Err(WrongWorld { is: prepared.world(), wanted: World::Http }),
         }
     }

@@ -73,13 +73,13 @@ pub(crate) type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
 pub(crate) type Verdict = Arc<OnceLock<Failure>>;
 
 impl HttpApp {
-    pub(crate) fn new(engine: Engine, prepared: Arc<Prepared>, sandbox: Sandbox) -> Self {
+    pub(crate) fn new(engine: Engine, prepared: Arc<Prepared>, sandbox: Arc<Sandbox>) -> Self {
         let kept = match sandbox.instances {
             Instances::PerRequest => Kept::None,
             Instances::Pooled(reuse) => Kept::Pool(Arc::new(Pool::new(reuse))),
             Instances::Single => Kept::Single(Arc::default()),
         };
-        Self { engine, prepared, sandbox: Arc::new(sandbox.resolved()), kept }
+        Self { engine, prepared, sandbox: Sandbox::resolved_of(sandbox), kept }
     }
 
     /// Hands one request to an instance and returns its response.

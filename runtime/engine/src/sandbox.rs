@@ -162,6 +162,11 @@ impl Sandbox {
 }
 
 impl Sandbox {
+    /// The same with each variable once; itself if that is so.
+    pub(crate) fn resolved_of(this: Arc<Self>) -> Arc<Self> {
+        if this.env.is_resolved() { this } else { Arc::new(Self::clone(&this).resolved()) }
+    }
+
     /// With each variable once: guests differ in which of two they take.
     pub(crate) fn resolved(mut self) -> Self {
         self.env = self.env.resolved();

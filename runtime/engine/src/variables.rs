@@ -43,13 +43,18 @@ impl Variables {
         self.iter().cloned().collect()
     }
 
+    /// Whether each variable is there once.
+    pub(crate) fn is_resolved(&self) -> bool {
+        let mut seen = HashSet::new();
+        self.iter().all(|(name, _)| seen.insert(name.as_str()))
+    }
+
     /// With each variable once: guests differ in which of two they take.
     pub(crate) fn resolved(self) -> Self {
-        let mut seen = HashSet::new();
-        if self.iter().all(|(name, _)| seen.insert(name.as_str())) {
+        if self.is_resolved() {
             return self;
         }
-        seen.clear();
+        let mut seen = HashSet::new();
         let mut last: Vec<_> = self.iter().rev().filter(|(name, _)| seen.insert(name.as_str())).cloned().collect();
         last.reverse();
         last.into()

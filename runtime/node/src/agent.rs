@@ -2,7 +2,7 @@
 //!
 //! Not here: decisions. `converge`, `pod` and `container` make them; this file does what they say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,14 +15,14 @@ use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, Timestamp};
 use wk_cluster::{Cluster, object};
 use wk_network::Pool;
-use wk_store::{Revision, Stored};
+use wk_store::{Key, Part, Revision, Stored};
 
 use crate::container::State;
 use crate::events::Recorder;
 use crate::pod::{Order, Pod};
 use crate::probes::Own;
 use crate::records::Records;
-use crate::run::{Run, Runner};
+use crate::run::{Reporter, Run, Runner};
 use crate::spec::Standard;
 use crate::write::{self, Wish, Writes};
 use crate::{container, pod, status};
@@ -79,7 +79,8 @@ struct Local {
     /// The version of the object that was last compared with the pod, when nothing was under way.
     compared: Option<Revision>,
     pod: Pod,
-    runs: BTreeMap<usize, Handles>,
+    /// By the container's index.
+    runs: Vec<(usize, Handles)>,
     writes: Writes,
 }
 
@@ -104,7 +105,11 @@ pub struct Agent {
     events: mpsc::Receiver<Event>,
     write_slots: Arc<Semaphore>,
     addresses: Option<Pool>,
-    pods: BTreeMap<String, Local>,
+    pods: BTreeMap<String, Box<Local>>,
+    /// The cluster's pods at the last look.
+    seen: Part,
+    /// Pods to look at again the next time, whether they changed or not.
+    again: BTreeSet<Key>,
     wake: Option<Timestamp>,
     pass: LastPass,
     /// Whether there is no other node.
@@ -144,6 +149,8 @@ impl Agent {
             write_slots: Arc::new(Semaphore::new(WRITES_MAX)),
             addresses: None,
             pods: BTreeMap::new(),
+            seen: Part::default(),
+            again: BTreeSet::new(),
             wake: None,
             pass: LastPass::default(),
             is_alone: true,
@@ -178,7 +185,7 @@ impl Agent {
             }
         }
         for local in self.pods.values() {
-            local.runs.values().for_each(|run| run.stop.cancel());
+            local.runs.iter().for_each(|(_, run)| run.stop.cancel());
         }
     }
 
@@ -213,7 +220,7 @@ impl Agent {
     fn forget(&mut self, uid: &str) {
         let Some(local) = self.pods.remove(uid) else { return };
         tracing::info!(pod = %local.pod.spec.name, namespace = %local.pod.spec.namespace, %uid, "pod is gone");
-        local.runs.values().for_each(Handles::cut);
+        local.runs.iter().for_each(|(_, run)| run.cut());
         if let Some(ip) = local.pod.ip {
             self.release(ip);
         }
@@ -379,12 +386,14 @@ impl Agent {
         let Some(spec) = local.pod.spec.containers.get(container) else { return };
         let Some(ip) = local.pod.ip else { return };
         let handles = Handles::new(&self.tasks.stopping());
-        let (cancel, cut, moves) = (handles.stop.clone(), handles.cut.clone(), handles.moves.clone());
-        let (pod, spec, class) = (uid.to_owned(), Arc::clone(spec), local.pod.spec.class());
-        let (run, object) = (Run { pod, ip, spec, restart, cancel, cut, moves, class }, local.object());
-        local.runs.insert(container, handles);
-        let (runner, report) = (Arc::clone(&self.runner), self.reporter(uid, container));
-        self.tasks.spawn("container", async move { runner.run(run, object, report).await });
+        let (cancel, cut, moves) = (handles.stop.clone(), handles.cut.clone(), Arc::clone(&handles.moves));
+        let (pod, spec, class) = (Arc::<str>::from(uid), Arc::clone(spec), local.pod.spec.class());
+        let report = Arc::new(Reporter { agent: self.queue.clone(), pod: Arc::clone(&pod), container });
+        let run = Box::new(Run { pod, ip, spec, restart, cancel, cut, moves, class });
+        local.runs.retain(|(of, _)| *of != container);
+        local.runs.reserve_exact(1);
+        local.runs.push((container, handles));
+        self.tasks.spawn("container", Arc::clone(&self.runner).run(run, local.object(), report));
     }
 
     /// Writes what is wanted of a pod's object, one write of it at a time.

@@ -47,6 +47,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
+use k8s_openapi::api::networking::v1::Ingress;
 use serde::de::DeserializeOwned;
 use wk_api::{Kind, kinds};
 use wk_base::backoff::Backoff;
@@ -57,7 +58,7 @@ use wk_engine::Engine;
 use wk_image::{Blobs, Peers};
 use wk_ingress::Routes;
 use wk_mesh::{ClientTls, Mesh};
-use wk_store::Stored;
+use wk_store::{Part, Stored, View};
 
 use crate::agent::{Agent, Config, Event};
 use crate::certificates::TlsSecrets;
@@ -198,8 +199,8 @@ impl Node {
         let certificates = parts.certificates;
         let mut changed = follow::follow(&cluster, ROUTE_KINDS.iter().copied().map(Followed::all), tasks);
         // Before anybody is served: who waited for this node to start again is to find what was served before.
-        let mut tables = Tables::default();
-        node.update_routes(&cluster, &mut tables, &facts.name, &certificates);
+        let mut known = Known::default();
+        node.update_routes(&cluster, &mut known, &facts.name, &certificates);
         tasks.spawn_until_stop("routes", async move {
             while changed.recv().await.is_some() {
                 let (this, cluster, name) = (this.clone(), cluster.clone(), name.clone());
@@ -207,12 +208,12 @@ impl Node {
                 let begun = Instant::now();
                 // Reading thousands of endpoints takes longer than a request may wait for its thread.
                 let update = move || {
-                    this.update_routes(&cluster, &mut tables, &name, &certificates);
-                    tables
+                    this.update_routes(&cluster, &mut known, &name, &certificates);
+                    known
                 };
-                tables = tokio::task::spawn_blocking(update).await.unwrap_or_else(|_| {
+                known = tokio::task::spawn_blocking(update).await.unwrap_or_else(|_| {
                     tracing::error!("the route table could not be made");
-                    Tables::default()
+                    Known::default()
                 });
                 tokio::time::sleep(begun.elapsed() * REST_FACTOR).await;
             }
@@ -237,17 +238,31 @@ impl Node {
         net::udp::arrive(&self.apps, request).await
     }
 
-    fn update_routes(&self, cluster: &Cluster, tables: &mut Tables, node: &str, certificates: &TlsSecrets) {
-        let ingresses = read(cluster, &kinds::INGRESS);
-        let table = self.networks.update(tables.next(&cluster.store().view()));
-        certificates.update(&ingresses, &read(cluster, &kinds::SECRET));
-        self.routes.store(Arc::new(Routes::new(routes::routes(ingresses, &table, node))));
+    fn update_routes(&self, cluster: &Cluster, known: &mut Known, node: &str, certificates: &TlsSecrets) {
+        let view = cluster.store().view();
+        let table = self.networks.update(known.tables.next(&view));
+        let of = (view.part(kinds::INGRESS.collection()), view.part(kinds::SECRET.collection()));
+        if known.of.as_ref() != Some(&of) {
+            known.ingresses = read(&view, &kinds::INGRESS);
+            certificates.update(&known.ingresses, &read(&view, &kinds::SECRET));
+            known.of = Some(of);
+        }
+        self.routes.store(Arc::new(Routes::new(routes::routes(&known.ingresses, &table, node))));
     }
 }
 
+/// What routes were made of last: where a thousand endpoints come and go, the rest stays.
+#[derive(Default)]
+struct Known {
+    tables: Tables,
+    ingresses: Vec<Ingress>,
+    /// The ingresses, and the secrets beside them.
+    of: Option<(Part, Part)>,
+}
+
 /// All objects of a kind in the local copy, typed. One that does not fit its type is left out and named in the log.
-fn read<T: DeserializeOwned>(cluster: &Cluster, kind: &Kind) -> Vec<T> {
-    cluster.store().view().list(kind.collection(), "").filter_map(|stored| typed(&stored)).collect()
+fn read<T: DeserializeOwned>(view: &View, kind: &Kind) -> Vec<T> {
+    view.list(kind.collection(), "").filter_map(|stored| typed(&stored)).collect()
 }
 
 /// An object typed; None, and named in the log, when it does not fit its type.

@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::watch;
@@ -59,7 +59,7 @@ pub struct Logs {
 }
 
 /// Containers that were run by this process: pod and container.
-type Live = BTreeMap<(String, String), Arc<watch::Sender<Progress>>>;
+type Live = BTreeMap<(String, String), Arc<Grown>>;
 
 /// How far a container's log is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,6 +69,29 @@ pub struct Progress {
     /// The container will not run again.
     pub over: bool,
     writes: u64,
+}
+
+/// How far a log is, for those who follow it: of thousands of logs few are followed.
+#[derive(Debug, Default)]
+struct Grown {
+    progress: Mutex<Progress>,
+    followed: OnceLock<watch::Sender<Progress>>,
+}
+
+impl Grown {
+    fn note(&self, change: impl FnOnce(&mut Progress)) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut progress);
+        if let Some(followed) = self.followed.get() {
+            followed.send_replace(*progress);
+        }
+    }
+
+    fn follow(&self) -> watch::Receiver<Progress> {
+        // Under the lock, so that nothing is noted between the look and the beginning.
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        self.followed.get_or_init(|| watch::channel(*progress).0).subscribe()
+    }
 }
 
 impl Logs {
@@ -90,7 +113,7 @@ impl Logs {
         let size = opened(&path)?.metadata()?.len();
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let grown = Arc::clone(live.entry((pod.to_owned(), container.to_owned())).or_default());
-        grown.send_replace(Progress { run: restart, ..Progress::default() });
+        grown.note(|progress| *progress = Progress { run: restart, ..Progress::default() });
         let inner = Inner { dir, restart, file: None, size, clock, partial: [Vec::new(), Vec::new()] };
         Ok(LogWriter { inner: Mutex::new(inner), grown })
     }
@@ -99,7 +122,7 @@ impl Logs {
     pub fn over(&self, pod: &str, container: &str) {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(grown) = live.get(&(pod.to_owned(), container.to_owned())) {
-            grown.send_modify(|progress| progress.over = true);
+            grown.note(|progress| progress.over = true);
         }
     }
 
@@ -155,7 +178,7 @@ impl Logs {
     /// Fires when the container writes or starts again; closed when the pod is gone.
     pub fn progress(&self, pod: &str, container: &str) -> Option<watch::Receiver<Progress>> {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        live.get(&(pod.to_owned(), container.to_owned())).map(|grown| grown.subscribe())
+        live.get(&(pod.to_owned(), container.to_owned())).map(|grown| grown.follow())
     }
 }
 
@@ -276,7 +299,7 @@ impl LogReader {
 /// The log of one run, open for writing.
 pub struct LogWriter {
     inner: Mutex<Inner>,
-    grown: Arc<watch::Sender<Progress>>,
+    grown: Arc<Grown>,
 }
 
 impl LogWriter {
@@ -287,7 +310,7 @@ impl LogWriter {
             // The guest must not fail because the node's disk is full: its output is lost and this says so.
             tracing::warn!(%error, dir = %inner.dir.display(), "container output lost");
         }
-        self.grown.send_modify(|progress| progress.writes += 1);
+        self.grown.note(|progress| progress.writes += 1);
     }
 
     /// Writes whole lines that have a level, beside what the container prints: half a line of that stays as it is.
@@ -302,7 +325,7 @@ impl LogWriter {
                 }
             }
         }
-        self.grown.send_modify(|progress| progress.writes += 1);
+        self.grown.note(|progress| progress.writes += 1);
     }
 
     /// Writes out lines that were never ended: the run is over.
@@ -314,7 +337,7 @@ impl LogWriter {
                 let _ = inner.write_line(stream, "F", &rest);
             }
         }
-        self.grown.send_modify(|progress| progress.writes += 1);
+        self.grown.note(|progress| progress.writes += 1);
     }
 }
 

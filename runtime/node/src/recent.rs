@@ -86,6 +86,11 @@ impl Recent {
         let next = ring.next;
         ring.count += 1;
         if ring.seen.len() < REQUESTS_MAX {
+            // One at a time first: most pods of a node of thousands are asked now and then.
+            if ring.seen.len() == ring.seen.capacity() {
+                let more = ring.seen.len().max(1);
+                ring.seen.reserve_exact(more);
+            }
             ring.seen.push(seen);
         } else {
             ring.seen[next] = seen;

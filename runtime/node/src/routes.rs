@@ -11,14 +11,15 @@ use wk_ingress::{Backend, Endpoint, HostRule, PathRule, Route};
 use wk_network::{ServiceName, ServicePort, Table};
 
 /// The routes of `node`. Where two Ingresses claim the same host and path, the older one keeps it.
-pub fn routes(mut ingresses: Vec<Ingress>, table: &Table, node: &str) -> Vec<Route> {
+pub fn routes(ingresses: &[Ingress], table: &Table, node: &str) -> Vec<Route> {
+    let mut ingresses: Vec<&Ingress> = ingresses.iter().collect();
     ingresses.sort_by_key(|ingress| {
         let meta = &ingress.metadata;
         (meta.creation_timestamp.as_ref().map(|time| time.0), meta.namespace.clone(), meta.name.clone())
     });
     let mut backends = Backends { table, node, made: BTreeMap::new() };
     let mut taken = BTreeMap::new();
-    for ingress in &ingresses {
+    for ingress in ingresses {
         let Some(spec) = &ingress.spec else { continue };
         let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
         for (host, path, backend) in rules(spec) {
@@ -157,7 +158,7 @@ mod tests {
             endpoint("c", "10.128.64.3", "n2", false),
         ]));
         let table = services::table(&[service()], &[slice], &[]);
-        let routes = routes(vec![ingress("web", "2026-01-01T00:00:00Z", "Web.localhost", "web")], &table, "n1");
+        let routes = routes(&[ingress("web", "2026-01-01T00:00:00Z", "Web.localhost", "web")], &table, "n1");
         assert_eq!(routes.len(), 1);
         assert_eq!(routes[0].host, HostRule::Exact("web.localhost".into()));
         let endpoints: Vec<_> =
@@ -171,7 +172,7 @@ mod tests {
             ingress("thief", "2026-02-01T00:00:00Z", "web.localhost", "other"),
             ingress("web", "2026-01-01T00:00:00Z", "web.localhost", "web"),
         ];
-        let routes = routes(ingresses, &services::table(&[service()], &[], &[]), "n1");
+        let routes = routes(&ingresses, &services::table(&[service()], &[], &[]), "n1");
         assert_eq!(routes.len(), 1);
         assert_eq!(routes[0].backend.name, "default/web:80");
     }
@@ -179,6 +180,6 @@ mod tests {
     #[test]
     fn route_to_a_service_that_is_not_there_has_no_endpoints() {
         let ingresses = vec![ingress("web", "2026-01-01T00:00:00Z", "web.localhost", "gone")];
-        assert!(routes(ingresses, &Table::default(), "n1")[0].backend.endpoints.is_empty());
+        assert!(routes(&ingresses, &Table::default(), "n1")[0].backend.endpoints.is_empty());
     }
 }

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -12,8 +13,7 @@ use wk_api::{Object, kinds};
 use wk_base::error::Chain;
 use wk_base::time::Clock;
 use wk_engine::{
-    Config, Discard, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Record, Sandbox, Stream, Variables,
-    World,
+    Config, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Record, Sandbox, Stream, Variables, World,
 };
 use wk_image::{Blobs, Peers, PullError, Reference};
 
@@ -33,7 +33,7 @@ use crate::sources::Sources;
 use crate::spec::ContainerSpec;
 use crate::spec::downward::Facts;
 use crate::streams::console::{Console, Consoles, Registered};
-use crate::streams::exec::program::{Image, Program};
+use crate::streams::exec::program::{Images, Program};
 use crate::traffic::{App, Apps};
 use crate::usage::{Metered, Meters};
 use crate::volumes::{Held, Volumes};
@@ -77,7 +77,7 @@ pub struct Runner {
 /// One run of one container.
 pub struct Run {
     /// The pod's uid.
-    pub pod: String,
+    pub pod: Arc<str>,
     /// The pod's address.
     pub ip: IpAddr,
     /// What to run.
@@ -88,8 +88,8 @@ pub struct Run {
     pub cancel: CancellationToken,
     /// Ends those too.
     pub cut: CancellationToken,
-    /// Fires before `cancel` when it goes elsewhere: it answers on for as long as it is the only one who can.
-    pub moves: CancellationToken,
+    /// Set before `cancel` fires when it goes elsewhere: it answers on for as long as it is the only one who can.
+    pub moves: Arc<AtomicBool>,
     /// Whose worker it runs in; none: in this process.
     pub class: Option<Class>,
 }
@@ -100,14 +100,14 @@ pub struct Reporter {
     /// The agent's queue.
     pub agent: mpsc::Sender<agent::Event>,
     /// The pod's uid.
-    pub pod: String,
+    pub pod: Arc<str>,
     /// The container's index in the pod.
     pub container: usize,
 }
 
 impl Reporter {
     fn event(&self, event: Event) -> agent::Event {
-        agent::Event::Pod { uid: self.pod.clone(), event: pod::Event::Container(self.container, event) }
+        agent::Event::Pod { uid: self.pod.to_string(), event: pod::Event::Container(self.container, event) }
     }
 
     /// Tells what must not be lost; waits while the agent's queue is full.
@@ -118,13 +118,13 @@ impl Reporter {
 
     /// Has the pod evicted.
     async fn evict(&self, message: String) {
-        let event = agent::Event::Pod { uid: self.pod.clone(), event: pod::Event::Evict(message) };
+        let event = agent::Event::Pod { uid: self.pod.to_string(), event: pod::Event::Evict(message) };
         let _ = self.agent.send(event).await;
     }
 
     /// Tells of breaches of limits that end nothing.
-    fn limit_sink(&self, reason: &'static str) -> LimitSink {
-        let report = self.clone();
+    fn limit_sink(self: &Arc<Self>, reason: &'static str) -> LimitSink {
+        let report = Arc::clone(self);
         Arc::new(move |message| {
             report.hint(Event::LimitReached { reason, message: message.to_owned() });
         })
@@ -139,22 +139,27 @@ impl Reporter {
 impl Runner {
     /// Runs a container of the pod `object` until the guest ends or is cancelled, and tells which: exactly one of
     /// `StartFailed`, `Lacks` and `Ended` comes last.
-    pub async fn run(&self, run: Run, object: Arc<Object>, report: Reporter) {
-        let last = self.run_to_end(&run, object, &report).await;
-        report.tell(last).await;
+    ///
+    /// Thousands of HTTP containers do nothing but wait in here, each in a task as large as the largest step within: so the
+    /// steps before and after have places of their own, as commands have.
+    pub async fn run(self: Arc<Self>, run: Box<Run>, object: Arc<Object>, report: Arc<Reporter>) {
+        let begun = match Box::pin(self.begin(&run, object, &report)).await {
+            Ok(begun) => begun,
+            Err(last) => return Box::pin(report.tell(last)).await,
+        };
+        let crashed = match &begun.runs {
+            Runs::App(app, _) => run.cancel.run_until_cancelled(app.crashed()).await,
+            Runs::Command(_) | Runs::Functions(_) => None,
+        };
+        Box::pin(self.end(&run, begun, crashed, &report)).await;
     }
 
-    async fn run_to_end(&self, run: &Run, object: Arc<Object>, report: &Reporter) -> Event {
-        // Beginning has a place of its own, and so have commands: thousands of HTTP containers do nothing but wait here, each
-        // in a task as large as the largest step within.
-        let begun = match Box::pin(self.begin(run, &object, report)).await {
-            Ok(begun) => begun,
-            Err(last) => return last,
-        };
-        drop(object);
+    /// Sees a run to its end that has nothing to wait for but commands, and tells how it was.
+    async fn end(&self, run: &Run, begun: Box<Begun>, crashed: Option<String>, report: &Reporter) {
+        let begun = *begun;
         let end = match begun.runs {
-            Runs::App(app, page) => self.serve(run, &app, &page, begun.image_id, report).await,
-            Runs::Command(command) => Box::pin(self.command(run, *command, begun.image_id, report)).await,
+            Runs::App(app, page) => self.close(run, &app, &page, crashed).await,
+            Runs::Command(command) => self.command(run, *command, begun.image_id, report).await,
             // Its functions are called from outside, by `exec`, probes and hooks, each in an instance of its own.
             Runs::Functions(_process) => {
                 report.tell(Event::Started { image_id: begun.image_id }).await;
@@ -167,23 +172,25 @@ impl Runner {
             report.evict(message).await;
         }
         begun.log.finish();
-        match end {
+        let last = match end {
             Event::Ended { code, reason, message } => {
                 let message = self.last_message(run, begun.message, &reason, code, message).await;
                 Event::Ended { code, reason, message }
             }
             end => end,
-        }
+        };
+        drop((begun.metered, begun.console));
+        report.tell(last).await;
     }
 
     /// Makes everything that a run needs; Err with how it ended if it cannot begin.
-    async fn begin(&self, run: &Run, object: &Object, report: &Reporter) -> Result<Begun, Event> {
+    async fn begin(&self, run: &Run, object: Arc<Object>, report: &Arc<Reporter>) -> Result<Box<Begun>, Event> {
         let prepared = match run.cancel.run_until_cancelled(self.prepare(&run.spec, object.namespace())).await {
             None => return Err(killed()),
             Some(Err((reason, message))) => return Err(Event::StartFailed { reason, message }),
             Some(Ok(prepared)) => prepared,
         };
-        let Environment { variables, args } = match self.environment(&run.spec, object, run.ip) {
+        let Environment { variables, args } = match self.environment(&run.spec, &object, run.ip) {
             Ok(environment) => environment,
             Err(error) => {
                 let message = Chain(&error).to_string();
@@ -223,14 +230,9 @@ impl Runner {
         let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
         let output: Arc<dyn Output> =
             Arc::new(Limited::new(output, Arc::clone(&metered.usage), report.limit_sink("LogLimit")));
-        let network = self.networks.of(
-            &run.pod,
-            &run.spec.network,
-            &output,
-            &metered.usage,
-            report.limit_sink("ConnectionLimit"),
-        );
-        let sandbox = Sandbox {
+        let limit = report.limit_sink("ConnectionLimit");
+        let network = self.networks.of(&run.pod, run.ip, &run.spec.network, &output, &metered.usage, limit);
+        let sandbox = Arc::new(Sandbox {
             args,
             env: variables,
             memory_max: MemoryBytes(run.spec.memory_max),
@@ -245,31 +247,34 @@ impl Runner {
             workdir: run.spec.workdir.clone(),
             network,
             config: self.config(&run.spec, object.namespace()),
-        };
+        });
         console.runs(Program {
             place: place.clone(),
             module: Arc::clone(&prepared.module),
-            image: Image {
-                reference: prepared.reference.clone(),
-                blobs: self.blobs.clone(),
-                peers: Arc::clone(&self.peers),
-            },
-            sandbox: Sandbox {
-                args: vec![run.spec.name.clone()],
-                output: Arc::new(Discard),
-                input: None,
-                ..sandbox.clone()
-            },
+            images: Images { blobs: self.blobs.clone(), peers: Arc::clone(&self.peers) },
+            spec: Arc::clone(&run.spec),
+            container: Arc::clone(&sandbox),
             cancel: run.cancel.clone(),
         });
         let console = self.consoles.insert(&run.pod, &console);
         let runs = match prepared.module.world() {
-            World::Http => Runs::App(self.app(&place, run, &prepared, sandbox, report, &page).await?, page),
-            World::Command => Runs::Command(Box::new(Command { place, module: prepared.module, sandbox, page })),
+            World::Http => Runs::App(self.app(&place, run, &prepared, &sandbox, report, &page).await?, page),
+            World::Command => {
+                let sandbox = Sandbox::clone(&sandbox);
+                Runs::Command(Box::new(Command { place, module: prepared.module, sandbox, page }))
+            }
             World::Functions => Runs::Functions(run.cancel.run_until_cancelled(place.hold()).await.flatten()),
         };
+        if let Runs::App(app, _) = &runs {
+            if let Err(taken) = self.apps.insert(&run.pod, app) {
+                // As a program's `bind` would fail.
+                let message = taken.to_string();
+                return Err(Event::Ended { code: 1, reason: "Error".to_owned(), message });
+            }
+            report.tell(Event::Started { image_id: prepared.image_id.clone() }).await;
+        }
         let image_id = prepared.image_id;
-        Ok(Begun { runs, image_id, log, message, _metered: metered, _console: console })
+        Ok(Box::new(Begun { runs, image_id, log, message, metered, console }))
     }
 
     /// What a container has said at its end, the end of its log instead if it wants that, and what is known of a failure.
@@ -359,7 +364,7 @@ impl Runner {
         let path: PathBuf = wasm.path;
         let module = self.places.engine().prepare_for(namespace, &image_id, &path).await;
         let module = module.map_err(|error| ("CreateContainerError", Chain(&error).to_string()))?;
-        Ok(Ready { module, image_id, reference })
+        Ok(Ready { module, image_id })
     }
 
     async fn app(
@@ -367,13 +372,13 @@ impl Runner {
         place: &Place,
         run: &Run,
         ready: &Ready,
-        sandbox: Sandbox,
-        report: &Reporter,
+        sandbox: &Arc<Sandbox>,
+        report: &Arc<Reporter>,
         page: &Arc<Page>,
     ) -> Result<Arc<App>, Event> {
         let usage = Arc::clone(&sandbox.usage);
         let failed: FailureSink = {
-            let (report, page, clock) = (report.clone(), Arc::clone(page), Arc::clone(&self.clock));
+            let (report, page, clock) = (Arc::clone(report), Arc::clone(page), Arc::clone(&self.clock));
             Arc::new(move |failure| {
                 page.failed(failure, clock.now());
                 report.hint(Event::RequestFailed { reason: failure.reason().to_owned(), message: describe(failure) });
@@ -390,15 +395,9 @@ impl Runner {
         Ok(Arc::new(App::new(app, place, failed, usage, page.recent())))
     }
 
-    async fn serve(&self, run: &Run, app: &Arc<App>, page: &Page, image_id: String, report: &Reporter) -> Event {
-        if let Err(taken) = self.apps.insert(&run.pod, app) {
-            // As a program's `bind` would fail.
-            let message = taken.to_string();
-            return Event::Ended { code: 1, reason: "Error".to_owned(), message };
-        }
-        report.tell(Event::Started { image_id }).await;
-        let crashed = run.cancel.run_until_cancelled(app.crashed()).await;
-        if crashed.is_none() && run.moves.is_cancelled() {
+    /// Takes no request any more, and finishes those it has.
+    async fn close(&self, run: &Run, app: &Arc<App>, page: &Page, crashed: Option<String>) -> Event {
+        if crashed.is_none() && run.moves.load(Ordering::Acquire) {
             // Ingresses prefer a replica that stays, and ask this one while there is none.
             run.cut.run_until_cancelled(app.unasked()).await;
         }
@@ -451,8 +450,10 @@ struct Begun {
     log: Arc<LogWriter>,
     /// Where it may say why it ended.
     message: Option<Mounts>,
-    _metered: Metered,
-    _console: Registered,
+    /// While this lives, it is shown.
+    metered: Metered,
+    /// While this lives, it can be attached to.
+    console: Registered,
 }
 
 /// What runs.
@@ -473,7 +474,6 @@ struct Command {
 struct Ready {
     module: Arc<Prepared>,
     image_id: String,
-    reference: Reference,
 }
 
 /// Kubernetes' reasons: a name that can never work, or a pull that may work later.

@@ -34,7 +34,7 @@ pub(super) fn choose(view: &View, pod: &mut Object) -> Result<(), Status> {
     let wanted = automounts(pod, "/spec/automountServiceAccountToken")
         .or_else(|| automounts(&account, "/automountServiceAccountToken"));
     if wanted.unwrap_or(true) {
-        mount_token(pod);
+        mount_token(pod, account.uid());
     }
     Ok(())
 }
@@ -43,16 +43,19 @@ pub(super) fn choose(view: &View, pod: &mut Object) -> Result<(), Status> {
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// What the volume's name begins with.
 const TOKEN_VOLUME: &str = "kube-api-access-";
-/// Random characters at its end.
+/// Characters at its end: upstream's are random. These are the account's, so that pods of one template have one spec, of which
+/// a node keeps one.
 const TOKEN_VOLUME_SUFFIX: usize = 5;
 /// An hour, and seven seconds by which upstream knows tokens that it mounted itself.
 const TOKEN_SECONDS: i64 = 3607;
 
 /// Mounts a token into each container that has nothing of its own at that path.
-fn mount_token(pod: &mut Object) {
+fn mount_token(pod: &mut Object, account: &str) {
     let volumes = pod.items("/spec/volumes").iter().filter_map(|volume| volume["name"].as_str());
     let existing = volumes.clone().find(|name| name.starts_with(TOKEN_VOLUME)).map(str::to_owned);
-    let name = existing.clone().unwrap_or_else(|| format!("{TOKEN_VOLUME}{}", id::suffix(TOKEN_VOLUME_SUFFIX)));
+    let name = existing
+        .clone()
+        .unwrap_or_else(|| format!("{TOKEN_VOLUME}{}", account.get(..TOKEN_VOLUME_SUFFIX).unwrap_or("token")));
     let mut mounted = false;
     for list in ["initContainers", "containers"] {
         for container in pod.0["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {

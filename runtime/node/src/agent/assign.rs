@@ -1,8 +1,8 @@
 //! What is assigned to this node, compared with what is here: pods that begin, changed, or are gone.
 //!
-//! Every pod of the cluster is looked at by its brief, and only those of this node that changed are decoded.
+//! Pods are looked at that changed since the last look, and those with which this node was not done then.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
@@ -10,7 +10,7 @@ use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
 use wk_cluster::{brief, object};
 use wk_network::{Cidr, Pool};
-use wk_store::Stored;
+use wk_store::{Difference, Stored};
 
 use super::{Agent, Local};
 use crate::converge::{Assigned, Step, converge};
@@ -19,14 +19,26 @@ use crate::write::Writes;
 use crate::{spec, status};
 
 impl Agent {
-    /// Compares what is assigned to this node with what is here. Looks at every pod, and into those that changed.
+    /// Compares what is assigned to this node with what is here.
     pub(super) fn assign(&mut self) {
         if !self.learn_addresses() {
             return;
         }
         let view = self.cluster.store().view();
         self.is_alone = view.len(kinds::NODE.collection()) < 2;
-        let mut pods: Vec<Arc<Stored>> = view.list(kinds::POD.collection(), "").collect();
+        let now = view.part(kinds::POD.collection());
+        let last = std::mem::replace(&mut self.seen, now.clone());
+        let mut again = std::mem::take(&mut self.again);
+        let (mut gone, mut pods) = (Vec::new(), Vec::new());
+        for Difference { old, new } in last.differences(&now) {
+            gone.extend(old.cloned());
+            pods.extend(new.cloned());
+            if let Some(either) = new.or(old) {
+                again.remove(either.key());
+            }
+        }
+        pods.extend(again.iter().filter_map(|key| view.get(key)));
+        let here: BTreeSet<String> = gone.iter().chain(&pods).map(|pod| brief(pod).uid().to_owned()).collect();
         pods.retain(|pod| brief(pod).node() == Some(self.config.node.as_str()));
         let is_news = |pod: &Arc<Stored>| {
             let local = self.pods.get(brief(pod).uid());
@@ -38,7 +50,8 @@ impl Agent {
             let is_marked = *is_news && brief.is_deleting();
             Assigned { uid: brief.uid(), marked: is_marked.then(|| object(pod).deletion_timestamp()).flatten() }
         });
-        let steps = converge(&assigned.collect::<Vec<_>>(), self.pods.keys().map(String::as_str));
+        let here = here.iter().map(String::as_str).filter(|uid| self.pods.contains_key(*uid));
+        let steps = converge(&assigned.collect::<Vec<_>>(), here);
         for step in steps {
             match step {
                 Step::Begin(index) => self.begin(Arc::clone(&pods[index])),
@@ -47,7 +60,13 @@ impl Agent {
             }
         }
         for (pod, _) in pods.into_iter().zip(news).filter(|(_, is_news)| *is_news) {
+            let (key, revision) = (pod.key().clone(), pod.revision());
+            let uid = brief(&pod).uid().to_owned();
             self.compare(pod);
+            // One that waits for an address, or of which a write is under way.
+            if self.pods.get(&uid).is_none_or(|local| local.compared != Some(revision)) {
+                self.again.insert(key);
+            }
         }
     }
 
@@ -102,7 +121,7 @@ impl Agent {
             // It is looked at again with the next change: addresses come free as pods go.
             Err(error) => return tracing::warn!(pod = object.name(), error, "pod waits for an address"),
         };
-        let spec = match self.read_spec(&typed, ip) {
+        let spec = match self.read_spec(&typed) {
             Ok(spec) => spec,
             Err(error) => {
                 self.release(ip);
@@ -132,8 +151,9 @@ impl Agent {
     fn take_on(&mut self, stored: Arc<Stored>, object: &Object, pod: Pod, orders: Vec<Order>) {
         let (uid, generation) = (object.uid().to_owned(), object.generation());
         tracing::info!(pod = %object.name(), namespace = %object.namespace(), %uid, "pod begins");
-        let (runs, writes) = (BTreeMap::new(), Writes::default());
-        self.pods.insert(uid.clone(), Local { stored, generation, compared: None, pod, runs, writes });
+        let (runs, writes) = (Vec::new(), Writes::default());
+        let local = Local { stored, generation, compared: None, pod, runs, writes };
+        self.pods.insert(uid.clone(), Box::new(local));
         self.carry_out(&uid, orders);
         self.let_go(&uid);
     }

@@ -1,7 +1,8 @@
 //! What the agent does for pods that run: hooks, probes, stopping, changes of their specs, and keeping their statuses.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1 as core;
@@ -29,16 +30,16 @@ pub(super) struct Handles {
     /// Ends it, requests or not.
     pub(super) cut: CancellationToken,
     /// Its pod is to run elsewhere.
-    pub(super) moves: CancellationToken,
-    /// Ends its probes.
-    pub(super) probes: CancellationToken,
+    pub(super) moves: Arc<AtomicBool>,
+    /// Ends its probes, if it has any.
+    pub(super) probes: Option<CancellationToken>,
 }
 
 impl Handles {
     /// For a run that stops when `stopping` fires.
     pub(super) fn new(stopping: &CancellationToken) -> Self {
-        let stop = stopping.child_token();
-        Self { probes: stop.child_token(), stop, cut: CancellationToken::new(), moves: CancellationToken::new() }
+        let (stop, cut) = (stopping.child_token(), CancellationToken::new());
+        Self { stop, cut, moves: Arc::default(), probes: None }
     }
 
     pub(super) fn cut(&self) {
@@ -48,6 +49,11 @@ impl Handles {
 }
 
 impl Local {
+    /// The last run of a container.
+    fn run(&self, container: usize) -> Option<&Handles> {
+        self.runs.iter().find(|(of, _)| *of == container).map(|(_, run)| run)
+    }
+
     fn target(&self, container: usize) -> Option<Target> {
         let spec = self.pod.spec.containers.get(container)?;
         Some(Target { pod: self.pod.spec.uid.clone(), container: spec.name.clone(), ip: self.pod.ip? })
@@ -66,23 +72,25 @@ impl Local {
 impl Agent {
     pub(super) fn stop(&self, uid: &str, container: usize) {
         let Some(local) = self.pods.get(uid) else { return };
-        let Some(run) = local.runs.get(&container) else { return };
+        let Some(run) = local.run(container) else { return };
         if local.is_moved() {
-            run.moves.cancel();
+            run.moves.store(true, Ordering::Release);
         }
         run.stop.cancel();
     }
 
     pub(super) fn cut(&self, uid: &str, container: usize) {
-        if let Some(run) = self.pods.get(uid).and_then(|local| local.runs.get(&container)) {
+        if let Some(run) = self.pods.get(uid).and_then(|local| local.run(container)) {
             run.cut();
         }
     }
 
-    pub(super) fn probe(&self, uid: &str, container: usize) {
-        let Some(local) = self.pods.get(uid) else { return };
-        let (Some(run), Some(target)) = (local.runs.get(&container), local.target(container)) else { return };
-        let (cancel, probes) = (run.probes.clone(), local.pod.spec.containers[container].probes.clone());
+    pub(super) fn probe(&mut self, uid: &str, container: usize) {
+        let Some(local) = self.pods.get_mut(uid) else { return };
+        let Some(target) = local.target(container) else { return };
+        let probes = local.pod.spec.containers[container].probes.clone();
+        let Some((_, run)) = local.runs.iter_mut().find(|(of, _)| *of == container) else { return };
+        let cancel = run.probes.get_or_insert_with(|| run.stop.child_token()).clone();
         let (own, report) = (self.own.clone(), self.reporter(uid, container));
         self.tasks.spawn("probes", async move {
             cancel.run_until_cancelled(Box::pin(probes::watch(&own, &target, &probes, &report))).await;
@@ -91,12 +99,12 @@ impl Agent {
 
     pub(super) fn hook(&self, uid: &str, container: usize, hook: Hook) {
         let Some(local) = self.pods.get(uid) else { return };
-        let (Some(run), Some(target)) = (local.runs.get(&container), local.target(container)) else { return };
+        let (Some(run), Some(target)) = (local.run(container), local.target(container)) else { return };
         let hooks = &local.pod.spec.containers[container].hooks;
         let (action, until) = match hook {
             Hook::PostStart => (hooks.post_start.clone(), run.stop.clone()),
             Hook::PreStop => {
-                run.probes.cancel();
+                run.probes.iter().for_each(CancellationToken::cancel);
                 (hooks.pre_stop.clone(), run.stop.clone())
             }
         };
@@ -119,12 +127,12 @@ impl Agent {
     }
 
     pub(super) fn reporter(&self, uid: &str, container: usize) -> Reporter {
-        Reporter { agent: self.queue.clone(), pod: uid.to_owned(), container }
+        Reporter { agent: self.queue.clone(), pod: uid.into(), container }
     }
 
     /// What a pod means here, in its namespace as that is now.
-    pub(super) fn read_spec(&self, pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
-        let mut spec = spec::read(pod, ip)?;
+    pub(super) fn read_spec(&self, pod: &core::Pod) -> Result<PodSpec, SpecError> {
+        let mut spec = spec::read(pod)?;
         let namespace = self.cluster.local_object(&kinds::NAMESPACE, None, &spec.namespace);
         let standard = self.config.isolation.isolation(self.is_alone);
         spec.isolation = spec::isolation(pod, namespace.as_deref(), standard)?;
@@ -134,9 +142,11 @@ impl Agent {
     /// The object's spec changed: images, the deadline, or containers for debugging.
     pub(super) fn respec(&mut self, uid: &str) {
         let Some(local) = self.pods.get(uid) else { return };
-        let Some(ip) = local.pod.ip else { return };
+        if local.pod.ip.is_none() {
+            return;
+        }
         let read = local.object().read().map_err(|error| error.to_string());
-        let read = read.and_then(|typed| self.read_spec(&typed, ip).map_err(|error| error.to_string()));
+        let read = read.and_then(|typed| self.read_spec(&typed).map_err(|error| error.to_string()));
         match read {
             Ok(spec) => {
                 // Its volumes lie where the worker that it began in can open them.

@@ -37,7 +37,7 @@ fn start(cluster: &Cluster, container: &serde_json::Value) -> Result<(Vec<String
     });
     let ip = IpAddr::from([10, 128, 0, 5]);
     let typed = serde_json::from_value(pod.clone()).expect("a pod");
-    let container = spec::read(&typed, ip).expect("a pod we run").containers.remove(0);
+    let container = spec::read(&typed).expect("a pod we run").containers.remove(0);
     let ContainerSpec { env, args, .. } = Arc::unwrap_or_clone(container);
     let pod = Object(pod);
     let facts = Facts { pod: &pod, node: "n1", host_ip: IpAddr::from([127, 0, 0, 1]), ip, allocatable: None };

@@ -39,7 +39,7 @@ impl Network for GuestNetwork {
     async fn connect(&self, to: SocketAddr) -> Result<Connection, NetworkError> {
         let lead = self.allowed(to)?;
         let place = self.pod.socket().map_err(|error| self.voice.told(error))?;
-        let here = if to.ip().is_loopback() { to.ip() } else { self.pod.spec.address };
+        let here = if to.ip().is_loopback() { to.ip() } else { self.pod.address };
         let local = SocketAddr::new(here, self.pod.port());
         let stream = self.open_from(to, lead, dial::CONNECT_MAX, local).await?;
         Ok(Connection { stream: Box::new(dial::Held::new(stream, place)), local, remote: to })
@@ -122,7 +122,7 @@ impl GuestNetwork {
     /// as IPv6: sockets refuse that, and [`Self::look_up`] answers none.
     pub(super) fn allowed(&self, to: SocketAddr) -> Result<Option<Lead>, NetworkError> {
         // Nobody's address stands for oneself, as with a kernel.
-        if to.ip().is_loopback() || to.ip().is_unspecified() || to.ip() == self.pod.spec.address {
+        if to.ip().is_loopback() || to.ip().is_unspecified() || to.ip() == self.pod.address {
             return Ok(None);
         }
         let table = self.node.table.load();
@@ -142,7 +142,7 @@ impl GuestNetwork {
         lead: Option<Lead>,
         patience: Duration,
     ) -> Result<Box<dyn Duplex>, NetworkError> {
-        let local = SocketAddr::new(self.pod.spec.address, self.pod.port());
+        let local = SocketAddr::new(self.pod.address, self.pod.port());
         self.open_from(to, lead, patience, local).await
     }
 

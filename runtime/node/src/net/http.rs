@@ -76,7 +76,7 @@ impl GuestNetwork {
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         *request.uri_mut() = Uri::from(path);
 
-        let (response, kept) = match self.pod.idle.take(&target.key()) {
+        let (response, kept) = match self.pod.idle().take(&target.key()) {
             Some(link) => match Box::pin(over(link, request, patience)).await {
                 Ok(answer) => answer,
                 // The server closed it just then; nothing of the request was sent.
@@ -85,7 +85,7 @@ impl GuestNetwork {
             },
             None => self.afresh(&target, request, patience).await?,
         };
-        let idle = kept.map(|link| (target.key(), link, Arc::clone(&self.pod.idle)));
+        let idle = kept.map(|link| (target.key(), link, Arc::clone(self.pod.idle())));
         Ok(response.map(|body| boxed(Timed::new(body, patience, place, idle))))
     }
 

@@ -18,6 +18,7 @@ mod tests;
 pub(crate) mod udp;
 mod voice;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -71,17 +72,18 @@ impl Networks {
         table
     }
 
-    /// The network of a container of the pod with this uid. Refusals are told in `output`, breaches of limits to `limit`, and
-    /// `usage` pays for what names take to be looked up.
+    /// The network of a container of the pod with this uid and address. Refusals are told in `output`, breaches of limits to
+    /// `limit`, and `usage` pays for what names take to be looked up.
     pub fn of(
         &self,
-        uid: &str,
-        spec: &NetworkSpec,
+        uid: &Arc<str>,
+        address: IpAddr,
+        spec: &Arc<NetworkSpec>,
         output: &Arc<dyn Output>,
         usage: &Arc<Usage>,
         limit: LimitSink,
     ) -> Arc<dyn Network> {
-        let pod = self.0.apps.pods().enter(uid, spec);
+        let pod = self.0.apps.pods().enter(uid, address, spec);
         let voice = Voice::new(Arc::clone(output), limit);
         Arc::new(GuestNetwork { node: Arc::clone(&self.0), pod, voice: Arc::new(voice), usage: Arc::clone(usage) })
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -40,49 +40,44 @@ pub struct Pods(Arc<Mutex<Table>>);
 
 #[derive(Default)]
 struct Table {
-    by_uid: HashMap<String, Weak<Pod>>,
+    by_uid: HashMap<Arc<str>, Weak<Pod>>,
     by_address: HashMap<IpAddr, Weak<Pod>>,
 }
 
 /// One pod.
 pub(crate) struct Pod {
-    pub(crate) uid: String,
-    pub(super) spec: NetworkSpec,
-    pub(super) ports: Ports,
-    pub(super) udp: UdpPorts,
-    pub(super) idle: Arc<Idle>,
+    pub(crate) uid: Arc<str>,
+    pub(super) address: IpAddr,
+    pub(super) spec: Arc<NetworkSpec>,
+    /// Made when any of it is used first: of thousands of pods most only answer.
+    used: OnceLock<Box<Used>>,
+    pods: Pods,
+}
+
+/// What a pod's guests have taken of the network, and may take yet.
+struct Used {
+    ports: Ports,
+    udp: UdpPorts,
+    idle: Arc<Idle>,
     sockets: Arc<Semaphore>,
     requests: Arc<Semaphore>,
     lookups: Arc<Semaphore>,
     datagrams: Arc<Semaphore>,
     names: Mutex<BTreeMap<IpAddr, Vec<String>>>,
     next_port: AtomicU16,
-    pods: Pods,
 }
 
 impl Pods {
     /// The pod, made if none of its containers is here yet. It is gone with the last of them.
-    pub(super) fn enter(&self, uid: &str, spec: &NetworkSpec) -> Arc<Pod> {
+    pub(super) fn enter(&self, uid: &Arc<str>, address: IpAddr, spec: &Arc<NetworkSpec>) -> Arc<Pod> {
         let mut table = self.table();
         if let Some(pod) = table.by_uid.get(uid).and_then(Weak::upgrade) {
             return pod;
         }
-        let pod = Arc::new(Pod {
-            uid: uid.to_owned(),
-            spec: spec.clone(),
-            ports: Ports::default(),
-            udp: UdpPorts::default(),
-            idle: Arc::default(),
-            sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
-            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
-            datagrams: Arc::new(Semaphore::new(DATAGRAMS_MAX)),
-            names: Mutex::default(),
-            next_port: AtomicU16::new(0),
-            pods: self.clone(),
-        });
-        table.by_uid.insert(uid.to_owned(), Arc::downgrade(&pod));
-        table.by_address.insert(spec.address, Arc::downgrade(&pod));
+        let (uid, spec, used, pods) = (Arc::clone(uid), Arc::clone(spec), OnceLock::new(), self.clone());
+        let pod = Arc::new(Pod { uid: Arc::clone(&uid), address, spec, used, pods });
+        table.by_uid.insert(uid, Arc::downgrade(&pod));
+        table.by_address.insert(address, Arc::downgrade(&pod));
         pod
     }
 
@@ -102,6 +97,39 @@ impl Pods {
 }
 
 impl Pod {
+    fn used(&self) -> &Used {
+        self.used.get_or_init(|| {
+            Box::new(Used {
+                ports: Ports::default(),
+                udp: UdpPorts::default(),
+                idle: Arc::default(),
+                sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
+                requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+                lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+                datagrams: Arc::new(Semaphore::new(DATAGRAMS_MAX)),
+                names: Mutex::default(),
+                next_port: AtomicU16::new(0),
+            })
+        })
+    }
+
+    pub(super) fn ports(&self) -> &Ports {
+        &self.used().ports
+    }
+
+    /// Its ports, if it ever took one.
+    pub(super) fn ports_taken(&self) -> Option<&Ports> {
+        Some(&self.used.get()?.ports)
+    }
+
+    pub(super) fn udp(&self) -> &UdpPorts {
+        &self.used().udp
+    }
+
+    pub(super) fn idle(&self) -> &Arc<Idle> {
+        &self.used().idle
+    }
+
     /// How long the pod's programs may take to answer a request.
     pub(super) fn patience(&self) -> Duration {
         self.spec.request_timeout
@@ -109,35 +137,39 @@ impl Pod {
 
     /// A place for one more socket.
     pub(crate) fn socket(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
-        Arc::clone(&self.sockets).try_acquire_owned().map_err(|_| NetworkError::TooMany("sockets of the pod".into()))
+        Arc::clone(&self.used().sockets)
+            .try_acquire_owned()
+            .map_err(|_| NetworkError::TooMany("sockets of the pod".into()))
     }
 
     /// A place for one more request.
     pub(super) fn request(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
-        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| NetworkError::TooMany("requests of the pod".into()))
+        Arc::clone(&self.used().requests)
+            .try_acquire_owned()
+            .map_err(|_| NetworkError::TooMany("requests of the pod".into()))
     }
 
     /// A place for one more datagram over the mesh.
     pub(super) fn datagram(&self) -> Result<OwnedSemaphorePermit, NetworkError> {
-        Arc::clone(&self.datagrams)
+        Arc::clone(&self.used().datagrams)
             .try_acquire_owned()
             .map_err(|_| NetworkError::TooMany("datagrams of the pod".into()))
     }
 
     /// A turn to look up a name; waits for it.
     pub(super) async fn lookup(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.lookups).acquire_owned().await.expect("nobody closes it")
+        Arc::clone(&self.used().lookups).acquire_owned().await.expect("nobody closes it")
     }
 
     /// A number for the near end of a connection, or for a listener that wants any.
     pub(super) fn port(&self) -> u16 {
         let span = PORT_LAST - PORT_FIRST + 1;
-        PORT_FIRST + self.next_port.fetch_add(1, Ordering::Relaxed) % span
+        PORT_FIRST + self.used().next_port.fetch_add(1, Ordering::Relaxed) % span
     }
 
     /// Remembers what a name led to.
     pub(super) fn remember(&self, name: &str, addresses: &[IpAddr]) {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.used().names.lock().unwrap_or_else(PoisonError::into_inner);
         for address in addresses {
             if names.len() >= LOOKED_UP_MAX && !names.contains_key(address) {
                 names.pop_first();
@@ -153,7 +185,7 @@ impl Pod {
 
     /// The names that this address was looked up by.
     pub(super) fn names_of(&self, address: IpAddr) -> Vec<String> {
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.used().names.lock().unwrap_or_else(PoisonError::into_inner);
         names.get(&address).cloned().unwrap_or_default()
     }
 }
@@ -165,8 +197,8 @@ impl Drop for Pod {
         if table.by_uid.get(&self.uid).is_some_and(|pod| pod.strong_count() == 0) {
             table.by_uid.remove(&self.uid);
         }
-        if table.by_address.get(&self.spec.address).is_some_and(|pod| pod.strong_count() == 0) {
-            table.by_address.remove(&self.spec.address);
+        if table.by_address.get(&self.address).is_some_and(|pod| pod.strong_count() == 0) {
+            table.by_address.remove(&self.address);
         }
     }
 }

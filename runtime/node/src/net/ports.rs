@@ -79,10 +79,10 @@ impl Pod {
         limit: LimitSink,
     ) -> Result<Box<dyn Listener>, NetworkError> {
         let ip = at.ip().to_canonical();
-        if !(ip.is_unspecified() || ip.is_loopback() || ip == self.spec.address) {
+        if !(ip.is_unspecified() || ip.is_loopback() || ip == self.address) {
             return Err(NetworkError::NotHere);
         }
-        let mut table = self.ports.table();
+        let mut table = self.ports().table();
         if table.len() >= PORTS_MAX {
             return Err(NetworkError::TooMany("ports that the pod listens at".into()));
         }
@@ -100,7 +100,7 @@ impl Pod {
 
     /// Whether a program of the pod listens at `port` for `caller`.
     pub(crate) fn listens(&self, port: u16, caller: Caller) -> bool {
-        self.ports.table().get(&port).is_some_and(|open| open.takes(caller))
+        self.ports_taken().is_some_and(|ports| ports.table().get(&port).is_some_and(|open| open.takes(caller)))
     }
 
     /// Connects to the program that listens at `port`.
@@ -112,8 +112,9 @@ impl Pod {
 
     /// Hands `stream` to the program that listens at `port`.
     fn accept(&self, port: u16, caller: Caller, stream: Box<dyn Duplex>) -> Result<(), Refused> {
-        let open = self.ports.table().get(&port).filter(|open| open.takes(caller)).cloned().ok_or(Refused::Nobody)?;
-        let here = if open.at.is_unspecified() { self.spec.address } else { open.at };
+        let ports = self.ports_taken().ok_or(Refused::Nobody)?;
+        let open = ports.table().get(&port).filter(|open| open.takes(caller)).cloned().ok_or(Refused::Nobody)?;
+        let here = if open.at.is_unspecified() { self.address } else { open.at };
         let place = self.socket().map_err(|_| {
             (open.limit)(&format!("too many sockets of the pod: at most {SOCKETS_MAX} at once"));
             Refused::Full
@@ -161,7 +162,7 @@ impl Listener for Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         let Some(pod) = self.pod.upgrade() else { return };
-        let mut table = pod.ports.table();
+        let mut table = pod.ports().table();
         if table.get(&self.at.port()).is_some_and(|open| Arc::ptr_eq(open, &self.open)) {
             table.remove(&self.at.port());
         }

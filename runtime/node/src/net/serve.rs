@@ -63,7 +63,7 @@ pub(crate) async fn call_program(
     caller: Caller,
     request: Request<Body>,
 ) -> Result<Response<Body>, CallError> {
-    let gone = || CallError::Gone(pod.uid.clone());
+    let gone = || CallError::Gone(pod.uid.to_string());
     let stream = pod.connect(port, caller).map_err(|_| gone())?;
     let mut sender = handshake(stream).await.map_err(|_| gone())?;
     let patience = pod.patience();

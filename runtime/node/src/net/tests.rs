@@ -23,14 +23,13 @@ fn address(text: &str) -> SocketAddr {
 
 fn pod(pods: &Pods, egress: &str) -> Arc<Pod> {
     let spec = NetworkSpec {
-        address: address("10.128.0.5:0").ip(),
         namespace: "shop".into(),
         egress: egress.parse().expect("an annotation"),
         authorities: Vec::new(),
         request_timeout: Duration::from_secs(1),
         aliases: Vec::new(),
     };
-    pods.enter("u1", &spec)
+    pods.enter(&"u1".into(), address("10.128.0.5:0").ip(), &Arc::new(spec))
 }
 
 /// Nobody is told of limits.

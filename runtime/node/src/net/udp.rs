@@ -112,11 +112,11 @@ struct Socket {
 pub(super) fn bind(network: &GuestNetwork, at: SocketAddr) -> Result<Box<dyn Datagrams>, NetworkError> {
     let pod = &network.pod;
     let ip = at.ip().to_canonical();
-    if !(ip.is_unspecified() || ip.is_loopback() || ip == pod.spec.address) {
+    if !(ip.is_unspecified() || ip.is_loopback() || ip == pod.address) {
         return Err(NetworkError::NotHere);
     }
     let place = pod.socket()?;
-    let mut table = pod.udp.table();
+    let mut table = pod.udp().table();
     if table.len() >= PORTS_MAX {
         return Err(NetworkError::TooMany("UDP ports of the pod".into()));
     }
@@ -143,7 +143,7 @@ pub(super) fn bind(network: &GuestNetwork, at: SocketAddr) -> Result<Box<dyn Dat
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.network.pod.udp.table().remove(&self.at.port());
+        self.network.pod.udp().table().remove(&self.at.port());
     }
 }
 
@@ -170,13 +170,13 @@ impl Datagrams for Socket {
 
     fn send(&mut self, data: Vec<u8>, to: SocketAddr) -> Result<(), NetworkError> {
         let pod = &self.network.pod;
-        let own = to.ip().is_loopback() || to.ip() == pod.spec.address;
+        let own = to.ip().is_loopback() || to.ip() == pod.address;
         if own {
-            let from = if to.ip().is_loopback() { to.ip() } else { pod.spec.address };
-            pod.udp.deliver(to.port(), data, SocketAddr::new(from, self.at.port()));
+            let from = if to.ip().is_loopback() { to.ip() } else { pod.address };
+            pod.udp().deliver(to.port(), data, SocketAddr::new(from, self.at.port()));
             return Ok(());
         }
-        let from = SocketAddr::new(pod.spec.address, self.at.port());
+        let from = SocketAddr::new(pod.address, self.at.port());
         let lead = if self.heard.0.contains(&to) {
             self.network.node.table.load().lead(to)
         } else {
@@ -217,7 +217,7 @@ impl Socket {
         let here = &self.network.node;
         if *node == *here.name {
             if let Some(pod) = here.apps.pods().by_address(to.ip()) {
-                pod.udp.deliver(to.port(), data, from);
+                pod.udp().deliver(to.port(), data, from);
             }
             return Ok(());
         }
@@ -264,7 +264,7 @@ pub(crate) async fn arrive(apps: &Apps, request: Request<Body>) -> Response<Body
     let Some((pod, port, from)) = place(apps, &parts.uri) else { return answer(StatusCode::BAD_REQUEST) };
     let Ok(data) = body::collect(data, BYTES_MAX).await else { return answer(StatusCode::BAD_REQUEST) };
     if let Some(pod) = pod {
-        pod.udp.deliver(port, data.to_vec(), from);
+        pod.udp().deliver(port, data.to_vec(), from);
     }
     answer(StatusCode::NO_CONTENT)
 }

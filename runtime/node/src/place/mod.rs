@@ -94,11 +94,19 @@ impl Place {
 
     /// What answers requests with this code in this sandbox. `failed` is told of requests that fail after the heads of
     /// their responses have gone, where that cannot be seen from the body. An error says why it cannot be, for a person.
-    pub async fn http(&self, code: &Arc<Prepared>, sandbox: Sandbox, failed: &FailureSink) -> Result<Guest, String> {
+    pub async fn http(
+        &self,
+        code: &Arc<Prepared>,
+        sandbox: &Arc<Sandbox>,
+        failed: &FailureSink,
+    ) -> Result<Guest, String> {
         match self {
-            Self::Here(engine) => engine.http(code, sandbox).map(Guest::Here).map_err(|error| error.to_string()),
+            Self::Here(engine) => {
+                engine.http(code, Arc::clone(sandbox)).map(Guest::Here).map_err(|error| error.to_string())
+            }
             Self::Worker { engine, workers, class } => {
-                let remote = Remote::start(workers, class, stored(engine, code)?, sandbox, failed).await;
+                let code = stored(engine, code)?;
+                let remote = Remote::start(workers, class, code, Sandbox::clone(sandbox), failed).await;
                 remote.map(|remote| Guest::Worker(Box::new(remote)))
             }
         }
@@ -177,7 +185,8 @@ impl Guest {
     pub async fn crashed(&self) -> String {
         match self {
             Self::Here(_) => std::future::pending().await,
-            Self::Worker(remote) => remote.crashed().await,
+            // Those of this process need not have the room for it.
+            Self::Worker(remote) => Box::pin(remote.crashed()).await,
         }
     }
 }

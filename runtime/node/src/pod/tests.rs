@@ -25,7 +25,7 @@ fn spec(policy: RestartPolicy, containers: Vec<ContainerSpec>) -> PodSpec {
         deadline: None,
         grace: Duration::from_secs(30),
         gates: Vec::new(),
-        volumes: Vec::new(),
+        volumes: Arc::default(),
         isolation: crate::spec::Isolation::Shared,
     }
 }

@@ -1,5 +1,6 @@
 //! One container of the spec.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
@@ -17,7 +18,7 @@ pub(super) fn read_container(
     role: Role,
     field: &str,
     request_timeout: Duration,
-    network: &NetworkSpec,
+    network: &Arc<NetworkSpec>,
     service_links: Option<bool>,
     volumes: &[VolumeSpec],
 ) -> Result<ContainerSpec, SpecError> {
@@ -62,7 +63,7 @@ pub(super) fn read_container(
         instances: wk_engine::Instances::default(),
         mounts,
         workdir,
-        network: network.clone(),
+        network: Arc::clone(network),
         message_path,
         message_from_log: container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),
     })

@@ -18,6 +18,7 @@ mod network;
 mod probes;
 mod projected;
 mod roles;
+mod shared;
 mod volumes;
 
 pub use config::{CA_CERTIFICATES, CONFIG};
@@ -32,7 +33,6 @@ pub use projected::{DownwardFile, DownwardValue, FromObject, Item, Projection, T
 pub use roles::Role;
 pub use volumes::{EMPTY_DIR_DEFAULT, EMPTY_DIR_MEMORY_DEFAULT, HostPathType, Source as VolumeSource, VolumeSpec};
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ pub struct PodSpec {
     /// `readinessGates`: conditions that others write.
     pub gates: Vec<String>,
     /// Its volumes.
-    pub volumes: Vec<VolumeSpec>,
+    pub volumes: Arc<[VolumeSpec]>,
     /// With whom it shares a process.
     pub isolation: Isolation,
 }
@@ -143,7 +143,7 @@ pub struct ContainerSpec {
     /// `workingDir`: where its relative paths begin, if not at `/`.
     pub workdir: Option<String>,
     /// The pod's network.
-    pub network: NetworkSpec,
+    pub network: Arc<NetworkSpec>,
     /// `terminationMessagePolicy: FallbackToLogsOnError`: whether the end of its log says how it failed.
     pub message_from_log: bool,
     /// `terminationMessagePath`, if it is another than Kubernetes' default.
@@ -180,13 +180,13 @@ pub fn bare(pod: &Object) -> PodSpec {
         deadline: None,
         grace: GRACE_DEFAULT,
         gates: Vec::new(),
-        volumes: Vec::new(),
+        volumes: Arc::default(),
         isolation: Isolation::Shared,
     }
 }
 
-/// Reads a Pod that has the address `ip`: all but its [`isolation`], which its namespace has a say in.
-pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
+/// Reads a Pod: all but its [`isolation`], which its namespace has a say in. What it has in common with others is held once.
+pub fn read(pod: &core::Pod) -> Result<PodSpec, SpecError> {
     let Some(spec) = &pod.spec else { return refuse("spec", "missing") };
     if spec.host_network == Some(true) {
         return refuse("spec.hostNetwork", "a guest has no network of its own to share with the host");
@@ -195,14 +195,14 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
     let instances = instances::instances(pod)?;
     let volumes = volumes::read_volumes(spec, pod.metadata.name.as_deref().unwrap_or_default())?;
     let config = read_sources(pod, CONFIG)?;
-    let network = network::network(pod, ip, timeout)?;
+    let network = Arc::new(network::network(pod, timeout)?);
     let mut containers = roles::read_containers(spec, timeout, &network, &volumes)?;
     let volumes = volumes::within_memory(volumes, &containers);
     for container in &mut containers {
         container.config.clone_from(&config);
         container.instances = instances;
     }
-    let mut containers: Vec<Arc<ContainerSpec>> = containers.into_iter().map(Arc::new).collect();
+    let mut containers: Vec<Arc<ContainerSpec>> = containers.into_iter().map(shared::container).collect();
     // It was collected into the place of the containers themselves, of four at least.
     containers.shrink_to_fit();
     Ok(PodSpec {
@@ -221,7 +221,7 @@ pub fn read(pod: &core::Pod, ip: IpAddr) -> Result<PodSpec, SpecError> {
             .termination_grace_period_seconds
             .map_or(GRACE_DEFAULT, |count| seconds(u64::try_from(count).unwrap_or(1))),
         gates: spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect(),
-        volumes,
+        volumes: shared::volumes(volumes),
         isolation: Isolation::default(),
     })
 }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn read_one(container: &serde_json::Value) -> Result<ContainerSpec, SpecError> {
-        let read = read(&pod(container), IpAddr::from([10, 128, 0, 5]));
+        let read = read(&pod(container));
         read.map(|mut spec| Arc::unwrap_or_clone(spec.containers.remove(0)))
     }
 
@@ -264,7 +264,7 @@ mod tests {
             |name: &str, medium: &str| json!({"name": name, "emptyDir": {"medium": medium, "sizeLimit": "1Ti"}});
         let volumes = json!([volume("memory", "Memory"), volume("disk", "")]);
         pod.spec.as_mut().unwrap().volumes = serde_json::from_value(volumes).unwrap();
-        let read = read(&pod, IpAddr::from([10, 128, 0, 5])).unwrap();
+        let read = read(&pod).unwrap();
         let limits: Vec<_> = read.volumes.iter().map(VolumeSpec::limit).collect();
         assert_eq!(limits, [Some(64 << 20), Some(1 << 40)]);
     }
@@ -277,7 +277,7 @@ mod tests {
         }));
         let spec = pod.spec.as_mut().unwrap();
         (spec.termination_grace_period_seconds, spec.active_deadline_seconds) = (Some(i64::MAX), Some(i64::MAX));
-        let read = read(&pod, IpAddr::from([10, 128, 0, 5])).unwrap();
+        let read = read(&pod).unwrap();
         let probe = read.containers[0].probes.liveness.as_ref().and_then(|probe| probe.grace);
         let Some(Action::Sleep(sleep)) = read.containers[0].hooks.pre_stop else { panic!("a hook") };
         for time in [read.grace, read.deadline.unwrap(), probe.unwrap(), sleep] {

@@ -14,11 +14,9 @@ use crate::sources::Source;
 /// are [`Egress`]'.
 pub const EGRESS: &str = "wk.dev/egress";
 
-/// A container's network, which is its pod's.
+/// A container's network, which is its pod's: all but the address, so that pods of one template have the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkSpec {
-    /// The pod's address.
-    pub address: IpAddr,
     /// `metadata.namespace`: short names of services are of this one.
     pub namespace: String,
     /// What it may reach.
@@ -35,7 +33,6 @@ impl Default for NetworkSpec {
     /// Nowhere, and nothing to reach.
     fn default() -> Self {
         Self {
-            address: IpAddr::from([0, 0, 0, 0]),
             namespace: String::new(),
             egress: Egress::default(),
             authorities: Vec::new(),
@@ -45,7 +42,7 @@ impl Default for NetworkSpec {
     }
 }
 
-pub(super) fn network(pod: &core::Pod, address: IpAddr, request_timeout: Duration) -> Result<NetworkSpec, SpecError> {
+pub(super) fn network(pod: &core::Pod, request_timeout: Duration) -> Result<NetworkSpec, SpecError> {
     let annotation = pod.metadata.annotations.as_ref().and_then(|all| all.get(EGRESS));
     let egress = annotation.map_or("", String::as_str).parse();
     match egress {
@@ -53,7 +50,7 @@ pub(super) fn network(pod: &core::Pod, address: IpAddr, request_timeout: Duratio
             let namespace = pod.metadata.namespace.clone().unwrap_or_default();
             let authorities = read_sources(pod, CA_CERTIFICATES)?;
             let aliases = aliases(pod)?;
-            Ok(NetworkSpec { address, namespace, egress, authorities, request_timeout, aliases })
+            Ok(NetworkSpec { namespace, egress, authorities, request_timeout, aliases })
         }
         Err(error) => refuse(format!("metadata.annotations[{EGRESS}]"), format!("{error}")),
     }
@@ -78,7 +75,7 @@ mod tests {
     fn read(annotation: &str) -> Result<NetworkSpec, SpecError> {
         let pod = serde_json::json!({"metadata": {"namespace": "shop", "annotations": {EGRESS: annotation}}});
         let pod: core::Pod = serde_json::from_value(pod).expect("a pod");
-        network(&pod, IpAddr::from([10, 128, 0, 5]), Duration::from_secs(1))
+        network(&pod, Duration::from_secs(1))
     }
 
     #[test]
@@ -93,7 +90,7 @@ mod tests {
         let pod = |ip: &str| {
             let pod = serde_json::json!({"metadata": {}, "spec": {"containers": [],
                 "hostAliases": [{"ip": ip, "hostnames": ["Db.Local", "db"]}]}});
-            network(&serde_json::from_value(pod).expect("a pod"), IpAddr::from([10, 128, 0, 5]), Duration::ZERO)
+            network(&serde_json::from_value(pod).expect("a pod"), Duration::ZERO)
         };
         let address = IpAddr::from([192, 0, 2, 7]);
         assert_eq!(

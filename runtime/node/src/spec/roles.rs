@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1 as core;
 use serde_json::json;
 
@@ -26,7 +28,7 @@ pub enum Role {
 pub(super) fn read_containers(
     spec: &core::PodSpec,
     request_timeout: Duration,
-    network: &NetworkSpec,
+    network: &Arc<NetworkSpec>,
     volumes: &[VolumeSpec],
 ) -> Result<Vec<ContainerSpec>, SpecError> {
     let read = |container: &core::Container, role, field: &str| {

@@ -24,7 +24,7 @@ fn spec_of(policy: RestartPolicy, fields: &Value) -> PodSpec {
         object["spec"][key] = value.clone();
     }
     let object = serde_json::from_value(object).unwrap();
-    PodSpec { restart: policy, ..crate::spec::read(&object, IpAddr::from([10, 128, 0, 2])).unwrap() }
+    PodSpec { restart: policy, ..crate::spec::read(&object).unwrap() }
 }
 
 fn spec(policy: RestartPolicy) -> PodSpec {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use wk_api::Object;
 use wk_base::backoff::Backoff;
-use wk_cluster::{brief, object};
+use wk_cluster::object;
 use wk_engine::Mount;
 use wk_store::Stored;
 
@@ -24,7 +24,7 @@ const RETRY_MAX: Duration = Duration::from_secs(122);
 pub(super) struct PodVolumes {
     /// What the node writes for it: `pods/<folder>/<uid>` of the root.
     dir: PathBuf,
-    specs: Vec<VolumeSpec>,
+    specs: Arc<[VolumeSpec]>,
     /// Of each volume whether all containers only read it.
     read_only: Box<[bool]>,
     /// Whether it may have run here before this process did.
@@ -65,16 +65,16 @@ struct Elsewhere {
 
 impl PodVolumes {
     pub(super) fn new(root: &Path, stored: Arc<Stored>, pod: &PodSpec, is_old: bool) -> Self {
-        let dir = layout::pod(root, &layout::folder(pod.class().as_ref()), brief(&stored).uid());
-        let specs = pod.volumes.clone();
+        let dir = layout::pod(root, &layout::folder(pod.class().as_ref()), &pod.uid);
+        let specs = Arc::clone(&pod.volumes);
         let writes = |spec: &VolumeSpec| {
             let mut mounts = pod.containers.iter().flat_map(|container| &container.mounts);
             mounts.any(|mount| mount.volume == spec.name && !mount.read_only)
         };
         let read_only = specs.iter().map(|spec| !writes(spec)).collect();
-        let state = Mutex::new(State { ready: specs.iter().map(|_| None).collect(), told: None });
-        let stored = std::sync::Mutex::new(stored);
-        Self { dir, specs, read_only, is_old, stored, state, condemned: AtomicBool::new(false) }
+        let state = State { ready: specs.iter().map(|_| None).collect(), told: None };
+        let (stored, condemned) = (std::sync::Mutex::new(stored), AtomicBool::new(false));
+        Self { dir, specs, read_only, is_old, stored, state: Mutex::new(state), condemned }
     }
 
     /// The pod's object.

@@ -197,7 +197,7 @@ impl Kit {
 
     async fn guest(&self, place: &Place, name: &str, sandbox: Sandbox) -> Guest {
         let ignore: FailureSink = Arc::new(|_| {});
-        place.http(&self.code(place, name).await, sandbox, &ignore).await.unwrap()
+        place.http(&self.code(place, name).await, &Arc::new(sandbox), &ignore).await.unwrap()
     }
 
     async fn requests_are_answered_alike(&self) {

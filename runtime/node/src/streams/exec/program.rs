@@ -15,6 +15,7 @@ use wk_streams::relay::{Channel, Exec, Receiver, Sender};
 use super::{INTERRUPTED, NOT_FOUND, PIPE_BYTES};
 use crate::logs;
 use crate::place::Place;
+use crate::spec::ContainerSpec;
 use crate::streams::console::Watcher;
 use crate::streams::{end, terminal};
 
@@ -31,18 +32,18 @@ pub struct Program {
     pub place: Place,
     /// The component.
     pub module: Arc<Prepared>,
-    /// Where the other components are.
-    pub image: Image,
-    /// The container's sandbox; its output and its input are replaced.
-    pub sandbox: Sandbox,
+    /// Where the image's other components are.
+    pub images: Images,
+    /// The container's spec.
+    pub spec: Arc<ContainerSpec>,
+    /// The sandbox that the container itself runs in.
+    pub container: Arc<Sandbox>,
     /// Set off when the container stops.
     pub cancel: CancellationToken,
 }
 
-/// The image of a container that runs: it is on this node's disk, but for components that never ran here.
-pub struct Image {
-    /// Its name.
-    pub reference: Reference,
+/// Where images are: that of a container that runs is on this node's disk, but for components that never ran here.
+pub struct Images {
     /// Modules on this disk.
     pub blobs: Blobs,
     /// Modules on other nodes.
@@ -50,10 +51,16 @@ pub struct Image {
 }
 
 impl Program {
+    /// A sandbox like the container's, with an output of its own.
+    fn sandbox(&self, output: Arc<dyn Output>) -> Sandbox {
+        Sandbox { args: vec![self.spec.name.clone()], output, input: None, ..Sandbox::clone(&self.container) }
+    }
+
     /// The component with this title, ready to run; None when there is none. The error is for the client.
     async fn other(&self, title: &str) -> Result<Option<Arc<Prepared>>, String> {
-        let Image { reference, blobs, peers } = &self.image;
-        let wasm = wk_image::pull_titled(blobs, reference, title, &**peers).await;
+        let Images { blobs, peers } = &self.images;
+        let reference: Reference = self.spec.image.parse().map_err(|error| Chain(&error).to_string())?;
+        let wasm = wk_image::pull_titled(blobs, &reference, title, &**peers).await;
         let Some(wasm) = wasm.map_err(|error| Chain(&error).to_string())? else { return Ok(None) };
         let prepared = self.place.prepare(&wasm.digest.to_string(), &wasm.path).await;
         prepared.map(Some).map_err(|error| Chain(&error).to_string())
@@ -77,10 +84,9 @@ pub(super) async fn run(program: &Program, wanted: Exec, mut from: Receiver, to:
     let sink = Arc::new(Watcher::default());
     let (stdin, source) = tokio::io::duplex(PIPE_BYTES);
     let sandbox = Sandbox {
-        output: Arc::new(ToClient(Arc::clone(&sink))),
         input: wanted.stdin.then(|| Input::new(source)),
         terminal: wanted.tty,
-        ..program.sandbox.clone()
+        ..program.sandbox(Arc::new(ToClient(Arc::clone(&sink))))
     };
     let call = async {
         let code = call(program, sandbox, &wanted.command, &sink).await;
@@ -108,7 +114,7 @@ pub(super) async fn run(program: &Program, wanted: Exec, mut from: Receiver, to:
 /// Calls it for the node itself, which sends it nothing, and returns the code and what it wrote.
 pub(super) async fn once(program: &Program, command: &[String]) -> (i32, String) {
     let sink = Arc::new(Watcher::default());
-    let sandbox = Sandbox { output: Arc::new(ToClient(Arc::clone(&sink))), ..program.sandbox.clone() };
+    let sandbox = program.sandbox(Arc::new(ToClient(Arc::clone(&sink))));
     let code = call(program, sandbox, command, &sink).await;
     sink.end();
     let mut text = Vec::new();
@@ -122,7 +128,7 @@ pub(super) async fn once(program: &Program, command: &[String]) -> (i32, String)
 
 async fn call(program: &Program, sandbox: Sandbox, command: &[String], sink: &Watcher) -> i32 {
     let Some((function, args)) = command.split_first() else { return NOT_FOUND };
-    program.sandbox.usage.called();
+    program.container.usage.called();
     let tell = |text: String| sink.push(logs::Stream::Err, format!("{text}\n").as_bytes());
     let called = match program.invoke(sandbox, function, args).await {
         Ok(called) => called,
