@@ -152,17 +152,20 @@ pub(crate) fn daemonsets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
+        let sets = all(&view, &kinds::DAEMONSET);
+        if sets.is_empty() {
+            return Plan::default();
+        }
         children.0.follow(&view);
         of_sets.0.follow(&view);
-        let (sets, nodes) = (all(&view, &kinds::DAEMONSET), all(&view, &kinds::NODE));
+        let nodes = all(&view, &kinds::NODE);
         let mut plan = Plan::default();
         for set in &sets {
             let (pods, orphans, own) = (children.owned_by(set), children.orphans_beside(set), of_sets.owned_by(set));
-            let versions = Versions::of([set]).and(&nodes).and_groups([pods, orphans, own]);
+            let versions = Versions::of([set]).and_groups([pods, orphans, own]).and(&nodes);
             plan.extend(settled.plan(brief(set).uid(), &versions, now, || {
                 let (pods, orphans) = (decoded(pods.members()), decoded(orphans.members()));
-                let revisions = decoded(own.members());
-                let nodes: Vec<Arc<Object>> = nodes.iter().map(|stored| object(stored)).collect();
+                let (revisions, nodes) = (decoded(own.members()), decoded(&nodes));
                 let input = daemonset::Input {
                     daemonset: &object(set),
                     pods: &borrowed(&pods),
@@ -183,9 +186,13 @@ pub(crate) fn cronjobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
+        let cronjobs = all(&view, &kinds::CRONJOB);
+        if cronjobs.is_empty() {
+            return Plan::default();
+        }
         children.0.follow(&view);
         let mut plan = Plan::default();
-        for stored in &all(&view, &kinds::CRONJOB) {
+        for stored in &cronjobs {
             let jobs = children.owned_by(stored);
             let versions = Versions::of([stored]).and_groups([jobs]);
             plan.extend(settled.plan(brief(stored).uid(), &versions, now, || {

@@ -23,8 +23,9 @@ mod sub_path;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirEntry;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -105,7 +106,7 @@ pub struct Registry {
 }
 
 /// Whether nothing was made in a directory, or with it, since `begun`.
-pub(crate) fn is_older(entry: &std::fs::DirEntry, begun: SystemTime) -> bool {
+pub(crate) fn is_older(entry: &DirEntry, begun: SystemTime) -> bool {
     entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| modified < begun)
 }
 
@@ -257,15 +258,16 @@ impl Volumes {
     }
 }
 
-fn entries(dir: &std::path::Path) -> Vec<(std::fs::DirEntry, String)> {
+fn entries(dir: &Path) -> Vec<(DirEntry, String)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry))
-        .map(|(name, it)| (it, name))
-        .collect()
+    let named = |entry: DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (entry, name)
+    };
+    entries.map(named).collect()
 }
 
-fn remove_unknown((entry, name): &(std::fs::DirEntry, String), known: &BTreeSet<String>, begun: SystemTime) {
+fn remove_unknown((entry, name): &(DirEntry, String), known: &BTreeSet<String>, begun: SystemTime) {
     if !known.contains(layout::uid_of(name)) && is_older(entry, begun) {
         remove::remove(&entry.path());
     }
