@@ -40,6 +40,7 @@ pub mod quota;
 pub mod requests;
 pub mod schema;
 pub mod selector;
+pub mod slices;
 pub mod status;
 pub mod strategy;
 pub mod table;

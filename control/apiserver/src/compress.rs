@@ -30,7 +30,8 @@ const TEXTS: [&str; 3] = ["application/json", "application/yaml", "application/c
 
 /// The answer, compressed if it is long and `asked`, the headers of the request, allow it.
 pub(crate) fn answer(response: Response<Body>, asked: &HeaderMap) -> Response<Body> {
-    let length = response.body().size_hint().exact().unwrap_or_default();
+    // Of what is made while it is sent only the least is known.
+    let length = response.body().size_hint().lower();
     if length < COMPRESSED_FROM || !takes_gzip(asked) || !is_text(response.headers()) {
         return response;
     }

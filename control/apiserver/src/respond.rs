@@ -1,17 +1,12 @@
 //! From an answer to an HTTP response. The one place where a `Status` becomes a status code.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderValue, Response, StatusCode};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use serde_json::{Value, json};
 use wk_api::Status;
-use wk_base::body::{Body, boxed, empty, full};
+use wk_base::body::{Body, empty, full};
 
 use crate::negotiate::Encoding;
 
@@ -27,8 +22,8 @@ pub(crate) struct Reply {
 pub(crate) enum Content {
     /// To be written in the encoding that was asked for.
     Value(Value),
-    /// JSON text, in pieces that together are one document.
-    Json(Vec<Bytes>),
+    /// JSON text.
+    Json(Bytes),
     /// Something that is no object, or goes on.
     Stream { media_type: &'static str, body: Body },
     /// An answer that is whole already: somebody else's, passed on.
@@ -51,9 +46,6 @@ impl Reply {
     }
 }
 
-/// Up to here an answer is sent in one piece with its length; past it, piece by piece as the client reads.
-const ONE_PIECE_MAX: usize = 1024 * 1024;
-
 /// Bytes of `Warning` headers together: Kubernetes cuts at the same, for proxies that have small header buffers.
 const WARNINGS_BYTES_MAX: usize = 4096;
 
@@ -69,14 +61,11 @@ pub(crate) fn respond(result: Result<Reply, Status>, encoding: Encoding) -> Resp
     };
     let (media_type, body) = match reply.content {
         Content::Value(value) => write(&value, encoding),
-        Content::Json(pieces) if encoding == Encoding::Json => (JSON, join(pieces)),
-        Content::Json(pieces) => {
-            let text = pieces.concat();
-            match serde_json::from_slice(&text) {
-                Ok(value) => write(&value, encoding),
-                Err(_) => (JSON, full(text)),
-            }
-        }
+        Content::Json(text) if encoding == Encoding::Json => (JSON, full(text)),
+        Content::Json(text) => match serde_json::from_slice(&text) {
+            Ok(value) => write(&value, encoding),
+            Err(_) => (JSON, full(text)),
+        },
         Content::Stream { media_type, body } => (HeaderValue::from_static(media_type), body),
         Content::Whole(response) => return response,
     };
@@ -132,39 +121,6 @@ fn write(value: &Value, encoding: Encoding) -> (HeaderValue, Body) {
             // Every JSON value is a YAML value; if not, JSON is YAML too.
             Err(_) => (YAML, full(value.to_string())),
         },
-    }
-}
-
-fn join(mut pieces: Vec<Bytes>) -> Body {
-    let length: usize = pieces.iter().map(Bytes::len).sum();
-    match pieces.len() {
-        1 => full(pieces.remove(0)),
-        _ if length <= ONE_PIECE_MAX => full(pieces.concat()),
-        _ => boxed(Pieces { pieces: pieces.into(), left: length as u64 }),
-    }
-}
-
-/// Pieces that are sent one by one, their length together known before.
-struct Pieces {
-    pieces: VecDeque<Bytes>,
-    left: u64,
-}
-
-impl http_body::Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.pieces.pop_front();
-        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
     }
 }
 

@@ -186,7 +186,8 @@ impl ApiServer {
         json: Encoding,
     ) -> Response<Body> {
         self.pages.forget_old(Instant::now());
-        let held = match self.flight.admit(&route, &parts.method, flow(user, parts)).await {
+        let flow = flow(user, parts);
+        let held = match self.flight.admit(&route, &parts.method, flow.clone()).await {
             Ok(held) => held,
             Err(status) => return respond(Err(status), json),
         };
@@ -199,6 +200,7 @@ impl ApiServer {
             let route = self.second_look(route, parts).await;
             self.at(route, &Asker { user, held, notes }, parts, query, body, json).await
         };
+        let answer = self.flight.turns.steps(flow, answer);
         tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| {
             let why = format!(
                 "request did not complete within the allotted timeout of {deadline:?}; a write may have happened: read \
@@ -288,7 +290,8 @@ fn until_revoked(response: Response<Body>, revoked: impl Future<Output = ()> + S
             }
         });
         response
-    } else if response.body().size_hint().exact().is_none() {
+    } else if response.body().size_hint().lower() == 0 && !response.body().is_end_stream() {
+        // What has so many bytes at least ends by itself: a list.
         response.map(|body| body::until(body, revoked))
     } else {
         response
@@ -306,7 +309,7 @@ pub(crate) struct Asker<'a> {
 fn flow(user: &User, parts: &Parts) -> Flow {
     let agent = parts.headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
     let address = parts.extensions.get::<RemoteAddress>().map(|remote| remote.0.ip());
-    Flow { user: user.name.clone(), address, agent: agent.unwrap_or_default() }
+    Flow::new(&user.name, address, agent.unwrap_or_default())
 }
 
 /// 405 for a path that is no resource.

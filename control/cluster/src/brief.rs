@@ -31,6 +31,8 @@ pub struct PodBrief {
     pub node: Box<str>,
     /// It ran and will not run again.
     pub is_finished: bool,
+    /// No other scheduler is to take it, and no gate holds it.
+    pub is_ours: bool,
     /// It names claims, or has volumes that become some.
     pub has_claims: bool,
     /// What it asks of its node.
@@ -113,6 +115,8 @@ impl PodBrief {
         };
         Self {
             node: pod.text("/spec/nodeName").into(),
+            is_ours: matches!(pod.text("/spec/schedulerName"), "" | "default-scheduler")
+                && pod.items("/spec/schedulingGates").is_empty(),
             is_finished: matches!(pod.text("/status/phase"), "Succeeded" | "Failed"),
             has_claims: pod.items("/spec/volumes").iter().any(claims),
             requests: requests::of_pod(pod),
@@ -146,7 +150,7 @@ mod tests {
         assert_eq!(brief.labels().collect::<Vec<_>>(), [label_hash("app", "web")]);
         assert!(brief.has_finalizers() && !brief.is_deleting());
         let pod = brief.pod().unwrap();
-        assert!(pod.has_claims && !pod.is_finished && pod.requests.cpu_millis == 100);
+        assert!(pod.is_ours && pod.has_claims && !pod.is_finished && pod.requests.cpu_millis == 100);
         assert!(Brief::of(false, &Object(json!({"metadata": {}}))).pod().is_none());
     }
 }

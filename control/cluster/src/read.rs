@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use wk_api::{Kind, Object, Status, kinds};
+use wk_api::{Kind, Object, Status, kinds, slices};
 use wk_store::{Revision, Stored, View};
 
 use crate::{Cluster, key, refusal, vault};
@@ -32,18 +32,38 @@ pub struct List {
 ///
 /// An Event's is made anew each time: there are more of them than of anything else, and hardly anybody reads one twice.
 pub fn object(stored: &Stored) -> Arc<Object> {
-    let decode = |bytes: &Bytes| {
-        let value: Value = serde_json::from_slice(bytes).unwrap_or_else(|error| {
-            // The log is checksummed, so this is an encoder's bug and not a disk's.
-            tracing::error!(%error, "a stored object is not JSON");
-            json!({ "metadata": {} })
-        });
-        vault::open(Object(value))
-    };
     if stored.key().collection() == kinds::EVENT.collection() {
         return Arc::new(decode(stored.bytes()));
     }
     stored.decoded(decode)
+}
+
+/// As [`object_as`], for one of thousands that nobody looks at again.
+pub fn object_once(kind: &Kind, stored: &Stored) -> Arc<Object> {
+    shown(kind, stored.decoded_here().unwrap_or_else(|| Arc::new(decode(stored.bytes()))))
+}
+
+/// As [`object_once`] of a kind whose bytes are plain, without its `managedFields`: half of many an object, and in no column.
+pub fn object_for_columns(stored: &Stored) -> Arc<Object> {
+    stored.decoded_here().unwrap_or_else(|| {
+        let members = |text: &[u8], put: &dyn Fn(&[u8], &[u8]) -> Option<Value>| -> Value {
+            let read = |(key, value)| Some((String::from_utf8_lossy(key).into_owned(), put(key, value)?));
+            Value::Object(slices::members(text).filter_map(read).collect())
+        };
+        let value = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
+        let metadata = |text: &[u8]| members(text, &|key, text| value(text).filter(|_| key != b"managedFields"));
+        let top = |key: &[u8], text: &[u8]| if key == b"metadata" { Some(metadata(text)) } else { value(text) };
+        Arc::new(Object(members(stored.bytes(), &top)))
+    })
+}
+
+fn decode(bytes: &Bytes) -> Object {
+    let value: Value = serde_json::from_slice(bytes).unwrap_or_else(|error| {
+        // The log is checksummed, so this is an encoder's bug and not a disk's.
+        tracing::error!(%error, "a stored object is not JSON");
+        json!({ "metadata": {} })
+    });
+    vault::open(Object(value))
 }
 
 /// The decoded form of `stored` in the version of `kind`.

@@ -94,10 +94,10 @@ fn place(view: &View, now: Timestamp) -> Plan {
     scheduler::plan(&input, now)
 }
 
-/// Whether a pod has no node yet and may get one.
+/// Whether a pod has no node yet and may get one from this scheduler. Others' are not decoded each time something changes.
 fn waits(pod: &Stored) -> bool {
     let brief = brief(pod);
-    brief.pod().is_some_and(|pod| pod.node.is_empty() && !pod.is_finished) && !brief.is_deleting()
+    brief.pod().is_some_and(|pod| pod.is_ours && pod.node.is_empty() && !pod.is_finished) && !brief.is_deleting()
 }
 
 /// Whether a pod names claims, or has volumes that become some.

@@ -16,6 +16,12 @@ type Form = Arc<dyn Any + Send + Sync>;
 pub(crate) struct Decoded(Mutex<Option<Weak<dyn Any + Send + Sync>>>);
 
 impl Decoded {
+    /// The form, if somebody has it.
+    pub(crate) fn here<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        here.as_ref().and_then(Weak::upgrade)?.downcast().ok()
+    }
+
     /// The form of an object of so many `bytes`, made if it is not here. Who asks meanwhile waits for it.
     pub(crate) fn get<T: Any + Send + Sync>(&self, bytes: usize, decode: impl FnOnce() -> T) -> Arc<T> {
         let mut here = self.0.lock().unwrap_or_else(PoisonError::into_inner);

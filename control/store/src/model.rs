@@ -168,6 +168,11 @@ impl Stored {
         self.decoded.get(self.bytes.len(), || decode(&self.bytes))
     }
 
+    /// The decoded form if it is in memory, for who looks at everything once and should not put others out of it.
+    pub fn decoded_here<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.decoded.here()
+    }
+
     /// What is asked of all objects at once, made on first use and kept as long as this version: a few dozen bytes. One
     /// type a process; None for another.
     pub fn brief<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Option<&T> {

@@ -120,7 +120,8 @@ pub fn table(
     })
 }
 
-fn row(kind: &Kind, object: &Object, now: Timestamp, include: Include) -> Value {
+/// The row of one object.
+pub fn row(kind: &Kind, object: &Object, now: Timestamp, include: Include) -> Value {
     let object_shown = match include {
         Include::None => Value::Null,
         Include::Metadata => json!({
@@ -128,11 +129,15 @@ fn row(kind: &Kind, object: &Object, now: Timestamp, include: Include) -> Value 
         }),
         Include::Object => object.0.clone(),
     };
-    let cells = match kind.custom {
+    json!({"cells": cells(kind, object, now), "object": object_shown})
+}
+
+/// What stands in the columns for one object.
+pub fn cells(kind: &Kind, object: &Object, now: Timestamp) -> Vec<Value> {
+    match kind.custom {
         Some(custom) => custom.cells(kind.rules.columns, object, now),
         None => (kind.rules.cells)(object, now),
-    };
-    json!({"cells": cells, "object": object_shown})
+    }
 }
 
 fn definition(column: &Column) -> Value {

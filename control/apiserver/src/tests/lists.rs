@@ -145,3 +145,62 @@ async fn a_view_whose_time_has_passed_is_let_go_without_another_list() {
     api.server.pages.forget_old(Instant::now() + crate::paging::VIEW_AGE_MAX + Duration::from_secs(1));
     assert!(!kept());
 }
+
+#[tokio::test]
+async fn a_long_list_says_what_its_pages_say_in_every_form() {
+    let api = Harness::start().await;
+    let names: Vec<String> = (0..120).map(|number| format!("m-{number:03}")).collect();
+    api.config_maps(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s" }, "data": { "a": "Yg==" } });
+    for number in 0..60 {
+        let mut secret = secret.clone();
+        secret["metadata"]["name"] = format!("s-{number:02}").into();
+        api.post("/api/v1/namespaces/default/secrets", &secret).await.expect(201);
+    }
+    for path in [CONFIG_MAPS, "/api/v1/namespaces/default/secrets"] {
+        for (accept, member) in [("application/json", "items"), (TABLE, "rows"), (METADATA_LIST, "items")] {
+            for query in ["", "includeObject=Object", "includeObject=None", "pretty=true", "labelSelector=!none"] {
+                let whole = api.get_as(&format!("{path}?{query}"), accept).await.expect(200);
+                let mut pages = Vec::new();
+                let mut page = api.get_as(&format!("{path}?{query}&limit=40"), accept).await.expect(200);
+                loop {
+                    pages.extend(page[member].as_array().expect("items").clone());
+                    let Some(token) = page["metadata"]["continue"].as_str() else { break };
+                    page = api.get_as(&format!("{path}?{query}&limit=40&continue={token}"), accept).await.expect(200);
+                }
+                let told = format!("{path} {accept} {query}");
+                assert_eq!(said(&whole[member]), said(&pages.into()), "{told}");
+                for head in ["kind", "apiVersion", "columnDefinitions"] {
+                    // Pages after the first are those of this list.
+                    assert_eq!(whole[head], page[head], "{told}: {head}");
+                }
+                assert!(whole["metadata"]["resourceVersion"].is_string(), "{told}");
+            }
+        }
+    }
+}
+
+/// Items or rows, but for how long ago they were made.
+fn said(items: &serde_json::Value) -> Vec<serde_json::Value> {
+    let mut items = items.as_array().expect("items").clone();
+    for cells in items.iter_mut().filter_map(|item| item.get_mut("cells")).filter_map(|cells| cells.as_array_mut()) {
+        cells.pop();
+    }
+    items
+}
+
+#[tokio::test]
+async fn a_list_keeps_its_seat_until_it_is_taken() {
+    let api = Harness::start().await;
+    for name in ["a", "b", "c"] {
+        let mut large = config_map(name, &[]);
+        large["data"]["text"] = "x".repeat(40_000).into();
+        api.post(CONFIG_MAPS, &large).await.expect(201);
+    }
+    let reads = &api.server.flight.reads;
+    let free = reads.free();
+    let events = api.watch(CONFIG_MAPS, "application/json").await;
+    assert_eq!(reads.free(), free - 1, "its text is made while it is taken");
+    drop(events);
+    assert_eq!(reads.free(), free);
+}

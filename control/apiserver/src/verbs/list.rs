@@ -1,12 +1,17 @@
 //! GET of a collection: as new as asked, selected, in pages.
+//!
+//! Few objects are answered at once; many as `pieces`, while the client takes them.
+
+mod pieces;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
-use wk_api::{FieldReason, Kind, Object, Status, table};
+use wk_api::custom::convert;
+use wk_api::table::{self, Include};
+use wk_api::{FieldReason, Kind, Object, Status};
 use wk_base::time::Timestamp;
 use wk_cluster::Freshness;
 use wk_store::{Revision, Stored, View};
@@ -22,11 +27,16 @@ use crate::server::ApiServer;
 use crate::shapes;
 use crate::verbs::Call;
 
+pub(super) use self::pieces::in_turn;
+
 /// How long a request for a revision that does not exist yet waits for it, as in Kubernetes' watch cache.
 const REVISION_WAIT: Duration = Duration::from_secs(3);
 
-/// Pieces of this size go to the client one by one; items are joined up to here.
-const PIECE_BYTES: usize = 64 * 1024;
+/// Up to here a list is made at once: a millisecond at most.
+const AT_ONCE_MAX: usize = 50;
+
+/// Objects that are looked into for a selector, in one turn.
+const LOOKED_AT: usize = 50;
 
 /// Some objects of a list, and what comes after them.
 struct Page {
@@ -43,18 +53,25 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
         let message = "Forbidden: sendInitialEvents is forbidden for list".to_owned();
         return Err(invalid_option("ListOptions", "sendInitialEvents", FieldReason::Forbidden, message));
     }
-    let page = page(server, &selection, &call.query).await?;
+    let page = page(server, call, &selection).await?;
     let metadata = page.metadata();
-    let as_stored = call.kind().serves_stored_bytes() && !leases::are_meant(call);
-    if format.shape == Shape::Full && format.encoding == Encoding::Json && as_stored {
-        let pieces = encode(call, &page.items, &metadata);
-        return Ok(Reply::new(StatusCode::OK, Content::Json(pieces)));
+    let now = server.cluster.clock().now();
+    // Leases are shown as they are renewed, which no bytes in the store say.
+    let goes_in_pieces = !convert::asks_webhook(call.kind()) && !leases::are_meant(call);
+    if goes_in_pieces {
+        let include = if format.shape == Shape::Table { shapes::include(&call.query)? } else { Include::default() };
+        let pretty = format.encoding == Encoding::PrettyJson;
+        let form = pieces::Form { kind: call.kind(), shape: format.shape, include, now, pretty };
+        let is_long = page.items.len() > AT_ONCE_MAX && format.encoding != Encoding::Yaml;
+        if is_long || form.is_stored() && format.encoding == Encoding::Json {
+            let body = pieces::body(form, page.items, metadata, &server.flight.turns, &call.held);
+            return Ok(Reply::new(StatusCode::OK, Content::Stream { media_type: "application/json", body }));
+        }
     }
     let mut objects = conversion::shown(server, call.kind(), &page.items).await?;
     if leases::are_meant(call) {
         objects = leases::renewed(server, objects).await;
     }
-    let now = server.cluster.clock().now();
     Ok(Reply::ok(of_objects(call, format, now, &objects, metadata)?))
 }
 
@@ -103,7 +120,8 @@ pub(super) fn revision(text: &str) -> Result<Option<Revision>, Status> {
     })
 }
 
-async fn page(server: &ApiServer, selection: &Selection, query: &Query) -> Result<Page, Status> {
+async fn page(server: &ApiServer, call: &Call, selection: &Selection) -> Result<Page, Status> {
+    let query = &call.query;
     check_match(query)?;
     let version = query.text("resourceVersion");
     let mut limit = match query.number("limit")? {
@@ -128,7 +146,7 @@ async fn page(server: &ApiServer, selection: &Selection, query: &Query) -> Resul
             as_fresh_as_asked(server, version).await?
         }
     };
-    let page = cut(selection, &view, token.as_ref(), limit);
+    let page = cut(selection, &view, token.as_ref(), limit).await;
     if page.next.is_some() {
         server.pages.keep(selection.kind.collection(), &view);
     }
@@ -186,14 +204,22 @@ async fn exactly_at(server: &ApiServer, kind: &Kind, revision: Revision) -> Resu
 }
 
 /// Up to `limit` selected objects from where `token` goes on; all of them when it is 0.
-fn cut(selection: &Selection, view: &View, token: Option<&Token>, limit: usize) -> Page {
+async fn cut(selection: &Selection, view: &View, token: Option<&Token>, limit: usize) -> Page {
     let mut items = Vec::new();
     let mut walk = selection.walk(view, token.map(Token::after));
     let mut next = None;
     let mut remaining = None;
+    let mut looked_at = 0;
     while let Some(stored) = walk.next() {
-        if !selection.admits(&stored) {
-            continue;
+        if !selection.is_all() {
+            looked_at += 1;
+            if looked_at % LOOKED_AT == 0 {
+                // The turn ends here: thousands may have to be decoded.
+                tokio::task::yield_now().await;
+            }
+            if !selection.admits(&stored) {
+                continue;
+            }
         }
         if limit > 0 && items.len() == limit {
             let last: &Arc<Stored> = &items[limit - 1];
@@ -209,6 +235,11 @@ fn cut(selection: &Selection, view: &View, token: Option<&Token>, limit: usize) 
     Page { revision: view.revision(), items, next, remaining }
 }
 
+/// All selected objects.
+pub(super) async fn selected(selection: &Selection, view: &View) -> Vec<Arc<Stored>> {
+    cut(selection, view, None, 0).await.items
+}
+
 impl Page {
     /// The `metadata` of the list.
     fn metadata(&self) -> Value {
@@ -221,31 +252,4 @@ impl Page {
         }
         metadata
     }
-}
-
-/// The list as JSON, put together from the bytes that are stored.
-fn encode(call: &Call, items: &[Arc<Stored>], metadata: &Value) -> Vec<Bytes> {
-    let kind = call.kind();
-    let head = json!({ "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": metadata });
-    let head = head.to_string();
-    let mut pieces = Vec::new();
-    let mut piece = BytesMut::with_capacity(PIECE_BYTES);
-    piece.put_slice(&head.as_bytes()[..head.len() - 1]);
-    piece.put_slice(b",\"items\":[");
-    for (index, stored) in items.iter().enumerate() {
-        if index > 0 {
-            piece.put_u8(b',');
-        }
-        if piece.len() + stored.bytes().len() > PIECE_BYTES {
-            pieces.push(piece.split().freeze());
-        }
-        if stored.bytes().len() > PIECE_BYTES {
-            pieces.push(stored.bytes().clone());
-        } else {
-            piece.put_slice(stored.bytes());
-        }
-    }
-    piece.put_slice(b"]}\n");
-    pieces.push(piece.freeze());
-    pieces
 }

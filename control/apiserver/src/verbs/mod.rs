@@ -293,6 +293,11 @@ fn written(
         let view = server.cluster.store().view();
         call.notes.extend(wk_cluster::pod_security_notes(&view, call.kind(), object));
     }
+    if subresource != Subresource::Scale
+        && let Some(bytes) = stored_bytes(server, call, format, object)
+    {
+        return Ok(Content::Json(bytes));
+    }
     let show = call.show(format, server.cluster.clock().now())?;
     Ok(Content::Value(match subresource {
         Subresource::Scale => {
@@ -301,4 +306,17 @@ fn written(
         }
         Subresource::None | Subresource::Status | Subresource::Part(_) => show.one(call.kind(), object),
     }))
+}
+
+/// The text of what was just written, which the store has made already; None where it is not what is to be shown.
+fn stored_bytes(server: &ApiServer, call: &Call, format: Format, object: &Object) -> Option<Bytes> {
+    let kind = call.kind();
+    let is_plain = format.shape == Shape::Full && format.encoding == Encoding::Json && kind.serves_stored_bytes();
+    // What was tried only has the revision of what is there.
+    if !is_plain || call.query.get("dryRun").is_some() {
+        return None;
+    }
+    let stored = server.cluster.store().view().get(&wk_cluster::key(kind, call.namespace(), object.name()))?;
+    // Somebody may have written since.
+    (stored.revision().to_string() == object.resource_version()).then(|| stored.bytes().clone())
 }

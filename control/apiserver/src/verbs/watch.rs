@@ -23,6 +23,7 @@ use wk_store::{Revision, Stored, View};
 
 use self::events::Writer;
 use crate::conversion::Converter;
+use crate::flight::{Flow, Turns, Watching};
 use crate::negotiate::Format;
 use crate::query::{Query, invalid_option};
 use crate::respond::{Content, Reply};
@@ -32,6 +33,9 @@ use crate::verbs::{Call, list};
 
 /// Events that are ready together go out together, up to here: one wake-up of the connection for many events.
 const PIECE_BYTES: usize = 64 * 1024;
+
+/// Those at the beginning may have to be decoded first: a piece of them is about half a millisecond.
+const INITIAL_PIECE_BYTES: usize = PIECE_BYTES / 4;
 
 /// How often a quiet stream says how far it has come, as in Kubernetes.
 const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
@@ -54,6 +58,7 @@ struct Start {
 
 pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Result<Reply, Status> {
     let selection = Selection::parse(&call.target, &call.query)?;
+    let place = server.flight.watch(&call.user.name)?;
     let converter = Converter::of(server, call.kind());
     let writer = Writer::new(call, format, Arc::clone(server.cluster.clock()), converter.is_some())?;
     let bookmarks = call.query.flag("allowWatchBookmarks");
@@ -78,6 +83,9 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
         next_bookmark: bookmarks.then(|| now + BOOKMARK_EVERY),
         end: now + duration,
         shutdown: server.shutdown.clone(),
+        turns: server.flight.turns.clone(),
+        flow: call.held.flow().cloned(),
+        _place: place,
     };
     let pieces = stream::unfold(Some(following), |state| async move {
         let mut following = state?;
@@ -103,12 +111,8 @@ async fn start(server: &ApiServer, selection: &Selection, query: &Query, bookmar
     let version = query.text("resourceVersion");
     let asked = list::revision(version)?;
     let initial = initial_events(query)?;
-    let from = |view: &View, shown: bool| Start {
-        initial: if shown {
-            selection.walk(view, None).filter(|stored| selection.admits(stored)).collect()
-        } else {
-            Vec::new()
-        },
+    let from = async |view: &View, shown: bool| Start {
+        initial: if shown { list::selected(selection, view).await } else { Vec::new() },
         after: view.revision(),
         mark_initial_end: initial == Some(true) && bookmarks,
     };
@@ -117,8 +121,8 @@ async fn start(server: &ApiServer, selection: &Selection, query: &Query, bookmar
         (None | Some(false), Some(revision)) if revision > Revision(0) => {
             Ok(Start { initial: Vec::new(), after: revision, mark_initial_end: false })
         }
-        (Some(false), _) => Ok(from(&server.cluster.view(Freshness::Linearizable).await?, false)),
-        (None | Some(true), _) => Ok(from(&list::as_fresh_as_asked(server, version).await?, true)),
+        (Some(false), _) => Ok(from(&server.cluster.view(Freshness::Linearizable).await?, false).await),
+        (None | Some(true), _) => Ok(from(&list::as_fresh_as_asked(server, version).await?, true).await),
     }
 }
 
@@ -159,6 +163,9 @@ struct Following {
     next_bookmark: Option<Instant>,
     end: Instant,
     shutdown: CancellationToken,
+    turns: Turns,
+    flow: Option<Flow>,
+    _place: Watching,
 }
 
 /// What ended the wait for a change.
@@ -184,13 +191,10 @@ impl Following {
 
     /// Collects the next events; whether others may follow.
     async fn collect(&mut self) -> bool {
-        if let Some(stored) = self.initial.next() {
-            self.writer.put(ChangeKind::Added, &stored);
-            while self.writer.len() < PIECE_BYTES
-                && let Some(stored) = self.initial.next()
-            {
-                self.writer.put(ChangeKind::Added, &stored);
-            }
+        if self.initial.len() > 0 {
+            let (turns, flow) = (self.turns.clone(), self.flow.clone());
+            list::in_turn(&turns, flow.as_ref(), || self.collect_initial()).await;
+            tokio::task::yield_now().await;
             return true;
         }
         if std::mem::take(&mut self.mark_initial_end) {
@@ -223,6 +227,14 @@ impl Following {
             if !more || self.writer.len() > 0 {
                 return more;
             }
+        }
+    }
+
+    fn collect_initial(&mut self) {
+        while self.writer.len() < INITIAL_PIECE_BYTES
+            && let Some(stored) = self.initial.next()
+        {
+            self.writer.put(ChangeKind::Added, &stored);
         }
     }
 

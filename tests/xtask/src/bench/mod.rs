@@ -48,6 +48,9 @@ pub(crate) struct Arguments {
     /// Pods of the part `density`; as many components as a hundredth of them.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1..=16000))]
     pods: u16,
+    /// Pods that the part `api` lists.
+    #[arg(long, value_name = "N", default_value_t = 30_000, value_parser = clap::value_parser!(u16).range(64..))]
+    listed: u16,
     /// Address of the first node; others take those that follow it.
     #[arg(long, value_name = "IP", default_value = "127.0.0.11")]
     base_ip: Ipv4Addr,
@@ -71,7 +74,7 @@ enum Alone {
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Part {
-    /// Objects created through the Kubernetes API of three nodes.
+    /// Gets, lists, writes and watches through the Kubernetes API of three nodes.
     Api,
     /// Requests through the ingress, beside `wasmtime serve`.
     Ingress,

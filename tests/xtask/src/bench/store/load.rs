@@ -34,7 +34,7 @@ pub(in crate::bench) struct Latency {
 }
 
 impl Latency {
-    pub(super) fn of(taken: &[Duration]) -> Self {
+    pub(in crate::bench) fn of(taken: &[Duration]) -> Self {
         let mut millis: Vec<f64> = taken.iter().map(|took| took.as_secs_f64() * 1000.0).collect();
         millis.sort_by(f64::total_cmp);
         let p99 = millis.get(millis.len() * 99 / 100).copied().unwrap_or(f64::NAN);
