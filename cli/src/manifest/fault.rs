@@ -100,6 +100,17 @@ fn fields_in(message: &str) -> Vec<(String, String)> {
             }
         }
     }
+    // Server-side apply: one mistake at the end of the line, or one a line.
+    if let Some((_, told)) =
+        message.split_once("failed to create typed patch object ").and_then(|(_, rest)| rest.split_once("): "))
+    {
+        let lines = told.lines().filter_map(|line| line.trim().strip_prefix('.')?.split_once(": "));
+        found.extend(lines.map(|(field, what)| {
+            // What stands there is in the file: how Go shows it says nothing.
+            let what = what.split_once(", got ").map_or(what, |(expected, _)| expected);
+            (field.to_owned(), what.to_owned())
+        }));
+    }
     if let Some((before, after)) = message.split_once("into Go struct field ") {
         let field = after.split(' ').next().unwrap_or_default();
         let wanted = after.split_once(" of type ").map_or("another type", |(_, wanted)| wanted);
@@ -156,6 +167,15 @@ mod tests {
         let body = r#"{"message":"json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"}"#;
         let faults = refused(body, "spec:\n  replicas: three\n");
         assert_eq!(faults, ["a.yaml: document 1, line 2: spec.replicas: is string, must be int32"]);
+        let body = r#"{"message":"failed to create typed patch object (a/b; /v1, Kind=ConfigMap): errors:\n  .data.b: expected string, got &value.valueUnstructured{Value:1}\n  .foo: field not declared in schema"}"#;
+        let faults = refused(body, "foo: 1\ndata:\n  b: 1\n");
+        assert_eq!(
+            faults,
+            [
+                "a.yaml: document 1, line 3: data.b: expected string",
+                "a.yaml: document 1, line 1: foo: field not declared in schema"
+            ]
+        );
         let body = r#"{"message":"json: cannot unmarshal number into Go struct field ConfigMap.data of type string"}"#;
         let faults = refused(body, "data:\n  a: x\n  b: 1\n  c: 2\n");
         assert_eq!(

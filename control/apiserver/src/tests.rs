@@ -8,6 +8,7 @@ mod discovery;
 mod encodings;
 mod evictions;
 mod faces;
+mod hostile;
 pub(crate) mod kit;
 mod lists;
 mod metrics;

@@ -120,7 +120,7 @@ pub(crate) fn jobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut children = Children::new(&kinds::POD);
     // Whoever counts a pod holds it.
     let mut held: Grouped<()> = Grouped::new(&kinds::POD, |pod, each| {
-        if brief(pod).has_finalizers() && brief(pod).controller().is_some() {
+        if brief(pod).has_finalizers() {
             each(());
         }
     });
@@ -131,7 +131,8 @@ pub(crate) fn jobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
         held.follow(&view);
         let jobs = all(&view, &kinds::JOB);
         let uids: BTreeSet<&str> = jobs.iter().map(|job| brief(job).uid()).collect();
-        let is_bereft = |pod: &&Arc<Stored>| brief(pod).controller().is_some_and(|owner| !uids.contains(owner));
+        // Nobody's, too: of a Job that was deleted as one that leaves its pods.
+        let is_bereft = |pod: &&Arc<Stored>| brief(pod).controller().is_none_or(|owner| !uids.contains(owner));
         let bereft: Vec<Arc<Object>> = held.of(&()).members().iter().filter(is_bereft).map(|pod| object(pod)).collect();
         let mut plan = job::release(borrowed(&bereft));
         for job in &jobs {

@@ -4,6 +4,7 @@
 //! Also the cluster tests of the crate `kube-client`, as its authors wrote them: `cargo xtask clients` builds and runs those.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
@@ -13,7 +14,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use wk_kit::{Cluster, SOON, guest, run, until};
+use wk_kit::{Cluster, Kubectl, SOON, guest, run, until};
 
 /// The binary of the tests of `kube-client`.
 const KUBE_CLIENT_TESTS: &str = "WK_KUBE_CLIENT_TESTS";
@@ -144,6 +145,43 @@ async fn a_webhook_that_is_a_pod_mirrors_images_of_controllers_pods_and_their_sh
     let status = ran.take_status().expect("a status").await.expect("a status");
     let causes = status.details.and_then(|details| details.causes).expect("causes");
     assert_eq!(causes[0].message.as_deref(), Some("3"));
+    at_a_terminal(&cluster, &name).await;
+}
+
+/// Types into a shell at a terminal: `script` makes one for kubectl, as a person's is.
+#[expect(clippy::print_stderr, reason = "a test that checks nothing says so")]
+async fn at_a_terminal(cluster: &Cluster, pod: &str) {
+    let Some(kubectl) = Kubectl::find(&cluster.nodes[0].kubeconfig(), cluster.dir()) else { return };
+    let line: Vec<String> =
+        kubectl.line(&["exec", "-it", pod, "--", "sh"]).iter().map(|word| format!("'{word}'")).collect();
+    let mut command = tokio::process::Command::new("script");
+    command.args(["--quiet", "--flush", "--return", "--command", &line.join(" "), "/dev/null"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let Ok(mut child) = command.spawn() else {
+        eprintln!("skipped in part: there is no `script` to make a terminal");
+        return;
+    };
+    let (mut stdin, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    let mut seen = String::new();
+    let mut reads_to = async |wanted: &str, seen: &mut String| {
+        let mut piece = [0; 1024];
+        while !seen.contains(wanted) {
+            let read = tokio::time::timeout(SOON, stdout.read(&mut piece)).await;
+            let length = read.unwrap_or_else(|_| panic!("no {wanted:?} in {seen:?}")).expect("it can be read");
+            assert!(length > 0, "it ended before {wanted:?}: {seen:?}");
+            seen.push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+    };
+    // What is typed is shown as it is typed, by the terminal in the node: what comes back says that it was run. A first
+    // line waits for the shell; typed before kubectl has taken the terminal over, it would be shown twice.
+    stdin.write_all(b"x=20\r").await.expect("it is typed");
+    reads_to("x=20", &mut seen).await;
+    stdin.write_all(b"echo said $x\r").await.expect("it is typed");
+    reads_to("said 20\r\n", &mut seen).await;
+    stdin.write_all(b"exit 3\r").await.expect("it is typed");
+    let ended = tokio::time::timeout(SOON, child.wait()).await.expect("it ends").expect("a status");
+    assert_eq!(ended.code(), Some(3), "{seen:?}");
+    assert!(!seen.contains("Unable to use a TTY"), "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

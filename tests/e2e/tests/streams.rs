@@ -1,11 +1,13 @@
 //! exec, attach, port-forward and proxies with the `kube` crate, to a pod that runs on another node than the one asked.
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{AttachParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use wk_kit::{Cluster, SOON, guest, until};
+use tokio::net::TcpStream;
+use wk_kit::{Cluster, Kubectl, SOON, guest, until};
 
 /// Copies its input to its output until that ends: `cat` for WASI preview 1.
 const CAT: &str = r#"(module
@@ -84,6 +86,37 @@ async fn ports_and_proxies_of_a_pod_elsewhere_are_reached_and_commands_answered(
     let request = http::Request::get(path).body(Vec::new()).expect("a request");
     let text = client.request_text(request).await.expect("an answer");
     assert!(text.contains("COLOUR=blue"), "{text}");
+    a_hundred_megabytes_by_kubectl(&cluster).await;
+}
+
+/// kubectl's own dialect (SPDY in a WebSocket), several connections at once.
+async fn a_hundred_megabytes_by_kubectl(cluster: &Cluster) {
+    const LARGE: usize = 8 << 20;
+    const TIMES: usize = 13;
+    let Some(kubectl) = Kubectl::find(&cluster.nodes[0].kubeconfig(), cluster.dir()) else { return };
+    let mut forwarded = kubectl.follow(&["port-forward", "pod/there", ":8080"]);
+    let line = forwarded.line("where it listens", SOON, |line| line.contains("127.0.0.1:")).await;
+    let address = line.split_whitespace().find(|word| word.starts_with("127.")).expect("an address");
+    let large = async || {
+        let mut stream = TcpStream::connect(address).await.expect("kubectl listens");
+        stream.write_all(b"GET /large HTTP/1.1\r\nhost: there\r\nconnection: close\r\n\r\n").await.expect("it is sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("all of it");
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{:?}", String::from_utf8_lossy(&answer[..64]));
+        // The pieces come in order, each of one number.
+        let body = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
+        let numbers: Vec<u8> = (0..128).collect();
+        let mut seen: Vec<u8> = answer[body..]
+            .chunks(1 << 10)
+            .filter(|piece| piece.iter().all(|byte| *byte == piece[0]))
+            .map(|piece| piece[0])
+            .collect();
+        seen.dedup();
+        assert_eq!(seen, numbers);
+        answer.len()
+    };
+    let lengths = join_all((0..TIMES).map(|_| large())).await;
+    assert!(lengths.iter().all(|length| *length > LARGE), "{lengths:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

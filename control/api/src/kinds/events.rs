@@ -217,9 +217,6 @@ fn strict_create(value: &Value, errors: &mut Errors) {
 
 /// Of an event that is changed the newer way only its series may be.
 fn strict_update(new: &Value, old: &Value, errors: &mut Errors) {
-    if json::get(new, "series") != json::get(old, "series") {
-        series(new, errors);
-    }
     const FIXED: [&str; 13] = [
         "involvedObject",
         "reason",
@@ -235,6 +232,9 @@ fn strict_update(new: &Value, old: &Value, errors: &mut Errors) {
         "reportingComponent",
         "reportingInstance",
     ];
+    if json::get(new, "series") != json::get(old, "series") {
+        series(new, errors);
+    }
     for key in FIXED {
         let field = if key == "reportingComponent" { "reportingController" } else { key };
         if !json::same(json::get(new, key), json::get(old, key)) {

@@ -10,8 +10,11 @@ use crate::json;
 /// Its form is told at its top.
 const TABLE: &str = include_str!("enums.txt");
 
-/// By struct: fields and their values.
-static VALUES: LazyLock<HashMap<&'static str, Vec<(&'static str, Vec<&'static str>)>>> = LazyLock::new(|| {
+/// Fields and their values.
+type Fields = Vec<(&'static str, Vec<&'static str>)>;
+
+/// By struct.
+static VALUES: LazyLock<HashMap<&'static str, Fields>> = LazyLock::new(|| {
     let mut found: HashMap<_, Vec<_>> = HashMap::new();
     let mut owner = "";
     for line in TABLE.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {

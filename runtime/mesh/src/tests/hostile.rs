@@ -11,7 +11,7 @@ use super::serving::http1;
 use super::*;
 
 /// Idle connections of one client: the number.
-const IDLE: usize = 1_000;
+const IDLE: u64 = 1_000;
 
 /// A server for clients of the API that keeps what it was asked: method, path, body.
 async fn start(authority: &Authority) -> (Server, Arc<Mutex<Vec<String>>>) {
@@ -88,7 +88,7 @@ async fn a_thousand_idle_connections_keep_nobody_out() {
     for _ in 0..IDLE {
         idle.push(http1(&authority, &server).await);
     }
-    until("all of them are in", || server.count("connections_accepted_total") as usize >= IDLE).await;
+    until("all of them are in", || server.count("connections_accepted_total") >= IDLE).await;
     let mut stream = http1(&authority, &server).await;
     let request = b"GET /now HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     stream.write_all(request).await.expect("it is sent");
