@@ -89,7 +89,7 @@ pub(crate) struct UpArgs {
     /// Disk for compiled code; the least recently used makes room [default: as before, else 2Gi]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Runtime")]
     pub(crate) compiled_max: Option<u64>,
-    /// Processor time for compiling one module; three times as long is waited for [default: as before, else 10m]
+    /// Processor time for compiling one module; three times as long is waited for, a minute at least [default: as before, else 10m]
     #[arg(long, value_name = "DURATION", value_parser = super::deploy::duration, help_heading = "Runtime")]
     pub(crate) compile_time: Option<Duration>,
     /// Memory for compiling one module [default: as before, else half of the machine, at most 4Gi]

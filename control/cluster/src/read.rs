@@ -46,15 +46,17 @@ pub fn object_once(kind: &Kind, stored: &Stored) -> Arc<Object> {
 /// As [`object_once`] of a kind whose bytes are plain, without its `managedFields`: half of many an object, and in no column.
 pub fn object_for_columns(stored: &Stored) -> Arc<Object> {
     stored.decoded_here().unwrap_or_else(|| {
-        let members = |text: &[u8], put: &dyn Fn(&[u8], &[u8]) -> Option<Value>| -> Value {
-            let read = |(key, value)| Some((String::from_utf8_lossy(key).into_owned(), put(key, value)?));
-            Value::Object(slices::members(text).filter_map(read).collect())
-        };
-        let value = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
-        let metadata = |text: &[u8]| members(text, &|key, text| value(text).filter(|_| key != b"managedFields"));
-        let top = |key: &[u8], text: &[u8]| if key == b"metadata" { Some(metadata(text)) } else { value(text) };
-        Arc::new(Object(members(stored.bytes(), &top)))
+        let without = |(key, text): (&[u8], &[u8])| (key != b"managedFields").then(|| read_member(key, text))?;
+        let metadata = |text: &[u8]| Value::Object(slices::members(text).filter_map(without).collect());
+        let members = slices::members(stored.bytes()).filter_map(|(key, text)| {
+            if key == b"metadata" { Some(("metadata".to_owned(), metadata(text))) } else { read_member(key, text) }
+        });
+        Arc::new(Object(Value::Object(members.collect())))
     })
+}
+
+fn read_member(key: &[u8], text: &[u8]) -> Option<(String, Value)> {
+    Some((String::from_utf8_lossy(key).into_owned(), serde_json::from_slice(text).ok()?))
 }
 
 fn decode(bytes: &Bytes) -> Object {

@@ -12,7 +12,7 @@ use futures::future::join_all;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use wk_kit::{Cluster, SOON};
+use wk_kit::{Cluster, SOON, until};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
@@ -115,6 +115,16 @@ impl Flood {
         Self { stop, answered, crowd }
     }
 
+    /// Waits until it is a steady one: its connections are open.
+    async fn rose(&self) {
+        until("the whole crowd is answered", SOON, async || {
+            let answered = self.answered.load(Ordering::Relaxed);
+            ensure!(answered >= CROWD, "only {answered} are");
+            Ok(())
+        })
+        .await;
+    }
+
     /// Ends it, and tells how many were answered.
     async fn stop(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
@@ -176,9 +186,10 @@ async fn flood_by_one_client_leaves_anothers_p99_within_twice_its_normal() {
             let mut look = async |flooded: &User| {
                 number += 1;
                 let flood = Flood::start(flooded, kind);
+                flood.rose().await;
                 let took = round(&other, number).await;
                 let answered = flood.stop().await;
-                assert!(answered > 0, "{kind:?} was no flood");
+                assert!(answered > CROWD, "{kind:?} was no flood");
                 (took.unwrap_or_else(|error| panic!("beside {kind:?}: {error:#}")), answered)
             };
             let (normal, _) = look(&floods_elsewhere).await;

@@ -247,12 +247,17 @@ async fn take_back_older(
             return Err(Status::bad_request(message));
         }
     };
+    let now = server.cluster.clock().now();
+    if before > now.as_second() {
+        // Nobody could take that back: not those that nodes make at their next start, nor whoever asks for it.
+        return Err(Status::bad_request("before: certificates that are not made yet cannot be taken back"));
+    }
     let view = server.cluster.view(Freshness::Linearizable).await?;
     let stored = view.get(&key(CUTOFF));
     let known = read::<Cutoff>(&view, CUTOFF).map_or(i64::MIN, |cutoff| cutoff.before);
     let expect = stored.map_or(Expect::Absent, |stored| Expect::Revision(stored.revision()));
     // What is good no longer does not become good again.
-    let cutoff = Cutoff { before: before.max(known), since: server.cluster.clock().now() };
+    let cutoff = Cutoff { before: before.max(known), since: now };
     write(server, put(CUTOFF, &cutoff, expect)?).await?;
     tracing::info!(before = cutoff.before, by = user.name, "older certificates of administrators were taken back");
     Ok(success())

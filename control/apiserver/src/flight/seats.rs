@@ -153,7 +153,9 @@ impl Seats {
         let mut state = self.state();
         let nobody: Arc<str> = "".into();
         let number = state.free;
-        (0..number).for_each(|_| state.take(&nobody));
+        for _ in 0..number {
+            state.take(&nobody);
+        }
         (0..number).map(|_| Seat(Some((self.clone(), Arc::clone(&nobody))))).collect()
     }
 

@@ -44,7 +44,7 @@ const NICE: i32 = 15;
 /// What compiling one module may take. What is past that ends the compilation, and the module is refused for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompileLimits {
-    /// Processor time, in whole seconds. Three times as long is waited for.
+    /// Processor time, in whole seconds. Three times as long is waited for, and a minute at least.
     pub cpu_seconds: u64,
     /// Bytes of memory beside the program itself; None for half of the machine.
     pub memory: Option<u64>,
@@ -59,12 +59,15 @@ impl Default for CompileLimits {
 impl CompileLimits {
     /// The longest that a compiler is waited for: with one core shared among others that are nicer to nobody.
     fn wall(self) -> Duration {
-        Duration::from_secs(self.cpu_seconds).saturating_mul(3)
+        Duration::from_secs(self.cpu_seconds).saturating_mul(3).max(WALL_MIN)
     }
 }
 
 /// Processor time for one module: a Python interpreter (40 MB of wasm) took 60 seconds on a slow core.
 const CPU_SECONDS_MAX: u64 = 600;
+
+/// A niced process on a busy machine gets a tenth of a core at times.
+const WALL_MIN: Duration = Duration::from_mins(1);
 
 /// The largest code taken of a compiler: four times the largest module.
 const CODE_BYTES_MAX: u64 = 1 << 30;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use wk_base::tasks::Tasks;
 use wk_engine::Duplex;
@@ -22,6 +22,8 @@ use super::{Networks, Node, dial};
 /// Connections to all node ports of a node at once: each holds two sockets' worth of buffers. Those of the ingress are
 /// bounded likewise.
 const CONNECTIONS_MAX: usize = 4096;
+/// Of those at most to one port, so that who holds many open holds those of one Service.
+const CONNECTIONS_EACH_MAX: usize = CONNECTIONS_MAX / 4;
 /// Endpoints tried for one connection.
 const ENDPOINTS_MAX: usize = 3;
 /// A port that another program has is tried again after this. So is one that changes hands among Services.
@@ -67,7 +69,8 @@ impl Networks {
                     match TcpListener::bind((listen, number)).await {
                         Ok(listener) => {
                             let stop = CancellationToken::new();
-                            let serving = serve(Arc::clone(&node), listener, place.clone(), Arc::clone(&places));
+                            let room = Room::new(Arc::clone(&places));
+                            let serving = serve(Arc::clone(&node), listener, place.clone(), room);
                             let ends = stop.clone();
                             group.spawn_until_stop("node-port", async move {
                                 ends.run_until_cancelled(serving).await;
@@ -103,7 +106,26 @@ fn wanted(table: &Table) -> BTreeMap<u16, Place> {
     places.collect()
 }
 
-async fn serve(node: Arc<Node>, listener: TcpListener, place: Place, places: Arc<Semaphore>) {
+/// Room for connections: to all ports, and to one.
+struct Room {
+    all: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+}
+
+impl Room {
+    /// Of one port.
+    fn new(all: Arc<Semaphore>) -> Self {
+        Self { all, own: Arc::new(Semaphore::new(CONNECTIONS_EACH_MAX)) }
+    }
+
+    /// For one connection, until it is dropped.
+    fn take(&self) -> Option<[OwnedSemaphorePermit; 2]> {
+        let take = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned().ok();
+        Some([take(&self.own)?, take(&self.all)?])
+    }
+}
+
+async fn serve(node: Arc<Node>, listener: TcpListener, place: Place, room: Room) {
     let turn = Arc::new(AtomicUsize::new(0));
     loop {
         let (stream, from) = match listener.accept().await {
@@ -115,7 +137,7 @@ async fn serve(node: Arc<Node>, listener: TcpListener, place: Place, places: Arc
             }
         };
         // Where there is no room they are closed at once, so that the caller learns of it.
-        let Ok(held) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Some(held) = room.take() else { continue };
         let (node, place) = (Arc::clone(&node), place.clone());
         let turn = turn.fetch_add(1, Ordering::Relaxed);
         // It outlives a change of the Service, as a connection through a kernel's rule does.
@@ -154,6 +176,18 @@ mod tests {
     use wk_network::{NodePort, Service};
 
     use super::*;
+
+    #[test]
+    fn one_port_has_its_share_of_the_connections_and_leaves_others_theirs() {
+        let all = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let (one, other) = (Room::new(Arc::clone(&all)), Room::new(Arc::clone(&all)));
+        let held: Vec<_> = std::iter::from_fn(|| one.take()).collect();
+        assert_eq!(held.len(), CONNECTIONS_EACH_MAX);
+        assert!(other.take().is_some());
+        drop(held);
+        assert!(one.take().is_some());
+        assert_eq!(all.available_permits(), CONNECTIONS_MAX);
+    }
 
     #[test]
     fn every_number_of_a_service_leads_to_its_port() {

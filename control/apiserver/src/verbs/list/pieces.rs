@@ -295,13 +295,11 @@ impl http_body::Body for Measured {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.exact {
-            Some(exact) => SizeHint::with_exact(exact),
-            None => {
-                let mut hint = SizeHint::new();
-                hint.set_lower(self.least);
-                hint
-            }
+        if let Some(exact) = self.exact {
+            return SizeHint::with_exact(exact);
         }
+        let mut hint = SizeHint::new();
+        hint.set_lower(self.least);
+        hint
     }
 }
