@@ -122,10 +122,10 @@ async fn what_can_never_work_is_said_where_it_is_asked() {
     // A word that no pod would be run with is refused in the template.
     let change = json!({"spec": {"template": {"metadata": {"annotations": {"wk.dev/egress": "clustr"}}}}});
     let refused = api.merge(&format!("{DEPLOYMENTS}/hello"), &change).await.expect_err("it is refused").to_string();
-    assert!(refused.contains("\"clustr\" is none of cluster, internet"), "{refused}");
+    assert!(refused.contains("is none of cluster, internet, a host name"), "{refused}");
     let change = json!({"spec": {"template": {"metadata": {"annotations": {"wk.dev/instances": "poold"}}}}});
     let refused = api.merge(&format!("{DEPLOYMENTS}/hello"), &change).await.expect_err("it is refused").to_string();
-    assert!(refused.contains("supported values: \"per-request\", \"pooled\", \"single\""), "{refused}");
+    assert!(refused.contains("supported values: ") && refused.contains("per-request"), "{refused}");
 
     let address = until("the Ingress has an address", SOON, async || {
         let ingress = api.get(&format!("{INGRESSES}/hello")).await?;
@@ -241,7 +241,12 @@ async fn member_that_has_the_last_copy_of_a_module_is_not_removed_unheard() {
         std::fs::remove_dir_all(node.data_dir().join("blobs")).expect("modules can be removed");
     }
     let name = cluster.nodes[2].name().to_owned();
-    let removed = cluster.nodes[0].wk(&["cluster", "remove", &name]).await;
-    assert!(removed.stderr.contains("no other node that answers has wk.local/hello"), "{removed:?}");
+    // It is first refused because it was heard a moment ago.
+    until("the module's last copy is named", SOON, async || {
+        let removed = cluster.nodes[0].wk(&["cluster", "remove", &name]).await;
+        ensure!(removed.stderr.contains("no other node that answers has wk.local/hello"), "{removed:?}");
+        Ok(())
+    })
+    .await;
     assert!(cluster.nodes[0].wk(&["cluster", "remove", &name, "--force"]).await.code == Some(0));
 }

@@ -333,7 +333,7 @@ impl Datagrams for Udp {
     fn send(&mut self, data: Vec<u8>, to: SocketAddr) -> Result<(), NetworkError> {
         if !self.known.contains(&to) {
             let asked = self.node.ask_network(Asked::MaySend(to), body::empty());
-            let _ = Node::now(asked)?;
+            drop(Node::now(asked)?);
             self.knows(to);
         }
         match self.send.try_send(datagram(&data, to)) {
