@@ -20,7 +20,7 @@ use crate::input::GuestInput;
 use crate::limits::Limits;
 use crate::output::GuestOutput;
 use crate::preview1::Preview1;
-use crate::sandbox::{Input, Sandbox, Stream};
+use crate::sandbox::{Sandbox, Stream};
 use crate::ticker::Running;
 
 /// Handles a guest may hold at once: streams, requests, bodies, timers. Each is host memory that the guest's own
@@ -153,8 +153,8 @@ fn wasi(sandbox: &Sandbox) -> WasiCtx {
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
-    if let Some(source) = sandbox.input.as_ref().and_then(Input::take) {
-        builder.stdin(GuestInput::new(source, sandbox.terminal));
+    if let Some(input) = &sandbox.input {
+        builder.stdin(GuestInput::new(input.clone(), sandbox.terminal));
     }
     builder.build()
 }

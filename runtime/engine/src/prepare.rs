@@ -17,6 +17,7 @@ use crate::functions;
 use crate::host::Host;
 use crate::imports::{self, Surface, Version};
 use crate::instance::HttpPre;
+use crate::invoke::InvokeError;
 use crate::preview1;
 use crate::reactor;
 
@@ -181,6 +182,17 @@ impl Prepared {
     /// The digest it was prepared by.
     pub fn digest(&self) -> &Arc<str> {
         &self.digest
+    }
+
+    /// An error if there is no such function to be called.
+    pub fn check_function(&self, function: &str) -> Result<(), InvokeError> {
+        let is_there = match (&self.instance, &self.reactor) {
+            (Some(instance), _) => functions::find(&functions::all(instance.component()), function).is_some(),
+            (None, Some(pre)) => reactor::find(&reactor::functions(pre.module()), function).is_some(),
+            (None, None) => self.command.is_some() && functions::is_program(function),
+        };
+        let missing = || InvokeError::NoFunction { function: function.to_owned(), there: self.functions() };
+        if is_there { Ok(()) } else { Err(missing()) }
     }
 
     /// The functions that can be called one by one, with their signatures.

@@ -68,6 +68,13 @@ pub(crate) fn functions(module: &Module) -> Vec<Function> {
     functions.filter(of_numbers).collect()
 }
 
+/// The one of this name.
+pub(crate) fn find<'a>(all: &'a [Function], name: &str) -> Option<&'a Function> {
+    // Whoever writes WIT has other dashes.
+    let plain = |name: &str| name.replace('-', "_");
+    all.iter().find(|one| one.name == name || plain(&one.name) == plain(name))
+}
+
 /// Calls `function` with `args` until it answers, or until `cancel`.
 pub(crate) async fn call(
     engine: &Engine,
@@ -78,9 +85,7 @@ pub(crate) async fn call(
     cancel: CancellationToken,
 ) -> Result<Exit, InvokeError> {
     let all = functions(pre.module());
-    // Whoever writes WIT has other dashes.
-    let plain = |name: &str| name.replace('-', "_");
-    let Some(found) = all.iter().find(|one| one.name == function || plain(&one.name) == plain(function)) else {
+    let Some(found) = find(&all, function) else {
         let there = all.iter().map(ToString::to_string).collect();
         return Err(InvokeError::NoFunction { function: function.to_owned(), there });
     };

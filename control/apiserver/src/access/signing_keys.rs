@@ -192,10 +192,13 @@ pub fn follow(cluster: &Cluster, authority: &Authority, keys: &Keyring, age: Opt
                 Err(error) => tracing::debug!("no step with the keys for tokens: {}", Chain(&error)),
             }
             let pause = if is_known { INTERVAL } else { PAUSE };
-            match cluster.store().watch(COLLECTION, view.revision()) {
-                Ok(mut watch) => drop(tokio::time::timeout(pause, watch.next()).await),
-                Err(_) => tokio::time::sleep(PAUSE).await,
+            if let Ok(mut watch) = cluster.store().watch(COLLECTION, view.revision())
+                && matches!(tokio::time::timeout(pause, watch.next()).await, Ok(Ok(_)) | Err(_))
+            {
+                continue;
             }
+            // A store that gave up tells of nothing any more.
+            tokio::time::sleep(PAUSE).await;
         }
     });
 }

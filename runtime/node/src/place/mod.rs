@@ -138,6 +138,8 @@ impl Place {
         match self {
             Self::Here(engine) => engine.invoke(code, sandbox, function, args, cancel).await,
             Self::Worker { engine, workers, class } => {
+                // What a worker is asked takes the sandbox's input along.
+                code.check_function(function)?;
                 let job = Job::Call(function.to_owned(), args);
                 let code = stored(engine, code).map_err(InvokeError::Place)?;
                 worker::run(workers, class, job, code, sandbox, cancel).await

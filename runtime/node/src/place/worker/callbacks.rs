@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use dashmap::DashMap;
@@ -18,6 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 use wk_base::body::{self, Body, BoxError};
 use wk_engine::{Connection, Datagrams, Network, NetworkError};
@@ -29,6 +31,11 @@ use crate::worker::wire::{self, Answers, CONNECTION_WINDOW, GUEST, HEADER_BYTES_
 
 /// Connections to one port that have come and not been taken: a usual backlog.
 const WAITING_MAX: usize = 128;
+
+/// A port that a guest has let go of is closed here before that; one that is in use that long is somebody's.
+const LET_GO_MAX: Duration = Duration::from_millis(50);
+/// Between two looks at it.
+const LET_GO_LOOK: Duration = Duration::from_millis(1);
 
 /// What containers of one worker may ask for, by their numbers.
 pub(super) struct Callbacks {
@@ -161,7 +168,7 @@ impl Callbacks {
                 }
                 None => Err(NetworkError::Reset),
             },
-            Asked::Listen(at) => self.listen(&**network, number, at),
+            Asked::Listen(at) => self.listen(&**network, number, at).await,
             Asked::Datagrams(at) => network.datagrams(at).map(|it| datagrams(it, request.into_body())),
             Asked::MaySend(to) => {
                 network.may_send(to).map(|()| told(&Answered::Response, Response::new(body::empty())))
@@ -188,13 +195,20 @@ impl Callbacks {
         Port { callbacks: Arc::clone(self), of, number, places: Arc::new(Semaphore::new(WAITING_MAX)) }
     }
 
-    fn listen(
+    async fn listen(
         self: &Arc<Self>,
         network: &dyn Network,
         number: u64,
         at: SocketAddr,
     ) -> Result<Response<Body>, NetworkError> {
-        let mut listener = network.listen(at)?;
+        // What the guest has just let go of comes here beside this.
+        let until = Instant::now() + LET_GO_MAX;
+        let mut listener = loop {
+            match network.listen(at) {
+                Err(NetworkError::InUse) if Instant::now() < until => tokio::time::sleep(LET_GO_LOOK).await,
+                listener => break listener?,
+            }
+        };
         let local = listener.local();
         let port = self.port(number);
         let coming = futures::stream::poll_fn(move |cx| {

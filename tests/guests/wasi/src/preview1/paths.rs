@@ -225,7 +225,7 @@ fn preopens() -> Outcome {
         found.push(String::from_utf8_lossy(&path).into_owned());
     }
     found.sort();
-    same!(found, ["/data", "/fixed", "/other"]);
+    same!(found, ["/data", "/dev", "/fixed", "/other"]);
     ensure!(std::fs::metadata("/etc").is_err());
     ensure!(std::fs::metadata("/proc/self").is_err());
     Ok(())

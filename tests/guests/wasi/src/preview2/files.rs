@@ -53,7 +53,7 @@ fn open(dir: &Descriptor, name: &str, path: PathFlags, flags: DescriptorFlags) -
 fn mounts() -> Outcome {
     let mut names: Vec<String> = preopens::get_directories().into_iter().map(|(_, path)| path).collect();
     names.sort();
-    same!(names, ["/data", "/fixed", "/other"]);
+    same!(names, ["/data", "/dev", "/fixed", "/other"]);
     Ok(())
 }
 
