@@ -54,13 +54,13 @@ impl Document {
         if told.is_empty() {
             return vec![self.fault("", &refusal.message)];
         }
-        told.into_iter().flat_map(|(field, message)| self.members(field, message)).collect()
+        told.into_iter().flat_map(|(field, message)| self.members(&field, message)).collect()
     }
 
     /// Where a message names a map or a list for what is wrong with its members, it is those that are named.
-    fn members(&self, field: String, message: String) -> Vec<Fault> {
+    fn members(&self, field: &str, message: String) -> Vec<Fault> {
         let got = message.strip_prefix("is ").and_then(|rest| rest.split(',').next()).unwrap_or_default();
-        let found: Vec<String> = match self.at(&field) {
+        let found: Vec<String> = match self.at(field) {
             Some(Value::Object(members)) if got != "object" => {
                 members.iter().filter(|(_, value)| is(value, got)).map(|(key, _)| format!("{field}[{key}]")).collect()
             }
@@ -71,7 +71,7 @@ impl Document {
             _ => Vec::new(),
         };
         if found.is_empty() {
-            return vec![self.fault(&field, message)];
+            return vec![self.fault(field, message)];
         }
         found.iter().map(|field| self.fault(field, message.as_str())).collect()
     }

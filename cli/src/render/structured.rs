@@ -24,7 +24,8 @@ pub(crate) fn yaml(value: &Value) -> anyhow::Result<String> {
             // Below its key, or below the dash of an item.
             block = scalar.starts_with(['|', '>']).then_some(if at > start { start } else { indent });
             quoted += head;
-            quoted += &(if is_other_in_1_1(scalar) { format!("\"{scalar}\"") } else { scalar.to_owned() });
+            let quote = if is_other_in_1_1(scalar) { "\"" } else { "" };
+            quoted.extend([quote, scalar, quote]);
         }
         quoted.push('\n');
     }

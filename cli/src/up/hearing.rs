@@ -38,8 +38,11 @@ pub(crate) struct Hearing {
     /// What this node hears itself.
     pub(crate) beats: Arc<Heartbeats>,
     /// What was said last, and when.
-    pub(crate) last: Arc<Mutex<Option<(Instant, BTreeMap<String, Timestamp>)>>>,
+    pub(crate) last: Arc<Mutex<Option<Said>>>,
 }
+
+/// When something was said, and of which nodes.
+type Said = (Instant, BTreeMap<String, Timestamp>);
 
 impl Hearing {
     /// When the leader last heard each node; nothing where it cannot be asked.

@@ -68,7 +68,7 @@ mod tests {
             "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
     }
 
-    fn ingress(status: Value) -> Object {
+    fn ingress(status: &Value) -> Object {
         Object(json!({"metadata": {"name": "web", "namespace": "default", "uid": "u"}, "status": status}))
     }
 
@@ -77,7 +77,7 @@ mod tests {
         let nodes = [node("b", "10.0.0.2", "True"), node("a", "10.0.0.1", "True"), node("c", "10.0.0.3", "Unknown")];
         let nodes: Vec<_> = nodes.iter().collect();
         let addresses = json!({"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]}});
-        let (new, old) = (ingress(json!({})), ingress(addresses.clone()));
+        let (new, old) = (ingress(&json!({})), ingress(&addresses));
         let made = plan(&Input { ingresses: &[&new, &old], nodes: &nodes });
         let [Order::Status { change, .. }] = &made.orders[..] else { panic!("{made}") };
         assert_eq!(change["status"], addresses);

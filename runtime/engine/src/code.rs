@@ -57,7 +57,7 @@ pub(crate) struct Code {
     compilations: Turns,
     turns: Mutex<HashMap<(String, [u8; 32]), Turn>>,
     /// Modules that took more than they may, with when and what that was.
-    exhausted: Mutex<HashMap<(String, [u8; 32]), (Instant, String)>>,
+    exhausted: Mutex<HashMap<Made, (Instant, String)>>,
     counts: Mutex<CodeCounts>,
 }
 
@@ -82,6 +82,9 @@ pub(crate) enum Ask {
     Colleagues,
     Nobody,
 }
+
+/// A module by its digest, for settings by their sum.
+type Made = (String, [u8; 32]);
 
 impl Code {
     pub(crate) fn new(

@@ -351,9 +351,9 @@ impl Drop for Usage {
         if let Some(share) = &self.share {
             share.commons.give(share.beyond(*self.memory.get_mut()));
             if share.brought {
-                share.commons.take_away(share.promised)
+                share.commons.take_away(share.promised);
             } else {
-                share.commons.break_off(share.promised)
+                share.commons.break_off(share.promised);
             }
         }
     }

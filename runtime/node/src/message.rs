@@ -114,10 +114,10 @@ mod tests {
         assert_eq!((added.path.as_str(), added.read_only), ("/dev", false));
         prepare(&added, DEFAULT_PATH).unwrap();
         std::fs::write(dir.join("app/termination-log"), "x".repeat(5000) + "end").unwrap();
-        let told = read(&[added.clone()], DEFAULT_PATH);
+        let told = read(std::slice::from_ref(&added), DEFAULT_PATH);
         assert!(told.len() == 4096 && told.ends_with("xend"), "{}", told.len());
         prepare(&added, DEFAULT_PATH).unwrap();
-        assert_eq!(read(&[added.clone()], DEFAULT_PATH), "", "the next run begins with nothing");
+        assert_eq!(read(std::slice::from_ref(&added), DEFAULT_PATH), "", "the next run begins with nothing");
 
         let victim = volume.path().join("why");
         std::fs::remove_file(dir.join("app/termination-log")).unwrap();

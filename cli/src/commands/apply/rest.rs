@@ -25,7 +25,10 @@ pub(super) async fn faults(writing: &Writing<'_>, object: &mut Placed<'_>, first
             news.iter().map(|fault| fault.field.as_str()).filter(|field| !field.is_empty()).collect();
         // Validation tells everything at once, and what is about no field cannot be taken out.
         let again = refused.faults.is_empty() && !fields.is_empty();
-        let taken = again && fields.iter().fold(false, |taken, field| object.document.take_out(field) || taken);
+        let mut taken = false;
+        for field in fields.iter().filter(|_| again) {
+            taken |= object.document.take_out(field);
+        }
         if found.is_empty() || refused.status.is_client_error() && refused.reason != "AlreadyExists" {
             found.extend(news);
         }

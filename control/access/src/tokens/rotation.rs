@@ -183,7 +183,7 @@ mod tests {
         let keys = ids(&["a", "b"]);
         let mut facts = Facts::from([("a".to_owned(), made(0, 0)), ("b".to_owned(), made(0, 0))]);
         let year = to_note(&facts["a"], LONG_SECONDS, 0).expect("longer than most");
-        assert!(year >= LONG_SECONDS && year <= LONG_SECONDS + DAY);
+        assert!((LONG_SECONDS..=LONG_SECONDS + DAY).contains(&year));
         facts.get_mut("a").expect("a key").until = year;
         assert_eq!(to_note(&facts["a"], LONG_SECONDS, 0), None, "written once");
         assert_eq!(to_note(&facts["b"], 3600, 0), None, "an hour is never written");

@@ -101,28 +101,28 @@ pub(super) fn method<'a>(own: &Asking<'a>, name: &str, rest: &[Value<'a>], budge
             own.next(Stage::Path, with(&|it| it.path = Some((*path).to_owned())))
         }
         (Stage::Begun, "path", [_]) => return error("path must not be empty"),
-        (Stage::Begun, "group", [group]) => own.next(Stage::Group, with(&|it| it.group = (*group).to_owned())),
+        (Stage::Begun, "group", [group]) => own.next(Stage::Group, with(&|it| (*group).clone_into(&mut it.group))),
         (Stage::Begun, "serviceAccount", [namespace, account]) => {
             own.next(Stage::Begun, with(&|it| it.account = Some(((*namespace).to_owned(), (*account).to_owned()))))
         }
         (Stage::Group, "resource", [resource]) => {
-            own.next(Stage::Resource, with(&|it| it.resource = (*resource).to_owned()))
+            own.next(Stage::Resource, with(&|it| (*resource).clone_into(&mut it.resource)))
         }
         (Stage::Resource, "subresource", [text]) => {
-            own.next(Stage::Resource, with(&|it| it.subresource = (*text).to_owned()))
+            own.next(Stage::Resource, with(&|it| (*text).clone_into(&mut it.subresource)))
         }
         (Stage::Resource, "namespace", [text]) => {
-            own.next(Stage::Resource, with(&|it| it.namespace = (*text).to_owned()))
+            own.next(Stage::Resource, with(&|it| (*text).clone_into(&mut it.namespace)))
         }
-        (Stage::Resource, "name", [text]) => own.next(Stage::Resource, with(&|it| it.name = (*text).to_owned())),
+        (Stage::Resource, "name", [text]) => own.next(Stage::Resource, with(&|it| (*text).clone_into(&mut it.name))),
         (Stage::Resource, "fieldSelector", [text]) => {
-            own.next(Stage::Resource, with(&|it| it.fields = (*text).to_owned()))
+            own.next(Stage::Resource, with(&|it| (*text).clone_into(&mut it.fields)))
         }
         // Roles know nothing of labels.
         (Stage::Resource, "labelSelector", [_]) => own.next(Stage::Resource, own.question.clone()),
         (Stage::Path | Stage::Resource, "check", [verb]) => {
             budget.take(CHECK_STEPS)?;
-            Value::Answer(Rc::new((own.of.decide)(&with(&|it| it.verb = (*verb).to_owned()))))
+            Value::Answer(Rc::new((own.of.decide)(&with(&|it| (*verb).clone_into(&mut it.verb)))))
         }
         _ => return unknown(),
     })

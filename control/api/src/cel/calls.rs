@@ -258,7 +258,7 @@ fn part_of_time<'a>(name: &str, args: &[Value<'a>]) -> Evaluated<'a> {
                 [] => TimeZone::UTC,
                 [Value::Text(name)] => match zone(name) {
                     Some(zone) => zone,
-                    None => return error(&format!("unknown time zone {name}")),
+                    None => return error(format!("unknown time zone {name}")),
                 },
                 _ => return error("no such overload"),
             };

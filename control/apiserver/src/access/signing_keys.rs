@@ -227,7 +227,7 @@ async fn turn(
 fn held_by_secrets(cluster: &Cluster) -> Vec<String> {
     let secrets = cluster.local(&kinds::SECRET, None).items;
     let of_account = secrets.iter().filter(|secret| secret.text("/type") == SECRET_TYPE);
-    of_account.filter_map(|secret| signer_of(secret)).collect()
+    of_account.filter_map(signer_of).collect()
 }
 
 fn signer_of(secret: &Arc<Object>) -> Option<String> {
@@ -349,7 +349,9 @@ async fn rotate(server: &ApiServer, user: &User, request: &Request) -> Result<Re
             Some(id) => {
                 // One that is to sign sooner stays so.
                 let fact = found.facts.get_mut(&id);
-                fact.into_iter().for_each(|fact| fact.signs = fact.signs.min(now + lead));
+                if let Some(fact) = fact {
+                    fact.signs = fact.signs.min(now + lead);
+                }
                 Step::Note(found.facts.clone())
             }
             None if found.keys.len() >= KEYS_MAX => {

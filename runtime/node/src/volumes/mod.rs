@@ -245,7 +245,9 @@ impl Volumes {
         for top in [root.join("pods"), root.join("written"), memory::place(root)] {
             for entry in entries(&top) {
                 if layout::is_folder(&entry.1) && !layout::is_of_pod(&entry.1) {
-                    entries(&entry.0.path()).iter().for_each(|it| remove_unknown(it, known, begun));
+                    for it in &entries(&entry.0.path()) {
+                        remove_unknown(it, known, begun);
+                    }
                 } else {
                     remove_unknown(&entry, known, begun);
                 }

@@ -357,7 +357,9 @@ impl Drop for PodVolumes {
             let written: Vec<PathBuf> = self.limited().map(|(_, place, _)| place).collect();
             let dir = std::mem::take(&mut self.dir);
             runtime.spawn_blocking(move || {
-                written.iter().for_each(|dir| remove::remove(dir));
+                for dir in &written {
+                    remove::remove(dir);
+                }
                 remove::remove(&dir);
                 if let Some((root, folder, uid)) = place_of(&dir) {
                     remove::remove(&layout::messages(root, folder, uid));

@@ -70,6 +70,13 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
+/// Threads of a process.
+pub(super) fn threads(pid: u32) -> Result<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).context("no line of threads")?;
+    Ok(threads.trim().parse()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,11 +92,4 @@ mod tests {
         assert!(memory(own).expect("on Linux").resident > 0);
         assert!(written(own).is_ok() && cpu(own).is_ok());
     }
-}
-
-/// Threads of a process.
-pub(super) fn threads(pid: u32) -> Result<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).context("no line of threads")?;
-    Ok(threads.trim().parse()?)
 }

@@ -145,13 +145,14 @@ impl Field {
     fn read(line: &'static str) -> Option<Self> {
         let (name, rest) = line.split_once(' ')?;
         // Two words are one type: `map string`.
-        let end = if rest.starts_with("map ") { rest[4..].find(' ').map(|at| at + 4) } else { rest.find(' ') };
+        let of_map = rest.strip_prefix("map ");
+        let end = of_map.map_or_else(|| rest.find(' '), |of| of.find(' ').map(|at| rest.len() - of.len() + at));
         let (kind, words) = rest.split_at(end.unwrap_or(rest.len()));
         let (mut required, mut default, mut limits) = (false, None, Vec::new());
         for word in words.split_whitespace() {
             match word.strip_prefix("default=") {
                 Some(text) => {
-                    default = Some(serde_json::from_str(text).expect("the table holds JSON; a test reads it"))
+                    default = Some(serde_json::from_str(text).expect("the table holds JSON; a test reads it"));
                 }
                 None if word == "required" => required = true,
                 None => limits.push(word),

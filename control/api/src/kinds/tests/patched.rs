@@ -148,9 +148,9 @@ fn what_a_random_patch_makes_is_refused_or_sound() {
         let is_taken = is_taken(kind, base, patched, &facts)?;
         let mut counts = counts.borrow_mut();
         if is_taken {
-            counts.0[at] += 1
+            counts.0[at] += 1;
         } else {
-            *counts.1 += 1
+            *counts.1 += 1;
         }
         Ok(())
     });

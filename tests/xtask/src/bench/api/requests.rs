@@ -28,18 +28,18 @@ pub(super) async fn measure(bench: &Bench<'_>, cluster: &Cluster) -> Result<Stri
         progress(&format!("requests, round {round} of {}", bench.rounds()));
         let pods = cluster.pods;
         let get = move |client: Client, worker, repetition| async move { get(&client, pods, worker, repetition).await };
-        gets.add(run(cluster, window, get).await.context("get")?);
+        gets.add(&run(cluster, window, get).await.context("get")?);
         let patch = move |client: Client, worker: usize, repetition: usize| async move {
             // Nobody else has these pods.
             let number = (worker + repetition * WORKERS) % pods;
             let change = json!({"metadata": {"annotations": {"example.com/seen": format!("{round}-{repetition}")}}});
             client.merge(&format!("{PODS}/{}", pod_name(number)), &change).await.map(drop)
         };
-        patches.add(run(cluster, window, patch).await.context("patch")?);
+        patches.add(&run(cluster, window, patch).await.context("patch")?);
         let create = move |client: Client, worker, repetition| async move {
             create(&client, &format!("flat-{round}-{worker}-{repetition}")).await
         };
-        creates.add(run(cluster, window, create).await.context("create")?);
+        creates.add(&run(cluster, window, create).await.context("create")?);
         beside.latency(paced(cluster, window, round).await.context("get beside creates")?);
     }
     let mut table = Table::new(
@@ -72,7 +72,7 @@ struct Series {
 }
 
 impl Series {
-    fn add(&mut self, seen: Measured) {
+    fn add(&mut self, seen: &Measured) {
         self.rates.push(seen.per_second);
         self.cpus.push(seen.cpu);
         self.latency(seen.latency);

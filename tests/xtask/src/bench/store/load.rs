@@ -28,6 +28,7 @@ pub(in crate::bench) struct Measured {
 }
 
 /// In milliseconds.
+#[derive(Clone, Copy)]
 pub(in crate::bench) struct Latency {
     pub(in crate::bench) median: f64,
     pub(in crate::bench) p99: f64,
