@@ -37,6 +37,11 @@ impl Connection {
         Self { ingress, client, security, open: AtomicU32::new(0), moves: AtomicU64::new(0) }
     }
 
+    /// Whether no request has come yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.moves.load(Ordering::Relaxed) == 0 && self.open.load(Ordering::Relaxed) == 0
+    }
+
     pub(crate) fn ingress(&self) -> &Ingress {
         &self.ingress
     }

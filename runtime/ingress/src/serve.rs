@@ -12,6 +12,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +41,10 @@ struct Listener {
 
 /// How long accepting rests after an error: it is mostly a lack of file descriptors, which trying at once only worsens.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// When this listener ends, a connection over which nothing was asked has so long for its first request: one that is on its
+/// way would find the connection reset.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// Bytes of request bodies one stream, and one connection, may have on the way to us: a transfer of 20 MB/s over 50 ms.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -183,7 +188,8 @@ where
     let mut http = pin!(shared.http.serve_connection(TokioIo::new(io), service));
     let mut watch = Watch::new();
     let mut next_look = pin!(tokio::time::sleep(limits.head_read));
-    let mut shutting_down = false;
+    let mut finish = pin!(tokio::time::sleep(FIRST_REQUEST));
+    let (mut shutting_down, mut finishing) = (false, false);
     loop {
         tokio::select! {
             biased;
@@ -196,6 +202,16 @@ where
             () = shared.cut.cancelled() => return,
             () = shared.shutdown.cancelled(), if !shutting_down => {
                 shutting_down = true;
+                // A request may be on its way over a connection that has just been opened.
+                if connection.is_fresh() {
+                    finish.as_mut().reset(Instant::now() + FIRST_REQUEST);
+                } else {
+                    finishing = true;
+                    http.as_mut().graceful_shutdown();
+                }
+            }
+            () = finish.as_mut(), if shutting_down && !finishing => {
+                finishing = true;
                 http.as_mut().graceful_shutdown();
             }
             () = next_look.as_mut() => {
@@ -207,7 +223,7 @@ where
                         return;
                     }
                 }
-                next_look.as_mut().reset(tokio::time::Instant::now() + limits.connection_idle);
+                next_look.as_mut().reset(Instant::now() + limits.connection_idle);
             }
         }
     }
