@@ -5,8 +5,8 @@
 //! who floods waits for themselves. A line has a limit, and so has the wait: past them a request is refused with 429, which
 //! costs next to nothing (law L6). Nobody has more than half of the seats.
 //!
-//! A seat bounds what is held; who has one also waits for their turn to compute (`turns`), which bounds how long others wait
-//! for the processor. A request has its seat until the head of its answer, or the end of a long list: watches and followed
+//! A seat bounds what is held; who has one and computes for long also waits for their turn (`turns`), which bounds how long
+//! others wait for the processor. A request has its seat until the head of its answer, or the end of a long list: watches and followed
 //! logs go on in their body and have none then.
 
 mod places;
@@ -24,7 +24,7 @@ pub(crate) use self::places::Place as Watching;
 pub(crate) use self::places::Place as Streaming;
 use self::places::Places;
 pub(crate) use self::seats::{Flow, Seat, Seats};
-pub(crate) use self::turns::Turns;
+pub(crate) use self::turns::{TURN, Turns};
 use crate::route::Route;
 
 /// Reads at once: each may hold the head of a list and wait for the leader. What they compute is bounded by their turns.

@@ -29,6 +29,8 @@ const ROUND_CLIENTS: usize = 2;
 const LOOKS_MAX: usize = 8;
 /// What a request may wait beside twice its normal: a step of each core's, unoptimised, at each of its own steps.
 const SLICE: Duration = Duration::from_millis(8);
+/// And beside a crowd that writes: all that the crowd's members had committed before, which a read that is up to date shows.
+const APPLIED: Duration = Duration::from_millis(8);
 
 /// A user, as the administrator who speaks for them.
 #[derive(Clone)]
@@ -75,6 +77,15 @@ enum Kind {
     Lists,
     Creates,
     Watches,
+}
+
+impl Kind {
+    fn slack(self) -> Duration {
+        match self {
+            Self::Gets | Self::Lists | Self::Watches => SLICE,
+            Self::Creates => SLICE + APPLIED,
+        }
+    }
 }
 
 /// A crowd of clients of one user that send the same again and again, until it is stopped.
@@ -195,7 +206,7 @@ async fn flood_by_one_client_leaves_anothers_p99_within_twice_its_normal() {
             let (normal, _) = look(&floods_elsewhere).await;
             let (beside, answered) = look(&floods).await;
             seen.push((normal, beside, answered));
-            if beside.iter().zip(&normal).all(|(beside, normal)| *beside <= (*normal * 2).max(*normal + SLICE)) {
+            if beside.iter().zip(&normal).all(|(beside, normal)| *beside <= (*normal * 2).max(*normal + kind.slack())) {
                 break true;
             }
             if seen.len() == LOOKS_MAX {

@@ -23,7 +23,7 @@ use wk_store::{Revision, Stored, View};
 
 use self::events::Writer;
 use crate::conversion::Converter;
-use crate::flight::{Flow, Turns, Watching};
+use crate::flight::{Flow, TURN, Turns, Watching};
 use crate::negotiate::Format;
 use crate::query::{Query, invalid_option};
 use crate::respond::{Content, Reply};
@@ -34,7 +34,7 @@ use crate::verbs::{Call, list};
 /// Events that are ready together go out together, up to here: one wake-up of the connection for many events.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Those at the beginning may have to be decoded first: a piece of them is about half a millisecond.
+/// Those at the beginning may have to be decoded first: a piece of them is smaller, and ends with its turn.
 const INITIAL_PIECE_BYTES: usize = PIECE_BYTES / 4;
 
 /// How often a quiet stream says how far it has come, as in Kubernetes.
@@ -88,10 +88,9 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
         _place: place,
     };
     let pieces = stream::unfold(Some(following), |state| async move {
-        let mut following = state?;
-        let (piece, more) = following.next_piece().await;
-        let frame = Ok::<_, BoxError>(Frame::data(piece));
-        Some((frame, more.then_some(following)))
+        let following: Following = state?;
+        let (piece, following) = following.next_piece().await;
+        Some((Ok::<_, BoxError>(Frame::data(piece)), following))
     });
     let body = boxed(StreamBody::new(pieces));
     Ok(Reply::new(StatusCode::OK, Content::Stream { media_type: "application/json", body }))
@@ -176,9 +175,19 @@ enum Woken {
 }
 
 impl Following {
-    /// The next events as bytes, and whether others may follow.
-    async fn next_piece(&mut self) -> (Bytes, bool) {
-        let mut more = self.collect().await;
+    /// The next events as bytes, and itself where others may follow.
+    async fn next_piece(mut self) -> (Bytes, Option<Self>) {
+        let mut more = true;
+        if self.initial.len() > 0 {
+            let (turns, flow) = (self.turns.clone(), self.flow.clone());
+            let collect = move || {
+                self.collect_initial();
+                self
+            };
+            self = list::in_turn(&turns, flow.as_ref(), collect).await;
+        } else {
+            more = self.collect().await;
+        }
         if let Some(converter) = &self.converter
             && let Err(status) = self.writer.convert(converter).await
         {
@@ -186,17 +195,11 @@ impl Following {
             self.writer.refuse(&status);
             more = false;
         }
-        (self.writer.take(), more)
+        (self.writer.take(), more.then_some(self))
     }
 
     /// Collects the next events; whether others may follow.
     async fn collect(&mut self) -> bool {
-        if self.initial.len() > 0 {
-            let (turns, flow) = (self.turns.clone(), self.flow.clone());
-            list::in_turn(&turns, flow.as_ref(), || self.collect_initial()).await;
-            tokio::task::yield_now().await;
-            return true;
-        }
         if std::mem::take(&mut self.mark_initial_end) {
             self.writer.bookmark(self.after, true);
             return true;
@@ -231,10 +234,12 @@ impl Following {
     }
 
     fn collect_initial(&mut self) {
-        while self.writer.len() < INITIAL_PIECE_BYTES
-            && let Some(stored) = self.initial.next()
-        {
+        let begun = Instant::now();
+        for stored in self.initial.by_ref() {
             self.writer.put(ChangeKind::Added, &stored);
+            if self.writer.len() >= INITIAL_PIECE_BYTES || begun.elapsed() >= TURN {
+                break;
+            }
         }
     }
 

@@ -72,13 +72,28 @@ impl Server {
     }
 
     /// The median of its rounds.
-    pub(super) fn median(&self, figure: fn(&Load) -> f64) -> f64 {
+    fn median(&self, figure: fn(&Load) -> f64) -> f64 {
         median(&self.figures(figure))
     }
 
     /// The median of the rounds' quotients of this one and another.
-    pub(super) fn ratio_to(&self, other: &Self, figure: fn(&Load) -> f64) -> f64 {
+    fn ratio_to(&self, other: &Self, figure: fn(&Load) -> f64) -> f64 {
         ratio(&self.figures(figure), &other.figures(figure))
+    }
+
+    /// Its figures in a table, with what the rate and the CPU of one are of another's.
+    pub(super) fn cells(&self, quotient: Option<[&Self; 2]>) -> [String; 6] {
+        let beside = |figure: fn(&Load) -> f64| {
+            quotient.map(|[one, other]| format!("{:.2}x", one.ratio_to(other, figure))).unwrap_or_default()
+        };
+        [
+            format!("{:.0}", self.median(|load| load.per_second)),
+            beside(|load| load.per_second),
+            format!("{:.1} us", self.median(|load| load.cpu)),
+            beside(|load| load.cpu),
+            format!("{:.2} ms", self.median(|load| load.median_ms)),
+            format!("{:.2} ms", self.median(|load| load.p99_ms)),
+        ]
     }
 
     fn figures(&self, figure: fn(&Load) -> f64) -> Vec<f64> {

@@ -103,19 +103,8 @@ pub(super) async fn measure(bench: &Bench<'_>, tools: &Tools) -> Result<String> 
 
 fn rows(table: &mut Table, connections: u16, servers: &[Server]) {
     for (index, server) in servers.iter().enumerate() {
-        let beside = |figure: fn(&Load) -> f64| {
-            if index == 0 { String::new() } else { format!("{:.2}x", servers[0].ratio_to(server, figure)) }
-        };
-        table.row(&[
-            connections.to_string(),
-            server.label.clone(),
-            format!("{:.0}", server.median(|load| load.per_second)),
-            beside(|load| load.per_second),
-            format!("{:.1} us", server.median(|load| load.cpu)),
-            beside(|load| load.cpu),
-            format!("{:.2} ms", server.median(|load| load.median_ms)),
-            format!("{:.2} ms", server.median(|load| load.p99_ms)),
-        ]);
+        let quotient = (index > 0).then_some([&servers[0], server]);
+        table.row(&[&[connections.to_string(), server.label.clone()][..], &server.cells(quotient)].concat());
     }
 }
 

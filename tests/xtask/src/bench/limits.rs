@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::contest::{self, Server};
-use super::ingress::{Load, wrk};
+use super::ingress::wrk;
 use super::table::Table;
 use super::{Bench, app};
 use crate::build::{self, Profile};
@@ -51,17 +51,8 @@ pub(super) async fn measure(bench: &Bench<'_>, unlimited: &Path) -> Result<Strin
         }
         contest::hold(bench, &wrk()?, &mut servers, CONNECTIONS).await?;
         for server in &servers {
-            let beside = |figure: fn(&Load) -> f64| format!("{:.3}x", server.ratio_to(&servers[1], figure));
-            table.row(&[
-                name.to_owned(),
-                server.label.clone(),
-                format!("{:.0}", server.median(|load| load.per_second)),
-                beside(|load| load.per_second),
-                format!("{:.1} us", server.median(|load| load.cpu)),
-                beside(|load| load.cpu),
-                format!("{:.2} ms", server.median(|load| load.median_ms)),
-                format!("{:.2} ms", server.median(|load| load.p99_ms)),
-            ]);
+            let of = [name.to_owned(), server.label.clone()];
+            table.row(&[&of[..], &server.cells(Some([server, &servers[1]]))].concat());
         }
     }
     nodes::stop_all(nodes).await?;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::contest::{self, Server};
-use super::ingress::{CONNECTIONS, Load, PEER_PORT, REPLICAS, TUNED, Tools};
+use super::ingress::{CONNECTIONS, PEER_PORT, REPLICAS, TUNED, Tools};
 use super::table::Table;
 use super::{Bench, app};
 use crate::nodes::{self, Node};
@@ -78,20 +78,8 @@ async fn deploy(node: &Node, work: &Work, name: &str, mode: &str) -> Result<()> 
 
 fn rows(table: &mut Table, work: &str, connections: u16, servers: &[Server]) {
     for (index, server) in servers.iter().enumerate() {
-        let beside = |figure: fn(&Load) -> f64| {
-            let peer = BESIDE.get(index).map(|peer| &servers[MODES.len() + peer]);
-            peer.map(|peer| format!("{:.2}x", server.ratio_to(peer, figure))).unwrap_or_default()
-        };
-        table.row(&[
-            work.to_owned(),
-            connections.to_string(),
-            server.label.clone(),
-            format!("{:.0}", server.median(|load| load.per_second)),
-            beside(|load| load.per_second),
-            format!("{:.1} us", server.median(|load| load.cpu)),
-            beside(|load| load.cpu),
-            format!("{:.2} ms", server.median(|load| load.median_ms)),
-            format!("{:.2} ms", server.median(|load| load.p99_ms)),
-        ]);
+        let quotient = BESIDE.get(index).map(|peer| [server, &servers[MODES.len() + peer]]);
+        let of = [work.to_owned(), connections.to_string(), server.label.clone()];
+        table.row(&[&of[..], &server.cells(quotient)].concat());
     }
 }

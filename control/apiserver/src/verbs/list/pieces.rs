@@ -5,9 +5,9 @@
 //! wherever that is what clients see, and else decoded one by one.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::stream;
@@ -22,14 +22,14 @@ use wk_base::time::Timestamp;
 use wk_cluster::{object_for_columns, object_once};
 use wk_store::Stored;
 
-use crate::flight::{Flow, Held, Turns};
+use crate::flight::{Flow, Held, TURN, Turns};
 use crate::negotiate::Shape;
 use crate::shapes;
 
 /// Pieces of this size go to the client one by one; items are joined up to here.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Where objects are decoded a piece is smaller: about half a millisecond.
+/// Where objects are decoded a piece is smaller, and ends with its turn.
 const DECODED_PIECE_BYTES: usize = 16 * 1024;
 
 /// How long a client may take for a list: the whole of a request, as in Kubernetes. Then it has no seat any more.
@@ -176,7 +176,8 @@ impl Writing {
         if !std::mem::replace(&mut self.begun, true) {
             piece.put_slice(self.around.open.as_bytes());
         }
-        while piece.len() < room {
+        let begun = Instant::now();
+        loop {
             let Some(stored) = self.items.next() else {
                 self.closed = true;
                 piece.put_slice(self.around.close.as_bytes());
@@ -190,6 +191,9 @@ impl Writing {
                 break;
             }
             self.form.put(&stored, &mut piece);
+            if piece.len() >= room || begun.elapsed() >= TURN {
+                break;
+            }
         }
         Some(piece.freeze())
     }
@@ -218,56 +222,82 @@ pub(super) fn body(form: Form, items: Vec<Arc<Stored>>, metadata: Value, turns: 
     if length.is_some_and(|length| length < PIECE_BYTES as u64) {
         return full(writing.piece().unwrap_or_default());
     }
-    let (turns, flow, late) = (turns.clone(), held.flow().cloned(), TooLate::after(TAKEN_WITHIN, held.clone()));
-    let pieces = stream::unfold(Some((writing, late)), move |state| {
+    let (turns, flow, under_way) =
+        (turns.clone(), held.flow().cloned(), UnderWay::for_so_long(writing, TAKEN_WITHIN, held));
+    let pieces = stream::unfold(Some(under_way), move |state| {
         let (turns, flow) = (turns.clone(), flow.clone());
         async move {
-            let (mut writing, late) = state?;
-            if late.is_it() {
+            let under_way = state?;
+            let Some(mut writing) = under_way.take() else {
                 return Some((Err(BoxError::from("the client took too long for the list")), None));
-            }
-            let (piece, writing) = in_turn(&turns, flow.as_ref(), move || (writing.piece(), writing)).await;
-            // Others first: a connection that takes all it is given would go on to the end.
-            tokio::task::yield_now().await;
-            Some((Ok(Frame::data(piece?)), Some((writing, late))))
+            };
+            let (piece, writing) = if writing.form.is_stored() {
+                // Others first: a connection that takes all it is given would go on to the end.
+                tokio::task::yield_now().await;
+                (writing.piece(), writing)
+            } else {
+                in_turn(&turns, flow.as_ref(), move || (writing.piece(), writing)).await
+            };
+            under_way.put_back(writing);
+            Some((Ok(Frame::data(piece?)), Some(under_way)))
         }
     });
     boxed(Measured { body: boxed(StreamBody::new(pieces)), exact: length, least })
 }
 
 /// Computes in a turn of the flow.
-pub(in crate::verbs) async fn in_turn<T>(turns: &Turns, flow: Option<&Flow>, compute: impl FnOnce() -> T) -> T {
+pub(in crate::verbs) async fn in_turn<T: Send + 'static>(
+    turns: &Turns,
+    flow: Option<&Flow>,
+    compute: impl FnOnce() -> T + Send + 'static,
+) -> T {
     match flow {
-        Some(flow) => turns.run(flow, compute).await,
+        Some(flow) => turns.piece(flow, compute).await,
         // One of the server's own.
         None => compute(),
     }
 }
 
-/// Takes the seat from a list that is not taken.
-struct TooLate {
+/// A list that its client takes. One that is not taken in time loses its seat and what it holds, though nobody asks for the
+/// next piece.
+struct UnderWay {
+    writing: Arc<Mutex<Option<Writing>>>,
     over: CancellationToken,
     _ended: DropGuard,
     _held: Held,
 }
 
-impl TooLate {
-    fn after(time: Duration, held: Held) -> Self {
+impl UnderWay {
+    fn for_so_long(writing: Writing, time: Duration, held: &Held) -> Self {
         let (over, ended) = (CancellationToken::new(), CancellationToken::new());
-        let last_call = held.last_call();
-        let late = Self { over: over.clone(), _ended: ended.clone().drop_guard(), _held: held };
+        let writing = Arc::new(Mutex::new(Some(writing)));
+        let (last_call, late) = (held.last_call(), Arc::clone(&writing));
+        let under_way = Self { writing, over: over.clone(), _ended: ended.clone().drop_guard(), _held: held.clone() };
         tokio::spawn(async move {
             if tokio::time::timeout(time, ended.cancelled()).await.is_err() {
                 over.cancel();
+                drop(lock(&late).take());
                 last_call.give_up();
             }
         });
-        late
+        under_way
     }
 
-    fn is_it(&self) -> bool {
-        self.over.is_cancelled()
+    /// What is left of it, to make a piece; None when it is too late.
+    fn take(&self) -> Option<Writing> {
+        lock(&self.writing).take()
     }
+
+    fn put_back(&self, writing: Writing) {
+        let mut place = lock(&self.writing);
+        if !self.over.is_cancelled() {
+            *place = Some(writing);
+        }
+    }
+}
+
+fn lock(writing: &Mutex<Option<Writing>>) -> MutexGuard<'_, Option<Writing>> {
+    writing.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A body that knows how long it is.
