@@ -100,9 +100,9 @@ const NARROW_GUARD_BYTES: u64 = 64 << 10;
 pub(crate) const CONTAINERS_PART: u32 = 2;
 
 /// What an instance may keep mapped in its slot for the next one. Setting a page to zero in place costs a fifth of
-/// giving it back and faulting it in again; past a mebibyte the bytes held by idle slots (at most `WARM_SLOTS_MAX`
-/// times this) weigh more.
-const MEMORY_KEEP_RESIDENT: usize = 1 << 20;
+/// giving it back and faulting it in again. A guest of Rust or C begins with a mebibyte of stack and has its data and heap
+/// behind it; past two the bytes held by idle slots (at most `WARM_SLOTS_MAX` times this) weigh more.
+const MEMORY_KEEP_RESIDENT: usize = 2 << 20;
 const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 const WARM_SLOTS_MAX: u32 = 100;
 

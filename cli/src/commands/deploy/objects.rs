@@ -59,7 +59,8 @@ pub(super) fn deployment(app: &App, image: &str) -> Value {
             "minReadySeconds": i64::from(app.world == World::Command),
             "template": {
                 "metadata": {"labels": {NAME_LABEL: app.name}},
-                "spec": {"containers": [container]},
+                // Names find services. Variables of each service would be handed to the instance of each request.
+                "spec": {"containers": [container], "enableServiceLinks": false},
             },
         },
     });
