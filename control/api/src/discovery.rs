@@ -306,7 +306,7 @@ mod tests {
             let found = list["resources"].as_array().unwrap().iter().find(|entry| entry["name"] == name).cloned();
             found.unwrap()[ACTED].clone()
         };
-        assert_eq!((acted("", "pods"), acted("apps", "statefulsets")), (json!(true), Value::Null));
+        assert_eq!((acted("", "pods"), acted("networking.k8s.io", "networkpolicies")), (json!(true), Value::Null));
         assert!(api_resource_list(kinds(), "apps", "v2").is_none());
         assert_eq!(api_group(kinds(), "apps").unwrap()["preferredVersion"]["groupVersion"], "apps/v1");
         assert!(api_group(kinds(), "").is_none());

@@ -46,6 +46,7 @@ pub mod strategy;
 pub mod table;
 pub(crate) mod validate;
 pub(crate) mod version;
+pub mod zones;
 
 pub use field::{Errors, FieldError, FieldReason};
 pub use kind::{Kind, Scope};

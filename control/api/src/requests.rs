@@ -22,6 +22,16 @@ impl Amounts {
         self.pods = self.pods.saturating_add(other.pods);
     }
 
+    /// These without what another asks for.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.saturating_sub(other.cpu_millis),
+            memory_bytes: self.memory_bytes.saturating_sub(other.memory_bytes),
+            pods: self.pods.saturating_sub(other.pods),
+        }
+    }
+
     fn at_least(self, other: Self) -> Self {
         Self {
             cpu_millis: self.cpu_millis.max(other.cpu_millis),

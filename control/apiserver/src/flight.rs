@@ -11,6 +11,7 @@
 
 mod places;
 mod seats;
+mod shares;
 mod turns;
 
 use std::fmt;
@@ -110,12 +111,12 @@ impl Flight {
 
     /// Room for a connection of `user`'s that is taken over, to be held until it ends.
     pub(crate) fn take_over(&self, user: &str) -> Result<Streaming, Status> {
-        self.streams.take(user).ok_or_else(busy)
+        self.streams.take(shares::of(user)).ok_or_else(busy)
     }
 
     /// Room for a watch of `user`'s, to be held until it ends.
     pub(crate) fn watch(&self, user: &str) -> Result<Watching, Status> {
-        self.watches.take(user).ok_or_else(busy)
+        self.watches.take(shares::of(user)).ok_or_else(busy)
     }
 }
 

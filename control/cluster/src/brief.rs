@@ -35,6 +35,10 @@ pub struct PodBrief {
     pub is_ours: bool,
     /// It names claims, or has volumes that become some.
     pub has_claims: bool,
+    /// It keeps others away from where it is (`podAntiAffinity`).
+    pub repels: bool,
+    /// `spec.priority`, 0 without one.
+    pub priority: i32,
     /// What it asks of its node.
     pub requests: Amounts,
 }
@@ -108,6 +112,9 @@ impl Brief {
     }
 }
 
+/// Rules by which a pod keeps others away.
+const REPELS: &str = "/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution";
+
 impl PodBrief {
     fn of(pod: &Object) -> Self {
         let claims = |volume: &serde_json::Value| {
@@ -119,6 +126,8 @@ impl PodBrief {
                 && pod.items("/spec/schedulingGates").is_empty(),
             is_finished: matches!(pod.text("/status/phase"), "Succeeded" | "Failed"),
             has_claims: pod.items("/spec/volumes").iter().any(claims),
+            repels: !pod.items(REPELS).is_empty(),
+            priority: pod.int("/spec/priority").and_then(|it| i32::try_from(it).ok()).unwrap_or_default(),
             requests: requests::of_pod(pod),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
-use wk_cluster::{Brief, PodBrief, brief, kinds_in, object, stored_kind, stored_kinds_in};
+use wk_cluster::{Brief, PodBrief, brief, kinds_in, label_hash, object, stored_kind, stored_kinds_in};
 use wk_plan::{
     Plan, apiservice, claims, definitions, disruption, ephemeral, events, garbage, ingresses, leases, namespaces,
     podgc, resourcequotas, rootca, scheduler, serviceaccounts, voters,
@@ -76,22 +76,64 @@ pub(crate) fn schedule() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
 fn place(view: &View, now: Timestamp) -> Plan {
     let all: Vec<Arc<Stored>> = view.list(kinds::POD.collection(), "").collect();
     let pods: Vec<_> = all.iter().filter(|pod| waits(pod) || has_claims(pod)).map(|pod| object(pod)).collect();
-    let placed = all.iter().filter_map(|pod| {
-        let (brief, pod) = (brief(pod), brief(pod).pod()?);
-        let sibling_of = brief.controller().filter(|_| !brief.is_deleting());
-        let placed = scheduler::Placed { node: &pod.node, sibling_of, asked: pod.requests };
-        (!pod.node.is_empty() && !pod.is_finished).then_some(placed)
+    let shown = Shown::to(&pods);
+    let placed = all.iter().filter_map(|stored| {
+        let pod = brief(stored).pod()?;
+        let is_placed = !pod.node.is_empty() && !pod.is_finished;
+        is_placed.then(|| (brief(stored), pod, shown.has(stored, pod).then(|| object(stored))))
+    });
+    let placed: Vec<_> = placed.collect();
+    let placed = placed.iter().map(|(brief, pod, shown)| scheduler::Placed {
+        node: &pod.node,
+        sibling_of: brief.controller().filter(|_| !brief.is_deleting()),
+        asked: pod.requests,
+        priority: pod.priority.into(),
+        is_going: brief.is_deleting(),
+        pod: shown.as_deref(),
     });
     let nodes = list(view, &kinds::NODE);
     let (claims, volumes) = (list(view, &kinds::PERSISTENTVOLUMECLAIM), list(view, &kinds::PERSISTENTVOLUME));
+    let (namespaces, budgets) = (list(view, &kinds::NAMESPACE), list(view, &kinds::PODDISRUPTIONBUDGET));
     let input = scheduler::Input {
         pods: &borrowed(&pods),
         placed: &placed.collect::<Vec<_>>(),
         nodes: &borrowed(&nodes),
         claims: &borrowed(&claims),
         volumes: &borrowed(&volumes),
+        namespaces: &borrowed(&namespaces),
+        budgets: &borrowed(&budgets),
     };
     scheduler::plan(&input, now)
+}
+
+/// Which pods that have a node are shown to the scheduler as they are. Of the others a few numbers are enough, and none is
+/// decoded.
+struct Shown {
+    /// Namespaces, or any, and the labels that pods there have to have.
+    about: BTreeSet<(Option<String>, Vec<u64>)>,
+    below: Option<i64>,
+}
+
+impl Shown {
+    /// What has to be shown for the sake of those of `pods` that wait.
+    fn to(pods: &[Arc<Object>]) -> Self {
+        let waiting: Vec<&Object> = pods.iter().map(Arc::as_ref).filter(|pod| scheduler::is_waiting(pod)).collect();
+        let interests = waiting.iter().flat_map(|pod| scheduler::interests(pod));
+        let about = interests.map(|interest| {
+            let labels = interest.labels.iter().map(|(key, value)| label_hash(key, value));
+            (interest.namespace.map(str::to_owned), labels.collect())
+        });
+        Self { about: about.collect(), below: scheduler::preempted_below(&waiting) }
+    }
+
+    fn has(&self, stored: &Stored, pod: &PodBrief) -> bool {
+        let space = stored.key().name().split_once('/').map_or("", |(namespace, _)| namespace);
+        let is_meant = |(namespace, labels): &(Option<String>, Vec<u64>)| {
+            namespace.as_ref().is_none_or(|namespace| namespace == space)
+                && labels.iter().all(|label| brief(stored).labels().any(|own| own == *label))
+        };
+        pod.repels || self.below.is_some_and(|below| i64::from(pod.priority) < below) || self.about.iter().any(is_meant)
+    }
 }
 
 /// Whether a pod has no node yet and may get one from this scheduler. Others' are not decoded each time something changes.

@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use wk_api::{Kind, Object, kinds};
+use wk_api::{Kind, Object, kinds, zones};
 use wk_base::time::Timestamp;
 use wk_cluster::{brief, label_hash, object};
 use wk_plan::endpointslice::{endpoints, mirror};
-use wk_plan::{Plan, cronjob, daemonset, deployment, endpointslice, job, replicaset};
+use wk_plan::{Plan, cronjob, daemonset, deployment, endpointslice, job, replicaset, statefulset};
 use wk_store::{Stored, View};
 
 use crate::gather::{borrowed, decoded};
@@ -91,7 +91,8 @@ pub(crate) fn deployments() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     }
 }
 
-pub(crate) fn replicasets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+/// ReplicaSets, or ReplicationControllers.
+pub(crate) fn replicasets(kind: &'static Kind) -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut settled = Settled::default();
     let mut children = Children::new(&kinds::POD);
     move |desk, now| {
@@ -99,7 +100,7 @@ pub(crate) fn replicasets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
         let view = desk.cluster.store().view();
         children.0.follow(&view);
         let mut plan = Plan::default();
-        for set in all(&view, &kinds::REPLICASET) {
+        for set in all(&view, kind) {
             let (pods, orphans) = (children.owned_by(&set), children.orphans_beside(&set));
             let refused = desk.refusals.why(brief(&set).uid());
             let versions = Versions::of([&set]).and_groups([pods, orphans]).and_text(refused.as_deref());
@@ -107,7 +108,8 @@ pub(crate) fn replicasets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
                 let (pods, orphans) = (decoded(pods.members()), decoded(orphans.members()));
                 let (replicaset, pods, orphans) = (object(&set), borrowed(&pods), borrowed(&orphans));
                 let refused = refused.as_deref();
-                let input = replicaset::Input { replicaset: &replicaset, pods: &pods, orphans: &orphans, refused };
+                let input =
+                    replicaset::Input { kind, replicaset: &replicaset, pods: &pods, orphans: &orphans, refused };
                 replicaset::plan(&input, now)
             }));
         }
@@ -162,19 +164,60 @@ pub(crate) fn daemonsets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
         let nodes = all(&view, &kinds::NODE);
         let mut plan = Plan::default();
         for set in &sets {
-            let (pods, orphans, own) = (children.owned_by(set), children.orphans_beside(set), of_sets.owned_by(set));
-            let versions = Versions::of([set]).and_groups([pods, orphans, own]).and(&nodes);
+            let (pods, orphans) = (children.owned_by(set), children.orphans_beside(set));
+            let (own, left) = (of_sets.owned_by(set), of_sets.orphans_beside(set));
+            let versions = Versions::of([set]).and_groups([pods, orphans, own, left]).and(&nodes);
             plan.extend(settled.plan(brief(set).uid(), &versions, now, || {
                 let (pods, orphans) = (decoded(pods.members()), decoded(orphans.members()));
-                let (revisions, nodes) = (decoded(own.members()), decoded(&nodes));
+                let (revisions, left, nodes) = (decoded(own.members()), decoded(left.members()), decoded(&nodes));
                 let input = daemonset::Input {
                     daemonset: &object(set),
                     pods: &borrowed(&pods),
                     orphans: &borrowed(&orphans),
                     revisions: &borrowed(&revisions),
+                    orphan_revisions: &borrowed(&left),
                     nodes: &borrowed(&nodes),
                 };
                 daemonset::plan(&input, now)
+            }));
+        }
+        plan
+    }
+}
+
+pub(crate) fn statefulsets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    let mut settled = Settled::default();
+    let (mut children, mut of_sets) = (Children::new(&kinds::POD), Children::new(&kinds::CONTROLLERREVISION));
+    let mut claims: Grouped<Box<str>> =
+        Grouped::new(&kinds::PERSISTENTVOLUMECLAIM, |claim, each| each(namespace(claim).into()));
+    move |desk, now| {
+        settled.begin();
+        let view = desk.cluster.store().view();
+        let sets = all(&view, &kinds::STATEFULSET);
+        if sets.is_empty() {
+            return Plan::default();
+        }
+        children.0.follow(&view);
+        of_sets.0.follow(&view);
+        claims.follow(&view);
+        let mut plan = Plan::default();
+        for set in &sets {
+            let (pods, orphans) = (children.owned_by(set), children.orphans_beside(set));
+            let (own, left) = (of_sets.owned_by(set), of_sets.orphans_beside(set));
+            let beside = claims.of(&namespace(set).into());
+            let versions = Versions::of([set]).and_groups([pods, orphans, own, left, beside]);
+            plan.extend(settled.plan(brief(set).uid(), &versions, now, || {
+                let (pods, orphans) = (decoded(pods.members()), decoded(orphans.members()));
+                let (own, left, beside) = (decoded(own.members()), decoded(left.members()), decoded(beside.members()));
+                let input = statefulset::Input {
+                    statefulset: &object(set),
+                    pods: &borrowed(&pods),
+                    orphans: &borrowed(&orphans),
+                    revisions: &borrowed(&own),
+                    orphan_revisions: &borrowed(&left),
+                    claims: &borrowed(&beside),
+                };
+                statefulset::plan(&input, now)
             }));
         }
         plan
@@ -198,10 +241,11 @@ pub(crate) fn cronjobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
             let versions = Versions::of([stored]).and_groups([jobs]);
             plan.extend(settled.plan(brief(stored).uid(), &versions, now, || {
                 let (cronjob, jobs) = (object(stored), decoded(jobs.members()));
-                // Without a name it is the clock of whoever leads in Kubernetes; here it is one clock for all.
+                // Without a name it is the clock of whoever leads in Kubernetes; here it is one clock for all. The names are
+                // those that were allowed when it was written, not those of the leader's machine.
                 let zone = match cronjob.text("/spec/timeZone") {
                     "" => Some(TimeZone::UTC),
-                    name => TimeZone::get(name).ok(),
+                    name => zones::named(name),
                 };
                 let input = cronjob::Input { cronjob: &cronjob, jobs: &borrowed(&jobs), zone: zone.as_ref() };
                 cronjob::plan(&input, now)

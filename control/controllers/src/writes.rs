@@ -92,6 +92,7 @@ pub(crate) fn user(shell: &str) -> String {
         "scheduler" => return "system:kube-scheduler".to_owned(),
         "autoscaler" => "horizontal-pod-autoscaler",
         "daemonset" => "daemon-set-controller",
+        "replicationcontroller" => "replication-controller",
         "claims" => "persistent-volume-binder",
         "podgc" => "pod-garbage-collector",
         "endpoints" => "endpoint-controller",

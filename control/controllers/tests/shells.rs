@@ -2,6 +2,7 @@
 
 mod hanging;
 mod lab;
+mod members;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

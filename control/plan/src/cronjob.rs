@@ -56,12 +56,6 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         plan.due_by(next);
     }
     let Some((due, missed)) = latest(&schedule, earliest, now, zone) else { return plan };
-    if missed > MISSED_MAX {
-        let message = format!(
-            "too many missed start times: {missed}. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
-        );
-        plan.orders.push(event(cronjob, EventType::Warning, "TooManyMissedTimes", message));
-    }
     let running: Vec<&Object> = input.jobs.iter().copied().filter(|job| !is_finished(job)).collect();
     match cronjob.text("/spec/concurrencyPolicy") {
         "Forbid" if !running.is_empty() => {
@@ -79,6 +73,13 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     }
     plan.say(format!("{}: due since {due}", cronjob.name()));
     plan.orders.push(create(cronjob, due));
+    // With the Job that makes up for them, so that it is told once.
+    if missed > MISSED_MAX {
+        let message = format!(
+            "too many missed start times: {missed}. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
+        );
+        plan.orders.push(event(cronjob, EventType::Warning, "TooManyMissedTimes", message));
+    }
     plan
 }
 
@@ -302,8 +303,10 @@ mod tests {
         assert!(made(&with("Forbid")).is_empty() && removed(&with("Forbid")).is_empty());
         assert!(made(&with("Replace")).is_empty());
         assert_eq!(removed(&with("Replace")), [running.name()]);
-        let ended = job(START + 10, Some("Complete"));
         let each = cronjob(&json!({"concurrencyPolicy": "Forbid"}));
+        let late = planned(&each, &[&running], "2025-01-03T00:20:00Z");
+        assert!(!late.to_string().contains("TooManyMissedTimes"), "not at each look while it cannot start: {late}");
+        let ended = job(START + 10, Some("Complete"));
         assert_eq!(made(&planned(&each, &[&ended], "2025-01-01T00:20:00Z")), [format!("backup-{}", START + 20)]);
     }
 

@@ -41,7 +41,8 @@ pub fn plan(input: &Input<'_>) -> Plan {
         let heard = input.heard.get(node.name()).copied();
         match (there.get(node.name()), heard) {
             (None, Some(heard)) => plan.orders.push(create(node, heard)),
-            (Some(lease), Some(heard)) if conditions::status(node, "Ready") != "True" && is_before(lease, heard) => {
+            // One that says itself that it is not ready is heard every moment.
+            (Some(lease), Some(heard)) if conditions::status(node, "Ready") == "Unknown" && is_before(lease, heard) => {
                 plan.orders.push(Order::Update {
                     target: Target::version(&kinds::LEASE, lease),
                     change: json!({"spec": {"renewTime": micro_time(heard)}}),
@@ -92,6 +93,7 @@ mod tests {
         assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u");
         let lease = Object::new(object.clone());
         assert_eq!(planned(&alive, &[&lease], 1000), []);
+        assert_eq!(planned(&node("False"), &[&lease], 1000), [], "it is heard, and says that it is not ready");
         let [Order::Update { change, .. }] = &planned(&silent, &[&lease], 1000)[..] else { panic!("one write") };
         assert_eq!(change["spec"]["renewTime"], "1970-01-01T00:16:40.000000Z");
         assert_eq!(planned(&silent, &[&lease], 10), [], "it says so already");

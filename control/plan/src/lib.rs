@@ -41,9 +41,11 @@ pub mod podgc;
 mod read;
 pub mod replicaset;
 pub mod resourcequotas;
+mod revisions;
 pub mod rootca;
 pub mod scheduler;
 pub mod serviceaccounts;
+pub mod statefulset;
 pub mod taints;
 pub mod voters;
 

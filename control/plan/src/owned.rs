@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use wk_api::selector::Labels;
-use wk_api::{Kind, Object};
+use wk_api::{Kind, Object, kinds};
 
 use crate::order::{Order, Target};
 
@@ -65,7 +65,11 @@ pub(crate) fn claims(
     owned: &[&Object],
     orphans: &[&Object],
 ) -> Vec<Order> {
-    let selector = owner.at("/spec/selector").and_then(|selector| Labels::from_label_selector(selector).ok());
+    let selector = owner.at("/spec/selector").and_then(|selector| {
+        // The selectors of the oldest kind are plain maps.
+        let is_map = *owner_kind == kinds::REPLICATIONCONTROLLER;
+        if is_map { Some(Labels::from_map(selector)) } else { Labels::from_label_selector(selector).ok() }
+    });
     // An empty selector takes nothing: no controller wants everything there is.
     let Some(selector) = selector.filter(|selector| !selector.is_empty()) else { return Vec::new() };
     let wanted = |child: &Object| selector.matches(&child.labels());

@@ -1,4 +1,4 @@
-//! ReplicaSet: as many pods as it asks for.
+//! ReplicaSet, and ReplicationController, which is the same with an older selector: as many pods as it asks for.
 //!
 //! Not here: which template, how many, and when to change them (see [`crate::deployment`]).
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use wk_api::{Object, kinds};
+use wk_api::{Kind, Object, kinds};
 use wk_base::time::Timestamp;
 
 use crate::conditions::{self, Condition};
@@ -34,12 +34,16 @@ const WAIT_MAX: SignedDuration = SignedDuration::from_secs(300);
 const SERIES: SignedDuration = SignedDuration::from_secs(3600);
 
 const COMPONENT: &str = "replicaset-controller";
+/// The same for ReplicationControllers.
+const OLDER_COMPONENT: &str = "replication-controller";
 
 /// The condition that says why there are too few pods.
 pub(crate) const FAILURE: &str = "ReplicaFailure";
 
 /// What the decision is made from.
 pub struct Input<'a> {
+    /// What the set is: a ReplicaSet, or a ReplicationController.
+    pub kind: &'static Kind,
     /// The set.
     pub replicaset: &'a Object,
     /// Pods that it controls.
@@ -55,7 +59,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let set = input.replicaset;
     let mut plan = Plan::default();
     if !set.is_deleting() {
-        let claims = owned::claims(&kinds::REPLICASET, set, &kinds::POD, input.pods, input.orphans);
+        let claims = owned::claims(input.kind, set, &kinds::POD, input.pods, input.orphans);
         if !claims.is_empty() {
             // The count comes after them: what is taken up need not be created.
             plan.orders = claims;
@@ -65,7 +69,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let active: Vec<&Object> = input.pods.iter().copied().filter(|pod| pod::is_active(pod)).collect();
     if !set.is_deleting() {
         let ended = ended(input.pods);
-        plan.extend(scale(set, &active, wait_until(&ended), now));
+        plan.extend(scale((input.kind, set), &active, wait_until(&ended), now));
         plan.orders.extend(ended.iter().skip(ENDED_KEPT).take(BURST_MAX).map(|pod| Order::Delete {
             target: Target::version(&kinds::POD, pod),
             // Nothing of it runs, so its node need not be asked.
@@ -73,7 +77,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             propagation: None,
         }));
     }
-    plan.extend(status(set, &active, input.refused, now));
+    plan.extend(status((input.kind, set), &active, input.refused, now));
     plan
 }
 
@@ -96,7 +100,12 @@ fn wait_until(ended: &[&Object]) -> Option<(Timestamp, usize)> {
     Some((newest.saturating_add(wait).unwrap_or(Timestamp::MAX), count))
 }
 
-fn scale(set: &Object, active: &[&Object], wait: Option<(Timestamp, usize)>, now: Timestamp) -> Plan {
+fn scale(
+    (kind, set): (&'static Kind, &Object),
+    active: &[&Object],
+    wait: Option<(Timestamp, usize)>,
+    now: Timestamp,
+) -> Plan {
     let wanted = usize::try_from(set.int("/spec/replicas").unwrap_or(1)).unwrap_or_default();
     let mut plan = Plan::default();
     if active.len() < wanted {
@@ -107,7 +116,7 @@ fn scale(set: &Object, active: &[&Object], wait: Option<(Timestamp, usize)>, now
             plan.due_by(until);
         } else {
             plan.say(exist);
-            plan.orders.extend((0..missing.min(BURST_MAX)).map(|_| create(set)));
+            plan.orders.extend((0..missing.min(BURST_MAX)).map(|_| create(kind, set)));
         }
     }
     if active.len() > wanted {
@@ -116,23 +125,27 @@ fn scale(set: &Object, active: &[&Object], wait: Option<(Timestamp, usize)>, now
         for victim in victims(active, surplus.min(BURST_MAX)) {
             plan.orders.push(Target::version(&kinds::POD, victim).delete());
             plan.orders.push(Order::Event(Event {
-                regarding: Target::incarnation(&kinds::REPLICASET, set),
+                regarding: Target::incarnation(kind, set),
                 kind: EventType::Normal,
                 reason: "SuccessfulDelete",
                 message: format!("Deleted pod: {}", victim.name()),
-                component: COMPONENT,
+                component: component(kind),
             }));
         }
     }
     plan
 }
 
-fn create(set: &Object) -> Order {
+fn component(kind: &Kind) -> &'static str {
+    if *kind == kinds::REPLICATIONCONTROLLER { OLDER_COMPONENT } else { COMPONENT }
+}
+
+fn create(kind: &'static Kind, set: &Object) -> Order {
     let template = |pointer: &str| read::at(set, pointer).cloned();
     let mut metadata = json!({
         "generateName": format!("{}-", set.name()),
         "namespace": set.namespace(),
-        "ownerReferences": [owned::controller_reference(&kinds::REPLICASET, set)],
+        "ownerReferences": [owned::controller_reference(kind, set)],
     });
     for field in ["labels", "annotations", "finalizers"] {
         if let Some(value) = template(&format!("/spec/template/metadata/{field}")) {
@@ -149,11 +162,11 @@ fn create(set: &Object) -> Order {
             "spec": template("/spec/template/spec").unwrap_or_else(|| json!({})),
         }),
         announce: Some(Event {
-            regarding: Target::incarnation(&kinds::REPLICASET, set),
+            regarding: Target::incarnation(kind, set),
             kind: EventType::Normal,
             reason: "SuccessfulCreate",
             message: "Created pod: ".to_owned(),
-            component: COMPONENT,
+            component: component(kind),
         }),
     }
 }
@@ -206,7 +219,7 @@ fn deletion_cost(pod: &Object) -> i32 {
     cost.and_then(|cost| cost.parse().ok()).unwrap_or_default()
 }
 
-fn status(set: &Object, active: &[&Object], refused: Option<&str>, now: Timestamp) -> Plan {
+fn status((kind, set): (&'static Kind, &Object), active: &[&Object], refused: Option<&str>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let labels = read::map(set, "/spec/template/metadata/labels");
     let labelled = |pod: &&&Object| labels.is_none_or(|all| read::has_all(read::map(pod, "/metadata/labels"), all));
@@ -232,7 +245,7 @@ fn status(set: &Object, active: &[&Object], refused: Option<&str>, now: Timestam
         status["conditions"] = list.into();
     }
     if !read::says(set, &status) {
-        let target = Target::version(&kinds::REPLICASET, set);
+        let target = Target::version(kind, set);
         plan.orders.push(Order::Status { target, change: json!({"status": status}) });
     }
     plan

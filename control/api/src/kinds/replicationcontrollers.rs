@@ -23,6 +23,7 @@ pub static REPLICATIONCONTROLLER: Kind = Kind {
     categories: &["all"],
     has_status: true,
     has_scale: true,
+    acts: true,
     collection: "core/replicationcontrollers",
     rules: Rules {
         schema: ReplicationController::json_schema,

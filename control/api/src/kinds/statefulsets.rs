@@ -28,6 +28,7 @@ pub static STATEFULSET: Kind = Kind {
     categories: &["all"],
     has_status: true,
     has_scale: true,
+    acts: true,
     collection: "apps/statefulsets",
     rules: Rules {
         schema: StatefulSet::json_schema,

@@ -20,7 +20,7 @@ use wk_api::{Reason, Status};
 use wk_base::time::Timestamp;
 use wk_cluster::{Freshness, from_write};
 use wk_mesh::ClientCertificate;
-use wk_store::{Change, Expect, Key, Op, Store, Txn, Value as Bytes_, View, WriteError};
+use wk_store::{Change, Expect, Key, Op, Store, Txn, Value as Bytes_, View, WatchError, WriteError};
 
 use crate::query::Query;
 use crate::respond::Reply;
@@ -36,6 +36,8 @@ const CUTOFF: &str = "administrators";
 const SERIAL_DIGITS_MAX: usize = 40;
 /// Records of ended certificates that one write removes at most.
 const FORGOTTEN_MAX: usize = 64;
+/// No certificate of a user is good for longer: of one that is known by its number alone, it has ended by then.
+const LIFE_MAX: Duration = Duration::from_hours(825 * 24);
 /// A watch of the records that ended is opened again after this.
 const REOPEN: Duration = Duration::from_millis(100);
 
@@ -51,6 +53,13 @@ struct Record {
     expires: Option<Timestamp>,
     /// Since when it is good no longer.
     revoked: Option<Timestamp>,
+}
+
+impl Record {
+    /// When the certificate has ended, as far as that is known.
+    fn ends(&self) -> Option<Timestamp> {
+        self.expires.or_else(|| self.revoked?.checked_add(LIFE_MAX).ok())
+    }
 }
 
 /// Since when older ones of administrators are good no longer.
@@ -95,7 +104,8 @@ pub(super) fn check(server: &ApiServer, user: &User, certificate: Option<&Client
     }
 }
 
-/// Ends when the certificate is taken back: what its holder still reads ends with it.
+/// Ends when the certificate is taken back: what its holder still reads ends with it. It ends with the store, too: who is not
+/// told of it any more lets nobody go on, and a store that gave up would be asked without an end.
 pub(crate) fn revoked(
     store: &Store,
     certificate: ClientCertificate,
@@ -108,9 +118,12 @@ pub(crate) fn revoked(
             if is_revoked(&view, &certificate, of_master) {
                 return;
             }
-            match store.watch(COLLECTION, view.revision()) {
-                Ok(mut watch) => drop(watch.next().await),
-                Err(_) => tokio::time::sleep(REOPEN).await,
+            let Ok(mut watch) = store.watch(COLLECTION, view.revision()) else {
+                tokio::time::sleep(REOPEN).await;
+                continue;
+            };
+            if matches!(watch.next().await, Err(WatchError::Stopped)) {
+                return;
             }
         }
     }
@@ -143,7 +156,7 @@ pub async fn enlist(
     let mut ops = vec![put(&certificate.serial, &record, Expect::Absent)?];
     let ended = view.list(COLLECTION, "").filter(|stored| {
         let record: Option<Record> = serde_json::from_slice(stored.bytes()).ok();
-        record.and_then(|record| record.expires).is_some_and(|expires| expires < now)
+        record.and_then(|record| record.ends()).is_some_and(|end| end < now)
     });
     ops.extend(ended.take(FORGOTTEN_MAX).map(|stored| Op {
         key: stored.key().clone(),

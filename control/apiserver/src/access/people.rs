@@ -22,7 +22,7 @@ use wk_base::id;
 use wk_base::time::Timestamp;
 use wk_cluster::{Freshness, from_write};
 use wk_mesh::Csr;
-use wk_store::{Change, Expect, Key, Op, Store, Stored, Txn, Value as Bytes_, View, WriteError};
+use wk_store::{Change, Expect, Key, Op, Store, Stored, Txn, Value as Bytes_, View, WatchError, WriteError};
 
 use crate::body;
 use crate::respond::Reply;
@@ -100,7 +100,8 @@ fn find(view: &View, person: &Person) -> Option<Record> {
     view.get(&key(&person.name)).and_then(|stored| read(&stored)).filter(|record| record.id == person.id)
 }
 
-/// Ends when the person's record is gone: what they still read ends with it.
+/// Ends when the person's record is gone: what they still read ends with it. It ends with the store, too, which tells of
+/// nothing then.
 pub(crate) fn revoked(store: &Store, person: Person) -> impl Future<Output = ()> + Send + 'static {
     let store = store.clone();
     async move {
@@ -109,9 +110,12 @@ pub(crate) fn revoked(store: &Store, person: Person) -> impl Future<Output = ()>
             if find(&view, &person).is_none() {
                 return;
             }
-            match store.watch(COLLECTION, view.revision()) {
-                Ok(mut watch) => drop(watch.next().await),
-                Err(_) => tokio::time::sleep(REOPEN).await,
+            let Ok(mut watch) = store.watch(COLLECTION, view.revision()) else {
+                tokio::time::sleep(REOPEN).await;
+                continue;
+            };
+            if matches!(watch.next().await, Err(WatchError::Stopped)) {
+                return;
             }
         }
     }

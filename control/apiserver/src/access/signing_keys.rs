@@ -6,8 +6,9 @@
 //! key of its own. What is known of each key lies beside, in plain form. When what is due, `wk_access::tokens::rotation`
 //! says; every step is one write on what was read, so that leaders that overlap do not undo each other's.
 
+use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -47,7 +48,10 @@ const PURPOSE: &str = "wk signing keys v1";
 const PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks when nothing was written: steps become due without that.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Keys at most: one that signs, one to come, and old ones. More are turned faster than their tokens end.
+/// Between two looks at what Secrets hold, while a key waits for nothing else: it is gone this much later at most.
+const HOLDERS_EVERY: Duration = Duration::from_mins(10);
+/// Keys at most that somebody asks for: one that signs, one to come, and old ones. More are turned faster than their tokens
+/// end.
 const KEYS_MAX: usize = 16;
 /// Writes that are tried again because somebody else wrote.
 const TRIES_MAX: u32 = 5;
@@ -179,12 +183,13 @@ pub fn follow(cluster: &Cluster, authority: &Authority, keys: &Keyring, age: Opt
     let (cluster, authority, keys) = (cluster.clone(), authority.clone(), keys.clone());
     let age = age.and_then(|age| i64::try_from(age.as_secs()).ok());
     tasks.spawn_until_stop("signing-keys", async move {
+        let mut holders = Holders::default();
         loop {
             let view = cluster.store().view();
             let found = find(&view, &authority);
             let is_known = found.as_ref().is_some_and(|found| keys.set(&found.keys).is_ok());
             let leads = cluster.store().status().borrow().is_leader();
-            let turned = if leads { turn(&cluster, &authority, found, age).await } else { Ok(false) };
+            let turned = if leads { turn(&cluster, &authority, (found, &mut holders), age).await } else { Ok(false) };
             match turned {
                 // There may be another step.
                 Ok(true) => continue,
@@ -207,7 +212,7 @@ pub fn follow(cluster: &Cluster, authority: &Authority, keys: &Keyring, age: Opt
 async fn turn(
     cluster: &Cluster,
     authority: &Authority,
-    found: Option<Found>,
+    (found, holders): (Option<Found>, &mut Holders),
     age: Option<i64>,
 ) -> Result<bool, StepError> {
     let (store, now) = (cluster.store(), cluster.clock().now().as_second());
@@ -216,11 +221,35 @@ async fn turn(
         make_first(store, authority, now).await?;
         return Ok(true);
     };
-    let held = |id: &str| held_by_secrets(cluster).iter().any(|own| own == id);
-    let Some(step) = rotation::due(&found.ids, &found.facts, age, held, now) else { return Ok(false) };
+    let step = {
+        let holders = RefCell::new(holders);
+        let held = |id: &str| holders.borrow_mut().hold(cluster, id);
+        rotation::due(&found.ids, &found.facts, age, held, now)
+    };
+    let Some(step) = step else { return Ok(false) };
     tracing::info!(?step, "the keys for tokens are turned");
     take(store, authority, found, step, now).await?;
     Ok(true)
+}
+
+/// Which keys Secrets held at the last look. A look opens all of them, and one may hold a key for years.
+#[derive(Default)]
+struct Holders(Option<(Instant, Vec<String>)>);
+
+impl Holders {
+    /// Whether a Secret holds the key. That none does is only ever said after a look.
+    fn hold(&mut self, cluster: &Cluster, id: &str) -> bool {
+        if let Some((looked, held)) = &self.0
+            && looked.elapsed() < HOLDERS_EVERY
+            && held.iter().any(|own| own == id)
+        {
+            return true;
+        }
+        let held = held_by_secrets(cluster);
+        let is_held = held.iter().any(|own| own == id);
+        self.0 = Some((Instant::now(), held));
+        is_held
+    }
 }
 
 /// The keys that signed tokens without an end, which stand in Secrets: an entry for each Secret.

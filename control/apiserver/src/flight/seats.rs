@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::shares;
+
 /// Requests of one program that wait: Kubernetes' `queueLengthLimit` of its default level.
 pub(super) const LINE_MAX: usize = 50;
 
@@ -34,6 +36,8 @@ pub(crate) struct Flow {
 /// Where a user's requests come from.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Program {
+    /// Who of those that share: a service account of its namespace.
+    member: Box<str>,
     /// The address, where that is known.
     address: Option<IpAddr>,
     /// The program, as it says itself: it tells a person's kubectl from the same person's script.
@@ -43,7 +47,8 @@ struct Program {
 impl Flow {
     /// The requests of `user`, who they proved to be, from this address and program.
     pub(crate) fn new(user: &str, address: Option<IpAddr>, agent: String) -> Self {
-        Self { user: user.into(), program: Arc::new(Program { address, agent }) }
+        let share = shares::of(user);
+        Self { user: share.into(), program: Arc::new(Program { member: user[share.len()..].into(), address, agent }) }
     }
 }
 

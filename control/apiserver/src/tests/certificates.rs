@@ -9,7 +9,7 @@ use wk_base::body::{empty, full};
 use wk_base::time::{Clock as _, SystemClock, Timestamp};
 use wk_mesh::{ClientCertificate, Handler as _, Peer};
 
-use super::kit::{CONFIG_MAPS, Harness, JSON};
+use super::kit::{CONFIG_MAPS, Harness, JSON, PATIENCE};
 use crate::certificates;
 
 const CERTIFICATES: &str = "/apis/wk.dev/v1/certificates";
@@ -104,6 +104,29 @@ async fn records_of_certificates_that_have_ended_are_forgotten() {
     certificates::enlist(store, &certificate("40bb", 9000), "admin", "n1", end).await.expect("listed");
     let serials: Vec<Value> = listed(&api).await.iter().map(|item| item["serial"].clone()).collect();
     assert_eq!(serials, ["40bb"]);
+}
+
+/// Nobody can list what was taken back by its number alone; it is forgotten when no certificate is so old.
+#[tokio::test]
+async fn number_that_was_taken_back_is_forgotten_when_its_certificate_has_ended_at_the_latest() {
+    let api = Harness::start().await;
+    assert_eq!(api.delete(&format!("{CERTIFICATES}/40aa"), &Value::Null).await.code, 200);
+    let store = api.server.cluster.store();
+    let now = SystemClock.now();
+    for (serial, days, known) in [("40bb", 800, 2), ("40cc", 830, 2)] {
+        let then = now.checked_add(std::time::Duration::from_secs(days * 24 * 3600)).expect("a time");
+        certificates::enlist(store, &certificate(serial, i64::MAX >> 16), "admin", "n1", then).await.expect("listed");
+        assert_eq!(listed(&api).await.len(), known, "{serial}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_with_a_certificate_ends_with_a_store_that_gave_up() {
+    let api = Harness::start().await;
+    let store = api.server.cluster.store();
+    let reading = tokio::spawn(certificates::revoked(store, certificate("40aa", 1000), true));
+    store.stop().await;
+    tokio::time::timeout(PATIENCE, reading).await.expect("it asks no more").expect("and does not panic");
 }
 
 fn request(name: &str, pem: &str, signer: &str) -> Value {

@@ -1,9 +1,8 @@
 //! DaemonSet: a pod on each node that it is for, and the way from one template to the next.
 //!
 //! Pods are given their node here, so the scheduler is not asked. On a node that is silent nothing is made: nobody would
-//! take it up. Revisions of the template are in [`revision`]. Not here: `maxSurge`, which counts as `maxUnavailable`.
+//! take it up. Revisions of the template are in `revisions`. Not here: `maxSurge`, which counts as `maxUnavailable`.
 
-mod revision;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +17,7 @@ use wk_base::time::Timestamp;
 use crate::claims::holds_on;
 use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::scheduler::tolerates;
-use crate::{conditions, owned, pod, read};
+use crate::{conditions, owned, pod, read, revisions};
 
 const COMPONENT: &str = "daemonset-controller";
 /// Pods created or deleted by one plan for one set (`BurstReplicas` of Kubernetes' controller).
@@ -47,6 +46,8 @@ pub struct Input<'a> {
     pub orphans: &'a [&'a Object],
     /// ControllerRevisions that it controls.
     pub revisions: &'a [&'a Object],
+    /// Those of its namespace that nobody controls: what was left of a set of this name is taken up with its pods.
+    pub orphan_revisions: &'a [&'a Object],
     /// All nodes.
     pub nodes: &'a [&'a Object],
 }
@@ -77,13 +78,18 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     if set.is_deleting() {
         return plan;
     }
-    let claims = owned::claims(&kinds::DAEMONSET, set, &kinds::POD, input.pods, input.orphans);
+    let mut claims = owned::claims(&kinds::DAEMONSET, set, &kinds::POD, input.pods, input.orphans);
+    let (own, left) = (input.revisions, input.orphan_revisions);
+    claims.extend(owned::claims(&kinds::DAEMONSET, set, &kinds::CONTROLLERREVISION, own, left));
     if !claims.is_empty() {
         plan.orders = claims;
         return plan;
     }
-    let hash = revision::hash(set);
-    plan.extend(revision::plan(set, input.revisions, input.pods, &hash));
+    let hash = revisions::hash(set);
+    let is_used = |hash: &str| {
+        input.pods.iter().any(|pod| !pod::is_finished(pod) && pod.label(revisions::HASH_LABEL) == Some(hash))
+    };
+    plan.extend(revisions::plan((&kinds::DAEMONSET, set), input.revisions, &hash, is_used));
     let tolerations = tolerations(set);
     let mut here: BTreeMap<&str, Here<'_>> = BTreeMap::new();
     for pod in input.pods {
@@ -194,7 +200,7 @@ fn replaced(set: &Object, input: &Input<'_>, hash: &str, count: &Count, now: Tim
     let most = rolling("maxUnavailable").max(rolling("maxSurge")).max(1);
     let seconds = min_ready(set);
     let is_old =
-        |pod: &&&Object| !pod.is_deleting() && !pod::is_finished(pod) && pod.label(revision::HASH_LABEL) != Some(hash);
+        |pod: &&&Object| !pod.is_deleting() && !pod::is_finished(pod) && pod.label(revisions::HASH_LABEL) != Some(hash);
     let mut old: Vec<&Object> = input.pods.iter().filter(is_old).copied().collect();
     let serves = |pod: &Object| pod::available_at(pod, seconds).is_some_and(|at| at <= now);
     old.sort_by_key(|pod| (serves(pod), pod.name()));
@@ -238,7 +244,7 @@ impl Count {
         let Some(own) = own else { return };
         self.current += 1;
         self.ready += i64::from(pod::is_ready(own));
-        self.updated += i64::from(own.label(revision::HASH_LABEL) == Some(hash));
+        self.updated += i64::from(own.label(revisions::HASH_LABEL) == Some(hash));
         match pod::available_at(own, min_ready(set)) {
             Some(at) if at <= now => self.available += 1,
             Some(at) => plan.due_by(at),
@@ -296,7 +302,7 @@ fn create(set: &Object, node: &str, hash: &str) -> Order {
         "ownerReferences": [owned::controller_reference(&kinds::DAEMONSET, set)],
         "labels": template("/metadata/labels").unwrap_or_else(|| json!({})),
     });
-    metadata["labels"][revision::HASH_LABEL] = hash.into();
+    metadata["labels"][revisions::HASH_LABEL] = hash.into();
     if let Some(generation) = set.annotation("deprecated.daemonset.template.generation") {
         metadata["labels"]["pod-template-generation"] = generation.into();
     }

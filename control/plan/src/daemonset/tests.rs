@@ -29,7 +29,7 @@ fn pod_on(node: &str, of: &Object, ready: bool) -> Object {
     Object::new(json!({
         "metadata": {
             "name": format!("logs-{node}"), "namespace": "default", "uid": node,
-            "labels": {"app": "logs", revision::HASH_LABEL: revision::hash(of)},
+            "labels": {"app": "logs", revisions::HASH_LABEL: revisions::hash(of)},
             "creationTimestamp": "2025-01-01T00:00:00Z",
             "ownerReferences": [{"uid": "d", "controller": true, "kind": "DaemonSet", "name": "logs"}],
         },
@@ -40,14 +40,15 @@ fn pod_on(node: &str, of: &Object, ready: bool) -> Object {
 }
 
 fn revision_of(set: &Object, number: i64) -> Object {
-    let hash = revision::hash(set);
-    let metadata = json!({"name": format!("logs-{hash}"), "labels": {revision::HASH_LABEL: hash}});
+    let hash = revisions::hash(set);
+    let metadata = json!({"name": format!("logs-{hash}"), "namespace": "default", "uid": hash,
+        "labels": {"app": "logs", revisions::HASH_LABEL: hash}});
     Object::new(json!({"metadata": metadata, "revision": number}))
 }
 
 fn planned(set: &Object, pods: &[&Object], nodes: &[&Object]) -> Plan {
     let revisions = [revision_of(set, 1)];
-    let input = Input { daemonset: set, pods, orphans: &[], revisions: &[&revisions[0]], nodes };
+    let input = Input { daemonset: set, pods, orphans: &[], revisions: &[&revisions[0]], orphan_revisions: &[], nodes };
     plan(&input, NOW.parse().expect("a time"))
 }
 
@@ -82,7 +83,7 @@ fn each_node_that_is_meant_has_one_pod() {
     else {
         panic!("a pod")
     };
-    assert_eq!(object["metadata"]["labels"][revision::HASH_LABEL], revision::hash(&set));
+    assert_eq!(object["metadata"]["labels"][revisions::HASH_LABEL], revisions::hash(&set));
     assert!(object["spec"]["tolerations"].to_string().contains("node.kubernetes.io/unreachable"));
     let status = said(&plan);
     let numbers = ["desiredNumberScheduled", "currentNumberScheduled", "numberReady", "numberUnavailable"];
@@ -144,7 +145,7 @@ fn templates_have_revisions_and_one_that_comes_back_is_the_latest() {
     let (first, second) = (set("a"), set("b"));
     let revisions = [revision_of(&first, 1), revision_of(&second, 2)];
     let numbers = |set: &Object, revisions: &[&Object]| {
-        let input = Input { daemonset: set, pods: &[], orphans: &[], revisions, nodes: &[] };
+        let input = Input { daemonset: set, pods: &[], orphans: &[], revisions, orphan_revisions: &[], nodes: &[] };
         let plan = plan(&input, NOW.parse().expect("a time"));
         let numbers = plan.orders.iter().filter_map(|order| match order {
             Order::Create { object, .. } => object["revision"].as_i64(),
@@ -157,4 +158,21 @@ fn templates_have_revisions_and_one_that_comes_back_is_the_latest() {
     assert_eq!(numbers(&second, &[&revisions[0]]), [2]);
     assert_eq!(numbers(&second, &[&revisions[0], &revisions[1]]), [] as [i64; 0]);
     assert_eq!(numbers(&first, &[&revisions[0], &revisions[1]]), [3]);
+}
+
+#[test]
+fn what_was_left_of_a_set_of_this_name_is_taken_up() {
+    let (set, node) = (set("a"), node("n1"));
+    let (left, mut others) = (revision_of(&set, 4), revision_of(&set, 1));
+    others.0["metadata"]["labels"]["app"] = "other".into();
+    let plan = |revisions: &[&Object], orphan_revisions: &[&Object]| {
+        let input = Input { daemonset: &set, pods: &[], orphans: &[], revisions, orphan_revisions, nodes: &[&node] };
+        plan(&input, NOW.parse().expect("a time"))
+    };
+    let first = plan(&[], &[&left, &others]);
+    let [Order::Update { target, change }] = &first.orders[..] else { panic!("{first}") };
+    assert_eq!((target.name.as_str(), &change["metadata"]["ownerReferences"][0]["uid"]), (left.name(), &json!("d")));
+    let then = plan(&[&left], &[&others]);
+    let made = then.orders.iter().filter(|order| matches!(order, Order::Create { .. })).count();
+    assert_eq!(made, 1, "the pod, and no revision of a name that is taken: {then}");
 }

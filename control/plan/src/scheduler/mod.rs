@@ -1,12 +1,19 @@
 //! The scheduler: which node each waiting pod runs on.
 //!
 //! All waiting pods are planned on one snapshot, one after the other, each counted at once. Here: the order and the
-//! choice; [`requests`] counts what is asked for and what there is, [`filter`] says why a node will not do.
+//! choice; [`requests`] counts what is asked for and what there is, [`filter`] says why a node will not do, `rules` what
+//! others that are placed have to do with it, `score` which node is best, `preempt` who goes where none will do.
 //!
-//! Not here: moving pods that run, preemption, affinity between pods.
+//! Not here: moving pods that run.
 
 mod disks;
 mod filter;
+mod preempt;
+mod rules;
+mod score;
+mod terms;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -22,6 +29,10 @@ use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::{owned, pod, read};
 use disks::Disks;
 pub(crate) use filter::fits as tolerates;
+pub use preempt::preempted_below;
+use preempt::{Room, Rooms};
+use rules::{Neighbours, Rules};
+pub use terms::{Interest, interests};
 
 /// The name by which pods ask for this scheduler.
 const SCHEDULER_NAME: &str = "default-scheduler";
@@ -54,6 +65,10 @@ pub struct Input<'a> {
     pub claims: &'a [&'a Object],
     /// All volumes.
     pub volumes: &'a [&'a Object],
+    /// All namespaces: rules may be about those with some label.
+    pub namespaces: &'a [&'a Object],
+    /// All disruption budgets.
+    pub budgets: &'a [&'a Object],
 }
 
 /// A pod that has a node, as far as it matters to others.
@@ -65,6 +80,12 @@ pub struct Placed<'a> {
     pub sibling_of: Option<&'a str>,
     /// What it asks for.
     pub asked: Amounts,
+    /// How much it matters: `spec.priority`.
+    pub priority: i64,
+    /// It is on its way out.
+    pub is_going: bool,
+    /// The pod, where it is one of [`interests`], keeps others away itself, or may have to go ([`preempted_below`]).
+    pub pod: Option<&'a Object>,
 }
 
 impl<'a> Placed<'a> {
@@ -72,7 +93,8 @@ impl<'a> Placed<'a> {
     pub fn of(pod: &'a Object) -> Option<Self> {
         let node = pod::node(pod);
         let sibling_of = owned::controller_uid(pod).filter(|_| !pod.is_deleting());
-        let placed = Self { node, sibling_of, asked: requests::of_pod(pod) };
+        let (asked, priority, is_going) = (requests::of_pod(pod), preempt::priority(pod), pod.is_deleting());
+        let placed = Self { node, sibling_of, asked, priority, is_going, pod: Some(pod) };
         (!node.is_empty() && !pod::is_finished(pod)).then_some(placed)
     }
 }
@@ -93,11 +115,9 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     if waiting.is_empty() {
         return plan;
     }
-    waiting.sort_by_key(|pod| {
-        let priority = pod.int("/spec/priority").unwrap_or_default();
-        (Reverse(priority), read::created(pod), pod.namespace(), pod.name())
-    });
-    let mut candidates = candidates(input);
+    waiting.sort_by_key(|pod| (Reverse(preempt::priority(pod)), read::created(pod), pod.namespace(), pod.name()));
+    let (mut candidates, mut neighbours) = candidates(input);
+    let mut rooms = Rooms::of(input, &candidates);
     let mut disks = Disks::of(input);
     let (mut bound, mut refused, mut waits) = (0, 0, 0_usize);
     for pod in waiting {
@@ -105,16 +125,30 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             break;
         }
         let asked = requests::of_pod(pod);
-        match choose(pod, &asked, &candidates, &disks) {
+        let rules = Rules::of(pod, &neighbours);
+        match choose(pod, &asked, &candidates, &disks, &rules) {
             Ok(index) => {
                 let candidate = &mut candidates[index];
                 candidate.take(owned::controller_uid(pod), &asked);
                 disks.take(pod, candidate.node.name());
+                neighbours.add(pod, index);
                 plan.orders.extend(bind(pod, candidate.node.name()));
                 bound += 1;
             }
             Err(message) => {
                 waits += 1;
+                let room = rooms.find(pod, &asked, &candidates, &disks, &rules);
+                if let Room::Soon(index) | Room::For(index, _) = room {
+                    // Nobody who matters less takes what is about to be free.
+                    candidates[index].take(None, &asked);
+                }
+                if let Room::For(index, victims) = room {
+                    let node = candidates[index].node.name();
+                    plan.say(format!("{}/{}: {} pods go from {node}", pod.namespace(), pod.name(), victims.len()));
+                    plan.orders.extend(rooms.make(pod, node, &victims));
+                    plan.orders.extend(nominate(pod, node));
+                    continue;
+                }
                 if waits <= REFUSALS_MAX {
                     plan.say(format!("{}/{} waits: {message}", pod.namespace(), pod.name()));
                 }
@@ -138,7 +172,8 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     plan
 }
 
-fn is_waiting(pod: &Object) -> bool {
+/// Whether a pod waits for this scheduler to give it a node.
+pub fn is_waiting(pod: &Object) -> bool {
     let scheduler = pod.text("/spec/schedulerName");
     pod::node(pod).is_empty()
         && pod::is_active(pod)
@@ -146,17 +181,22 @@ fn is_waiting(pod: &Object) -> bool {
         && pod.items("/spec/schedulingGates").is_empty()
 }
 
-fn candidates<'a>(input: &Input<'a>) -> Vec<Candidate<'a>> {
+/// The nodes by their names, with what is on them.
+fn candidates<'a>(input: &Input<'a>) -> (Vec<Candidate<'a>>, Neighbours<'a>) {
     let mut nodes: Vec<&Object> = input.nodes.to_vec();
     nodes.sort_by_key(|node| node.name());
     let index: BTreeMap<&str, usize> = nodes.iter().enumerate().map(|(index, node)| (node.name(), index)).collect();
-    let mut candidates: Vec<Candidate<'_>> = nodes.into_iter().map(Candidate::of).collect();
-    for pod in input.placed {
-        if let Some(index) = index.get(pod.node) {
-            candidates[*index].take(pod.sibling_of, &pod.asked);
+    let mut candidates: Vec<Candidate<'_>> = nodes.iter().copied().map(Candidate::of).collect();
+    let mut neighbours = Neighbours::new(nodes.clone(), input.namespaces);
+    for placed in input.placed {
+        if let Some(index) = index.get(placed.node) {
+            candidates[*index].take(placed.sibling_of, &placed.asked);
+            if let Some(pod) = placed.pod {
+                neighbours.add(pod, *index);
+            }
         }
     }
-    candidates
+    (candidates, neighbours)
 }
 
 impl<'a> Candidate<'a> {
@@ -173,32 +213,35 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// The best node: fewest pods of the same controller, then the most left over, then the first by name.
-fn choose(pod: &Object, asked: &Amounts, candidates: &[Candidate<'_>], disks: &Disks<'_>) -> Result<usize, String> {
+/// The best of the nodes that will do; why none will.
+fn choose(
+    pod: &Object,
+    asked: &Amounts,
+    candidates: &[Candidate<'_>],
+    disks: &Disks<'_>,
+    rules: &Rules<'_>,
+) -> Result<usize, String> {
     if candidates.is_empty() {
         return Err("no nodes available to schedule pods".to_owned());
     }
-    let owner = owned::controller_uid(pod);
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    let mut best: Option<((u64, u64), usize)> = None;
+    let mut good = Vec::new();
     for (index, candidate) in candidates.iter().enumerate() {
         let mut refused = filter::refusals(pod, asked, candidate.node, &candidate.has, &candidate.promised);
         if refused.is_empty() {
             refused.extend(disks.refusal(pod, candidate.node));
         }
-        if !refused.is_empty() {
-            for reason in refused {
-                *reasons.entry(reason).or_default() += 1;
-            }
-            continue;
+        if refused.is_empty() {
+            refused.extend(rules.refusal(candidate.node).map(str::to_owned));
         }
-        let siblings = owner.and_then(|owner| candidate.siblings.get(owner)).copied().unwrap_or_default();
-        let score = (siblings, candidate.promised.load_with(asked, &candidate.has));
-        if best.is_none_or(|(least, _)| score < least) {
-            best = Some((score, index));
+        if refused.is_empty() {
+            good.push(index);
+        }
+        for reason in refused {
+            *reasons.entry(reason).or_default() += 1;
         }
     }
-    best.map(|(_, index)| index).ok_or_else(|| {
+    score::best(pod, asked, rules, candidates, &good).ok_or_else(|| {
         let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         format!("0/{} nodes are available: {}.", candidates.len(), sorted(reasons).join(", "))
     })
@@ -219,6 +262,13 @@ fn bind(pod: &Object, node: &str) -> [Order; 2] {
         component: SCHEDULER_NAME,
     };
     [Order::Bind { target: Target::version(&kinds::POD, pod), node: node.to_owned() }, Order::Event(event)]
+}
+
+/// Says of a pod for which node room is made.
+fn nominate(pod: &Object, node: &str) -> Option<Order> {
+    let change = json!({"status": {"nominatedNodeName": node}});
+    let is_news = pod.text("/status/nominatedNodeName") != node;
+    is_news.then(|| Order::Status { target: Target::version(&kinds::POD, pod), change })
 }
 
 /// Tells the pod why it waits: once for each reason, and not a new one each moment.

@@ -3,12 +3,15 @@
 //! Grammar, texts and meaning: `github.com/robfig/cron/v3`, `ParseStandard` and `SpecSchedule.Next`.
 
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, ToSpan as _};
 use wk_base::time::Timestamp;
 
 /// Days looked ahead: a schedule that is due at all is due within five years, leap days included.
 const DAYS_MAX: usize = 5 * 366;
+
+/// Hours that a clock is set back by at most: politics has set them back by three.
+const HOURS_BACK_MAX: i8 = 4;
 
 /// A schedule that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,25 +86,45 @@ impl Schedule {
             }
             When::Fields(allowed) => allowed,
         };
-        let [minutes, hours, ..] = *allowed;
-        let start = after.to_zoned(zone.clone()).date();
-        let mut date = start;
+        let now = after.to_zoned(zone.clone());
+        let mut date = now.date();
+        // What comes after now was not shown hours before it: no clock is set back by more.
+        let mut from = now.hour() - HOURS_BACK_MAX;
         for _ in 0..DAYS_MAX {
-            if is_due_on(allowed, date) {
-                let times = (0..24_i8).filter(|hour| hours.has(*hour));
-                let times = times.flat_map(|hour| (0..60_i8).map(move |minute| (hour, minute)));
-                for (hour, minute) in times.filter(|(_, minute)| minutes.has(*minute)) {
-                    // A time that a clock skips is the one that it shows instead.
-                    let due = date.at(hour, minute, 0, 0).to_zoned(zone.clone()).ok()?.timestamp();
-                    if due > after {
-                        return Some(due);
-                    }
-                }
+            if is_due_on(allowed, date)
+                && let Some(due) = first_on(allowed, date, from, after, zone)
+            {
+                return Some(due);
             }
             date = date.checked_add(1.day()).ok()?;
+            from = 0;
         }
         None
     }
+}
+
+/// The first time on `date` that it is due at after `after`, at `from` o'clock or later. What the clocks skip is not due;
+/// what they show twice, because they are set back, is due twice.
+fn first_on(allowed: &[Allowed; 5], date: Date, from: i8, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    let [minutes, hours, ..] = *allowed;
+    let times = (from.max(0)..24).filter(|hour| hours.has(*hour));
+    let times = times.flat_map(|hour| (0..60_i8).map(move |minute| (hour, minute)));
+    let mut first: Option<Timestamp> = None;
+    for (hour, minute) in times.filter(|(_, minute)| minutes.has(*minute)) {
+        let shown = date.at(hour, minute, 0, 0);
+        let (offsets, is_once) = match zone.to_ambiguous_timestamp(shown).offset() {
+            AmbiguousOffset::Unambiguous { offset } => ([offset, offset], true),
+            AmbiguousOffset::Fold { before, after } => ([before, after], false),
+            AmbiguousOffset::Gap { .. } => continue,
+        };
+        let due = offsets.iter().filter_map(|offset| offset.to_timestamp(shown).ok()).filter(|due| *due > after).min();
+        first = first.into_iter().chain(due).min();
+        // What is shown after what is shown twice comes after both.
+        if first.is_some() && is_once {
+            break;
+        }
+    }
+    first
 }
 
 fn is_due_on(allowed: &[Allowed; 5], date: Date) -> bool {
@@ -227,7 +250,7 @@ mod tests {
     use super::*;
 
     fn next(schedule: &str, after: &str, zone: &str) -> String {
-        let zone = TimeZone::get(zone).expect("a zone");
+        let zone = crate::zones::named(zone).expect("a zone");
         let schedule = Schedule::parse(schedule).expect("a schedule");
         let found = schedule.next(after.parse().expect("a time"), &zone);
         found.map_or_else(|| "never".to_owned(), |found| found.to_string())
@@ -252,10 +275,30 @@ mod tests {
     }
 
     #[test]
-    fn clocks_of_a_zone_are_meant_and_what_they_skip_is_not_lost() {
+    fn clocks_of_a_zone_are_meant_what_they_skip_is_not_due_and_what_they_show_twice_is_so_twice() {
         assert_eq!(next("30 6 * * *", "2025-07-01T00:00:00Z", "Europe/Berlin"), "2025-07-01T04:30:00Z");
-        // On that day 02:30 is 03:30.
-        assert_eq!(next("30 2 * * *", "2025-03-29T12:00:00Z", "Europe/Berlin"), "2025-03-30T01:30:00Z");
+        // As robfig's own tests have it, in New York in 2012: from 02:00 to 03:00 on 11 March, and back on 4 November.
+        let new_york = |schedule: &str, after: &str| next(schedule, after, "America/New_York");
+        for (schedule, after, due) in [
+            ("30 2 11 mar *", "2012-03-11T00:00:00-05:00", "2013-03-11T06:30:00Z"),
+            ("0 2 * * *", "2012-03-11T00:00:00-05:00", "2012-03-12T06:00:00Z"),
+            ("0 * * * *", "2012-03-11T01:00:00-05:00", "2012-03-11T07:00:00Z"),
+            ("*/30 * * * *", "2012-03-11T01:30:00-05:00", "2012-03-11T07:00:00Z"),
+            ("30 2 4 nov *", "2012-11-04T00:00:00-04:00", "2012-11-04T07:30:00Z"),
+            ("30 1 4 nov *", "2012-11-04T01:45:00-04:00", "2012-11-04T06:30:00Z"),
+            ("0 1 * * *", "2012-11-04T00:00:00-04:00", "2012-11-04T05:00:00Z"),
+            ("0 1 * * *", "2012-11-04T01:00:00-04:00", "2012-11-04T06:00:00Z"),
+            ("0 1 * * *", "2012-11-04T01:00:00-05:00", "2012-11-05T06:00:00Z"),
+            ("0 * * * *", "2012-11-04T01:00:00-04:00", "2012-11-04T06:00:00Z"),
+            ("0 * * * *", "2012-11-04T01:00:00-05:00", "2012-11-04T07:00:00Z"),
+            // Of two that are shown twice the first of one comes before the second of the other.
+            ("*/15 * * * *", "2012-11-04T01:30:00-04:00", "2012-11-04T05:45:00Z"),
+            ("*/15 * * * *", "2012-11-04T01:45:00-04:00", "2012-11-04T06:00:00Z"),
+            ("*/15 * * * *", "2012-11-04T01:45:00-05:00", "2012-11-04T07:00:00Z"),
+            ("10 3 * * *", "2012-11-04T01:15:00-04:00", "2012-11-04T08:10:00Z"),
+        ] {
+            assert_eq!(new_york(schedule, after), due, "{schedule} after {after}");
+        }
     }
 
     #[test]

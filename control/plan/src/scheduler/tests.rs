@@ -1,0 +1,271 @@
+//! Rules about places and other pods, wishes, and room made for pods that matter more.
+
+use super::*;
+
+fn node(name: &str, zone: &str, pods: u64) -> Object {
+    Object::new(json!({
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "zone": zone}},
+        "status": {
+            "allocatable": {"cpu": "4", "memory": "8Gi", "pods": pods.to_string()},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }))
+}
+
+fn pod(name: &str, app: &str, on: Option<&str>, spec: &serde_json::Value) -> Object {
+    let mut pod = Object::new(json!({
+        "metadata": {"name": name, "namespace": "default", "uid": name, "resourceVersion": "1",
+            "creationTimestamp": "2025-01-01T00:00:00Z", "labels": {"app": app}},
+        "spec": {"containers": [{"name": "c"}], "nodeName": on.unwrap_or_default()},
+        "status": {"phase": if on.is_some() { "Running" } else { "Pending" }},
+    }));
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        pod.0["spec"][key] = value.clone();
+    }
+    pod
+}
+
+struct World {
+    nodes: Vec<Object>,
+    pods: Vec<Object>,
+    budgets: Vec<Object>,
+}
+
+impl World {
+    /// Nodes `a` and `b` in the zone `east`, `c` in `west`, for so many pods each.
+    fn new(room: u64) -> Self {
+        let nodes = vec![node("a", "east", room), node("b", "east", room), node("c", "west", room)];
+        Self { nodes, pods: Vec::new(), budgets: Vec::new() }
+    }
+
+    fn with(mut self, pods: impl IntoIterator<Item = Object>) -> Self {
+        self.pods.extend(pods);
+        self
+    }
+
+    fn plan(&self) -> Plan {
+        let pods: Vec<&Object> = self.pods.iter().collect();
+        let placed: Vec<_> = pods.iter().filter_map(|pod| Placed::of(pod)).collect();
+        let (nodes, budgets): (Vec<_>, Vec<_>) = (self.nodes.iter().collect(), self.budgets.iter().collect());
+        let namespace = Object::new(json!({"metadata": {"name": "default", "labels": {"team": "shop"}}}));
+        let input = Input {
+            pods: &pods,
+            placed: &placed,
+            nodes: &nodes,
+            claims: &[],
+            volumes: &[],
+            namespaces: &[&namespace],
+            budgets: &budgets,
+        };
+        plan(&input, "2025-01-01T00:10:00Z".parse().expect("a time"))
+    }
+
+    /// Which pods get which node, as `pod on node`; which go, as `-pod`; why others wait.
+    fn told(&self) -> Vec<String> {
+        let plan = self.plan();
+        let told = plan.orders.iter().filter_map(|order| match order {
+            Order::Bind { target, node } => Some(format!("{} on {node}", target.name)),
+            Order::Evict { target, why, .. } => {
+                assert_eq!(why.reason, "PreemptionByScheduler");
+                Some(format!("-{}", target.name))
+            }
+            Order::Status { target, change } => {
+                let status = &change["status"];
+                let room = status["nominatedNodeName"].as_str().map(|node| format!("{} for {node}", target.name));
+                room.or_else(|| Some(status["conditions"].as_array()?.last()?["message"].as_str()?.to_owned()))
+            }
+            _ => None,
+        });
+        told.collect()
+    }
+}
+
+fn meant(app: &str) -> serde_json::Value {
+    json!({"matchLabels": {"app": app}})
+}
+
+fn affinity(of: &str, terms: &serde_json::Value) -> serde_json::Value {
+    json!({"affinity": {of: {"requiredDuringSchedulingIgnoredDuringExecution": terms}}})
+}
+
+#[test]
+fn node_affinity_says_which_nodes_will_do_and_which_are_liked() {
+    let zone = |operator: &str| {
+        json!({"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "zone", "operator": operator, "values": ["east"]}]}]})
+    };
+    let west = pod("w", "w", None, &affinity("nodeAffinity", &zone("NotIn")));
+    assert_eq!(World::new(9).with([west]).told(), ["w on c"]);
+    let nowhere = json!({"nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "Exists"}]}]});
+    let nowhere = pod("w", "w", None, &affinity("nodeAffinity", &nowhere));
+    let why = "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.";
+    assert_eq!(World::new(9).with([nowhere]).told(), [why]);
+    let likes = json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+        {"weight": 1, "preference": {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}}]}}});
+    assert_eq!(World::new(9).with([pod("w", "w", None, &likes)]).told(), ["w on b"]);
+    // Liked is not required.
+    let full = (0..9).map(|number| pod(&format!("f{number}"), "f", Some("b"), &json!({})));
+    assert_eq!(World::new(9).with(full).with([pod("w", "w", None, &likes)]).told(), ["w on a"]);
+}
+
+#[test]
+fn pods_that_keep_apart_do_so_whoever_says_it() {
+    let apart = affinity("podAntiAffinity", &json!([{"labelSelector": meant("web"), "topologyKey": "zone"}]));
+    let web = |name: &str, on: Option<&str>| pod(name, "web", on, &apart);
+    let why = "0/3 nodes are available: 3 node(s) didn't match pod anti-affinity rules.";
+    let three = World::new(9).with([web("1", None), web("2", None), web("3", None)]);
+    assert_eq!(three.told(), ["1 on a", "2 on c", why]);
+    // One that says nothing is kept away by one that does.
+    let plain = pod("p", "web", None, &json!({}));
+    assert_eq!(World::new(9).with([web("1", Some("b")), plain]).told(), ["p on c"]);
+    let other = pod("o", "other", None, &json!({}));
+    assert_eq!(World::new(9).with([web("1", Some("a")), other]).told(), ["o on b"], "which is not about it");
+    let both = [web("1", Some("a")), web("2", Some("c")), pod("p", "web", None, &json!({}))];
+    let why = "0/3 nodes are available: 3 node(s) didn't satisfy existing pods anti-affinity rules.";
+    assert_eq!(World::new(9).with(both).told(), [why]);
+}
+
+#[test]
+fn pods_that_belong_together_are_in_one_place_and_the_first_is_anywhere() {
+    let term = json!({"labelSelector": meant("web"), "topologyKey": "zone"});
+    let near = affinity("podAffinity", &json!([term]));
+    let pods = [pod("1", "web", None, &near), pod("2", "web", None, &near), pod("3", "other", None, &near)];
+    assert_eq!(World::new(9).with(pods).told(), ["1 on a", "2 on b", "3 on a"]);
+    let there = pod("0", "web", Some("c"), &json!({}));
+    assert_eq!(World::new(9).with([there, pod("1", "other", None, &near)]).told(), ["1 on c"]);
+    // Somebody who is not one of them waits for them.
+    let why = "0/3 nodes are available: 3 node(s) didn't match pod affinity rules.";
+    assert_eq!(World::new(9).with([pod("1", "other", None, &near)]).told(), [why]);
+    // Namespaces are meant by name, or by their labels.
+    let elsewhere = |space: serde_json::Value| {
+        let mut term = term.clone();
+        term.as_object_mut().expect("an object").extend(space.as_object().expect("an object").clone());
+        let there = pod("0", "web", Some("c"), &json!({}));
+        World::new(9).with([there, pod("1", "other", None, &affinity("podAffinity", &json!([term])))]).told()
+    };
+    assert_eq!(elsewhere(json!({"namespaces": ["other"]})), [why]);
+    assert_eq!(elsewhere(json!({"namespaceSelector": meant("shop")})), [why]);
+    assert_eq!(elsewhere(json!({"namespaceSelector": {"matchLabels": {"team": "shop"}}})), ["1 on c"]);
+    assert_eq!(elsewhere(json!({"namespaceSelector": {}})), ["1 on c"]);
+    assert_eq!(elsewhere(json!({"matchLabelKeys": ["app"]})), [why], "of its own app");
+    assert_eq!(elsewhere(json!({"mismatchLabelKeys": ["app"]})), ["1 on c"]);
+}
+
+#[test]
+fn pods_are_spread_as_evenly_as_they_ask() {
+    let spread = |when: &str| {
+        json!({"topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": when, "labelSelector": meant("web")}]})
+    };
+    let web = |name: &str, when: &str| pod(name, "web", None, &spread(when));
+    let there = || [pod("0", "web", Some("a"), &json!({})), pod("1", "web", Some("b"), &json!({}))];
+    let hard = World::new(9).with(there()).with([web("2", "DoNotSchedule"), web("3", "DoNotSchedule")]);
+    assert_eq!(hard.told(), ["2 on c", "3 on c"]);
+    let mut full = World::new(9).with(there()).with([web("2", "DoNotSchedule")]);
+    full.nodes[2].0["spec"]["unschedulable"] = true.into();
+    let why = "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't match pod topology spread constraints.";
+    assert_eq!(full.told(), [why]);
+    full.pods.pop();
+    full.pods.push(web("2", "ScheduleAnyway"));
+    assert_eq!(full.told(), ["2 on a"], "it is a wish");
+    assert_eq!(World::new(9).with(there()).with([web("2", "ScheduleAnyway")]).told(), ["2 on c"]);
+    // A node without the label is no place, and one that the pod could not be on does not count.
+    let mut two = World::new(9).with(there()).with([web("2", "DoNotSchedule")]);
+    two.nodes[2].0["metadata"]["labels"] = json!({});
+    assert_eq!(two.told(), ["2 on a"]);
+    two.nodes[2] = node("c", "west", 9);
+    two.pods[2].0["spec"]["nodeSelector"] = json!({"zone": "east"});
+    assert_eq!(two.told(), ["2 on a"]);
+    two.pods[2].0["spec"]["topologySpreadConstraints"][0]["nodeAffinityPolicy"] = "Ignore".into();
+    assert!(two.told()[0].contains("didn't match pod topology spread constraints"), "{:?}", two.told());
+}
+
+/// A pod that was told that it does not fit.
+fn waiting(name: &str, priority: i64) -> Object {
+    let mut pod = pod(name, "new", None, &json!({"priority": priority}));
+    pod.0["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available: 3 Too many pods.",
+        "lastProbeTime": "2025-01-01T00:09:59Z"}]);
+    pod
+}
+
+fn running(name: &str, on: &str, priority: i64) -> Object {
+    pod(name, "old", Some(on), &json!({"priority": priority}))
+}
+
+#[test]
+fn pods_that_matter_less_go_for_one_that_matters_more_and_no_more_than_needed() {
+    let there = || {
+        [
+            running("1", "a", 5),
+            running("2", "b", 3),
+            running("3", "c", 4),
+            running("4", "b", 9),
+            running("5", "a", 9),
+            running("6", "c", 9),
+        ]
+    };
+    let world = |new: Object| World::new(2).with(there()).with([new]);
+    assert_eq!(world(waiting("new", 8)).told(), ["-2", "new for b"]);
+    // Who is only as important stays, and so do all for who asks for it.
+    assert_eq!(world(waiting("new", 3)).told(), [""; 0]);
+    let mut polite = waiting("new", 8);
+    polite.0["spec"]["preemptionPolicy"] = "Never".into();
+    assert_eq!(world(polite).told(), [""; 0]);
+    // It is told first, and sends others away after that.
+    assert_eq!(
+        world(pod("new", "new", None, &json!({"priority": 8}))).told(),
+        ["0/3 nodes are available: 3 Too many pods."]
+    );
+    // The last that came goes first.
+    let mut same =
+        World::new(1).with([running("1", "a", 0), running("2", "b", 0), running("3", "c", 0), waiting("new", 8)]);
+    same.pods[1].0["status"]["startTime"] = "2025-01-01T00:05:00Z".into();
+    assert_eq!(same.told(), ["-2", "new for b"]);
+    // Where it would not be let in nobody goes.
+    same.nodes[1].0["spec"]["taints"] = json!([{"key": "x", "effect": "NoSchedule"}]);
+    assert_eq!(same.told(), ["-1", "new for a"]);
+}
+
+#[test]
+fn room_that_is_being_made_is_waited_for_and_nobody_less_takes_it() {
+    let mut going = running("1", "a", 0);
+    going.0["metadata"]["deletionTimestamp"] = "2025-01-01T00:10:30Z".into();
+    let full = || [running("2", "b", 9), running("3", "c", 9)];
+    let world = World::new(1).with([going]).with(full()).with([waiting("new", 8)]);
+    assert_eq!(world.told(), [""; 0], "it goes already");
+    // The room is there: it is not for the one that matters less and came first.
+    let mut less = pod("less", "new", None, &json!({}));
+    less.0["metadata"]["creationTimestamp"] = "2024-01-01T00:00:00Z".into();
+    let mut two = waiting("new", 8);
+    two.0["spec"]["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": "3"}}}]);
+    let cpu = |name: &str, on: &str, cpu: &str, priority: i64| {
+        let mut pod = running(name, on, priority);
+        pod.0["spec"]["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": cpu}}}]);
+        pod
+    };
+    less.0["spec"]["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": "2"}}}]);
+    let world = World::new(9).with([cpu("1", "a", "2", 0), cpu("2", "b", "4", 9), cpu("3", "c", "4", 9), two, less]);
+    let told = world.told();
+    assert_eq!(told[..2], ["-1", "new for a"]);
+    assert!(told[2].contains("Insufficient cpu") && told.len() == 3, "{told:?}");
+}
+
+#[test]
+fn budgets_are_broken_only_where_there_is_no_other_way() {
+    let budget = |allowed: i64| {
+        Object::new(json!({"metadata": {"name": "b", "namespace": "default"}, "spec": {"selector": meant("guarded")},
+            "status": {"disruptionsAllowed": allowed}}))
+    };
+    let guarded = |name: &str, on: &str| pod(name, "guarded", Some(on), &json!({}));
+    let mut world = World::new(1).with([guarded("1", "a"), guarded("2", "b"), running("3", "c", 7), waiting("new", 8)]);
+    world.budgets.push(budget(0));
+    assert_eq!(world.told(), ["-3", "new for c"], "rather one that matters more");
+    world.budgets[0] = budget(1);
+    assert_eq!(world.told(), ["-1", "new for a"]);
+    // Two that come: the budget has one to spare.
+    world.pods.push(waiting("newer", 8));
+    assert_eq!(world.told(), ["-1", "new for a", "-3", "newer for c"]);
+    world.pods.remove(2);
+    world.pods.push(running("3", "c", 9));
+    assert_eq!(world.told(), ["-1", "new for a", "-2", "newer for b"], "there is no other way");
+}
