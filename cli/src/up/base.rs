@@ -282,6 +282,7 @@ impl Base {
             status: Arc::clone(status),
             mesh: self.mesh.clone(),
             upgrade: self.upgrade.clone(),
+            stopping: self.tasks.stopping(),
             runs: agent.map(|node| Runs {
                 copies: self.copies.clone(),
                 code: Arc::clone(&self.code),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{Method, Request, Response, StatusCode};
+use tokio_util::sync::CancellationToken;
 use wk_apiserver::ApiServer;
 use wk_base::body::{self, Body};
 use wk_base::error::Chain;
@@ -21,8 +22,8 @@ use super::join::Door;
 use super::remove::{self, Ask};
 use super::upgrade::{self, Upgrade};
 use super::{
-    announce, backup, cluster_status, code, copies, forward, hearing, heartbeat, metrics, raft_link, remote_pods,
-    usage, witness,
+    announce, backup, cluster_status, code, copies, forward, hearing, heartbeat, metrics, raft_link, raft_stream,
+    remote_pods, usage, witness,
 };
 
 /// Answers other nodes. Strangers may ask to join and nothing else.
@@ -39,6 +40,8 @@ pub(crate) struct MeshFront {
     pub(crate) mesh: Mesh,
     /// Who replaces this program.
     pub(crate) upgrade: Upgrade,
+    /// Ends what would go on for as long as this node serves.
+    pub(crate) stopping: CancellationToken,
     /// What runs here. Nothing does on a witness.
     pub(crate) runs: Option<Runs>,
 }
@@ -75,6 +78,14 @@ impl Handler for MeshFront {
                     Ok(()) => plain(StatusCode::NO_CONTENT, ""),
                     Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &Chain(&*error).to_string()),
                 }
+            }
+            raft_stream::PATH => {
+                let Some(member) = self.heart.members.named(&from) else {
+                    return plain(StatusCode::FORBIDDEN, "this node knows no member of that name");
+                };
+                let (members, from) = (self.heart.members.clone(), (from, MemberId(member.id)));
+                let stopping = self.stopping.clone();
+                raft_stream::answer(self.store.clone(), members, from, request.into_body(), stopping)
             }
             hearing::PATH => hearing::answer(&self.heart.beats),
             heartbeat::PATH => self.heart.answer(&from, request.into_body()).await,

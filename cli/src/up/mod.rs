@@ -38,6 +38,7 @@ mod open_files;
 mod ports;
 mod raft_batch;
 mod raft_link;
+mod raft_stream;
 pub(crate) mod remains;
 mod remote_pods;
 mod remove;

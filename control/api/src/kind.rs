@@ -11,6 +11,7 @@ use wk_base::time::Timestamp;
 use crate::custom::Custom;
 use crate::field::Errors;
 use crate::object::Object;
+use crate::pick::{Pick, pick};
 
 /// Whether objects of a kind live in namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,9 +174,13 @@ pub(crate) struct Rules {
     pub(crate) parts: &'static [Part],
     /// Fields for selectors besides name and namespace. They are read from the object as it is stored.
     pub(crate) fields: &'static [FieldLabel],
+    /// What `fields` read, and the labels. Said for kinds that are followed by them wherever there are nodes.
+    pub(crate) selected: Option<Pick>,
     /// Columns besides the age functions: one cell each.
     pub(crate) columns: &'static [Column],
     pub(crate) cells: fn(&Object, Timestamp) -> Vec<Value>,
+    /// What `cells` reads of an object. Said for kinds of which there are thousands.
+    pub(crate) shown: Pick,
     /// Grace period of a deletion, given the client's; `None` when the kind goes at once.
     pub(crate) grace: fn(&Object, Option<i64>) -> Option<i64>,
     /// Whether something besides `metadata.finalizers` and the grace period keeps a deleted object.
@@ -194,6 +199,9 @@ pub(crate) struct Rules {
     pub(crate) to_stored: Option<fn(&Kind, &mut Value)>,
 }
 
+/// Half of many an object are its `managedFields`, and no column shows them.
+const SHOWN: Pick = Pick::But(&[("metadata", Pick::But(&[("managedFields", Pick::Nothing)]))]);
+
 impl Rules {
     /// The rules of a kind that differs in nothing.
     pub(crate) const PLAIN: Self = Self {
@@ -211,8 +219,10 @@ impl Rules {
         validate_status: |_, _, _| (),
         parts: &[],
         fields: &[],
+        selected: None,
         columns: &[crate::table::NAME, crate::table::AGE],
         cells: |object, now| vec![object.name().into(), crate::table::age(object, now).into()],
+        shown: SHOWN,
         grace: |_, _| None,
         held: |_| false,
         mark: |_| (),
@@ -318,6 +328,14 @@ impl Kind {
     pub fn fields_of(collection: &str, object: &Object) -> impl Iterator<Item = (&'static str, String)> {
         let kinds = crate::kinds::kinds().iter().filter(move |kind| kind.collection == collection);
         kinds.flat_map(|kind| kind.rules.fields).map(|field| (field.label, (field.read)(object)))
+    }
+
+    /// What selectors look at in an object that is stored as `text`, without what they do not; None for kinds that do not say
+    /// what that is.
+    pub fn selected_of_text(collection: &str, text: &[u8]) -> Option<Object> {
+        let kind = crate::kinds::kinds().iter().find(|kind| kind.collection == collection)?;
+        let (object, _) = pick(text, kind.rules.selected.as_ref()?, "metadata")?;
+        Some(Object(object))
     }
 
     /// Key of an object within its collection: `default/web-1`, or `n1` without a namespace.

@@ -22,31 +22,37 @@ pub fn members(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// The bytes of the JSON value that `text` begins with; None when it does not end. It has no white space.
-fn value_length(text: &[u8]) -> Option<usize> {
-    let mut depth = 0_usize;
-    let mut at = 0;
+pub(crate) fn value_length(text: &[u8]) -> Option<usize> {
+    match text.first()? {
+        b'"' => string_length(text),
+        b'{' | b'[' => nested_length(text),
+        // A number, or a word.
+        _ => {
+            let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b':');
+            Some(text.iter().position(ends)?.max(1))
+        }
+    }
+}
+
+/// The bytes of the object or list that `text` begins with: of what is in it, only where strings end is looked for.
+fn nested_length(text: &[u8]) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, 0);
     loop {
         match text.get(at)? {
-            b'"' => at += string_length(&text[at..])?,
-            b'{' | b'[' => {
-                depth += 1;
-                at += 1;
+            b'"' => {
+                at += string_length(&text[at..])?;
                 continue;
             }
+            b'{' | b'[' => depth += 1,
             b'}' | b']' => {
-                depth = depth.checked_sub(1)?;
-                at += 1;
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
             }
-            b',' | b':' if depth > 0 => {
-                at += 1;
-                continue;
-            }
-            // A number, or a word.
-            _ => at += text[at..].iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b':'))?.max(1),
+            _ => {}
         }
-        if depth == 0 {
-            return Some(at);
-        }
+        at += 1;
     }
 }
 
@@ -54,11 +60,11 @@ fn value_length(text: &[u8]) -> Option<usize> {
 fn string_length(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
-        at += text.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-        if text[at] == b'"' {
-            return Some(at + 1);
+        match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
         }
-        at += 2;
     }
 }
 

@@ -4,6 +4,7 @@
 //! Not here: decisions, and anything that an object's own planner asks.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use wk_api::requests::{self, Amounts};
 use wk_api::{Object, kinds};
@@ -45,7 +46,13 @@ pub struct PodBrief {
 
 /// The brief of an object.
 pub fn brief(stored: &Stored) -> &Brief {
-    let make = |stored: &Stored| Brief::of(stored.key().collection() == kinds::POD.collection(), &object(stored));
+    let make = |stored: &Stored| {
+        let collection = stored.key().collection();
+        // Of most objects nobody asks for more.
+        let few = || wk_api::outline(stored.bytes()).filter(|_| collection != kinds::SECRET.collection()).map(Arc::new);
+        let object = stored.decoded_here().or_else(few).unwrap_or_else(|| object(stored));
+        Brief::of(collection == kinds::POD.collection(), &object)
+    };
     stored.brief(make).expect("nobody else makes briefs")
 }
 
@@ -137,6 +144,39 @@ impl PodBrief {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn brief_of_the_outline_of_an_object_is_that_of_all_of_it() {
+        let asks =
+            |cpu: &str| json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu, "memory": "1Mi"}}});
+        let pod = json!({
+            "kind": "Pod", "apiVersion": "v1",
+            "metadata": {
+                "name": "x", "uid": "u", "labels": {"app": "web"}, "finalizers": ["a/b"], "managedFields": [{}],
+                "deletionTimestamp": "2025-01-01T00:00:00Z",
+                "ownerReferences": [{"uid": "other"}, {"uid": "set", "controller": true}],
+            },
+            "spec": {
+                "nodeName": "n1", "schedulerName": "other", "schedulingGates": [{"name": "g"}],
+                "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}],
+                "containers": [asks("100m"), asks("1")],
+                "initContainers": [{"restartPolicy": "Always", "resources": {"requests": {"cpu": "2"}}}, asks("7")],
+                "overhead": {"cpu": "10m"},
+            },
+            "status": {"phase": "Failed", "conditions": []},
+        });
+        let mut some = pod.clone();
+        for (member, field) in
+            [("metadata", "deletionTimestamp"), ("spec", "schedulerName"), ("spec", "schedulingGates")]
+        {
+            some[member].as_object_mut().unwrap().remove(field);
+        }
+        for pod in [pod, some, json!({"metadata": {}})] {
+            let outline = wk_api::outline(pod.to_string().as_bytes()).unwrap();
+            let [all, few] = [Brief::of(true, &Object(pod)), Brief::of(true, &outline)];
+            assert_eq!(format!("{all:?}"), format!("{few:?}"));
+        }
+    }
 
     #[test]
     fn brief_says_who_owns_a_pod_where_it_runs_and_what_it_asks_for() {

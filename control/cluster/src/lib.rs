@@ -52,7 +52,7 @@ pub use guard::{Guard, Write};
 pub use manager::Manager;
 pub use namespaces::SYSTEM_NAMESPACES;
 pub use notes::{Note, Severity};
-pub use read::{Freshness, List, object, object_as, object_for_columns, object_once};
+pub use read::{Freshness, List, object, object_as, object_once};
 pub use refusal::{from_compacted, from_read, from_watch, from_write};
 pub use services::{SERVICE_RANGE, ServiceRange};
 pub use tags::INDEX;

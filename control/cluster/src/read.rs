@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use wk_api::{Kind, Object, Status, kinds, slices};
+use wk_api::{Kind, Object, Status, kinds};
 use wk_store::{Revision, Stored, View};
 
 use crate::{Cluster, key, refusal, vault};
@@ -41,22 +41,6 @@ pub fn object(stored: &Stored) -> Arc<Object> {
 /// As [`object_as`], for one of thousands that nobody looks at again.
 pub fn object_once(kind: &Kind, stored: &Stored) -> Arc<Object> {
     shown(kind, stored.decoded_here().unwrap_or_else(|| Arc::new(decode(stored.bytes()))))
-}
-
-/// As [`object_once`] of a kind whose bytes are plain, without its `managedFields`: half of many an object, and in no column.
-pub fn object_for_columns(stored: &Stored) -> Arc<Object> {
-    stored.decoded_here().unwrap_or_else(|| {
-        let without = |(key, text): (&[u8], &[u8])| (key != b"managedFields").then(|| read_member(key, text))?;
-        let metadata = |text: &[u8]| Value::Object(slices::members(text).filter_map(without).collect());
-        let members = slices::members(stored.bytes()).filter_map(|(key, text)| {
-            if key == b"metadata" { Some(("metadata".to_owned(), metadata(text))) } else { read_member(key, text) }
-        });
-        Arc::new(Object(Value::Object(members.collect())))
-    })
-}
-
-fn read_member(key: &[u8], text: &[u8]) -> Option<(String, Value)> {
-    Some((String::from_utf8_lossy(key).into_owned(), serde_json::from_slice(text).ok()?))
 }
 
 fn decode(bytes: &Bytes) -> Object {

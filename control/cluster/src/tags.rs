@@ -4,6 +4,7 @@
 //! Not here: whether an object is selected. A watch by one term delivers more than a selector of several wants.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use wk_api::Kind;
 use wk_api::selector::{Fields, Labels};
@@ -71,7 +72,9 @@ fn of_key(key: &Key, each: &mut dyn FnMut(u64)) {
 }
 
 fn of_object(stored: &Stored, each: &mut dyn FnMut(u64)) {
-    let object = object(stored);
+    // Asked of every version of a pod, at every peer: decoding all of it is most of what applying a write costs.
+    let few = || Kind::selected_of_text(stored.key().collection(), stored.bytes()).map(Arc::new);
+    let object = stored.decoded_here().or_else(few).unwrap_or_else(|| object(stored));
     let namespace = namespace_of(stored.key()).map(|(namespace, _)| Term::Namespace(namespace).hash());
     let mut both = |term: Term<'_>| {
         let hash = term.hash();

@@ -1,6 +1,6 @@
 //! The facts of each planner, from one view of the local copy. Those of owners of pods are in `workloads.rs`.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wk_api::{Kind, Object, kinds, quota};
@@ -10,8 +10,9 @@ use wk_plan::{
     Plan, apiservice, claims, definitions, disruption, ephemeral, events, garbage, ingresses, leases, namespaces,
     podgc, resourcequotas, rootca, scheduler, serviceaccounts, voters,
 };
-use wk_store::{Stored, View};
+use wk_store::{Part, Revision, Stored, View};
 
+use crate::bereft::Bereft;
 use crate::grouped::Grouped;
 use crate::work::Desk;
 
@@ -197,27 +198,19 @@ pub(crate) fn pod_garbage(desk: &Desk, _now: Timestamp) -> Plan {
     podgc::plan(&podgc::Input { pods: &borrowed(&pods), nodes: &borrowed(&nodes) })
 }
 
-pub(crate) fn garbage(desk: &Desk, _now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    if !may_have_garbage(&view) {
-        return Plan::default();
+pub(crate) fn garbage() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    let mut bereft = Bereft::default();
+    move |desk, _| {
+        let view = desk.cluster.store().view();
+        bereft.follow(&view);
+        if !bereft.may_be_any() {
+            return Plan::default();
+        }
+        // Events have no owners, and the planner takes any that is named as an owner to be there.
+        let objects = all_of(&view, |kind| *kind != kinds::EVENT);
+        let objects: Vec<_> = objects.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
+        garbage::plan(&garbage::Input { objects: &objects, kinds: &kinds_in(&view) })
     }
-    // Events have no owners, and the planner takes any that is named as an owner to be there.
-    let objects = all_of(&view, |kind| *kind != kinds::EVENT);
-    let objects: Vec<_> = objects.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
-    garbage::plan(&garbage::Input { objects: &objects, kinds: &kinds_in(&view) })
-}
-
-/// Whether an owner of any object is gone or going, or anything that goes is held.
-fn may_have_garbage(view: &View) -> bool {
-    let kinds = stored_kinds_in(view).into_iter().filter(|kind| **kind != kinds::EVENT);
-    let objects: Vec<Arc<Stored>> =
-        kinds.flat_map(|kind| view.list(kind.collection(), "").collect::<Vec<_>>()).collect();
-    let solid = objects.iter().map(|stored| brief(stored)).filter(|brief| !brief.is_deleting());
-    let solid: HashSet<&str> = solid.map(Brief::uid).collect();
-    objects.iter().map(|stored| brief(stored)).any(|brief| {
-        brief.is_deleting() && brief.has_finalizers() || brief.owners().any(|owner| !solid.contains(owner))
-    })
 }
 
 pub(crate) fn namespaces(desk: &Desk, now: Timestamp) -> Plan {
@@ -244,19 +237,30 @@ pub(crate) fn service_accounts(desk: &Desk, _now: Timestamp) -> Plan {
     serviceaccounts::plan(&serviceaccounts::Input { namespaces: &namespaces, accounts: &accounts, name })
 }
 
-pub(crate) fn root_ca(desk: &Desk, _now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    let namespaces = list(&view, &kinds::NAMESPACE);
-    let published = |namespace: &Arc<Object>| {
-        let stored = view.get(&wk_cluster::key(&kinds::CONFIGMAP, Some(namespace.name()), rootca::NAME))?;
-        Some(object(&stored))
-    };
-    let published: Vec<Arc<Object>> = namespaces.iter().filter_map(published).collect();
-    rootca::plan(&rootca::Input {
-        namespaces: &borrowed(&namespaces),
-        published: &borrowed(&published),
-        certificate: &desk.authority,
-    })
+pub(crate) fn root_ca() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    // What nothing was to be done for. Any ConfigMap wakes this, and hardly any is its own.
+    let mut settled: Option<(Part, Vec<Option<Revision>>)> = None;
+    move |desk, _| {
+        let view = desk.cluster.store().view();
+        let published: Vec<Option<Arc<Stored>>> = view
+            .list(kinds::NAMESPACE.collection(), "")
+            .map(|stored| view.get(&wk_cluster::key(&kinds::CONFIGMAP, Some(stored.key().name()), rootca::NAME)))
+            .collect();
+        let revisions = published.iter().map(|stored| stored.as_ref().map(|stored| stored.revision())).collect();
+        let now = Some((view.part(kinds::NAMESPACE.collection()), revisions));
+        if settled == now {
+            return Plan::default();
+        }
+        let namespaces = list(&view, &kinds::NAMESPACE);
+        let published: Vec<Arc<Object>> = published.iter().flatten().map(|stored| object(stored)).collect();
+        let plan = rootca::plan(&rootca::Input {
+            namespaces: &borrowed(&namespaces),
+            published: &borrowed(&published),
+            certificate: &desk.authority,
+        });
+        settled = now.filter(|_| plan.orders.is_empty());
+        plan
+    }
 }
 
 pub(crate) fn ingresses(desk: &Desk, _now: Timestamp) -> Plan {

@@ -21,6 +21,7 @@
 //! ```
 
 mod autoscale;
+mod bereft;
 mod electorate;
 mod execute;
 mod gather;
@@ -43,7 +44,7 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use wk_base::backoff::Backoff;
 use wk_base::error::Chain;
@@ -138,6 +139,7 @@ fn start(parts: &Parts) -> JoinSet<()> {
     set.spawn(recording);
     let mut wakes = Wakes::default();
     let hearing = Arc::new(Hearing::default());
+    let (prompt, unhurried) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
     set.spawn(hearing::listen(Arc::clone(&hearing), Arc::clone(clock), Arc::clone(heartbeats)));
     for shell in shells::all(hearing) {
         let wake = wakes.subscribe(&shell.reads, shell.reads_custom);
@@ -152,6 +154,7 @@ fn start(parts: &Parts) -> JoinSet<()> {
             user: writes::user(shell.name),
             authority: Arc::clone(authority),
             refusals: Refusals::default(),
+            long_looks: Arc::clone(if shell.rest > shells::PROMPT { &unhurried } else { &prompt }),
         };
         set.spawn(work::work(shell, desk, wake));
     }

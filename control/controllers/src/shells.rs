@@ -17,7 +17,7 @@ use crate::workloads;
 
 /// Between looks of shells on the way from a request to a running pod, and from a ready pod to its traffic: enough to
 /// see a burst of writes as one.
-const PROMPT: Duration = Duration::from_millis(1);
+pub(crate) const PROMPT: Duration = Duration::from_millis(1);
 
 /// Between looks of shells that go through everything: nobody waits for them, and a burst is over by then.
 const UNHURRIED: Duration = Duration::from_millis(100);
@@ -128,11 +128,11 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         ),
         shell("taint-eviction", vec![&kinds::POD, &kinds::NODE], PROMPT, watch_taints()),
         shell("podgc", vec![&kinds::POD, &kinds::NODE], UNHURRIED, gather::pod_garbage),
-        Shell { reads_custom: true, ..shell("garbage", reads_all(), UNHURRIED, gather::garbage) },
+        Shell { reads_custom: true, ..shell("garbage", reads_all(), UNHURRIED, gather::garbage()) },
         Shell { reads_custom: true, ..shell("namespaces", reads_all(), UNHURRIED, gather::namespaces) },
         Shell { reads_custom: true, ..shell("definitions", vec![&kinds::CRD], UNHURRIED, gather::definitions) },
         shell("serviceaccounts", vec![&kinds::NAMESPACE, &kinds::SERVICEACCOUNT], PROMPT, gather::service_accounts),
-        shell("rootca", vec![&kinds::NAMESPACE, &kinds::CONFIGMAP], PROMPT, gather::root_ca),
+        shell("rootca", vec![&kinds::NAMESPACE, &kinds::CONFIGMAP], PROMPT, gather::root_ca()),
         shell("ingress", vec![&kinds::INGRESS, &kinds::NODE], WHOLE, gather::ingresses),
         shell("ephemeral", vec![&kinds::POD, &kinds::PERSISTENTVOLUMECLAIM], PROMPT, gather::ephemeral_volumes()),
         shell(

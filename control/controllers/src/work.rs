@@ -1,9 +1,12 @@
 //! The loop of every shell: wait, look, plan, write, and again.
+//!
+//! A look that takes long goes on a thread of its own, one at a time: on one of the runtime's it would hold up whatever
+//! waits there, requests and Raft's messages among it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use wk_api::Kind;
@@ -34,6 +37,8 @@ pub(crate) struct Desk {
     pub(crate) writes: Arc<dyn Writes>,
     pub(crate) user: String,
     pub(crate) refusals: Refusals,
+    /// Whose turn it is to look for long: the others' cores are for those whom somebody waits for.
+    pub(crate) long_looks: Arc<Semaphore>,
 }
 
 /// One row of the table of shells.
@@ -54,19 +59,25 @@ pub(crate) struct Shell {
     pub(crate) pass: Pass,
 }
 
+/// A look that took longer than this goes on a thread of its own the next time: some steps of a request.
+const LONG: Duration = Duration::from_micros(200);
+
 /// One look at the facts, and what follows from it at this time.
 pub(crate) type Pass = Box<dyn FnMut(&Desk, Timestamp) -> Plan + Send>;
 
 /// Runs `shell` until it is dropped.
 pub(crate) async fn work(mut shell: Shell, desk: Desk, wake: Arc<Notify>) {
     let span = tracing::info_span!("controller", name = shell.name);
+    let desk = Arc::new(desk);
     async move {
         let (mut held, mut under_way) = (Held::default(), UnderWay::default());
+        // The first one sees everything for the first time.
+        let mut takes = LONG;
         loop {
             let start = Instant::now();
-            let now = desk.clock.now();
-            let mut plan = (shell.pass)(&desk, now);
-            let rest = shell.rest.max(start.elapsed() * shell.rest_factor);
+            let Some((mut plan, took)) = look(&mut shell, &desk, takes).await else { return };
+            takes = took;
+            let rest = shell.rest.max(took * shell.rest_factor);
             for line in &plan.report {
                 tracing::debug!("{line}");
             }
@@ -92,4 +103,32 @@ pub(crate) async fn work(mut shell: Shell, desk: Desk, wake: Arc<Notify>) {
     }
     .instrument(span)
     .await;
+}
+
+/// One look, which is expected to take as long as is said, and how long it took. None when the process ends.
+async fn look(shell: &mut Shell, desk: &Arc<Desk>, takes: Duration) -> Option<(Plan, Duration)> {
+    let timed = |pass: &mut Pass, desk: &Desk| {
+        let start = Instant::now();
+        (pass(desk, desk.clock.now()), start.elapsed())
+    };
+    if takes < LONG {
+        return Some(timed(&mut shell.pass, desk));
+    }
+    let turn = Arc::clone(&desk.long_looks).acquire_owned().await.ok()?;
+    let mut pass = std::mem::replace(&mut shell.pass, Box::new(|_, _| Plan::default()));
+    let (desk, span) = (Arc::clone(desk), tracing::Span::current());
+    let looked = tokio::task::spawn_blocking(move || {
+        let looked = span.in_scope(|| timed(&mut pass, &desk));
+        drop(turn);
+        (pass, looked)
+    });
+    match looked.await {
+        Ok((pass, looked)) => {
+            shell.pass = pass;
+            Some(looked)
+        }
+        // As if it had panicked here: whoever supervises starts all anew.
+        Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+        Err(_) => None,
+    }
 }

@@ -15,6 +15,7 @@
 pub(crate) mod inputs;
 pub(crate) mod members;
 mod orders;
+mod reads;
 pub(crate) mod snapshots;
 mod witness;
 
@@ -108,6 +109,8 @@ pub(crate) struct Core {
     joint_asked: Option<ProposalId>,
     lead: witness::Lead,
     snapshots: snapshots::Snapshots,
+    /// Reads of other members that were confirmed by being asked for.
+    answers: Vec<Message>,
 }
 
 impl Core {
@@ -151,6 +154,7 @@ impl Core {
             joint_asked: None,
             lead: witness::Lead::default(),
             snapshots: snapshots::Snapshots::new(),
+            answers: Vec::new(),
         };
         core.check_witness().map_err(|Fatal(why)| OpenError::Options(why))?;
         if core.machine.members.voters == [core.member] && core.machine.members.voters_outgoing.is_empty() {

@@ -10,6 +10,7 @@ use wk_base::time::Timestamp;
 use crate::json;
 use crate::kind::{Column, Kind};
 use crate::object::Object;
+use crate::pick::pick;
 use crate::selector::Labels;
 
 /// What a row carries besides its cells (`includeObject`).
@@ -138,6 +139,16 @@ pub fn cells(kind: &Kind, object: &Object, now: Timestamp) -> Vec<Value> {
         Some(custom) => custom.cells(kind.rules.columns, object, now),
         None => (kind.rules.cells)(object, now),
     }
+}
+
+/// As [`cells`], of an object that is stored as `text`, and the text of its metadata: for thousands that nobody looks at again.
+/// None of a custom kind, whose columns may show anything, and of an object without metadata.
+pub fn cells_of_text<'a>(kind: &Kind, text: &'a [u8], now: Timestamp) -> Option<(Vec<Value>, &'a [u8])> {
+    if kind.custom.is_some() {
+        return None;
+    }
+    let (object, metadata) = pick(text, &kind.rules.shown, "metadata")?;
+    Some(((kind.rules.cells)(&Object(object), now), metadata))
 }
 
 fn definition(column: &Column) -> Value {

@@ -1,5 +1,6 @@
 //! What stands in the cells.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -13,7 +14,10 @@ fn now() -> Timestamp {
 fn printed(kind: &Kind, mut value: Value) -> String {
     value["metadata"]["name"] = json!("x");
     value["metadata"]["creationTimestamp"] = json!("2025-01-01T00:55:00Z");
+    let text = value.to_string();
     let table = table(kind, &[&Object::new(value)], now(), Include::None, json!({}), true);
+    let (of_text, _) = cells_of_text(kind, text.as_bytes(), now()).unwrap();
+    assert_eq!(Value::from(of_text), table["rows"][0]["cells"], "as it is shown where it is not decoded");
     let cells = table["rows"][0]["cells"].as_array().unwrap();
     assert_eq!(cells.len(), table["columnDefinitions"].as_array().unwrap().len());
     let texts: Vec<String> =
@@ -218,4 +222,79 @@ fn an_empty_object_prints_without_panic_and_rows_carry_what_was_asked() {
     let whole = table(&POD, &[&object], now(), Include::Object, Value::Null, true);
     assert_eq!(whole["rows"][0]["object"], object.0);
     assert_eq!(whole["columnDefinitions"][0]["format"], "name");
+}
+
+/// Pods in which any member that a column might read is there or not.
+fn any_pod() -> impl Strategy<Value = Value> {
+    let flag = || any::<bool>();
+    let word = |words: &'static [&'static str]| prop::sample::select(words).prop_map(Value::from);
+    let state = prop_oneof![
+        Just(json!({})),
+        Just(json!({"running": {"startedAt": "2025-01-01T00:58:00Z"}})),
+        word(&["", "PodInitializing", "CrashLoopBackOff"]).prop_map(|reason| json!({"waiting": {"reason": reason}})),
+        (word(&["", "Completed", "Error"]), 0..3_i64, 0..3_i64).prop_map(|(reason, signal, code)| {
+            let at = "2025-01-01T00:59:00Z";
+            json!({"terminated": {"reason": reason, "signal": signal, "exitCode": code, "finishedAt": at}})
+        }),
+    ];
+    let status = (word(&["a", "b"]), flag(), flag(), 0..3_i64, state.clone(), state)
+        .prop_map(|(name, ready, started, restarts, state, last)| {
+            json!({"name": name, "ready": ready, "started": started, "restartCount": restarts, "state": state,
+                "lastState": last, "image": "x", "containerID": "y"})
+        })
+        .boxed();
+    let container = (word(&["a", "b"]), word(&["Always", ""]))
+        .prop_map(|(name, policy)| json!({"name": name, "restartPolicy": policy, "env": [{"name": "E", "value": "{"}]}))
+        .boxed();
+    let condition = (
+        word(&["Ready", "Initialized", "PodScheduled", "gate"]),
+        word(&["True", "False"]),
+        word(&["", "SchedulingGated"]),
+    )
+        .prop_map(|(kind, status, reason)| json!({"type": kind, "status": status, "reason": reason, "message": "m"}));
+    let some = |item: BoxedStrategy<Value>| prop::collection::vec(item, 0..3).prop_map(Value::from);
+    let spec = (some(container.clone()), some(container), word(&["", "n1"]), flag());
+    let phases = word(&["Pending", "Running", "Succeeded", "Failed"]);
+    let words = (phases, word(&["", "NodeLost", "Evicted"]), word(&["", "10.0.0.1"]), word(&["", "n2"]));
+    let statuses = (some(status.clone()), some(status), some(condition.boxed()));
+    (spec, words, statuses, flag(), flag()).prop_map(|(spec, words, statuses, deleting, addresses)| {
+        let mut pod = json!({
+            "kind": "Pod", "apiVersion": "v1",
+            "metadata": {
+                "name": "x", "namespace": "n", "creationTimestamp": "2025-01-01T00:55:00Z", "labels": {"a": "\""},
+                "managedFields": [{"manager": "kubectl"}],
+            },
+            "spec": {"containers": spec.0, "initContainers": spec.1, "nodeName": spec.2, "volumes": [{}],
+                "restartPolicy": "Never", "schedulerName": "s", "serviceAccountName": "a", "hostNetwork": spec.3},
+            "status": {
+                "phase": words.0, "reason": words.1, "podIP": words.2, "nominatedNodeName": words.3,
+                "containerStatuses": statuses.0, "initContainerStatuses": statuses.1, "conditions": statuses.2,
+            },
+        });
+        if spec.3 {
+            pod["spec"]["readinessGates"] = json!([{"conditionType": "gate"}, {"conditionType": "other"}]);
+        }
+        if deleting {
+            pod["metadata"]["deletionTimestamp"] = json!("2025-01-01T01:00:00Z");
+        }
+        if addresses {
+            pod["status"]["podIPs"] = json!([{"ip": "10.0.0.2"}]);
+        }
+        pod
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_picked_of_a_pod_is_all_that_its_columns_and_selectors_read(pod in any_pod()) {
+        let text = pod.to_string();
+        let (picked, metadata) = cells_of_text(&POD, text.as_bytes(), now()).unwrap();
+        prop_assert_eq!(&picked, &cells(&POD, &Object::new(pod.clone()), now()));
+        prop_assert_eq!(serde_json::from_slice::<Value>(metadata).unwrap(), pod["metadata"].clone());
+        let selected = Kind::selected_of_text(POD.collection(), text.as_bytes()).unwrap();
+        let pod = Object::new(pod);
+        prop_assert_eq!(selected.labels(), pod.labels());
+        let fields = |object| Kind::fields_of(POD.collection(), object).collect::<Vec<_>>();
+        prop_assert_eq!(fields(&selected), fields(&pod));
+    }
 }

@@ -79,11 +79,11 @@ fn said(plan: &Plan) -> Value {
 
 #[test]
 fn pods_come_one_after_the_other_each_with_its_claim() {
-    let set = set("a", &json!({}));
+    let plain = set("a", &json!({}));
     let pods = |count: i64, ready: bool| {
-        (0..count).map(|number| pod_of(&set, number, ready || number + 1 < count)).collect::<Vec<_>>()
+        (0..count).map(|number| pod_of(&plain, number, ready || number + 1 < count)).collect::<Vec<_>>()
     };
-    let first = planned(&set, &[], &[], &[]);
+    let first = planned(&plain, &[], &[], &[]);
     assert_eq!(changes(&first), ["+data-db-0", "+db-0"]);
     let Some(Order::Create { object, .. }) = first.orders.get(1) else { panic!("{first}") };
     assert_eq!((&object["spec"]["hostname"], &object["spec"]["subdomain"]), (&json!("db-0"), &json!("dbs")));
@@ -92,18 +92,18 @@ fn pods_come_one_after_the_other_each_with_its_claim() {
         json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}}])
     );
     assert_eq!(object["metadata"]["labels"]["apps.kubernetes.io/pod-index"], "0");
-    assert_eq!(changes(&planned(&set, &[], &pods(1, false), &[])), [""; 0], "the first is not ready");
-    assert_eq!(changes(&planned(&set, &[], &pods(1, true), &[&claim("data-db-1")])), ["+db-1"], "its claim is there");
-    assert_eq!(changes(&planned(&set, &[], &pods(3, true), &[])), [""; 0]);
-    let status = said(&planned(&set, &[], &pods(3, false), &[]));
+    assert_eq!(changes(&planned(&plain, &[], &pods(1, false), &[])), [""; 0], "the first is not ready");
+    assert_eq!(changes(&planned(&plain, &[], &pods(1, true), &[&claim("data-db-1")])), ["+db-1"], "its claim is there");
+    assert_eq!(changes(&planned(&plain, &[], &pods(3, true), &[])), [""; 0]);
+    let status = said(&planned(&plain, &[], &pods(3, false), &[]));
     assert_eq!((&status["replicas"], &status["readyReplicas"]), (&json!(3), &json!(2)));
-    let slow = super::tests::set("a", &json!({"minReadySeconds": 60}));
+    let slow = set("a", &json!({"minReadySeconds": 60}));
     let waits = planned(&slow, &[], &[pod_of(&slow, 0, true)], &[]);
     assert_eq!(
         (changes(&waits), waits.due.map(|due| due.to_string())),
         (vec![], Some("2025-01-01T01:00:51Z".to_owned()))
     );
-    let side_by_side = super::tests::set(
+    let side_by_side = set(
         "a",
         &json!({"podManagementPolicy": "Parallel", "volumeClaimTemplates": [],
         "ordinals": {"start": 5}}),
@@ -112,7 +112,7 @@ fn pods_come_one_after_the_other_each_with_its_claim() {
     // One that ended makes room for another of its name.
     let mut ended = pods(3, true);
     ended[1].0["status"]["phase"] = "Failed".into();
-    assert_eq!(changes(&planned(&set, &[], &ended, &[])), ["-db-1"]);
+    assert_eq!(changes(&planned(&plain, &[], &ended, &[])), ["-db-1"]);
 }
 
 #[test]

@@ -49,12 +49,6 @@ impl Core {
         self.node.raft.step(message).map_err(|_| NotTaken)
     }
 
-    /// Asks for an index that makes a read linearizable once it is applied; comes back in `reads` with `context`, or
-    /// not at all when there is no leader.
-    pub(crate) fn read(&mut self, context: Vec<u8>) {
-        self.node.read_index(context);
-    }
-
     /// Takes a message of another member.
     pub(crate) fn receive(&mut self, mut message: Message) -> Result<Received, Fatal> {
         if message.to != self.member {
@@ -90,6 +84,9 @@ impl Core {
             return Ok(Received::Dropped("it acknowledges what was never sent"));
         }
         self.heard.insert(message.from, self.ticks);
+        if kind == MessageType::MsgReadIndex && self.answer_read(&mut message) {
+            return Ok(Received::Taken);
+        }
         if kind == MessageType::MsgSnapshot
             && let Some(received) = self.receive_snapshot(&message)
         {

@@ -15,6 +15,7 @@ impl Core {
         if is_ready {
             self.ready(&mut orders)?;
         }
+        self.send_answers(&mut orders);
         self.withhold(&witnesses, &mut orders);
         self.settle_election();
         self.order_snapshot(&mut orders);

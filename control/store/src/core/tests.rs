@@ -1,6 +1,7 @@
 //! The core by itself: several of them in one thread, without a clock.
 
 mod members;
+mod reads;
 mod witnesses;
 
 use std::collections::BTreeSet;

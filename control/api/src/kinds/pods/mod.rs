@@ -13,6 +13,7 @@ use crate::defaults;
 use crate::json;
 use crate::kind::{FieldLabel, Generation, Kind, Rules, Subresource};
 use crate::object::Object;
+use crate::pick::Pick;
 use crate::quantity::Quantity;
 use crate::validate;
 
@@ -63,8 +64,10 @@ pub static POD: Kind = Kind {
         validate_update: update::check,
         parts: &[update::EPHEMERAL_CONTAINERS],
         fields: &FIELDS,
+        selected: Some(SELECTED),
         columns: &printed::COLUMNS,
         cells: printed::cells,
+        shown: printed::SHOWN,
         grace: |pod, asked| Some(grace(pod, asked)),
         ..Rules::PLAIN
     },
@@ -90,6 +93,22 @@ static FIELDS: [FieldLabel; 11] = [
     FieldLabel { label: "metadata.name", read: |object| object.name().to_owned() },
     FieldLabel { label: "metadata.namespace", read: |object| object.namespace().to_owned() },
 ];
+
+/// What [`FIELDS`] read, and the labels.
+const SELECTED: Pick = Pick::Of(&[
+    ("metadata", Pick::Of(&[("labels", Pick::All), ("name", Pick::All), ("namespace", Pick::All)])),
+    (
+        "spec",
+        Pick::Of(&[
+            ("hostNetwork", Pick::All),
+            ("nodeName", Pick::All),
+            ("restartPolicy", Pick::All),
+            ("schedulerName", Pick::All),
+            ("serviceAccountName", Pick::All),
+        ]),
+    ),
+    ("status", Pick::Of(&[("nominatedNodeName", Pick::All), ("phase", Pick::All), ("podIP", Pick::All)])),
+]);
 
 /// Whether the pod has run its course: phase Succeeded or Failed.
 pub fn is_finished(pod: &Object) -> bool {

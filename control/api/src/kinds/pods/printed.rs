@@ -9,6 +9,7 @@ use super::{is_finished, is_ready};
 use crate::json;
 use crate::kind::Column;
 use crate::object::{Object, timestamp};
+use crate::pick::Pick;
 use crate::table::{self, AGE, NAME, NONE, duration, or_none, text, wide};
 
 pub(super) static COLUMNS: [Column; 9] = [
@@ -22,6 +23,42 @@ pub(super) static COLUMNS: [Column; 9] = [
     wide(text("Nominated Node", "Where it will run once there is room.")),
     wide(text("Readiness Gates", "Met gates of all.")),
 ];
+
+/// What [`cells`] reads.
+pub(super) const SHOWN: Pick = Pick::Of(&[
+    ("metadata", Pick::Of(&[("name", Pick::All), ("creationTimestamp", Pick::All), ("deletionTimestamp", Pick::All)])),
+    (
+        "spec",
+        Pick::Of(&[
+            ("containers", Pick::Of(&[])),
+            ("initContainers", Pick::Of(&[("name", Pick::All), ("restartPolicy", Pick::All)])),
+            ("nodeName", Pick::All),
+            ("readinessGates", Pick::All),
+        ]),
+    ),
+    (
+        "status",
+        Pick::Of(&[
+            ("conditions", Pick::Of(&[("type", Pick::All), ("status", Pick::All), ("reason", Pick::All)])),
+            ("containerStatuses", STATUSES),
+            ("initContainerStatuses", STATUSES),
+            ("nominatedNodeName", Pick::All),
+            ("phase", Pick::All),
+            ("podIP", Pick::All),
+            ("podIPs", Pick::All),
+            ("reason", Pick::All),
+        ]),
+    ),
+]);
+
+const STATUSES: Pick = Pick::Of(&[
+    ("lastState", Pick::All),
+    ("name", Pick::All),
+    ("ready", Pick::All),
+    ("restartCount", Pick::All),
+    ("started", Pick::All),
+    ("state", Pick::All),
+]);
 
 pub(super) fn cells(pod: &Object, now: Timestamp) -> Vec<Value> {
     let summary = summary(pod);

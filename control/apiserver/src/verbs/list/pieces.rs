@@ -19,7 +19,7 @@ use wk_api::table::{self, Include};
 use wk_api::{Kind, slices};
 use wk_base::body::{Body, BoxError, boxed, full};
 use wk_base::time::Timestamp;
-use wk_cluster::{object_for_columns, object_once};
+use wk_cluster::object_once;
 use wk_store::Stored;
 
 use crate::flight::{Flow, Held, TURN, Turns};
@@ -29,8 +29,8 @@ use crate::shapes;
 /// Pieces of this size go to the client one by one; items are joined up to here.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Where objects are decoded a piece is smaller, and ends with its turn.
-const DECODED_PIECE_BYTES: usize = 16 * 1024;
+/// Where objects are looked into a piece ends with its turn: this much of a table of pods takes about as long.
+const DECODED_PIECE_BYTES: usize = 128 * 1024;
 
 /// How long a client may take for a list: the whole of a request, as in Kubernetes. Then it has no seat any more.
 const TAKEN_WITHIN: Duration = Duration::from_mins(1);
@@ -111,16 +111,10 @@ impl Form {
             Shape::Metadata if let Some(metadata) = raw() => put_metadata(metadata, into),
             Shape::Table
                 if self.include != Include::Object
-                    && let Some(metadata) = raw() =>
+                    && let Some((cells, metadata)) = self.cells(stored) =>
             {
-                let object = match self.kind.custom {
-                    None => object_for_columns(stored),
-                    // Whose columns may show anything.
-                    Some(_) => object_once(self.kind, stored),
-                };
-                let cells = table::cells(self.kind, &object, self.now);
                 into.put_slice(b"{\"cells\":");
-                into.put_slice(Value::Array(cells).to_string().as_bytes());
+                serde_json::to_writer((&mut *into).writer(), &cells).expect("writing to memory cannot fail");
                 into.put_slice(b",\"object\":");
                 match self.include {
                     Include::None => into.put_slice(b"null"),
@@ -130,6 +124,17 @@ impl Form {
             }
             Shape::Full | Shape::Metadata | Shape::Table => into.put_slice(self.value(stored).to_string().as_bytes()),
         }
+    }
+
+    /// An item's cells, and its metadata as it is stored.
+    fn cells<'a>(&self, stored: &'a Stored) -> Option<(Vec<Value>, &'a [u8])> {
+        if !self.kind.serves_stored_bytes() {
+            return None;
+        }
+        table::cells_of_text(self.kind, stored.bytes(), self.now).or_else(|| {
+            let metadata = slices::member(stored.bytes(), "metadata")?;
+            Some((table::cells(self.kind, &object_once(self.kind, stored), self.now), metadata))
+        })
     }
 
     /// An item, decoded.

@@ -1,0 +1,159 @@
+//! Who is named as an owner, and who is there: kept from one look to the next and brought up to date by what differs, so that
+//! a write of one object does not cost a look at all of them.
+//!
+//! It remembers nothing that the store does not say: made anew from any view it is the same. Not here: what is garbage
+//! ([`wk_plan::garbage`]), which is asked only when something may be.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use wk_api::kinds;
+use wk_cluster::{Brief, brief, stored_kinds_in};
+use wk_store::{Part, Stored, View};
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Bereft {
+    seen: BTreeMap<&'static str, Part>,
+    /// The uids of objects that stay, and how many have each: one, if nobody restored any by hand.
+    solid: HashMap<Box<str>, usize>,
+    /// The uids that objects name as their owners, and how many do.
+    owners: HashMap<Box<str>, usize>,
+    /// Objects that go, and are held by a finalizer.
+    held: usize,
+}
+
+impl Bereft {
+    /// Takes in what differs in `view`. Events have no owners, and nobody waits for them.
+    pub(crate) fn follow(&mut self, view: &View) {
+        let kinds = stored_kinds_in(view).into_iter().filter(|kind| **kind != kinds::EVENT);
+        let now: BTreeMap<&'static str, Part> =
+            kinds.map(|kind| (kind.collection(), view.part(kind.collection()))).collect();
+        let before = std::mem::take(&mut self.seen);
+        let nothing = Part::default();
+        for (collection, part) in &now {
+            self.take(before.get(collection).unwrap_or(&nothing), part);
+        }
+        // A kind that is defined no more has no objects.
+        for (_, part) in before.iter().filter(|(collection, _)| !now.contains_key(*collection)) {
+            self.take(part, &nothing);
+        }
+        self.seen = now;
+    }
+
+    fn take(&mut self, before: &Part, now: &Part) {
+        if before == now {
+            return;
+        }
+        for difference in before.differences(now) {
+            difference.old.into_iter().for_each(|old| self.remove(old));
+            difference.new.into_iter().for_each(|new| self.add(new));
+        }
+    }
+
+    fn add(&mut self, stored: &Arc<Stored>) {
+        let brief = brief(stored);
+        if !brief.is_deleting() {
+            count(&mut self.solid, brief.uid());
+        }
+        self.held += usize::from(is_held(brief));
+        brief.owners().for_each(|owner| count(&mut self.owners, owner));
+    }
+
+    fn remove(&mut self, stored: &Arc<Stored>) {
+        let brief = brief(stored);
+        if !brief.is_deleting() {
+            discount(&mut self.solid, brief.uid());
+        }
+        self.held -= usize::from(is_held(brief));
+        brief.owners().for_each(|owner| discount(&mut self.owners, owner));
+    }
+
+    /// Whether an owner of any object is gone or going, or anything that goes is held.
+    pub(crate) fn may_be_any(&self) -> bool {
+        self.held > 0 || self.owners.keys().any(|owner| !self.solid.contains_key(owner))
+    }
+}
+
+fn is_held(brief: &Brief) -> bool {
+    brief.is_deleting() && brief.has_finalizers()
+}
+
+fn count(of: &mut HashMap<Box<str>, usize>, uid: &str) {
+    match of.get_mut(uid) {
+        Some(count) => *count += 1,
+        None => drop(of.insert(uid.into(), 1)),
+    }
+}
+
+fn discount(of: &mut HashMap<Box<str>, usize>, uid: &str) {
+    if let Some(count) = of.get_mut(uid) {
+        *count -= 1;
+        if *count == 0 {
+            of.remove(uid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::{Value, json};
+    use wk_api::Kind;
+    use wk_store::{Change, Expect, Key, MemberId, Op, Options, Start, Store, Transport, Txn};
+
+    use super::*;
+
+    struct Nowhere;
+
+    impl Transport for Nowhere {
+        fn send(&self, _to: MemberId, _message: Bytes) {}
+    }
+
+    async fn write(store: &Store, kind: &Kind, name: &str, metadata: Option<Value>) {
+        let bytes = |metadata: Value| Bytes::from(json!({ "metadata": metadata }).to_string());
+        let put = |metadata| Change::Put(wk_store::Value { bytes: bytes(metadata), stamp: None });
+        let op = Op {
+            key: Key::new(kind.collection(), name),
+            expect: Expect::Any,
+            change: metadata.map_or(Change::Delete, put),
+        };
+        store.write(Txn::from(op)).await.expect("written");
+    }
+
+    #[tokio::test]
+    async fn there_may_be_garbage_when_an_owner_is_not_there_or_something_that_goes_is_held() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
+        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
+        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        let (set, pod) = (&kinds::REPLICASET, &kinds::POD);
+        let owned = |uid: &str| json!({"uid": uid, "ownerReferences": [{"uid": "s"}]});
+        let going = json!({"uid": "s", "deletionTimestamp": "2025-01-01T00:00:00Z"});
+        let held = json!({"uid": "s", "deletionTimestamp": "2025-01-01T00:00:00Z", "finalizers": ["a/b"]});
+        let steps: [(&Kind, &str, Option<Value>, bool); 9] = [
+            (set, "n/s", Some(json!({"uid": "s"})), false),
+            (pod, "n/1", Some(owned("1")), false),
+            (pod, "n/2", Some(owned("2")), false),
+            (set, "n/s", Some(held), true),
+            (set, "n/s", Some(json!({"uid": "s", "labels": {"a": "b"}})), false),
+            (set, "n/s", Some(going), true),
+            (pod, "n/1", Some(json!({"uid": "1"})), true),
+            (set, "n/s", None, true),
+            (pod, "n/2", None, false),
+        ];
+        let mut followed = Bereft::default();
+        for (at, (kind, name, metadata, expected)) in steps.into_iter().enumerate() {
+            write(&store, kind, name, metadata).await;
+            followed.follow(&store.view());
+            let mut anew = Bereft::default();
+            anew.follow(&store.view());
+            assert_eq!((followed.may_be_any(), anew.may_be_any()), (expected, expected), "after step {at}");
+        }
+        assert!(
+            followed.owners.is_empty() && followed.held == 0 && followed.solid.len() == 1,
+            "nothing is left behind"
+        );
+        store.stop().await;
+    }
+}
