@@ -14,7 +14,6 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType,
 };
-use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 
 /// Says to the new program that its standard input is no person's.
 const VARIABLE: &str = "WK_HANDED_OVER";
@@ -68,7 +67,6 @@ impl Inherited {
         if std::env::var_os(VARIABLE).is_none() {
             return Self::default();
         }
-        wait_for(children(getpid()));
         Self::from(io::stdin()).unwrap_or_else(|error| {
             tracing::warn!(%error, "listening sockets did not arrive");
             Self::default()
@@ -97,45 +95,12 @@ impl Inherited {
     }
 }
 
-/// Processes that a thread of this process has started, or the program before it.
-fn children(thread: Pid) -> Vec<Pid> {
-    let told = std::fs::read_to_string(format!("/proc/self/task/{thread}/children")).unwrap_or_default();
-    told.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
-}
-
-/// Takes note of the ends of processes that the program before this one has left: workers and compilers, which end with it.
-/// Nobody else waits for them, and a process that nobody waits for stays in the kernel's table.
-fn wait_for(left: Vec<Pid>) {
-    let waits = move || {
-        for pid in left {
-            let _ = waitpid(Some(pid), WaitOptions::empty());
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("wk-inherited".to_owned()).spawn(waits) {
-        tracing::warn!(%error, "processes of the program before this one stay in the kernel's table");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpStream;
 
     use super::*;
-
-    #[test]
-    fn processes_that_the_program_before_left_are_waited_for() {
-        let left = std::process::Command::new("true").spawn().unwrap();
-        let pid = i32::try_from(left.id()).unwrap();
-        // As if another program had started it.
-        std::mem::forget(left);
-        let found = children(rustix::thread::gettid());
-        assert_eq!(found.iter().map(|pid| pid.as_raw_nonzero().get()).collect::<Vec<_>>(), [pid]);
-        wait_for(found);
-        while std::path::Path::new(&format!("/proc/{pid}")).exists() {
-            std::thread::yield_now();
-        }
-    }
 
     #[test]
     fn who_connects_while_sockets_change_hands_is_answered_by_the_next_owner() {

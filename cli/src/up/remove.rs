@@ -163,10 +163,12 @@ fn images(status: &ClusterStatus) -> BTreeSet<String> {
     let mut images = BTreeSet::new();
     for (kind, at) in TEMPLATES {
         for object in status.objects.local(kind, None).items {
-            for list in ["containers", "initContainers"] {
+            for list in ["containers", "initContainers", "ephemeralContainers"] {
                 let containers = object.items(&format!("{at}/{list}")).iter();
                 images.extend(containers.filter_map(|container| container["image"].as_str().map(str::to_owned)));
             }
+            let volumes = object.items(&format!("{at}/volumes")).iter();
+            images.extend(volumes.filter_map(|volume| volume["image"]["reference"].as_str().map(str::to_owned)));
         }
     }
     images

@@ -11,6 +11,7 @@ use wasmparser::{Encoding, ExternalKind, ImportSectionReader, Imports, Parser, P
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
+use crate::imports::short;
 use crate::prepare::PrepareError;
 use crate::reactor;
 
@@ -79,7 +80,7 @@ fn scan(wasm: &[u8]) -> Result<Option<Module>, PrepareError> {
                 for import in section.into_imports() {
                     let import = import.map_err(malformed)?;
                     if import.module != WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME {
-                        module.foreign.push(format!("{} {}", import.module, import.name));
+                        module.foreign.push(format!("{} {}", short(import.module), short(import.name)));
                     }
                 }
             }

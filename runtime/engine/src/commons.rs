@@ -39,6 +39,8 @@ pub trait Lender: Send + Sync + 'static {
 /// What is borrowed at a time, at least: a few instances, so that a process asks seldom, and a machine of 1 GiB has
 /// enough for some forty of them.
 const LOAN_BYTES: u64 = 16 << 20;
+/// Loans that are asked for where other threads take what comes.
+const BORROWS_MAX: usize = 4;
 
 impl Commons {
     /// So much for all of them.
@@ -87,7 +89,10 @@ impl Commons {
                 }
                 taken
             }
-            Source::Lender(lender) => self.take_here(bytes) || self.borrow(&**lender, bytes) && self.take_here(bytes),
+            Source::Lender(lender) => {
+                let borrowed = || self.borrow(&**lender, bytes);
+                self.take_here(bytes) || (0..BORROWS_MAX).any(|_| borrowed() && self.take_here(bytes))
+            }
         }
     }
 

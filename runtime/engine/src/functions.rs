@@ -8,6 +8,44 @@ use std::fmt;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex};
 
+/// Functions that are told when one is asked for that is not there, and bytes of each: more than a person reads. Whoever made
+/// the module chose their names, those of their parameters, and how many there are.
+const TOLD_MAX: usize = 64;
+const TOLD_BYTES_MAX: usize = 256;
+/// Types in one another that are told.
+const TYPES_DEEP_MAX: u32 = 6;
+
+/// A function as it is told, cut where it is long.
+pub(crate) fn told(function: &impl fmt::Display) -> String {
+    let mut cut = Cut(String::new());
+    // It fails where there is no more room.
+    let _ = fmt::write(&mut cut, format_args!("{function}"));
+    cut.0
+}
+
+/// The first of them, and how many more there are.
+pub(crate) fn listed<'a, T: fmt::Display + 'a>(all: impl ExactSizeIterator<Item = &'a T>) -> Vec<String> {
+    let more = all.len().saturating_sub(TOLD_MAX);
+    let first = all.take(TOLD_MAX).map(told);
+    first.chain((more > 0).then(|| format!("and {more} more"))).collect()
+}
+
+/// As much of a text as fits.
+struct Cut(String);
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = TOLD_BYTES_MAX - self.0.len();
+        if text.len() <= room {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        self.0.push_str(&text[..text.floor_char_boundary(room.saturating_sub(3))]);
+        self.0.push_str(if room < 3 { "" } else { "..." });
+        Err(fmt::Error)
+    }
+}
+
 /// An exported function.
 pub(crate) struct Function {
     /// The interface with its version; none for a function of the component's own.
@@ -73,6 +111,20 @@ fn unversioned(interface: &str) -> &str {
     interface.split_once('@').map_or(interface, |(name, _)| name)
 }
 
+/// How long the names are of what a component exports, and of what its interfaces have.
+pub(crate) fn name_lengths(component: &Component) -> Vec<usize> {
+    let engine = component.engine();
+    let types = component.component_type();
+    let mut lengths = Vec::new();
+    for (name, export) in types.exports(engine) {
+        lengths.push(name.len());
+        if let ComponentItem::ComponentInstance(instance) = export.ty {
+            lengths.extend(instance.exports(engine).map(|(name, _)| name.len()));
+        }
+    }
+    lengths
+}
+
 /// All of them, in the component's order.
 pub(crate) fn all(component: &Component) -> Vec<Function> {
     let engine = component.engine();
@@ -118,8 +170,14 @@ pub(crate) fn find<'a>(functions: &'a [Function], wanted: &str) -> Option<&'a Fu
     })
 }
 
-/// A type as WIT writes it; those with fields or cases by their kind alone.
+/// A type as WIT writes it; those with fields or cases by their kind alone, and one too deep in others by three dots.
 pub(crate) fn type_name(ty: &Type) -> String {
+    type_within(ty, TYPES_DEEP_MAX)
+}
+
+fn type_within(ty: &Type, deep: u32) -> String {
+    let Some(deep) = deep.checked_sub(1) else { return "...".into() };
+    let type_name = |ty: &Type| type_within(ty, deep);
     match ty {
         Type::Bool => "bool".into(),
         Type::S8 => "s8".into(),
@@ -155,5 +213,19 @@ pub(crate) fn type_name(ty: &Type) -> String {
         Type::Stream(_) => "stream".into(),
         Type::ErrorContext => "error-context".into(),
         Type::FixedLengthList(list) => format!("list<{}, {}>", type_name(&list.ty()), list.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_functions_is_cut() {
+        let all: Vec<String> = (0..TOLD_MAX + 5).map(|at| format!("{at}{}", "ä".repeat(TOLD_BYTES_MAX))).collect();
+        let told = listed(all.iter());
+        assert_eq!((told.len(), told[TOLD_MAX].as_str()), (TOLD_MAX + 1, "and 5 more"));
+        assert!(told[..TOLD_MAX].iter().all(|it| it.len() <= TOLD_BYTES_MAX && it.ends_with("ä...")), "{}", told[0]);
+        assert_eq!(listed(["one()"].iter()), ["one()"]);
     }
 }

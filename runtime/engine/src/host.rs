@@ -110,7 +110,7 @@ impl Host {
 
     /// Whether the guest may have what the host holds for it by now.
     fn count(&mut self) -> bool {
-        let bytes = held::bytes(&mut self.table);
+        let bytes = held::bytes(&mut self.table).saturating_add(self.files.held());
         self.calls_left = COUNT_CALLS + bytes / COUNT_BYTES;
         self.limits.holds(bytes)
     }

@@ -73,10 +73,10 @@ impl<'a> Name<'a> {
 
 /// Names of imports and of exports that are kept of a component, and of each so many bytes: more than a person reads. A
 /// component may have megabytes of them.
-const NAMES_MAX: usize = 256;
+pub(crate) const NAMES_MAX: usize = 256;
 const NAME_BYTES_MAX: usize = 200;
 
-fn short(name: &str) -> String {
+pub(crate) fn short(name: &str) -> String {
     name[..name.floor_char_boundary(NAME_BYTES_MAX)].to_owned()
 }
 
@@ -135,8 +135,8 @@ fn answered(import: &str) -> Option<String> {
 /// Every import is there, or the error names all that are not: interfaces first, then functions of those that are.
 pub(crate) fn check(component: &Component, linker: &Linker<Host>) -> Result<(), PrepareError> {
     let engine = linker.engine();
-    let mut missing: Vec<String> =
-        component.imports(engine).map(|(name, _)| name.to_owned()).filter(|name| answered(name).is_none()).collect();
+    let names = component.imports(engine).map(|(name, _)| name).filter(|name| answered(name).is_none());
+    let mut missing: Vec<String> = names.take(NAMES_MAX).map(short).collect();
     if !missing.is_empty() {
         missing.sort_unstable();
         return Err(PrepareError::Imports { missing });
@@ -159,8 +159,8 @@ fn lacking(component: &Component, linker: &Linker<Host>) -> Vec<String> {
             // any use, and those are missing as well.
             let is_function = matches!(export.ty, ComponentItem::ComponentFunc(_));
             let is_new = is_function && linked.func_new(item, |_, _, _, _| Ok(())).is_ok();
-            if is_new {
-                missing.push(format!("{item} of {name} (here is {here})"));
+            if is_new && missing.len() < NAMES_MAX {
+                missing.push(format!("{} of {} (here is {here})", short(item), short(name)));
             }
         }
     }
@@ -194,6 +194,7 @@ pub(crate) fn worlds(component: &wasmtime::component::Component) -> Result<World
     };
     let useful = || functions::all(component).iter().any(|function| !function.is_of_wasi());
     if worlds.http.is_none() && worlds.command.is_none() && !useful() {
+        let exports = exports.iter().take(NAMES_MAX).map(|name| short(name)).collect();
         return Err(PrepareError::NoWorld { exports });
     }
     Ok(worlds)

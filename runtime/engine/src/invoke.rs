@@ -71,7 +71,7 @@ pub(crate) async fn invoke(
     };
     let all = functions::all(pre.component());
     let Some(function) = functions::find(&all, function) else {
-        let there = all.iter().map(ToString::to_string).collect();
+        let there = functions::listed(all.iter());
         return Err(InvokeError::NoFunction { function: function.to_owned(), there });
     };
     let params = if function.is_run() {
@@ -87,7 +87,7 @@ pub(crate) async fn invoke(
     }
     let sandbox = Arc::new(sandbox.resolved());
     let mut store = Host::store(engine.wasmtime(), &sandbox, engine.running());
-    let (pre, name, index, output) = (pre.clone(), function.to_string(), function.index, Arc::clone(&sandbox));
+    let (pre, name, index, output) = (pre.clone(), functions::told(function), function.index, Arc::clone(&sandbox));
     let call = engine.guest(&sandbox, async move {
         let outcome = async {
             let instance = pre.instantiate_async(&mut store).await?;
@@ -139,13 +139,13 @@ const FAILURE_CODE: i32 = 1;
 /// The arguments as the function's types want them. A list at the end takes all that are left; options at the end may
 /// be left out.
 fn arguments(function: &Function, args: Vec<String>) -> Result<Vec<Val>, InvokeError> {
-    let refused = |message: String| InvokeError::Arguments { function: function.to_string(), message };
+    let refused = |message: String| InvokeError::Arguments { function: functions::told(function), message };
     let last = function.ty.params().len().saturating_sub(1);
     let mut given = args.into_iter();
     let mut values = Vec::new();
     for (at, (name, ty)) in function.ty.params().enumerate() {
         if let Some(kind) = unwritable(&ty) {
-            return Err(InvokeError::Signature { function: function.to_string(), kind });
+            return Err(InvokeError::Signature { function: functions::told(function), kind });
         }
         let fitting = |ty: &Type, text: String| {
             let wrong = format!("{name} is {text:?}, which is no {}", type_name(ty));
@@ -195,7 +195,7 @@ fn value(ty: &Type, text: String) -> Option<Val> {
 /// A place for the answer, if text and a code can say it.
 fn results(function: &Function) -> Result<Vec<Val>, InvokeError> {
     match function.ty.results().find_map(|ty| unwritable(&ty)) {
-        Some(kind) => Err(InvokeError::Signature { function: function.to_string(), kind }),
+        Some(kind) => Err(InvokeError::Signature { function: functions::told(function), kind }),
         None => Ok(vec![Val::Bool(false); function.ty.results().len()]),
     }
 }

@@ -42,6 +42,12 @@ impl fmt::Display for World {
     }
 }
 
+/// Names of exports, with [`EXPORT_BYTES`] for each: they are looked through at each `exec` and each probe that is one. The
+/// largest programs of real toolchains export some thousand functions.
+const EXPORTS_BYTES_MAX: usize = 4 << 20;
+/// What an export takes besides its name.
+const EXPORT_BYTES: usize = 64;
+
 /// A module cannot be run here. Trying again changes nothing, except after [`Read`](Self::Read).
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -130,6 +136,9 @@ pub enum PrepareError {
         /// What it does export.
         exports: Vec<String>,
     },
+    /// It exports more than is looked through when one of its functions is called.
+    #[error("the module exports too much: the names of its exports take more than {} MiB", EXPORTS_BYTES_MAX >> 20)]
+    Exports,
     /// The compiler itself failed.
     #[error("the compiler failed on this module: {message}")]
     Compiler {
@@ -198,8 +207,8 @@ impl Prepared {
     /// The functions that can be called one by one, with their signatures.
     pub fn functions(&self) -> Vec<String> {
         match (&self.instance, &self.reactor) {
-            (Some(instance), _) => functions::all(instance.component()).iter().map(ToString::to_string).collect(),
-            (None, Some(pre)) => reactor::functions(pre.module()).iter().map(ToString::to_string).collect(),
+            (Some(instance), _) => functions::listed(functions::all(instance.component()).iter()),
+            (None, Some(pre)) => functions::listed(reactor::functions(pre.module()).iter()),
             (None, None) => vec![functions::PROGRAM.to_owned()],
         }
     }
@@ -228,6 +237,7 @@ pub(crate) fn link(linkers: &Linkers, digest: &str, code: &Loaded) -> Result<Pre
     match code {
         Loaded::Component(component) => link_component(&linkers.components, digest, component),
         Loaded::Program(module) => {
+            check_exports(module.exports().map(|export| export.name().len()))?;
             let linked = preview1::link(&linkers.programs, module)?;
             let (command, reactor) = if module.get_export(preview1::START).is_some() {
                 (Some(CommandPre::V1(linked)), None)
@@ -242,8 +252,17 @@ pub(crate) fn link(linkers: &Linkers, digest: &str, code: &Loaded) -> Result<Pre
     }
 }
 
+fn check_exports(names: impl IntoIterator<Item = usize>) -> Result<(), PrepareError> {
+    let mut left = EXPORTS_BYTES_MAX;
+    for length in names {
+        left = left.checked_sub(length + EXPORT_BYTES).ok_or(PrepareError::Exports)?;
+    }
+    Ok(())
+}
+
 fn link_component(linker: &Linker<Host>, digest: &str, component: &Component) -> Result<Prepared, PrepareError> {
     let types = component.component_type();
+    check_exports(functions::name_lengths(component))?;
     imports::check(&types, linker)?;
     let worlds = imports::worlds(component)?;
     let link = |error: wasmtime::Error| PrepareError::Link { message: format!("{error:#}") };

@@ -12,6 +12,7 @@ use wasmtime::{ExternType, FuncType, InstancePre, Module, Val, ValType};
 
 use crate::engine::Engine;
 use crate::failure::{Exit, Failure, caught};
+use crate::functions::{listed, told};
 use crate::host::Host;
 use crate::invoke::InvokeError;
 use crate::sandbox::{Sandbox, Stream};
@@ -71,8 +72,8 @@ pub(crate) fn functions(module: &Module) -> Vec<Function> {
 /// The one of this name.
 pub(crate) fn find<'a>(all: &'a [Function], name: &str) -> Option<&'a Function> {
     // Whoever writes WIT has other dashes.
-    let plain = |name: &str| name.replace('-', "_");
-    all.iter().find(|one| one.name == name || plain(&one.name) == plain(name))
+    let plain = |byte: u8| if byte == b'-' { b'_' } else { byte };
+    all.iter().find(|one| one.name == name || one.name.bytes().map(plain).eq(name.bytes().map(plain)))
 }
 
 /// Calls `function` with `args` until it answers, or until `cancel`.
@@ -86,7 +87,7 @@ pub(crate) async fn call(
 ) -> Result<Exit, InvokeError> {
     let all = functions(pre.module());
     let Some(found) = find(&all, function) else {
-        let there = all.iter().map(ToString::to_string).collect();
+        let there = listed(all.iter());
         return Err(InvokeError::NoFunction { function: function.to_owned(), there });
     };
     let params = arguments(found, args)?;
@@ -126,7 +127,7 @@ pub(crate) async fn call(
 }
 
 fn arguments(function: &Function, args: Vec<String>) -> Result<Vec<Val>, InvokeError> {
-    let refused = |message: String| InvokeError::Arguments { function: function.to_string(), message };
+    let refused = |message: String| InvokeError::Arguments { function: told(function), message };
     let mut given = args.into_iter();
     let mut values = Vec::with_capacity(function.ty.params().len());
     for (at, ty) in function.ty.params().enumerate() {

@@ -77,6 +77,8 @@ pub struct Usage {
     memory_elsewhere: AtomicU64,
     memory_peak: AtomicU64,
     instances: AtomicU64,
+    /// Descriptors that its instances have open in this process.
+    pub(crate) files: AtomicU64,
     instances_total: AtomicU64,
     requests: AtomicU64,
     failures: AtomicU64,
@@ -193,6 +195,7 @@ impl Usage {
             memory_elsewhere: zero(),
             memory_peak: zero(),
             instances: zero(),
+            files: zero(),
             instances_total: zero(),
             requests: zero(),
             failures: zero(),

@@ -28,6 +28,8 @@ const HEADERS_MAX: u64 = ENTRIES_MAX as u64 * 1536;
 /// What stands between the bytes of one file and those of the next: headers, and names too long for them. The archive's
 /// reader keeps that in memory, and a compressed name of a gibibyte is a megabyte.
 const BETWEEN_MAX: u64 = 64 << 10;
+/// What a file or directory takes of a disk at least.
+const BLOCK: u64 = 4096;
 /// Directories in one another that an entry names. Real trees have some twenty.
 const DEPTH_MAX: usize = 128;
 
@@ -89,7 +91,8 @@ struct Unpacking<'a> {
 impl Unpacking<'_> {
     fn count(&mut self, bytes: u64) -> io::Result<()> {
         self.entries += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
+        // What is empty takes room as well.
+        self.bytes = self.bytes.saturating_add(bytes.max(BLOCK));
         if self.entries > ENTRIES_MAX || self.bytes > BYTES_MAX {
             let why = format!("the image holds more than {BYTES_MAX} bytes or {ENTRIES_MAX} files");
             return Err(io::Error::other(why));
@@ -130,7 +133,7 @@ impl Unpacking<'_> {
         }
     }
 
-    fn put<R: Read>(&self, entry: &mut Entry<'_, R>) -> io::Result<()> {
+    fn put<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> io::Result<()> {
         let named = entry.path()?.into_owned();
         // As other tools do: what leads out is passed over.
         let Some(path) = plain(&named).filter(|path| !path.as_os_str().is_empty()) else { return Ok(()) };
@@ -140,7 +143,7 @@ impl Unpacking<'_> {
         if self.white_out(&path)? {
             return Ok(());
         }
-        (self.has_room)(entry.size())?;
+        (self.has_room)(entry.size().max(BLOCK))?;
         self.make_parents(&path)?;
         match entry.header().entry_type() {
             EntryType::Directory => self.make_directory(&path)?,
@@ -189,11 +192,15 @@ impl Unpacking<'_> {
         Ok(true)
     }
 
-    fn make_parents(&self, path: &Path) -> io::Result<()> {
-        match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            Some(parent) => self.dir.create_dir_all(parent),
-            None => Ok(()),
+    /// Makes the directories that a path is below. Each counts as what an entry makes does: an archive need not name them.
+    fn make_parents(&mut self, path: &Path) -> io::Result<()> {
+        let above = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+        let missing: Vec<&Path> = above.take_while(|parent| !self.dir.exists(parent)).collect();
+        for parent in missing.into_iter().rev() {
+            self.count(0)?;
+            self.dir.create_dir(parent)?;
         }
+        Ok(())
     }
 
     fn make_directory(&self, path: &Path) -> io::Result<()> {
@@ -365,6 +372,18 @@ mod tests {
         builder.append_data(&mut tar::Header::new_gnu(), &name, io::empty()).unwrap();
         let layers = [layer(top.path(), "2", Content::Tar, &builder.into_inner().unwrap())];
         assert!(unpack(&layers, &top.path().join("other"), &|_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn directories_that_no_entry_names_count_and_so_do_empty_files() {
+        let top = tempfile::tempdir().unwrap();
+        let unpack = |name: &str, entries: &[(&str, EntryType, &str)]| {
+            let layers = [layer(top.path(), name, Content::Tar, &archive(entries))];
+            unpack(&layers, &top.path().join(name).with_extension("d"), &|_| Ok(()))
+        };
+        assert_eq!(unpack("1", &[("a/b/c", EntryType::Regular, "")]).unwrap(), 3 * BLOCK);
+        let again = [("a/b/c", EntryType::Regular, "x"), ("a/b/d", EntryType::Regular, "y")];
+        assert_eq!(unpack("2", &again).unwrap(), 4 * BLOCK);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, renameat, unlinkat};
 use rustix::io::Errno;
+use wk_base::id;
 use wk_engine::{Mount, open_directory};
 
 /// Where Kubernetes' defaults put it.
@@ -61,8 +62,19 @@ pub(crate) fn prepare(mount: &Mount, path: &str) -> std::io::Result<()> {
     }
     let dir = mount.open().map_err(|error| error.source)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    openat(&dir, split(path).1, flags, Mode::from_raw_mode(0o600))?;
+    let (name, mode) = (split(path).1, Mode::from_raw_mode(0o600));
+    if openat(&dir, name, flags, mode).is_err() {
+        // A run before has put something else there, and whoever did that could never start again.
+        put_aside(&dir, name)?;
+        openat(&dir, name, flags, mode)?;
+    }
     Ok(())
+}
+
+/// Takes away what is no file; a directory that is not empty gets another name, and goes with the pod.
+fn put_aside(dir: &File, name: &str) -> rustix::io::Result<()> {
+    let removed = unlinkat(dir, name, AtFlags::empty()).or_else(|_| unlinkat(dir, name, AtFlags::REMOVEDIR));
+    removed.or_else(|_| renameat(dir, name, dir, format!("{name}.{}", id::suffix(8))))
 }
 
 /// What the guest has written at `path`; nothing if that is no file, or empty. Blocks.
@@ -122,7 +134,12 @@ mod tests {
         let victim = volume.path().join("why");
         std::fs::remove_file(dir.join("app/termination-log")).unwrap();
         std::os::unix::fs::symlink(&victim, dir.join("app/termination-log")).unwrap();
-        assert!(prepare(&added, DEFAULT_PATH).is_err());
+        prepare(&added, DEFAULT_PATH).unwrap();
+        assert!(std::fs::symlink_metadata(dir.join("app/termination-log")).unwrap().is_file());
+        std::fs::remove_file(dir.join("app/termination-log")).unwrap();
+        std::fs::create_dir_all(dir.join("app/termination-log/full")).unwrap();
+        prepare(&added, DEFAULT_PATH).unwrap();
+        assert!(std::fs::symlink_metadata(dir.join("app/termination-log")).unwrap().is_file());
         std::fs::remove_dir_all(&dir).unwrap();
         std::os::unix::fs::symlink(volume.path(), &dir).unwrap();
         assert!(prepare(&added, DEFAULT_PATH).is_err());

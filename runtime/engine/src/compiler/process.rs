@@ -83,10 +83,10 @@ fn end(status: ExitStatus, complaint: &str, limits: CompileLimits) -> PrepareErr
         Some(signal) if signal == Signal::XCPU.as_raw() => {
             exhausted(format!("it used more than {} s of processor time", limits.cpu_seconds))
         }
-        Some(signal) if signal == Signal::KILL.as_raw() => exhausted(format!(
-            "it used more than {} s of processor time, or the machine ran out of memory ({status})",
-            limits.cpu_seconds
-        )),
+        // Not its own limit: whatever else needs memory now, compilers are the first to go.
+        Some(signal) if signal == Signal::KILL.as_raw() => {
+            failed(format!("it was killed, as it is when the machine runs out of memory ({status})"))
+        }
         Some(_) if complaint.contains("memory") => {
             let max = limits.memory.map(|bytes| format!(" ({} MiB)", bytes >> 20)).unwrap_or_default();
             exhausted(format!("it needed more memory than a compiler may have{max}: {last}"))

@@ -43,7 +43,7 @@ impl Listing {
 
     /// Whether the entry is the one that was read last, or comes after it.
     fn reaches(&self, number: u64) -> bool {
-        number + 1 >= self.next
+        number.saturating_add(1) >= self.next
     }
 
     /// The entry of this number, which it [reaches](Self::reaches).

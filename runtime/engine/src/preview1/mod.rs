@@ -23,6 +23,7 @@ pub(crate) use self::descriptors::Preview1;
 use self::errno::{Errno, Outcome, Stop};
 use self::guest::Guest;
 use crate::host::Host;
+use crate::imports::{NAMES_MAX, short};
 use crate::prepare::PrepareError;
 
 /// What modules import these functions from.
@@ -179,7 +180,8 @@ pub(crate) fn link(linker: &Linker<Host>, module: &Module) -> Result<InstancePre
             let ty = wasmtime::FuncType::new(module.engine(), [], []);
             import.module() != MODULE || probe.func_new(import.module(), import.name(), ty, nothing).is_ok()
         })
-        .map(|import| format!("{} {}", import.module(), import.name()))
+        .take(NAMES_MAX)
+        .map(|import| format!("{} {}", short(import.module()), short(import.name())))
         .collect();
     if !missing.is_empty() {
         return Err(PrepareError::CoreImports { missing });

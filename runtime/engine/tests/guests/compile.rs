@@ -150,12 +150,14 @@ async fn files_that_no_module_needs_make_room_within_the_budget() {
 /// What the compiling process does wrong is told, and harms nobody.
 #[tokio::test]
 async fn compiling_process_that_dies_or_lies_is_an_error() {
-    for (script, expected) in [
-        ("kill -KILL $$", "ran out of memory"),
-        ("echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$", "needed more memory"),
-        ("echo it broke >&2; exit 3", "it broke"),
-        ("cat >/dev/null; printf x", "neither code nor a refusal"),
-        ("cat >/dev/null", "neither code nor a refusal"),
+    // The last: whether the module is to blame, and left alone for a while.
+    for (script, expected, is_limit) in [
+        ("kill -KILL $$", "runs out of memory", false),
+        ("kill -XCPU $$", "of processor time", true),
+        ("echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$", "needed more memory", true),
+        ("echo it broke >&2; exit 3", "it broke", false),
+        ("cat >/dev/null; printf x", "neither code nor a refusal", false),
+        ("cat >/dev/null", "neither code nor a refusal", false),
     ] {
         let dir = tempfile::tempdir().expect("temporary directory");
         let compiler = Compiler::Process {
@@ -165,8 +167,8 @@ async fn compiling_process_that_dies_or_lies_is_an_error() {
         };
         let engine = Engine::new(Options { compiler, ..options(dir.path()) }).expect("the engine starts");
         let error = engine.prepare("hello", &hello()).await.expect_err("must fail");
-        let is_one = matches!(error, PrepareError::Compiler { .. } | PrepareError::CompileLimit { .. });
-        assert!(is_one, "{script}: {error}");
+        assert_eq!(matches!(error, PrepareError::CompileLimit { .. }), is_limit, "{script}: {error}");
+        assert_eq!(matches!(error, PrepareError::Compiler { .. }), !is_limit, "{script}: {error}");
         assert!(error.to_string().contains(expected), "{script}: {error}");
     }
 }

@@ -37,6 +37,12 @@ fn program(path: &str, body: &str) -> Vec<u8> {
       (local.set $error (call $write (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 8)))
       (br_if $again (i32.eqz (local.get $error))))
     (local.get $error))
+  (func $hoard (result i32) (local $count i32)
+    (loop $again
+      (if (i32.eqz (call $look)) (then
+        (local.set $count (i32.add (local.get $count) (i32.const 1)))
+        (br $again))))
+    (local.get $count))
   (func (export "_start") (call $exit {body})))"#
     );
     wat::parse_str(text).expect("is WebAssembly text")
@@ -68,6 +74,25 @@ fn mount(path: &str, root: &Path, read_only: bool, limit: Option<u64>) -> Mount 
 const NO_SPACE: i32 = 51;
 const NOT_PERMITTED: i32 = 63;
 const OTHER_DEVICE: i32 = 75;
+
+/// Descriptors that this process may have.
+fn descriptors_max() -> i32 {
+    let limits = fs::read_to_string("/proc/self/limits").expect("limits");
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    files.expect("a limit").parse().unwrap_or(i32::MAX)
+}
+
+#[tokio::test]
+async fn guest_that_opens_without_end_has_an_eighth_of_the_descriptors_and_gives_them_back() {
+    let (kit, dir) = (Kit::new(), tempfile::tempdir().expect("temporary directory"));
+    fs::write(dir.path().join("file"), "").expect("writes");
+    for _ in 0..2 {
+        let opened = run(&kit, "file", "(call $hoard)", vec![mount("/data", dir.path(), false, None)]).await;
+        // Where the process may have very many, the table of handles is full before.
+        let most = descriptors_max() / 8;
+        assert!(opened == most || most > 9_000 && opened > 9_000, "{opened} of {most}");
+    }
+}
 
 #[tokio::test]
 async fn a_directory_is_written_unless_it_is_read_only() {

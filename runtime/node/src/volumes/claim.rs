@@ -102,7 +102,11 @@ fn settle(root: &Path, claimed: &Claimed) -> io::Result<()> {
         if let Some(parent) = record.parent() {
             empty_dir::make(parent)?;
         }
-        std::os::unix::fs::symlink(link, record)?;
+        match std::os::unix::fs::symlink(&link, &record) {
+            // Another pod of this node that has the same claim.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::read_link(&record)? == link => {}
+            made => made?,
+        }
     }
     Ok(())
 }
@@ -150,7 +154,7 @@ pub(super) async fn sweep(cluster: &Cluster, node: &str, root: &Path, used: &[St
     for volume in cluster.local(&kinds::PERSISTENTVOLUME, None).items {
         let going = volume.is_deleting() && volume.finalizers().contains(&DATA_FINALIZER) && is_on(&volume, node);
         let Ok(handle) = handle(&volume) else { continue };
-        if !going || used.iter().any(|name| name == volume.name()) {
+        if !going || used.iter().any(|name| name == volume.name()) || is_claimed(cluster, &volume) {
             continue;
         }
         if volume.text("/spec/persistentVolumeReclaimPolicy") == "Delete" {
@@ -161,6 +165,13 @@ pub(super) async fn sweep(cluster: &Cluster, node: &str, root: &Path, used: &[St
             tracing::debug!(%error, volume = volume.name(), "the volume's object stays for now");
         }
     }
+}
+
+/// Whether its claim is there: as in Kubernetes, a volume that somebody deletes stays for as long as it is bound.
+fn is_claimed(cluster: &Cluster, volume: &Object) -> bool {
+    let (namespace, name) = (volume.text("/spec/claimRef/namespace"), volume.text("/spec/claimRef/name"));
+    let claim = cluster.local_object(&kinds::PERSISTENTVOLUMECLAIM, Some(namespace), name);
+    claim.is_some_and(|claim| !claim.uid().is_empty() && claim.uid() == volume.text("/spec/claimRef/uid"))
 }
 
 /// Lets the volume's object go.

@@ -4,9 +4,11 @@
 //! Not here: layers (`wk-image`). A reference always names a digest, so there is nothing newer to pull: `Always` and
 //! `IfNotPresent` mean the same.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -14,7 +16,7 @@ use wk_base::body::{Body, BoxError};
 use wk_base::error::Chain;
 use wk_base::id;
 use wk_engine::leave_reserve;
-use wk_image::{Digest, FILES, Peers, Reference, pull_layers, unpack};
+use wk_image::{Digest, FILES, Layer, Peers, Reference, pull_layers, unpack};
 
 use super::{Registry, pod, remove};
 
@@ -22,6 +24,13 @@ use super::{Registry, pod, remove};
 /// as layers already.
 const DISK_PART: u64 = 10;
 const BYTES_MAX: u64 = 10 << 30;
+
+/// An image whose files could not be had is not unpacked again for so long: each try writes up to a gibibyte to the disk that
+/// the cluster's log is on, and pods try again whenever any object changes that a volume may be made of.
+const FAILED_FIRST: Duration = Duration::from_secs(10);
+const FAILED_MAX: Duration = Duration::from_mins(10);
+/// So many of them are remembered; of more, the one that comes first again is tried.
+const FAILED_COUNT_MAX: usize = 256;
 
 /// The images of a node. Clones share them.
 #[derive(Clone)]
@@ -34,6 +43,35 @@ struct Inner {
     count: AtomicU64,
     registry: Registry,
     kept: Mutex<Kept>,
+    failed: std::sync::Mutex<Failed>,
+}
+
+/// Images that could not be unpacked.
+#[derive(Default)]
+struct Failed(BTreeMap<Digest, Failure>);
+
+struct Failure {
+    again: Instant,
+    pause: Duration,
+    why: String,
+}
+
+impl Failed {
+    /// Why the image is not tried now.
+    fn known(&self, digest: &Digest, now: Instant) -> Option<String> {
+        let failure = self.0.get(digest).filter(|failure| now < failure.again)?;
+        Some(format!("{}; it is tried again in {} s", failure.why, (failure.again - now).as_secs() + 1))
+    }
+
+    fn note(&mut self, digest: Digest, why: &str, now: Instant) {
+        let pause = self.0.get(&digest).map_or(FAILED_FIRST, |before| (before.pause * 2).min(FAILED_MAX));
+        if self.0.len() >= FAILED_COUNT_MAX
+            && let Some(first) = self.0.iter().min_by_key(|(_, failure)| failure.again).map(|(digest, _)| *digest)
+        {
+            self.0.remove(&first);
+        }
+        self.0.insert(digest, Failure { again: now + pause, pause, why: why.to_owned() });
+    }
 }
 
 /// The files of an image; they go with the last who has this.
@@ -92,13 +130,24 @@ impl Kept {
 impl Images {
     pub(super) fn new(root: &Path, registry: Registry) -> Self {
         let (root, process) = (root.join("images"), id::suffix(8));
-        Self(Arc::new(Inner { root, process, count: AtomicU64::new(0), registry, kept: Mutex::default() }))
+        Self(Arc::new(Inner {
+            root,
+            process,
+            count: AtomicU64::new(0),
+            registry,
+            kept: Mutex::default(),
+            failed: Default::default(),
+        }))
     }
 
     /// The files of the image `reference`, fetched unless that may not be.
     pub(super) async fn have(&self, reference: &str, never_pull: bool) -> Result<Arc<Unpacked>, String> {
         let image: Reference = reference.parse().map_err(|error| format!("{reference:?}: {}", Chain(&error)))?;
-        let Inner { root, process, count, registry, kept } = &*self.0;
+        let digest = *image.digest().ok_or_else(|| format!("image {reference:?} has no digest"))?;
+        if let Some(why) = self.failed().known(&digest, Instant::now()) {
+            return Err(why);
+        }
+        let registry = &self.0.registry;
         let peers: &dyn Peers = if never_pull { &Nobody } else { &*registry.peers };
         let layers = pull_layers(&registry.blobs, &image, peers).await.map_err(|error| {
             let why = Chain(&error);
@@ -108,12 +157,31 @@ impl Images {
                 format!("pull image {reference:?}: {why}")
             }
         })?;
-        let digest = *image.digest().ok_or_else(|| format!("image {reference:?} has no digest"))?;
         // One at a time: it is the disk that takes the time.
-        let mut kept = kept.lock().await;
+        let mut kept = self.0.kept.lock().await;
         if let Some(there) = kept.find(&digest) {
             return Ok(there);
         }
+        // Others may have tried it meanwhile.
+        if let Some(why) = self.failed().known(&digest, Instant::now()) {
+            return Err(why);
+        }
+        let unpacked = self.unpack(&mut kept, reference, digest, layers).await;
+        match &unpacked {
+            Ok(_) => drop(self.failed().0.remove(&digest)),
+            Err(why) => self.failed().note(digest, why, Instant::now()),
+        }
+        unpacked
+    }
+
+    async fn unpack(
+        &self,
+        kept: &mut Kept,
+        reference: &str,
+        digest: Digest,
+        layers: Vec<Layer>,
+    ) -> Result<Arc<Unpacked>, String> {
+        let Inner { root, process, count, .. } = &*self.0;
         let dir = root.join(format!("{process}-{}", count.fetch_add(1, Ordering::Relaxed)));
         let made = Arc::new(Unpacked { files: dir.join(FILES), whole: dir.clone() });
         let root = root.clone();
@@ -134,6 +202,10 @@ impl Images {
             )
         })?;
         Ok(made)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Failed> {
+        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes what an earlier process has left. Blocks.
@@ -165,6 +237,21 @@ impl Peers for Nobody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn image_that_cannot_be_unpacked_is_left_alone_for_longer_each_time() {
+        let (mut failed, start) = (Failed::default(), Instant::now());
+        let (image, other) = (Digest::of(b"image"), Digest::of(b"other"));
+        failed.note(image, "no room", start);
+        assert_eq!(failed.known(&image, start).as_deref(), Some("no room; it is tried again in 11 s"));
+        assert!(failed.known(&other, start).is_none() && failed.known(&image, start + FAILED_FIRST).is_none());
+        failed.note(image, "no room", start + FAILED_FIRST);
+        assert!(failed.known(&image, start + 2 * FAILED_FIRST).is_some());
+        for number in 0..2 * FAILED_COUNT_MAX {
+            failed.note(Digest::of(number.to_string().as_bytes()), "x", start + FAILED_FIRST);
+        }
+        assert!(failed.0.len() <= FAILED_COUNT_MAX && failed.known(&image, start + 2 * FAILED_FIRST).is_some());
+    }
 
     #[test]
     fn images_that_nobody_has_make_room_those_first_that_were_used_longest_ago() {

@@ -115,19 +115,18 @@ pub(crate) fn folders(root: &Path, class: &Class) -> Folders {
 
 /// Moves what a pod that ran here before has in another folder into the one it has now. `volumes` are its emptyDirs on
 /// disk. Only where the node alone writes is looked for it: what workers have made says nothing of who it belongs to.
-pub(super) fn settle(root: &Path, folder: &str, uid: &str, volumes: &[String]) -> io::Result<()> {
-    for entry in fs::read_dir(root.join("pods")).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+pub(super) fn settle(root: &Path, folder: &str, namespace: &str, uid: &str, volumes: &[String]) -> io::Result<()> {
+    // Where it may have been. An earlier version had a directory of its own for each.
+    let (of_namespace, of_pod) = (format!("{OF_NAMESPACE}{namespace}"), format!("{OF_POD}{uid}"));
+    for name in [uid, SHARED, &of_namespace, &of_pod] {
         let earlier = name == uid;
-        let before = if earlier { entry.path() } else { entry.path().join(uid) };
-        if name == folder
-            || !(earlier || is_folder(&name))
-            || !fs::symlink_metadata(&before).is_ok_and(|it| it.is_dir())
-        {
+        let top = root.join("pods").join(name);
+        let before = if earlier { top } else { top.join(uid) };
+        if name == folder || !fs::symlink_metadata(&before).is_ok_and(|it| it.is_dir()) {
             continue;
         }
         for volume in volumes {
-            let from = if earlier { before.join(volume) } else { written(root, &name, uid, volume) };
+            let from = if earlier { before.join(volume) } else { written(root, name, uid, volume) };
             move_to(&from, &written(root, folder, uid, volume))?;
         }
         // Its other files are made anew.
@@ -164,7 +163,7 @@ mod tests {
     fn what_a_pod_wrote_goes_with_it_to_another_folder_and_nobody_elses_does() {
         let top = tempfile::tempdir().unwrap();
         let root = top.path();
-        for (folder, uid) in [("shared", "u1"), ("ns-shop", "u2")] {
+        for (folder, uid) in [("shared", "u1"), ("ns-shop", "u2"), ("pod-u5", "u5")] {
             fs::create_dir_all(pod(root, folder, uid)).unwrap();
             fs::create_dir_all(written(root, folder, uid, "own")).unwrap();
             fs::write(written(root, folder, uid, "own").join("file"), uid).unwrap();
@@ -175,10 +174,10 @@ mod tests {
         // What only a worker can have made, in the name of another namespace's pod.
         fs::create_dir_all(written(root, "ns-evil", "u4", "own")).unwrap();
 
-        for uid in ["u1", "u2", "u3", "u4"] {
-            settle(root, "ns-shop", uid, &["own".to_owned()]).unwrap();
+        for uid in ["u1", "u2", "u3", "u4", "u5"] {
+            settle(root, "ns-shop", "shop", uid, &["own".to_owned()]).unwrap();
         }
-        for uid in ["u1", "u2", "u3"] {
+        for uid in ["u1", "u2", "u3", "u5"] {
             assert_eq!(fs::read_to_string(written(root, "ns-shop", uid, "own").join("file")).unwrap(), uid);
         }
         assert!(!written(root, "ns-shop", "u4", "own").exists());

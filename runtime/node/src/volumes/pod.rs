@@ -32,6 +32,8 @@ pub(super) struct PodVolumes {
     /// The pod's object as it was last: not decoded, for that takes several times what all of this does.
     stored: std::sync::Mutex<Arc<Stored>>,
     state: Mutex<State>,
+    /// Held by who makes them, which may take minutes: of an image that is fetched, a claim that is bound.
+    making: Mutex<()>,
     /// Whether the pod is gone: the data goes with the last that holds this.
     condemned: AtomicBool,
 }
@@ -74,7 +76,8 @@ impl PodVolumes {
         let read_only = specs.iter().map(|spec| !writes(spec)).collect();
         let state = State { ready: specs.iter().map(|_| None).collect(), told: None };
         let (stored, condemned) = (std::sync::Mutex::new(stored), AtomicBool::new(false));
-        Self { dir, specs, read_only, is_old, stored, state: Mutex::new(state), condemned }
+        let (state, making) = (Mutex::new(state), Mutex::new(()));
+        Self { dir, specs, read_only, is_old, stored, state, making, condemned }
     }
 
     /// The pod's object.
@@ -98,20 +101,24 @@ impl PodVolumes {
 
     /// Makes what is missing; false when something still is.
     async fn make(&self, parts: &Parts) -> bool {
-        let mut state = self.state.lock().await;
+        let _making = self.making.lock().await;
         let object = self.object();
+        let is_first = self.state.lock().await.ready.iter().all(Option::is_none);
         if self.is_old
-            && state.ready.iter().all(Option::is_none)
-            && let Err(why) = self.settle().await
+            && is_first
+            && let Err(why) = self.settle(object.namespace()).await
         {
-            state.tell(parts, &object, "", &why);
+            self.state.lock().await.tell(parts, &object, "", &why);
             return false;
         }
         for (index, spec) in self.specs.iter().enumerate() {
-            if state.ready[index].is_some() {
+            if self.state.lock().await.ready[index].is_some() {
                 continue;
             }
-            match self.make_one(parts, &object, spec).await {
+            // Without that lock: whoever keeps files up to date goes from pod to pod.
+            let made = self.make_one(parts, &object, spec).await;
+            let mut state = self.state.lock().await;
+            match made {
                 Ok(ready) => state.ready[index] = Some(ready),
                 Err(why) => {
                     state.tell(parts, &object, &spec.name, &why);
@@ -119,17 +126,18 @@ impl PodVolumes {
                 }
             }
         }
-        state.told = None;
+        self.state.lock().await.told = None;
         true
     }
 
     /// Fetches what it has where an earlier run of the node put it.
-    async fn settle(&self) -> Result<(), String> {
+    async fn settle(&self, namespace: &str) -> Result<(), String> {
         let Some((root, folder, uid)) = place_of(&self.dir) else { return Ok(()) };
         let (root, folder, uid) = (root.to_owned(), folder.to_owned(), uid.to_owned());
+        let namespace = namespace.to_owned();
         let on_disk = |spec: &&VolumeSpec| matches!(spec.source, VolumeSource::EmptyDir { memory: false, .. });
         let volumes: Vec<String> = self.specs.iter().filter(on_disk).map(|spec| spec.name.clone()).collect();
-        blocking(move || layout::settle(&root, &folder, &uid, &volumes)).await
+        blocking(move || layout::settle(&root, &folder, &namespace, &uid, &volumes)).await
     }
 
     async fn make_one(&self, parts: &Parts, object: &Arc<Object>, spec: &VolumeSpec) -> Result<Ready, String> {

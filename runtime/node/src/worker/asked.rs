@@ -19,6 +19,9 @@ pub(crate) const KEY_BYTES_MAX: usize = 253;
 /// The longest answer about settings: some ConfigMaps and Secrets of 1 MiB, in JSON.
 pub(crate) const SETTINGS_BYTES_MAX: usize = 16 << 20;
 
+/// The longest answer about a name: some ten thousand addresses.
+pub(crate) const ADDRESSES_BYTES_MAX: usize = 1 << 20;
+
 /// What is asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Asked {
@@ -60,8 +63,8 @@ pub(crate) enum Pot {
 /// The answer, beside its body.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Answered {
-    /// To [`Asked::Resolve`].
-    Addresses(Vec<IpAddr>),
+    /// To [`Asked::Resolve`]: the body has them, in JSON. A Service without an address of its own may have thousands.
+    Addresses,
     /// To [`Asked::Connect`] and [`Asked::Take`]: both ends.
     Connected(SocketAddr, SocketAddr),
     /// To [`Asked::Listen`] and [`Asked::Datagrams`]: where.

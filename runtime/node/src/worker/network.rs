@@ -26,7 +26,8 @@ use wk_engine::{
 };
 
 use crate::worker::asked::{
-    ANSWERED, ASKED, Answered, Asked, Came, KEY_BYTES_MAX, SETTINGS_BYTES_MAX, datagram, read_datagram,
+    ADDRESSES_BYTES_MAX, ANSWERED, ASKED, Answered, Asked, Came, KEY_BYTES_MAX, SETTINGS_BYTES_MAX, datagram,
+    read_datagram,
 };
 use crate::worker::wire::{self, CONNECTION_WINDOW, GUEST, HEADER_BYTES_MAX, STREAM_WINDOW, STREAMS_MAX};
 
@@ -172,10 +173,12 @@ impl Network for Node {
     }
 
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, NetworkError> {
-        match self.ask_network(Asked::Resolve(name.to_owned()), body::empty()).await?.0 {
-            Answered::Addresses(addresses) => Ok(addresses),
-            _ => Err(unexpected()),
-        }
+        let (Answered::Addresses, incoming) = self.ask_network(Asked::Resolve(name.to_owned()), body::empty()).await?
+        else {
+            return Err(unexpected());
+        };
+        let addresses = body::collect(body::boxed(incoming), ADDRESSES_BYTES_MAX).await;
+        addresses.ok().and_then(|bytes| wire::decode(&bytes).ok()).ok_or_else(unexpected)
     }
 
     async fn connect(&self, to: SocketAddr) -> Result<Connection, NetworkError> {

@@ -24,6 +24,8 @@ use wk_engine::{
     Sandbox, Usage,
 };
 
+use crate::worker::asked::Pot;
+
 /// The container a request is for, by the number its [`Start`] gave.
 pub(crate) const GUEST: &str = "wk-worker-guest";
 /// On a response that is the worker's and not the guest's: the body is a `Failure`.
@@ -150,8 +152,10 @@ pub(crate) struct Answers {
     pub(crate) config: Option<Arc<dyn Config>>,
     /// Its directories, some of which are filled when it looks.
     pub(crate) mounts: Mounts,
-    /// What it may hold, and its worker borrow for it.
+    /// What it may hold, and its worker borrow for it,
     pub(crate) memory_max: MemoryBytes,
+    /// of this.
+    pub(crate) pot: Pot,
 }
 
 /// The same from the worker's side: what calls back, made there.
@@ -204,7 +208,9 @@ impl Given {
             mounts: mounts.list().to_vec(),
             workdir,
         };
-        let answers = Answers { network, next, config, mounts: mounts.clone(), memory_max: usage.memory_max() };
+        let pot = if usage.is_part() { Pot::Unlimited } else { Pot::All };
+        let (mounts_there, memory_max) = (mounts.clone(), usage.memory_max());
+        let answers = Answers { network, next, config, mounts: mounts_there, memory_max, pot };
         (given, Kept { output, input, usage, mounts, answers })
     }
 

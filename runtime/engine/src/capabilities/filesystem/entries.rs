@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, Dir, FileType};
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry};
 
 use super::apart::apart;
+use super::places::Place;
 use crate::usage::Usage;
 
 /// Entries that are read ahead of the guest.
@@ -32,13 +33,16 @@ pub(crate) struct Listing {
     usage: Arc<Usage>,
     dir: Option<Dir>,
     ahead: VecDeque<Found>,
+    /// It is a descriptor of its own.
+    _place: Place,
 }
 
 impl Listing {
     /// From the beginning.
     pub(super) async fn of(dir: Arc<File>, usage: Arc<Usage>) -> io::Result<Self> {
+        let place = Place::take(&usage)?;
         let dir = apart(&usage, move || Dir::read_from(dir.as_fd())).await?;
-        Ok(Self { usage, dir: Some(dir), ahead: VecDeque::new() })
+        Ok(Self { usage, dir: Some(dir), ahead: VecDeque::new(), _place: place })
     }
 
     /// The next entry; None at the end, and after an error.

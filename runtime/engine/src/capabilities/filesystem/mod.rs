@@ -8,12 +8,14 @@
 mod apart;
 pub(crate) mod entries;
 mod next;
+mod places;
 mod streams;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasData, Linker, Resource};
@@ -28,18 +30,36 @@ use crate::mounts::{Late, Mounts, Opened};
 use crate::usage::Usage;
 
 use apart::call;
-use entries::Listing;
+use entries::{LISTING_BYTES, Listing};
+use places::Place;
 use streams::{Reading, Writing};
 
 /// What a store knows of its guest's files.
 #[derive(Default)]
 pub(crate) struct Files {
     opened: Option<Arc<Vec<Opened>>>,
-    /// Which mount a descriptor is below. The table of handles bounds it.
-    origins: HashMap<u32, usize>,
+    /// Where descriptors come from. The table of handles bounds it.
+    origins: HashMap<u32, Origin>,
     /// Calls of 0.3 that may run beside each other.
     turns: Option<Arc<Semaphore>>,
+    /// Directories that are being read by 0.3: streams are in no table of the host's.
+    listings: Arc<AtomicU64>,
     wasi: WasiFilesystemCtx,
+}
+
+impl Files {
+    /// Bytes that the host holds beside those behind its handles.
+    pub(crate) fn held(&self) -> u64 {
+        self.listings.load(Ordering::Relaxed).saturating_mul(LISTING_BYTES as u64)
+    }
+}
+
+/// Where a descriptor comes from.
+struct Origin {
+    /// The mount that it is below.
+    mount: Option<usize>,
+    /// Its place among those of guests; mounts themselves are open once for all.
+    place: Option<Arc<Place>>,
 }
 
 pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -50,9 +70,9 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 
 pub(crate) fn view(host: &mut Host) -> View<'_> {
     host.called();
-    let Files { opened, origins, turns, wasi } = &mut host.files;
+    let Files { opened, origins, turns, listings, wasi } = &mut host.files;
     let inner = WasiFilesystemCtxView { ctx: wasi, table: &mut host.table };
-    View { mounts: &host.sandbox.mounts, usage: &host.sandbox.usage, opened, origins, turns, inner }
+    View { mounts: &host.sandbox.mounts, usage: &host.sandbox.usage, opened, origins, turns, listings, inner }
 }
 
 struct Given;
@@ -65,14 +85,20 @@ pub(crate) struct View<'a> {
     mounts: &'a Mounts,
     usage: &'a Arc<Usage>,
     opened: &'a mut Option<Arc<Vec<Opened>>>,
-    origins: &'a mut HashMap<u32, usize>,
+    origins: &'a mut HashMap<u32, Origin>,
     turns: &'a mut Option<Arc<Semaphore>>,
+    listings: &'a Arc<AtomicU64>,
     inner: WasiFilesystemCtxView<'a>,
 }
 
 impl View<'_> {
     fn origin(&self, fd: &Resource<Descriptor>) -> Option<usize> {
-        self.origins.get(&fd.rep()).copied()
+        self.origins.get(&fd.rep())?.mount
+    }
+
+    /// What keeps the descriptor's place, for whoever keeps its file.
+    fn place(&self, fd: &Resource<Descriptor>) -> Option<Arc<Place>> {
+        self.origins.get(&fd.rep())?.place.clone()
     }
 
     fn mount(&self, fd: &Resource<Descriptor>) -> Option<&Opened> {
@@ -107,24 +133,14 @@ impl View<'_> {
         }
     }
 
-    fn grow(&self, fd: &Resource<Descriptor>, bytes: u64) -> io::Result<()> {
-        self.counted(fd).map_or(Ok(()), |(room, file)| room.grow(&file, bytes))
-    }
-
-    fn add_name(&self, fd: &Resource<Descriptor>) -> io::Result<()> {
-        self.room(fd).map_or(Ok(()), |room| room.add_name())
-    }
-
     /// A name cannot lead from one mount into another.
     fn is_within_one(&self, one: &Resource<Descriptor>, other: &Resource<Descriptor>) -> bool {
         self.origin(one) == self.origin(other)
     }
 
-    /// Takes in what was opened below the mount `origin`; an error when it cannot be counted.
-    fn enter(&mut self, opened: &Resource<Descriptor>, origin: Option<usize>, written: bool) -> io::Result<()> {
-        if let Some(origin) = origin {
-            self.origins.insert(opened.rep(), origin);
-        }
+    /// Takes in what was opened below a mount; an error when it cannot be counted.
+    fn enter(&mut self, opened: &Resource<Descriptor>, origin: Origin, written: bool) -> io::Result<()> {
+        self.origins.insert(opened.rep(), origin);
         let counted = self.counted(opened).filter(|_| written);
         counted.map_or(Ok(()), |(room, file)| room.remember(&file))
     }
@@ -143,7 +159,8 @@ impl View<'_> {
     }
 
     fn write(&mut self, fd: &Fd, position: Option<u64>) -> FsResult<Resource<DynOutputStream>> {
-        let writing = Writing::new(self.writable(fd)?, Arc::clone(self.usage), self.room(fd), position);
+        let file = (self.writable(fd)?, self.place(fd));
+        let writing = Writing::new(file, Arc::clone(self.usage), self.room(fd), position);
         let stream: DynOutputStream = Box::new(writing);
         Ok(self.inner.table.push(stream)?)
     }
@@ -189,7 +206,7 @@ impl View<'_> {
             let mut dir = Dir::new(mount.dir.try_clone()?, perms, mode, false);
             dir.dir = Arc::clone(&mount.dir);
             let directory = self.inner.table.push(Descriptor::Dir(dir))?;
-            self.origins.insert(directory.rep(), index);
+            self.origins.insert(directory.rep(), Origin { mount: Some(index), place: None });
             directories.push((directory, mount.path.clone()));
         }
         Ok(directories)
@@ -217,13 +234,23 @@ impl types::Host for View<'_> {
 
 type Fd = Resource<Descriptor>;
 
+/// Takes room for a file that is to hold so much. Blocks: a directory that is full is looked through.
+fn grow(counted: Option<(Arc<Room>, Arc<File>)>, bytes: u64) -> io::Result<()> {
+    counted.map_or(Ok(()), |(room, file)| room.grow(&file, bytes))
+}
+
+/// The same for a new name.
+fn add_name(room: Option<Arc<Room>>) -> io::Result<()> {
+    room.map_or(Ok(()), |room| room.add_name())
+}
+
 impl types::HostDescriptor for View<'_> {
     fn read_via_stream(&mut self, fd: Fd, offset: u64) -> FsResult<Resource<DynInputStream>> {
         let file = match self.inner.table.get(&fd)? {
             Descriptor::File(file) => Arc::clone(&file.file),
             Descriptor::Dir(_) => return Err(types::ErrorCode::IsDirectory.into()),
         };
-        let stream: DynInputStream = Box::new(Reading::new(file, Arc::clone(self.usage), offset));
+        let stream: DynInputStream = Box::new(Reading::new((file, self.place(&fd)), Arc::clone(self.usage), offset));
         Ok(self.inner.table.push(stream)?)
     }
 
@@ -252,8 +279,12 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn set_size(&mut self, fd: Fd, size: u64) -> FsResult<()> {
-        self.grow(&fd, size)?;
-        self.of(&fd, async move |view, fd| view.set_size(fd, size).await).await
+        let counted = self.counted(&fd);
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd| {
+            grow(counted, size)?;
+            view.set_size(fd, size).await
+        };
+        self.of(&fd, work).await
     }
 
     async fn set_times(
@@ -270,8 +301,12 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn write(&mut self, fd: Fd, buffer: Vec<u8>, offset: u64) -> FsResult<u64> {
-        self.grow(&fd, offset.saturating_add(buffer.len() as u64))?;
-        self.of(&fd, async move |view, fd| view.write(fd, buffer, offset).await).await
+        let counted = self.counted(&fd);
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd| {
+            grow(counted, offset.saturating_add(buffer.len() as u64))?;
+            view.write(fd, buffer, offset).await
+        };
+        self.of(&fd, work).await
     }
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<types::DirectoryEntryStream>> {
@@ -289,8 +324,12 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn create_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
-        self.add_name(&fd)?;
-        self.of(&fd, async move |view, fd| view.create_directory_at(fd, path).await).await
+        let room = self.room(&fd);
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd| {
+            add_name(room)?;
+            view.create_directory_at(fd, path).await
+        };
+        self.of(&fd, work).await
     }
 
     async fn stat(&mut self, fd: Fd) -> FsResult<types::DescriptorStat> {
@@ -324,8 +363,9 @@ impl types::HostDescriptor for View<'_> {
         if !self.is_within_one(&fd, &new_fd) {
             return Err(types::ErrorCode::CrossDevice.into());
         }
-        self.add_name(&new_fd)?;
+        let room = self.room(&new_fd);
         let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd, new_fd| {
+            add_name(room)?;
             view.link_at(fd, flags, path, new_fd, new_path).await
         };
         self.of_both(&fd, &new_fd, work).await
@@ -340,11 +380,10 @@ impl types::HostDescriptor for View<'_> {
         flags: types::DescriptorFlags,
     ) -> FsResult<Fd> {
         self.look(&fd).await?;
-        let origin = self.origin(&fd);
-        if open_flags.contains(types::OpenFlags::CREATE) {
-            self.add_name(&fd)?;
-        }
+        let origin = Origin { mount: self.origin(&fd), place: Some(Arc::new(Place::take(self.usage)?)) };
+        let room = self.room(&fd).filter(|_| open_flags.contains(types::OpenFlags::CREATE));
         let opened = self.of(&fd, async move |view, fd| {
+            add_name(room)?;
             let opened = view.open_at(fd, path_flags, path, open_flags, flags).await?;
             Ok(view.table.delete(opened)?)
         });
@@ -380,8 +419,12 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn symlink_at(&mut self, fd: Fd, target: String, path: String) -> FsResult<()> {
-        self.add_name(&fd)?;
-        self.of(&fd, async move |view, fd| view.symlink_at(fd, target, path).await).await
+        let room = self.room(&fd);
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd| {
+            add_name(room)?;
+            view.symlink_at(fd, target, path).await
+        };
+        self.of(&fd, work).await
     }
 
     async fn unlink_file_at(&mut self, fd: Fd, path: String) -> FsResult<()> {

@@ -13,6 +13,7 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
 
 use super::apart::apart;
+use super::places::Place;
 use crate::disk::Room;
 use crate::usage::Usage;
 
@@ -26,6 +27,8 @@ const WRITE_BYTES_MAX: usize = 64 << 10;
 /// What a file holds from a position on.
 pub(super) struct Reading {
     file: Arc<File>,
+    /// The file stays open as long as this is there, whatever becomes of its descriptor.
+    _place: Option<Arc<Place>>,
     usage: Arc<Usage>,
     position: u64,
     state: Read,
@@ -40,8 +43,8 @@ enum Read {
 }
 
 impl Reading {
-    pub(super) fn new(file: Arc<File>, usage: Arc<Usage>, position: u64) -> Self {
-        Self { file, usage, position, state: Read::Idle }
+    pub(super) fn new((file, place): (Arc<File>, Option<Arc<Place>>), usage: Arc<Usage>, position: u64) -> Self {
+        Self { file, _place: place, usage, position, state: Read::Idle }
     }
 
     fn begin(&mut self, bytes: usize) {
@@ -127,6 +130,7 @@ impl InputStream for Reading {
 /// Into a file.
 pub(super) struct Writing {
     file: Arc<File>,
+    _place: Option<Arc<Place>>,
     usage: Arc<Usage>,
     /// What is left of the limit of its directory.
     room: Option<Arc<Room>>,
@@ -143,8 +147,13 @@ enum Written {
 }
 
 impl Writing {
-    pub(super) fn new(file: Arc<File>, usage: Arc<Usage>, room: Option<Arc<Room>>, position: Option<u64>) -> Self {
-        Self { file, usage, room, position, state: Written::Ready }
+    pub(super) fn new(
+        (file, place): (Arc<File>, Option<Arc<Place>>),
+        usage: Arc<Usage>,
+        room: Option<Arc<Room>>,
+        position: Option<u64>,
+    ) -> Self {
+        Self { file, _place: place, usage, room, position, state: Written::Ready }
     }
 
     /// What went wrong with what was written before; that is told once.

@@ -26,7 +26,7 @@ use wk_engine::{Connection, Datagrams, Network, NetworkError};
 
 use super::loans::Loans;
 use crate::usage::Account;
-use crate::worker::asked::{ANSWERED, ASKED, Answered, Asked, Came, datagram, read_datagram};
+use crate::worker::asked::{ANSWERED, ASKED, Answered, Asked, Came, Pot, datagram, read_datagram};
 use crate::worker::wire::{self, Answers, CONNECTION_WINDOW, GUEST, HEADER_BYTES_MAX, STREAM_WINDOW, STREAMS_MAX};
 
 /// Connections to one port that have come and not been taken: a usual backlog.
@@ -104,16 +104,17 @@ impl Callbacks {
     /// Answers what is asked for all containers: memory.
     fn bank(&self, asked: &Asked) -> Option<Answered> {
         if let Asked::Borrow(pot, bytes) = *asked {
-            return Some(Answered::Lent(self.loans.lend(pot, bytes, self.memory_max())));
+            return Some(Answered::Lent(self.loans.lend(pot, bytes, self.memory_max(pot))));
         }
         let Asked::GiveBack(pot, bytes) = *asked else { return None };
         self.loans.take_back(pot, bytes);
         Some(Answered::Lent(true))
     }
 
-    /// What its containers may hold together by their own limits: no worker needs more.
-    fn memory_max(&self) -> u64 {
-        self.containers.iter().fold(0, |sum, answers| sum.saturating_add(answers.memory_max.0))
+    /// What its containers that take from a pot may hold together by their own limits: no worker needs more of it.
+    fn memory_max(&self, pot: Pot) -> u64 {
+        let of_pot = self.containers.iter().filter(|answers| answers.pot == pot);
+        of_pot.fold(0, |sum, answers| sum.saturating_add(answers.memory_max.0))
     }
 
     /// Lets a container ask.
@@ -157,9 +158,10 @@ impl Callbacks {
         };
         let network = &answers.network;
         let answered = match asked {
-            Asked::Resolve(name) => {
-                network.resolve(&name).await.map(|all| told(&Answered::Addresses(all), Response::new(body::empty())))
-            }
+            Asked::Resolve(name) => network
+                .resolve(&name)
+                .await
+                .map(|all| told(&Answered::Addresses, Response::new(body::full(wire::encode(&all))))),
             Asked::Connect(to) => network.connect(to).await.map(|it| joined(it, request.into_body())),
             Asked::Take(came) => match self.waiting.remove_if(&came, |_, waiting| waiting.of == number) {
                 Some((_, waiting)) => {
@@ -323,7 +325,7 @@ mod tests {
     use wk_engine::{Config, MemoryBytes, Mounts, NoNetwork};
 
     use super::*;
-    use crate::worker::asked::{Pot, SETTINGS_BYTES_MAX};
+    use crate::worker::asked::SETTINGS_BYTES_MAX;
 
     struct Named;
 
@@ -367,6 +369,7 @@ mod tests {
             config: Some(Arc::new(Named)),
             mounts: Mounts::default(),
             memory_max: MemoryBytes(100),
+            pot: Pot::Unlimited,
         };
         let registered = callbacks.register(7, answers);
         let setting = |key: Option<&str>| wire::encode(&Asked::Settings(key.map(str::to_owned)));
@@ -383,6 +386,8 @@ mod tests {
             let answer = ask(&mut worker, "0", &borrow(bytes)).await;
             assert!(matches!(answered(&answer), Answered::Lent(it) if it == lent), "{bytes}");
         }
+        let other = ask(&mut worker, "0", &wire::encode(&Asked::Borrow(Pot::All, 1))).await;
+        assert!(matches!(answered(&other), Answered::Lent(false)), "none of its containers takes from there");
         assert_eq!(account.of(Pot::All).held(), free + 100);
         ask(&mut worker, "0", &wire::encode(&Asked::GiveBack(Pot::Unlimited, u64::MAX))).await;
         assert_eq!(account.of(Pot::All).held(), free);

@@ -40,6 +40,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// Between two tries to hand over code while the worker is behind with taking it.
 const HAND_AGAIN_FIRST: Duration = Duration::from_millis(1);
 const HAND_AGAIN_MAX: Duration = Duration::from_millis(50);
+/// One that has not taken it by then never will: loading code takes seconds at most.
+const HAND_MAX: Duration = Duration::from_secs(30);
 /// What a worker says when it is ready: a few sentences.
 const READY_BYTES_MAX: usize = 16 << 10;
 
@@ -174,8 +176,10 @@ impl Link {
         let handed = wire::encode(&Handed::Code(number));
         // The few that wait at a time fit into the socket, but when a thousand containers start at once.
         let mut pause = Backoff::new(HAND_AGAIN_FIRST, HAND_AGAIN_MAX);
+        let until = Instant::now() + HAND_MAX;
         while let Err(error) = self.door.send(&handed, &[code.as_fd()]) {
-            if error.kind() != io::ErrorKind::WouldBlock || self.state.dead.is_cancelled() {
+            let waits = error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until;
+            if !waits || self.state.dead.is_cancelled() {
                 return None;
             }
             tokio::time::sleep(pause.next_delay()).await;

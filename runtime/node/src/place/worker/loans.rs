@@ -17,10 +17,10 @@ impl Loans {
         Self { account, lent: Mutex::default() }
     }
 
-    /// Lends so many bytes, if the worker then has no more than `most` and there is so much.
+    /// Lends so many bytes, if the worker then has no more than `most` of that pot and there is so much.
     pub(super) fn lend(&self, pot: Pot, bytes: u64, most: u64) -> bool {
         let mut lent = self.lock();
-        let fits = lent.iter().fold(bytes, |sum, lent| sum.saturating_add(*lent)) <= most;
+        let fits = lent[index(pot)].saturating_add(bytes) <= most;
         let taken = fits && self.account.of(pot).take(bytes);
         lent[index(pot)] += if taken { bytes } else { 0 };
         taken

@@ -6,6 +6,7 @@
 
 mod streams;
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,10 +17,12 @@ use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem};
 use wasmtime_wasi::p3::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::{Given, View, view};
+use super::apart::apart;
+use super::places::Place;
+use super::{Given, Origin, View, add_name, grow, view};
 use crate::host::Host;
 use crate::usage::Usage;
-use streams::{Entries, Outcome, Reading, Writing};
+use streams::{Entries, Listed, Opened, Outcome, Reading, Writing};
 
 /// Calls of one instance that run beside each other, each on a thread that other pods need too. The rest wait.
 const CALLS_MAX: usize = 8;
@@ -44,6 +47,11 @@ fn theirs(store: &Store) -> Accessor<Host, WasiFilesystem> {
 impl View<'_> {
     fn turns(&mut self) -> Arc<Semaphore> {
         Arc::clone(self.turns.get_or_insert_with(|| Arc::new(Semaphore::new(CALLS_MAX))))
+    }
+
+    /// The file of a descriptor, for a stream.
+    fn opened(&mut self, fd: &Fd, file: Arc<File>) -> Opened {
+        Opened { file, _place: self.place(fd), usage: Arc::clone(self.usage), turns: self.turns() }
     }
 }
 
@@ -91,6 +99,25 @@ async fn look(store: &Store, fd: &Fd, path: &str) -> FilesystemResult<Turn> {
     Ok(turn)
 }
 
+/// Takes room before anything is written. A full directory is looked through, which takes long, at the container's cost.
+async fn take_room(
+    store: &Store,
+    needed: bool,
+    take: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+) -> std::io::Result<()> {
+    if !needed {
+        return Ok(());
+    }
+    let usage = store.with(|mut store| Arc::clone(store.get().usage));
+    apart(&usage, take).await
+}
+
+/// Takes room for a new name below `fd`.
+async fn room_for_name(store: &Store, fd: &Fd) -> std::io::Result<()> {
+    let room = store.with(|mut store| store.get().room(fd));
+    take_room(store, room.is_some(), move || add_name(room)).await
+}
+
 impl preopens::Host for View<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Fd, String)>> {
         self.directories()
@@ -117,7 +144,7 @@ fn write(
     data: StreamReader<u8>,
     position: Option<u64>,
 ) -> wasmtime::Result<Told> {
-    let view = store.get();
+    let mut view = store.get();
     // What cannot be written is told in wasmtime's words.
     let Ok(file) = view.writable(&fd) else {
         let theirs: Access<'_, Host, WasiFilesystem> = Access::new(store.as_context_mut(), |host| inner(host));
@@ -126,9 +153,9 @@ fn write(
             None => WasiFilesystem::append_via_stream(theirs, fd, data),
         };
     };
-    let (usage, room) = (Arc::clone(view.usage), view.room(&fd));
+    let (opened, room) = (view.opened(&fd, file), view.room(&fd));
     let (outcome, told) = oneshot::channel();
-    data.pipe(&mut store, Writing::new(usage, room, file, position, Outcome::new(outcome)))?;
+    data.pipe(&mut store, Writing::new(opened, room, position, Outcome::new(outcome)))?;
     FutureReader::new(&mut store, told)
 }
 
@@ -140,16 +167,17 @@ impl types::HostDescriptorWithStore<Host> for Given {
         fd: Fd,
         offset: u64,
     ) -> wasmtime::Result<(StreamReader<u8>, Told)> {
-        let view = store.get();
-        let (file, usage) = match view.inner.table.get(&fd)? {
-            Descriptor::File(file) => (Arc::clone(&file.file), Arc::clone(view.usage)),
+        let mut view = store.get();
+        let file = match view.inner.table.get(&fd)? {
+            Descriptor::File(file) => Arc::clone(&file.file),
             Descriptor::Dir(_) => {
                 let theirs = Access::new(store.as_context_mut(), |host| inner(host));
                 return WasiFilesystem::read_via_stream(theirs, fd, offset);
             }
         };
+        let opened = view.opened(&fd, file);
         let (outcome, told) = oneshot::channel();
-        let reading = Reading::new(usage, file, offset, Outcome::new(outcome));
+        let reading = Reading::new(opened, offset, Outcome::new(outcome));
         Ok((StreamReader::new(&mut store, reading)?, FutureReader::new(&mut store, told)?))
     }
 
@@ -187,7 +215,8 @@ impl types::HostDescriptorWithStore<Host> for Given {
 
     async fn set_size(store: &Store, fd: Fd, size: u64) -> FilesystemResult<()> {
         let _turn = turn(store, &[]).await;
-        store.with(|mut store| store.get().grow(&fd, size))?;
+        let counted = store.with(|mut store| store.get().counted(&fd));
+        take_room(store, counted.is_some(), move || grow(counted, size)).await?;
         WasiFilesystem::set_size(&theirs(store), fd, size).await
     }
 
@@ -209,9 +238,13 @@ impl types::HostDescriptorWithStore<Host> for Given {
         let outcome = Outcome::new(outcome);
         let mut view = store.get();
         let (turns, late, usage) = (view.turns(), view.late(&fd), Arc::clone(view.usage));
-        let entries = match view.inner.table.get(&fd)? {
-            Descriptor::Dir(dir) => Entries::new(usage, Arc::clone(&dir.dir), late, turns, outcome),
-            Descriptor::File(_) => Entries::none(types::ErrorCode::NotDirectory, usage, turns, outcome),
+        let listed = Listed::one_more(view.listings);
+        let entries = match (view.inner.table.get(&fd)?, Place::take(&usage)) {
+            (Descriptor::Dir(dir), Ok(place)) => {
+                Entries::new(usage, (Arc::clone(&dir.dir), place, listed), late, turns, outcome)
+            }
+            (Descriptor::Dir(_), Err(error)) => Entries::none(error.into(), usage, turns, outcome),
+            (Descriptor::File(_), _) => Entries::none(types::ErrorCode::NotDirectory, usage, turns, outcome),
         };
         Ok((StreamReader::new(&mut store, entries)?, FutureReader::new(&mut store, told)?))
     }
@@ -223,7 +256,7 @@ impl types::HostDescriptorWithStore<Host> for Given {
 
     async fn create_directory_at(store: &Store, fd: Fd, path: String) -> FilesystemResult<()> {
         let _turn = turn(store, &[&path]).await;
-        store.with(|mut store| store.get().add_name(&fd))?;
+        room_for_name(store, &fd).await?;
         WasiFilesystem::create_directory_at(&theirs(store), fd, path).await
     }
 
@@ -263,13 +296,10 @@ impl types::HostDescriptorWithStore<Host> for Given {
         new_path: String,
     ) -> FilesystemResult<()> {
         let _turn = turn(store, &[&path, &new_path]).await;
-        store.with(|mut store| -> FilesystemResult<()> {
-            let view = store.get();
-            if !view.is_within_one(&fd, &new_fd) {
-                return Err(types::ErrorCode::CrossDevice.into());
-            }
-            Ok(view.add_name(&new_fd)?)
-        })?;
+        if !store.with(|mut store| store.get().is_within_one(&fd, &new_fd)) {
+            return Err(types::ErrorCode::CrossDevice.into());
+        }
+        room_for_name(store, &new_fd).await?;
         WasiFilesystem::link_at(&theirs(store), fd, flags, path, new_fd, new_path).await
     }
 
@@ -282,13 +312,13 @@ impl types::HostDescriptorWithStore<Host> for Given {
         flags: types::DescriptorFlags,
     ) -> FilesystemResult<Fd> {
         let _turn = look(store, &fd, &path).await?;
-        let origin = store.with(|mut store| -> FilesystemResult<Option<usize>> {
+        let origin = store.with(|mut store| -> std::io::Result<Origin> {
             let view = store.get();
-            if open_flags.contains(types::OpenFlags::CREATE) {
-                view.add_name(&fd)?;
-            }
-            Ok(view.origin(&fd))
+            Ok(Origin { mount: view.origin(&fd), place: Some(Arc::new(Place::take(view.usage)?)) })
         })?;
+        if open_flags.contains(types::OpenFlags::CREATE) {
+            room_for_name(store, &fd).await?;
+        }
         let opened = WasiFilesystem::open_at(&theirs(store), fd, path_flags, path, open_flags, flags).await?;
         store.with(|mut store| {
             let mut view = store.get();
@@ -320,7 +350,7 @@ impl types::HostDescriptorWithStore<Host> for Given {
 
     async fn symlink_at(store: &Store, fd: Fd, target: String, path: String) -> FilesystemResult<()> {
         let _turn = turn(store, &[&target, &path]).await;
-        store.with(|mut store| store.get().add_name(&fd))?;
+        room_for_name(store, &fd).await?;
         WasiFilesystem::symlink_at(&theirs(store), fd, target, path).await
     }
 

@@ -7,17 +7,19 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use rustix::fs::{Dir, FileType};
 use rustix::io::{ReadWriteFlags, pwritev2};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 use wasmtime::component::{Destination, Source, StreamConsumer, StreamProducer, StreamResult, VecBuffer};
 use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi::p3::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 
 use super::super::entries::{Found, batch};
+use super::super::places::Place;
 use crate::cpu::charged;
 use crate::disk::Room;
 use crate::mounts::Late;
@@ -50,28 +52,108 @@ impl Drop for Outcome {
     }
 }
 
+/// An open file.
+pub(super) struct Opened {
+    pub(super) file: Arc<File>,
+    /// It stays open for as long as the stream is there.
+    pub(super) _place: Option<Arc<Place>>,
+    pub(super) usage: Arc<Usage>,
+    pub(super) turns: Arc<Semaphore>,
+}
+
+/// A piece of work on another thread, in its turn among the instance's calls.
+enum Work<T> {
+    /// None is asked for.
+    Idle,
+    /// The turn is waited for.
+    Wanted(Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>),
+    /// It is done, and its outcome is not taken yet: so many pieces and no more does the host hold.
+    Begun(JoinHandle<io::Result<T>>, Arc<OwnedSemaphorePermit>),
+}
+
+/// How far it is.
+enum Done<T> {
+    /// It will be told.
+    NotYet,
+    /// The guest does not want it any more, and nothing was done.
+    Cancelled,
+    Done(io::Result<T>),
+}
+
+impl<T: Send + 'static> Work<T> {
+    /// Goes on with it, and begins with `work` when it is its turn.
+    fn poll<F: FnOnce() -> io::Result<T> + Send + 'static>(
+        &mut self,
+        cx: &mut Context<'_>,
+        turns: &Arc<Semaphore>,
+        finish: bool,
+        work: impl FnOnce() -> F,
+    ) -> Done<T> {
+        let mut work = Some(work);
+        loop {
+            match std::mem::replace(self, Self::Idle) {
+                Self::Idle if finish => return Done::Cancelled,
+                Self::Idle => {
+                    *self = match Arc::clone(turns).try_acquire_owned() {
+                        Ok(turn) => Self::begun(turn, &mut work),
+                        Err(_) => Self::Wanted(Box::pin(super::taken(Arc::clone(turns)))),
+                    };
+                }
+                Self::Wanted(_) if finish => return Done::Cancelled,
+                Self::Wanted(mut turn) => match turn.as_mut().poll(cx) {
+                    Poll::Ready(turn) => *self = Self::begun(turn, &mut work),
+                    Poll::Pending => {
+                        *self = Self::Wanted(turn);
+                        return Done::NotYet;
+                    }
+                },
+                Self::Begun(mut task, turn) => {
+                    if finish {
+                        // Only what has not begun ends by this.
+                        task.abort();
+                    }
+                    return match Pin::new(&mut task).poll(cx) {
+                        Poll::Pending => {
+                            *self = Self::Begun(task, turn);
+                            Done::NotYet
+                        }
+                        Poll::Ready(Ok(done)) => Done::Done(done),
+                        Poll::Ready(Err(_)) if finish => Done::Cancelled,
+                        Poll::Ready(Err(error)) => Done::Done(Err(io::Error::other(error))),
+                    };
+                }
+            }
+        }
+    }
+
+    fn begun<F, W>(turn: OwnedSemaphorePermit, work: &mut Option<W>) -> Self
+    where
+        F: FnOnce() -> io::Result<T> + Send + 'static,
+        W: FnOnce() -> F,
+    {
+        let Some(work) = work.take().map(|work| work()) else { return Self::Idle };
+        // A stream that is dropped leaves work behind, which has its turn until it is done.
+        let turn = Arc::new(turn);
+        let kept = Arc::clone(&turn);
+        let task = spawn_blocking(move || {
+            let _turn = kept;
+            work()
+        });
+        Self::Begun(task, turn)
+    }
+}
+
 /// What a guest reads of a file, a piece each time it asks.
 pub(super) struct Reading {
-    usage: Arc<Usage>,
-    file: Arc<File>,
+    opened: Opened,
     position: u64,
     outcome: Outcome,
-    task: Option<JoinHandle<io::Result<Vec<u8>>>>,
+    work: Work<Vec<u8>>,
 }
 
 impl Reading {
-    pub(super) fn new(usage: Arc<Usage>, file: Arc<File>, position: u64, outcome: Outcome) -> Self {
-        Self { usage, file, position, outcome, task: None }
-    }
-
-    fn begin(&self) -> JoinHandle<io::Result<Vec<u8>>> {
-        let (file, position) = (Arc::clone(&self.file), self.position);
-        spawn_blocking(charged(&self.usage, move || {
-            let mut piece = vec![0; READ_BYTES];
-            let read = file.read_at(&mut piece, position)?;
-            piece.truncate(read);
-            Ok(piece)
-        }))
+    pub(super) fn new(opened: Opened, position: u64, outcome: Outcome) -> Self {
+        Self { opened, position, outcome, work: Work::Idle }
     }
 }
 
@@ -86,66 +168,48 @@ impl<T: 'static> StreamProducer<T> for Reading {
         mut destination: Destination<'a, Self::Item, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        if self.task.is_none() && destination.remaining(store.as_context_mut()) == Some(0) {
+        let Self { opened, position, outcome, work } = &mut *self;
+        // No more than the guest takes: what is left of a piece stays with its stream, and no limit of the guest's sees it.
+        let wanted = destination.remaining(store.as_context_mut()).unwrap_or(READ_BYTES).min(READ_BYTES);
+        if wanted == 0 && matches!(work, Work::Idle) {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
-        let this = &mut *self;
-        let mut task = this.task.take().unwrap_or_else(|| this.begin());
-        if finish {
-            // Only what has not begun ends by this.
-            task.abort();
-        }
-        let Poll::Ready(read) = Pin::new(&mut task).poll(cx) else {
-            this.task = Some(task);
-            return Poll::Pending;
+        let read = || {
+            let (file, at) = (Arc::clone(&opened.file), *position);
+            charged(&opened.usage, move || {
+                let mut piece = vec![0; wanted];
+                let read = file.read_at(&mut piece, at)?;
+                piece.truncate(read);
+                Ok(piece)
+            })
         };
-        Poll::Ready(Ok(match read {
-            Ok(Ok(piece)) if piece.is_empty() => this.outcome.end(Ok(())),
-            Ok(Ok(piece)) => {
-                this.position = this.position.saturating_add(piece.len() as u64);
+        Poll::Ready(Ok(match work.poll(cx, &opened.turns, finish, read) {
+            Done::NotYet => return Poll::Pending,
+            Done::Cancelled => StreamResult::Cancelled,
+            Done::Done(Ok(piece)) if piece.is_empty() => outcome.end(Ok(())),
+            Done::Done(Ok(piece)) => {
+                *position = position.saturating_add(piece.len() as u64);
                 destination.set_buffer(piece.into());
                 StreamResult::Completed
             }
-            Ok(Err(error)) => this.outcome.end(Err(error.into())),
-            Err(_) if finish => StreamResult::Cancelled,
-            Err(error) => this.outcome.end(Err(io::Error::other(error).into())),
+            Done::Done(Err(error)) => outcome.end(Err(error.into())),
         }))
     }
 }
 
 /// What a guest writes to a file: room first, where its directory has a limit.
 pub(super) struct Writing {
-    usage: Arc<Usage>,
+    opened: Opened,
     room: Option<Arc<Room>>,
-    file: Arc<File>,
     /// Where; None at the file's end.
     position: Option<u64>,
     outcome: Outcome,
-    task: Option<JoinHandle<io::Result<usize>>>,
+    work: Work<usize>,
 }
 
 impl Writing {
-    pub(super) fn new(
-        usage: Arc<Usage>,
-        room: Option<Arc<Room>>,
-        file: Arc<File>,
-        position: Option<u64>,
-        outcome: Outcome,
-    ) -> Self {
-        Self { usage, room, file, position, outcome, task: None }
-    }
-
-    fn begin(&self, bytes: Vec<u8>) -> JoinHandle<io::Result<usize>> {
-        let (room, file, position) = (self.room.clone(), Arc::clone(&self.file), self.position);
-        spawn_blocking(charged(&self.usage, move || {
-            if let Some(room) = room {
-                room.extend(&file, position, bytes.len() as u64)?;
-            }
-            match position {
-                Some(position) => file.write_at(&bytes, position),
-                None => Ok(pwritev2(&*file, &[IoSlice::new(&bytes)], 0, ReadWriteFlags::APPEND)?),
-            }
-        }))
+    pub(super) fn new(opened: Opened, room: Option<Arc<Room>>, position: Option<u64>, outcome: Outcome) -> Self {
+        Self { opened, room, position, outcome, work: Work::Idle }
     }
 }
 
@@ -160,34 +224,49 @@ impl<T: 'static> StreamConsumer<T> for Writing {
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
         let mut source = source.as_direct(store);
-        let this = &mut *self;
-        let mut task = if let Some(task) = this.task.take() {
-            task
-        } else {
-            let piece: Vec<u8> = source.remaining().iter().take(PIECE_BYTES).copied().collect();
-            if piece.is_empty() {
-                return Poll::Ready(Ok(StreamResult::Completed));
-            }
-            this.begin(piece)
-        };
-        if finish {
-            // Only what has not begun ends by this.
-            task.abort();
+        let Self { opened, room, position, outcome, work } = &mut *self;
+        if source.remaining().is_empty() && matches!(work, Work::Idle) {
+            return Poll::Ready(Ok(StreamResult::Completed));
         }
-        let Poll::Ready(written) = Pin::new(&mut task).poll(cx) else {
-            this.task = Some(task);
-            return Poll::Pending;
+        let write = || {
+            let (room, file, position) = (room.clone(), Arc::clone(&opened.file), *position);
+            let bytes: Vec<u8> = source.remaining().iter().take(PIECE_BYTES).copied().collect();
+            charged(&opened.usage, move || {
+                if let Some(room) = room {
+                    room.extend(&file, position, bytes.len() as u64)?;
+                }
+                match position {
+                    Some(position) => file.write_at(&bytes, position),
+                    None => Ok(pwritev2(&*file, &[IoSlice::new(&bytes)], 0, ReadWriteFlags::APPEND)?),
+                }
+            })
         };
-        Poll::Ready(Ok(match written {
-            Ok(Ok(written)) => {
+        Poll::Ready(Ok(match work.poll(cx, &opened.turns, finish, write) {
+            Done::NotYet => return Poll::Pending,
+            Done::Cancelled => StreamResult::Cancelled,
+            Done::Done(Ok(written)) => {
                 source.mark_read(written);
-                this.position = this.position.map(|position| position.saturating_add(written as u64));
+                *position = position.map(|position| position.saturating_add(written as u64));
                 StreamResult::Completed
             }
-            Ok(Err(error)) => this.outcome.end(Err(error.into())),
-            Err(_) if finish => StreamResult::Cancelled,
-            Err(error) => this.outcome.end(Err(io::Error::other(error).into())),
+            Done::Done(Err(error)) => outcome.end(Err(error.into())),
         }))
+    }
+}
+
+/// A directory that is being read, counted among what the host holds for its guest.
+pub(super) struct Listed(Arc<AtomicU64>);
+
+impl Listed {
+    pub(super) fn one_more(all: &Arc<AtomicU64>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(all))
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -199,6 +278,8 @@ pub(super) struct Entries {
     turns: Arc<Semaphore>,
     outcome: Outcome,
     state: State,
+    /// Its own descriptor, and its buffer.
+    _held: Option<(Place, Listed)>,
 }
 
 enum State {
@@ -213,17 +294,17 @@ enum State {
 impl Entries {
     pub(super) fn new(
         usage: Arc<Usage>,
-        dir: Arc<File>,
+        (dir, place, listed): (Arc<File>, Place, Listed),
         late: Option<Arc<Late>>,
         turns: Arc<Semaphore>,
         outcome: Outcome,
     ) -> Self {
-        Self { usage, turns, outcome, state: State::New(dir, late) }
+        Self { usage, turns, outcome, state: State::New(dir, late), _held: Some((place, listed)) }
     }
 
     /// None, for this reason.
     pub(super) fn none(why: ErrorCode, usage: Arc<Usage>, turns: Arc<Semaphore>, outcome: Outcome) -> Self {
-        Self { usage, turns, outcome, state: State::Over(Err(why)) }
+        Self { usage, turns, outcome, state: State::Over(Err(why)), _held: None }
     }
 
     fn begin(&self, open: impl FnOnce() -> io::Result<Dir> + Send + 'static, late: Option<Arc<Late>>) -> State {
