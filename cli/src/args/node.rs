@@ -65,7 +65,8 @@ pub(crate) enum NodeCommand {
     Uncordon(CordonArgs),
     /// Empty nodes, as far as disruption budgets allow
     Drain(DrainArgs),
-    /// Have nodes go on as the program that lies where theirs was: put the new binary there first
+    /// Have nodes go on as the program that lies where theirs was: put the new binary there first. Their pods go elsewhere
+    /// and stay there
     Upgrade(UpgradeArgs),
 }
 

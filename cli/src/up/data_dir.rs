@@ -5,11 +5,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use wk_mesh::join::Member;
 use wk_mesh::{Authority, CertPem, Csr, KeyPem, NodeKey, NodeName};
 
@@ -17,6 +19,11 @@ use crate::exit::{Code, ExitError};
 
 /// The layout of the directory that this version writes. A higher one was written by a newer `wk`.
 const VERSION: u32 = 1;
+
+/// A start waits so long for another process to let go of the directory: several times what a killed one takes on a
+/// loaded machine.
+const LOCK_MAX: Duration = Duration::from_secs(5);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The key of a node that is asking to join.
 const JOINING: &str = "joining.json";
@@ -57,6 +64,16 @@ pub(crate) struct Identity {
     pub(crate) key: NodeKey,
 }
 
+fn is_in_use(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<ExitError>().is_some_and(|error| error.code == Code::DataDirInUse)
+}
+
+/// Whether `file` is what lies at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if same(a, b))
+}
+
 /// A data directory that is ours as long as this lives.
 pub(crate) struct DataDir {
     root: PathBuf,
@@ -80,8 +97,20 @@ impl Drop for DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if it is not there and takes hold of it.
-    pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
+    /// Makes the directory if it is not there and takes hold of it. Waits for a process that had it and is on its way out:
+    /// the kernel takes a second or more to take down one that was killed, and what starts a node again does so at once.
+    pub(crate) async fn open(root: &Path) -> anyhow::Result<Self> {
+        let deadline = Instant::now() + LOCK_MAX;
+        loop {
+            match Self::try_open(root) {
+                Err(error) if is_in_use(&error) && Instant::now() < deadline => tokio::time::sleep(LOCK_PAUSE).await,
+                opened => return opened,
+            }
+        }
+    }
+
+    /// The same without waiting.
+    pub(super) fn try_open(root: &Path) -> anyhow::Result<Self> {
         let made = !root.exists();
         let make = || fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
         make().with_context(|| format!("make data directory {}", root.display()))?;
@@ -98,6 +127,10 @@ impl DataDir {
                 return Err(ExitError::new(Code::DataDirInUse, message).into());
             }
             Err(fs::TryLockError::Error(error)) => return Err(error).context(format!("lock {}", path.display())),
+        }
+        if !is_at(&lock, &path) {
+            // Who had it took the file away with it, between our opening it and our having it.
+            return Self::try_open(root);
         }
         let dir = Self { root: root.to_owned(), made, _lock: lock };
         // A start or a restore that did not come to its end, and one that came to it but for the last names.
@@ -367,22 +400,38 @@ mod tests {
     #[test]
     fn identity_comes_back_and_a_second_user_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        let dir = DataDir::open(root.path()).unwrap();
+        let dir = DataDir::try_open(root.path()).unwrap();
         assert!(dir.identity().unwrap().is_none());
         let kept = identity();
         dir.keep(&kept).unwrap();
         let found = dir.identity().unwrap().unwrap();
         assert_eq!(found.authority.fingerprint(), kept.authority.fingerprint());
-        let error = DataDir::open(root.path()).err().unwrap();
+        let error = DataDir::try_open(root.path()).err().unwrap();
         assert_eq!(code_of(&error), Code::DataDirInUse);
         drop(dir);
-        assert!(DataDir::open(root.path()).is_ok());
+        assert!(DataDir::try_open(root.path()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn start_waits_for_a_process_that_is_on_its_way_out() {
+        let root = tempfile::tempdir().unwrap();
+        let before = DataDir::try_open(root.path()).unwrap();
+        let next = tokio::spawn({
+            let root = root.path().to_owned();
+            async move { DataDir::open(&root).await }
+        });
+        tokio::task::yield_now().await;
+        // It leaves nothing: its lock goes with it, and the next one makes its own.
+        drop(before);
+        let next = next.await.unwrap().unwrap();
+        assert_eq!(code_of(&DataDir::try_open(root.path()).err().unwrap()), Code::DataDirInUse);
+        drop(next);
     }
 
     #[test]
     fn directory_of_a_newer_version_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        let dir = DataDir::open(root.path()).unwrap();
+        let dir = DataDir::try_open(root.path()).unwrap();
         fs::create_dir(root.path().join("identity")).unwrap();
         fs::write(root.path().join("identity/node.json"), r#"{"version": 99, "shape": "unknown"}"#).unwrap();
         assert_eq!(code_of(&dir.identity().err().unwrap()), Code::DataDirNewer);
@@ -393,7 +442,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("identity.new")).unwrap();
         fs::write(root.path().join("identity.new/ca.key"), "half").unwrap();
-        let dir = DataDir::open(root.path()).unwrap();
+        let dir = DataDir::try_open(root.path()).unwrap();
         assert!(dir.identity().unwrap().is_none());
         assert!(!root.path().join("identity.new").exists());
         drop(dir);
@@ -403,10 +452,10 @@ mod tests {
     #[test]
     fn interrupted_newcomer_asks_again_with_the_same_request() {
         let root = tempfile::tempdir().unwrap();
-        let dir = DataDir::open(root.path()).unwrap();
+        let dir = DataDir::try_open(root.path()).unwrap();
         let (_, first) = dir.newcomer().unwrap();
         drop(dir);
-        let dir = DataDir::open(root.path()).unwrap();
+        let dir = DataDir::try_open(root.path()).unwrap();
         assert_eq!(dir.newcomer().unwrap().1.as_str(), first.as_str());
         dir.forget_newcomer();
         assert_ne!(dir.newcomer().unwrap().1.as_str(), first.as_str());
@@ -416,20 +465,20 @@ mod tests {
     fn directory_made_for_a_start_that_failed_goes_again() {
         let root = tempfile::tempdir().unwrap();
         let made = root.path().join("made");
-        drop(DataDir::open(&made).unwrap());
+        drop(DataDir::try_open(&made).unwrap());
         assert!(!made.exists());
     }
 
     #[test]
     fn restored_node_is_there_whole_or_not_at_all() {
         let root = tempfile::tempdir().unwrap();
-        let dir = DataDir::open(root.path()).unwrap();
+        let dir = DataDir::try_open(root.path()).unwrap();
         let founding = dir.found().unwrap();
         fs::create_dir(founding.join("store")).unwrap();
         drop(founding);
         drop(dir);
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "a restore that failed leaves nothing");
-        let dir = DataDir::open(root.path()).unwrap();
+        let dir = DataDir::try_open(root.path()).unwrap();
         let founding = dir.found().unwrap();
         fs::create_dir(founding.join("store")).unwrap();
         founding.finish(&identity()).unwrap();
@@ -441,14 +490,14 @@ mod tests {
     #[test]
     fn restore_that_died_after_its_one_step_is_finished_by_the_next_start() {
         let root = tempfile::tempdir().unwrap();
-        let dir = DataDir::open(root.path()).unwrap();
+        let dir = DataDir::try_open(root.path()).unwrap();
         let founding = dir.found().unwrap();
         fs::create_dir(founding.join("store")).unwrap();
         founding.finish(&identity()).unwrap();
         drop(dir);
         fs::create_dir(root.path().join(FOUNDED)).unwrap();
         fs::rename(root.path().join("identity"), root.path().join(FOUNDED).join("identity")).unwrap();
-        let dir = DataDir::open(root.path()).unwrap();
+        let dir = DataDir::try_open(root.path()).unwrap();
         assert!(dir.identity().unwrap().is_some() && dir.join("store").is_dir() && !dir.join(FOUNDED).exists());
     }
 }

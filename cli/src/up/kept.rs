@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn settings_come_back_and_a_new_directory_has_none() {
         let root = tempfile::tempdir().unwrap();
-        let dir = DataDir::open(root.path()).unwrap();
+        let dir = DataDir::try_open(root.path()).unwrap();
         assert_eq!(Kept::read(root.path()).unwrap(), Kept::default());
         std::fs::create_dir(root.path().join("identity")).unwrap();
         let kept = Kept {

@@ -69,7 +69,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     children::take_note();
     open_files::take_all();
     let settings = Settings::resolve(args)?;
-    let data_dir = DataDir::open(&settings.data_dir)?;
+    let data_dir = DataDir::open(&settings.data_dir).await?;
     let (ports, handover) = Ports::bind(&settings, Inherited::take()).await?;
     let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let entry = tokio::select! {

@@ -1,7 +1,7 @@
 //! A node that goes on as another version of itself: asked to, it ends what is under way as for any stop, and becomes the
 //! program that lies at its path now, with the same arguments and data directory.
 //!
-//! Not here: moving its pods away first and back afterwards (`wk node upgrade` does, through the API as anybody could).
+//! Not here: moving its pods away first (`wk node upgrade` does, through the API as anybody could).
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};

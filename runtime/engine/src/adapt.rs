@@ -1,6 +1,7 @@
 //! Tells modules from components, and makes a core preview-1 module that carries an interface into a component.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::Range;
 
@@ -41,7 +42,10 @@ pub(crate) fn image(wasm: &[u8]) -> Result<Image<'_>, PrepareError> {
 /// What matters of a core module.
 #[derive(Default)]
 struct Module {
+    /// What it imports that preview 1 does not have.
     foreign: Vec<String>,
+    /// Whether anything of that is not even called preview 1.
+    other: bool,
     start: bool,
     /// It exports a function that may be one to call.
     callable: bool,
@@ -61,7 +65,8 @@ struct ExitImport {
 
 impl Module {
     fn check(self) -> Result<(), PrepareError> {
-        if !self.typed && !self.foreign.is_empty() {
+        // What only lacks functions of preview 1 is told so where they are linked, in words that know versions.
+        if !self.typed && self.other {
             return Err(PrepareError::CoreImports { missing: self.foreign });
         }
         Ok(())
@@ -72,6 +77,7 @@ impl Module {
 fn scan(wasm: &[u8]) -> Result<Option<Module>, PrepareError> {
     let malformed = |error: wasmparser::BinaryReaderError| PrepareError::Malformed { message: error.to_string() };
     let mut module = Module::default();
+    let preview1 = preview1_functions();
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(malformed)? {
             Payload::Version { encoding: Encoding::Component, .. } => return Ok(None),
@@ -79,8 +85,10 @@ fn scan(wasm: &[u8]) -> Result<Option<Module>, PrepareError> {
                 module.exit = exit_import(&section).map_err(malformed)?;
                 for import in section.into_imports() {
                     let import = import.map_err(malformed)?;
-                    if import.module != WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME {
+let is_ours = import.module == WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+                    if !is_ours || !preview1.contains(import.name) {
                         module.foreign.push(format!("{} {}", short(import.module), short(import.name)));
+                        module.other |= !is_ours;
                     }
                 }
             }
@@ -126,6 +134,16 @@ fn adapt(module: &[u8], exit: Option<ExitImport>, start: bool) -> Result<Vec<u8>
 
 fn failed(error: impl Display) -> PrepareError {
     PrepareError::Adapt { message: format!("{error:#}") }
+}
+
+/// The functions of preview 1: what the adapter for programs exports.
+fn preview1_functions() -> BTreeSet<&'static str> {
+    let sections = Parser::new(0).parse_all(WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER).flatten();
+    let exports = sections.filter_map(|payload| match payload {
+        Payload::ExportSection(section) => Some(section.into_iter().flatten()),
+        _ => None,
+    });
+    exports.flatten().map(|export| export.name).collect()
 }
 
 fn exit_import(section: &ImportSectionReader<'_>) -> Result<Option<ExitImport>, wasmparser::BinaryReaderError> {
@@ -226,6 +244,17 @@ mod tests {
     fn module_of_another_platform_is_refused_by_its_imports() {
         let message = refused(r#"(module (import "env" "emscripten_sleep" (func)) (func (export "_start")))"#);
         assert!(message.contains("env emscripten_sleep"), "{message}");
+    }
+
+    #[test]
+    fn all_that_a_module_lacks_is_named_at_once() {
+        assert!(preview1_functions().contains("fd_write"));
+        let message = refused(
+            r#"(module (import "env" "foo" (func)) (import "wasi_snapshot_preview1" "nope" (func))
+                (import "wasi_snapshot_preview1" "sched_yield" (func (result i32))) (func (export "_start")))"#,
+        );
+        assert!(message.contains("env foo, wasi_snapshot_preview1 nope"), "{message}");
+        assert!(!message.contains("sched_yield"), "{message}");
     }
 
     #[test]

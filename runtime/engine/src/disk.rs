@@ -71,6 +71,15 @@ pub fn disk_refused(root: &Path, used: u64) {
     room.refused.store(true, Ordering::Relaxed);
 }
 
+/// What the directory `root` holds, if a guest was refused room there since this was asked last.
+pub fn disk_refused_since(root: &Path) -> Option<DiskUse> {
+    let rooms = ROOMS.lock().unwrap_or_else(PoisonError::into_inner);
+    let room = rooms.get(root)?.upgrade()?;
+    drop(rooms);
+    let refused = room.refused.swap(false, Ordering::Relaxed);
+    refused.then(|| DiskUse { used: room.used.load(Ordering::Relaxed), limit: room.limit, refused })
+}
+
 /// The room in one directory, shared by all who write there.
 #[derive(Debug)]
 pub struct Room {

@@ -29,13 +29,18 @@ impl MemoryBytes {
 }
 
 impl fmt::Display for MemoryBytes {
-    /// In the largest binary unit that divides it: `64 MiB`, `1 GiB`, `1000 bytes`.
+    /// In the largest binary unit that divides it: `64 MiB`, `1 GiB`, `1000 bytes`, `32.1 MiB (33685968 bytes)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0;
         for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
             if bytes != 0 && bytes.trailing_zeros() >= shift {
                 return write!(f, "{} {unit}", bytes >> shift);
             }
+        }
+        if bytes > 10 << 20 {
+            // Beside a limit in MiB nobody divides by heart.
+            let tenths = bytes.saturating_mul(10) >> 20;
+            return write!(f, "{}.{} MiB ({bytes} bytes)", tenths / 10, tenths % 10);
         }
         write!(f, "{bytes} bytes")
     }
@@ -209,6 +214,7 @@ mod tests {
         assert_eq!(MemoryBytes::mebibytes(2048).to_string(), "2 GiB");
         assert_eq!(MemoryBytes(1000).to_string(), "1000 bytes");
         assert_eq!(MemoryBytes(0).to_string(), "0 bytes");
+        assert_eq!(MemoryBytes(33_685_968).to_string(), "32.1 MiB (33685968 bytes)");
     }
 
     #[test]

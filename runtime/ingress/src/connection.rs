@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use http::HeaderValue;
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, Version};
 
 use crate::certificates::Resolver;
 use crate::{Ingress, Limits};
@@ -18,6 +19,8 @@ pub(crate) struct Connection {
     open: AtomicU32,
     /// Requests begun and ended, pieces of bodies passed on: it matters only whether it changes.
     moves: AtomicU64,
+    /// Whether it ends soon: each answer over it says so.
+    leaving: AtomicBool,
 }
 
 /// How a connection is protected.
@@ -34,12 +37,32 @@ impl Connection {
     pub(crate) fn new(ingress: Arc<Ingress>, client: IpAddr, security: Security) -> Self {
         let client = client.to_canonical().to_string();
         let client = HeaderValue::try_from(client).expect("an address is made of visible ASCII characters");
-        Self { ingress, client, security, open: AtomicU32::new(0), moves: AtomicU64::new(0) }
+        Self {
+            ingress,
+            client,
+            security,
+            open: AtomicU32::new(0),
+            moves: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+        }
     }
 
     /// Whether no request has come yet.
     pub(crate) fn is_fresh(&self) -> bool {
         self.moves.load(Ordering::Relaxed) == 0 && self.open.load(Ordering::Relaxed) == 0
+    }
+
+    /// From now on answers say that the connection ends with them.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Says in an answer of HTTP/1 that it is the last, if that is so: a client that was told sends nothing more over this
+    /// connection, and needs not wonder whether what it sent was taken.
+    pub(crate) fn announce<B>(&self, response: &mut Response<B>, version: Version) {
+        if self.leaving.load(Ordering::Relaxed) && matches!(version, Version::HTTP_10 | Version::HTTP_11) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
 
     pub(crate) fn ingress(&self) -> &Ingress {

@@ -46,6 +46,10 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// way would find the connection reset.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
+/// And one over which requests came has so long for the next, whose answer says that it is the last (RFC 9112, 9.6): a
+/// client that asks again and again learns of the end by that, and not by a request that is lost.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
 /// Bytes of request bodies one stream, and one connection, may have on the way to us: a transfer of 20 MB/s over 50 ms.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -183,7 +187,12 @@ where
     let connection = Arc::new(connection);
     let service = service_fn(|request| {
         let connection = Arc::clone(&connection);
-        async move { Ok::<_, Infallible>(proxy::handle(connection, request).await) }
+        async move {
+            let version = request.version();
+            let mut response = proxy::handle(Arc::clone(&connection), request).await;
+            connection.announce(&mut response, version);
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut http = pin!(shared.http.serve_connection(TokioIo::new(io), service));
     let mut watch = Watch::new();
@@ -202,13 +211,10 @@ where
             () = shared.cut.cancelled() => return,
             () = shared.shutdown.cancelled(), if !shutting_down => {
                 shutting_down = true;
-                // A request may be on its way over a connection that has just been opened.
-                if connection.is_fresh() {
-                    finish.as_mut().reset(Instant::now() + FIRST_REQUEST);
-                } else {
-                    finishing = true;
-                    http.as_mut().graceful_shutdown();
-                }
+                // A request may be on its way over a connection that has just been opened, or is used.
+                connection.leave();
+                let grace = if connection.is_fresh() { FIRST_REQUEST } else { LAST_REQUEST };
+                finish.as_mut().reset(Instant::now() + grace);
             }
             () = finish.as_mut(), if shutting_down && !finishing => {
                 finishing = true;

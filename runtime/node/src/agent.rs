@@ -228,7 +228,8 @@ impl Agent {
         self.runner.volumes.remove(uid);
         self.runner.ledger.remove(uid);
         let (logs, uid) = (self.runner.logs.clone(), uid.to_owned());
-        tokio::task::spawn_blocking(move || logs.remove(&uid));
+        let named = format!("{}_{}", local.pod.spec.namespace, local.pod.spec.name);
+        tokio::task::spawn_blocking(move || logs.remove(&uid, &named));
     }
 
     fn pod_event(&mut self, uid: &str, event: pod::Event) {
@@ -282,11 +283,16 @@ impl Agent {
             }
             container::Event::Ended { code, reason, message } if *code != 0 => {
                 self.recorder.warn(&local.object(), reason, &format!("container {name}: {message}"), &self.tasks);
-                if let State::Waiting { reason: "CrashLoopBackOff", message, .. } = &container.state {
-                    self.recorder.warn(&local.object(), "BackOff", message, &self.tasks);
+                if let State::Waiting { reason: "CrashLoopBackOff", .. } = &container.state {
+                    // In the kubelet's words, which tools look for.
+                    let message = format!(
+                        "Back-off restarting failed container {name} in pod {}",
+                        status::named(&local.pod.spec)
+                    );
+                    self.recorder.warn(&local.object(), "BackOff", &message, &self.tasks);
                 }
             }
-            container::Event::RequestFailed { reason, message } if orders.contains(&Order::Report) => {
+            container::Event::RequestFailed { reason, message, .. } if orders.contains(&Order::Report) => {
                 self.recorder.warn(&local.object(), reason, &format!("container {name}: {message}"), &self.tasks);
             }
             container::Event::Ended { .. }

@@ -29,10 +29,18 @@ const BACKOFF_RESET: Duration = Duration::from_mins(10);
 /// How often requests that fail for the same reason, or breaches of the same limit, are worth telling: each time costs the
 /// cluster an fsync.
 const FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// Reasons and limits of one container of which it is known when they were told last: several times what there are.
+const TOLD_MAX: usize = 64;
+/// How what is told of a command ends that the image does not have.
+const NOT_FOUND: &str = "exit code 127";
+/// Of what is told of a hook's command so much goes into an event.
+const HOOK_BYTES_MAX: usize = 512;
 /// What a container whose preStop hook took the whole grace period gets on top, once. Kubernetes' figure.
 pub(crate) const HOOK_EXTENSION: Duration = Duration::from_secs(2);
 /// The code of a run that was ended from outside, as a shell shows SIGKILL.
 pub const KILLED: i32 = 137;
+/// The code of a run that trapped, as a shell shows SIGABRT: it is told from one that was ended for its memory.
+pub const TRAPPED: i32 = 134;
 
 /// Why a container ended whose worker process did. It says nothing of the container: it starts again at once, and its next
 /// crash waits no longer. The worker itself waits if it is often so (`place::worker`).
@@ -74,7 +82,7 @@ pub struct Container {
     pub state: State,
     /// How the run before this one ended, or the last failed request.
     pub last: Option<Termination>,
-    /// Number of starts after the first.
+    /// Number of starts after the first: one that waits to start again has not done so.
     pub restarts: u32,
     /// Digest of the module that runs, once known.
     pub image_id: String,
@@ -93,7 +101,9 @@ pub struct Container {
     /// The delay that the next failed start waits.
     start_delay: Duration,
     /// When each reason for which requests fail, and each limit, was told last.
-    told: BTreeMap<String, Timestamp>,
+    told: BTreeMap<(String, String), Timestamp>,
+    /// Whether its next start comes after a run that ended.
+    again: bool,
     /// Whether its start was put off for what its environment names.
     lacks_sources: bool,
 }
@@ -117,6 +127,7 @@ impl Container {
             delay: Duration::ZERO,
             start_delay: BACKOFF_FIRST,
             told: BTreeMap::new(),
+            again: false,
             lacks_sources: false,
         }
     }
@@ -145,11 +156,13 @@ impl Container {
             }
             Event::StartFailed { reason, message } => self.start_failed(reason, message, now),
             Event::Ended { code, reason, message } => self.end(code, reason, message, now),
-            Event::RequestFailed { reason, message } => self.note_failed_request(reason, message, now),
-            Event::LimitReached { reason, message } if self.is_worth_telling(reason, now) => {
+            Event::RequestFailed { reason, limit, message } => self.note_failed_request(reason, &limit, message, now),
+            Event::LimitReached { reason, message }
+                if self.is_worth_telling(reason, &without_numbers(&message), now) =>
+            {
                 vec![Order::Tell(Notice::warning(reason, format!("container {}: {message}", self.name)))]
             }
-            Event::HookEnded { hook, failure } => self.hook_ended(hook, failure.is_some(), spec, now + grace, now),
+            Event::HookEnded { hook, failure } => self.hook_ended(hook, failure.as_deref(), spec, now + grace, now),
             Event::Probed { probe, healthy } => self.probed(probe, healthy, spec, grace, now),
             Event::ProbeFailed { probe, message } if self.run == Some(Run::Up) => {
                 vec![Order::Tell(Notice::warning("Unhealthy", format!("{probe} probe failed: {message}")))]
@@ -166,6 +179,10 @@ impl Container {
             return Vec::new();
         }
         self.run = Some(Run::Starting);
+        if std::mem::take(&mut self.again) {
+            self.restarts += 1;
+            self.state = waiting("ContainerCreating");
+        }
         vec![Order::Start { restart: self.restarts }]
     }
 
@@ -324,22 +341,24 @@ impl Container {
     fn hook_ended(
         &mut self,
         hook: Hook,
-        failed: bool,
+        failure: Option<&str>,
         spec: &ContainerSpec,
         until: Timestamp,
         now: Timestamp,
     ) -> Vec<Order> {
         match (hook, self.run.clone()) {
-            (Hook::PostStart, Some(Run::PostStart)) if !failed => self.up(spec, now),
+            (Hook::PostStart, Some(Run::PostStart)) if failure.is_none() => self.up(spec, now),
             (Hook::PostStart, Some(Run::PostStart)) => {
-                // What the guest answered is not told: it may hold what is not for everybody's eyes.
-                let mut orders = vec![Order::Tell(Notice::warning("FailedPostStartHook", "PostStartHook failed"))];
+                let told = format!("PostStartHook failed{}", because(failure));
+                let mut orders = vec![Order::Tell(Notice::warning("FailedPostStartHook", told))];
                 orders.extend(self.stop(Why::PostStart, until, spec));
                 orders
             }
             (Hook::PreStop, Some(Run::PreStop(stopping))) => {
                 self.run = Some(Run::Stopping(stopping));
-                let told = failed.then(|| Order::Tell(Notice::warning("FailedPreStopHook", "PreStopHook failed")));
+                let told = failure.map(|_| {
+                    Order::Tell(Notice::warning("FailedPreStopHook", format!("PreStopHook failed{}", because(failure))))
+                });
                 told.into_iter().chain([Order::Stop]).collect()
             }
             (Hook::PostStart | Hook::PreStop, _) => Vec::new(),
@@ -396,9 +415,8 @@ impl Container {
         if end.reason != WORKER_CRASHED {
             self.delay = (delay * 2).clamp(BACKOFF_FIRST, BACKOFF_MAX);
         }
-        self.restarts += 1;
-        let message =
-            format!("back-off {} s restarting failed container {}: {}", delay.as_secs(), self.name, end.reason);
+        self.again = true;
+        let message = format!("back-off {} restarting failed container={}", words::as_kubernetes(delay), self.name);
         self.last = Some(end);
         if delay.is_zero() {
             self.state = waiting("ContainerCreating");
@@ -420,18 +438,27 @@ impl Container {
         }
     }
 
-    fn note_failed_request(&mut self, reason: String, message: String, now: Timestamp) -> Vec<Order> {
-        let worth_telling = self.is_worth_telling(&reason, now);
-        self.last = Some(Termination { code: 1, reason, message, started: self.began, finished: now });
+    fn note_failed_request(&mut self, reason: String, limit: &str, message: String, now: Timestamp) -> Vec<Order> {
+        let worth_telling = self.is_worth_telling(&reason, limit, now);
+        // What looks for containers that ran out of memory looks for this code.
+        let code = if reason == "OOMKilled" { KILLED } else { 1 };
+        self.last = Some(Termination { code, reason, message, started: self.began, finished: now });
         if worth_telling { vec![Order::Report] } else { Vec::new() }
     }
 
-    /// Whether that was not told just before. There are as many reasons as the engine and the limits have words.
-    fn is_worth_telling(&mut self, reason: &str, now: Timestamp) -> bool {
-        let told = self.told.get(reason);
-        let due = told.is_none_or(|last| now.duration_since(*last).unsigned_abs() >= FAILURE_REPORT_INTERVAL);
+    /// Whether that was not told just before: each limit is told for itself, also those that have a reason in common.
+    fn is_worth_telling(&mut self, reason: &str, limit: &str, now: Timestamp) -> bool {
+        let is_old = |last: Timestamp| now.duration_since(last).unsigned_abs() >= FAILURE_REPORT_INTERVAL;
+        let key = (reason.to_owned(), limit.to_owned());
+        if self.told.get(&key).is_some_and(|last| !is_old(*last)) {
+            return false;
+        }
+        if self.told.len() >= TOLD_MAX {
+            self.told.retain(|_, last| !is_old(*last));
+        }
+        let due = self.told.len() < TOLD_MAX;
         if due {
-            self.told.insert(reason.to_owned(), now);
+            self.told.insert(key, now);
         }
         due
     }
@@ -464,6 +491,20 @@ impl Container {
             Some(Run::Starting | Run::PostStart | Run::Up) => Vec::new(),
         }
     }
+}
+
+/// Why a hook's command failed, as the end of a sentence. What a guest printed or answered is not told: it may hold what
+/// is not for everybody's eyes. That there is no such command are the node's own words.
+fn because(failure: Option<&str>) -> String {
+    let Some(failure) = failure else { return String::new() };
+    let last = failure.lines().last().unwrap_or_default();
+    let words = if last.ends_with(NOT_FOUND) { &failure[..failure.floor_char_boundary(HOOK_BYTES_MAX)] } else { last };
+    if last.starts_with("command terminated") { format!(": {words}") } else { String::new() }
+}
+
+/// What a message says but for its numbers: which limit it is.
+fn without_numbers(message: &str) -> String {
+    message.chars().filter(|it| !it.is_ascii_digit()).collect()
 }
 
 impl Stopping {

@@ -67,9 +67,14 @@ pub fn stream(logs: &Logs, pod: &str, container: &str, query: &LogQuery) -> io::
     let wanted = query.wanted()?;
     // Before anything is read: what is written from here on wakes the follower.
     let progress = logs.progress(pod, container).filter(|_| query.follow && !query.previous);
-    let reader = logs.reader(pod, container, run)?;
-    // Both have the same files open: what is rotated away meanwhile is still read.
-    let tail = query.tail.map(|tail| logs.reader(pod, container, run).map(|reader| (reader, tail))).transpose()?;
+    let mut reader = logs.reader(pod, container, run)?;
+    // Both have the same files open: what is rotated away meanwhile is still read. And where there is an end it is the
+    // same for both, however much the container prints while its lines are counted.
+    let now = reader.until_now()?;
+    if progress.is_none() {
+        reader.end_with(&now);
+    }
+    let tail = query.tail.map(|tail| (now, tail));
     let (pieces, body) = mpsc::channel::<Result<Bytes, BoxError>>(PIECES_MAX);
     let source = Source { logs: logs.clone(), pod: pod.to_owned(), container: container.to_owned(), run, reader };
     let mut out = Out { skip: 0, left: query.limit_bytes, timestamps: query.timestamps, pieces };
@@ -244,7 +249,7 @@ mod tests {
         let followed = stream(&logs, "uid", "app", &LogQuery { follow: true, ..LogQuery::default() }).unwrap();
         writer.finish();
         drop(writer);
-        logs.remove("uid");
+        logs.remove("uid", "default_web");
         assert_eq!(all(followed).await, "one\n");
     }
 
@@ -266,6 +271,29 @@ mod tests {
         assert!(text.ends_with(&format!("{}after\n", line(4_999))) && !text.contains(&line(4_996)), "{text}");
         let many = LogQuery { tail: Some(usize::MAX), ..LogQuery::default() };
         assert!(all(stream(&logs, "uid", "app", &many).unwrap()).await.starts_with(&line(0)));
+    }
+
+    #[tokio::test]
+    async fn tail_has_as_many_lines_as_were_asked_for_while_the_container_goes_on_printing() {
+        let (_dir, logs, clock) = logs();
+        let writer = Arc::new(logs.open("uid", "app", 0, clock).unwrap());
+        let line = "x".repeat(1000) + "\n";
+        for _ in 0..3_000 {
+            writer.write(Stream::Out, line.as_bytes());
+        }
+        let (stop, flood) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), Arc::clone(&writer));
+        let stopped = Arc::clone(&stop);
+        let printing = std::thread::spawn(move || {
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                flood.write(Stream::Out, b"more\n");
+            }
+        });
+        for _ in 0..5 {
+            let text = all(stream(&logs, "uid", "app", &LogQuery { tail: Some(2), ..LogQuery::default() }).unwrap());
+            assert_eq!(text.await.lines().count(), 2);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        printing.join().unwrap();
     }
 
     #[tokio::test]

@@ -6,10 +6,12 @@
 //!
 //! Not here: who may read them.
 
+mod ended;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
@@ -17,6 +19,8 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use wk_base::time::{Clock, Timestamp};
 use wk_engine::Level;
+
+use ended::Ended;
 
 /// A file is rotated past this size. The kubelet's `containerLogMaxSize`.
 const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -56,6 +60,7 @@ impl Stream {
 pub struct Logs {
     dir: PathBuf,
     live: Arc<Mutex<Live>>,
+    ended: Arc<Ended>,
 }
 
 /// Containers that were run by this process: pod and container.
@@ -97,7 +102,8 @@ impl Grown {
 impl Logs {
     /// Logs under `dir`, made as needed.
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, live: Arc::default() }
+        let ended = Arc::new(Ended::beside(&dir));
+        Self { dir, live: Arc::default(), ended }
     }
 
     /// Opens the log of run number `restart` for writing and drops the logs of runs long gone.
@@ -126,8 +132,8 @@ impl Logs {
         }
     }
 
-    /// Forgets everything a pod printed.
-    pub fn remove(&self, pod: &str) {
+    /// Lets go of what a pod printed, which is called `named` from now on: it is kept for a while, where there is room.
+    pub fn remove(&self, pod: &str, named: &str) {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         // A pod's containers follow each other: nothing is looked at of the thousands of others.
         let of_pod = live.range((pod.to_owned(), String::new())..).take_while(|((of, _), _)| of == pod);
@@ -136,6 +142,7 @@ impl Logs {
             live.remove(key);
         }
         drop(live);
+        self.ended.keep(&self.dir.join(pod), named);
         let _ = fs::remove_dir_all(self.dir.join(pod));
     }
 
@@ -221,6 +228,10 @@ pub struct LogReader {
     /// Files to read before the active one, the next one last.
     older: Vec<File>,
     active: File,
+    /// How far the file that is read was read.
+    at: u64,
+    /// Bytes after which it ends, if it does not go on with what is written meanwhile.
+    left: Option<u64>,
     partial: Vec<u8>,
 }
 
@@ -256,21 +267,49 @@ impl LogReader {
     fn open(dir: PathBuf, restart: u32) -> io::Result<Self> {
         let mut files = newer(&dir, restart, None)?.into_iter();
         let active = files.next().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { dir, restart, older: files.collect(), active, partial: Vec::new() })
+        Ok(Self { dir, restart, older: files.collect(), active, at: 0, left: None, partial: Vec::new() })
+    }
+
+    /// The same from its beginning, which ends with what is there now, however much is written meanwhile.
+    pub fn until_now(&self) -> io::Result<Self> {
+        let older = self.older.iter().map(File::try_clone).collect::<io::Result<Vec<_>>>()?;
+        let active = self.active.try_clone()?;
+        // Of the files that were rotated nothing comes any more.
+        let mut left = active.metadata()?.len();
+        for file in &older {
+            left += file.metadata()?.len();
+        }
+        let (dir, restart) = (self.dir.clone(), self.restart);
+        Ok(Self { dir, restart, older, active, at: 0, left: Some(left), partial: Vec::new() })
+    }
+
+    /// Ends where `other` does.
+    pub fn end_with(&mut self, other: &Self) {
+        self.left = other.left;
     }
 
     /// The next lines; none when there are no more for now.
     pub fn read(&mut self) -> io::Result<Vec<Line>> {
         let mut chunk = vec![0; READ_CHUNK];
         loop {
-            let file = self.older.last_mut().unwrap_or(&mut self.active);
-            let length = file.read(&mut chunk)?;
+            let wanted =
+                self.left.map_or(READ_CHUNK, |left| usize::try_from(left).unwrap_or(READ_CHUNK).min(READ_CHUNK));
+            if wanted == 0 {
+                return Ok(Vec::new());
+            }
+            let file = self.older.last().unwrap_or(&self.active);
+            // Another reader may have the same file open, and be elsewhere in it.
+            let length = file.read_at(&mut chunk[..wanted], self.at)?;
+            self.at += length as u64;
+            self.left = self.left.map(|left| left - length as u64);
             if length > 0 {
                 let lines = self.take_lines(&chunk[..length]);
                 if !lines.is_empty() {
                     return Ok(lines);
                 }
-            } else if self.older.pop().is_none() && !self.follow_rotation()? {
+            } else if self.older.pop().is_some() {
+                self.at = 0;
+            } else if !self.follow_rotation()? {
                 return Ok(Vec::new());
             }
         }

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use wk_base::time::Timestamp;
+use wk_cluster::Severity;
 
 use crate::container::{self, Container, Notice, Why};
 use crate::spec::{Hook, PodSpec, Role};
@@ -221,9 +222,10 @@ impl Pod {
         let overdue = self.spec.deadline.filter(|deadline| now >= self.started + *deadline);
         if overdue.is_some() && self.ending.is_none() && !self.is_over() {
             let message = "Pod was active on the node longer than the specified deadline".to_owned();
+            let notice = Notice { severity: Severity::Normal, reason: "DeadlineExceeded", message: message.clone() };
             self.failed = Some(("DeadlineExceeded".to_owned(), message));
             self.ending = Some(Ending::over(now, now + self.spec.grace));
-            return vec![Order::Report];
+            return vec![Order::Tell(notice), Order::Report];
         }
         let mut orders = self.release_held(now);
         for index in 0..self.containers.len() {

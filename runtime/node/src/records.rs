@@ -51,9 +51,11 @@ impl Records {
 /// How far the runs of the pod's containers are: each begins, ends, and may be followed by another.
 fn steps(status: &core::PodStatus) -> i64 {
     let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    let crashed = |waits: &core::ContainerStateWaiting| waits.reason.as_deref() == Some("CrashLoopBackOff");
     let of_run = |state: &core::ContainerState| match (&state.running, &state.terminated) {
         (_, Some(_)) => 2,
         (Some(_), None) => 1,
+        (None, None) if state.waiting.as_ref().is_some_and(crashed) => 2,
         (None, None) => 0,
     };
     let of = |it: &core::ContainerStatus| i64::from(it.restart_count) * 3 + it.state.as_ref().map_or(0, of_run);

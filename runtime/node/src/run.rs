@@ -18,7 +18,7 @@ use wk_engine::{
 use wk_image::{Blobs, Peers, PullError, Reference};
 
 use crate::agent;
-use crate::container::{CONFIG_ERROR, Event, KILLED, WORKER_CRASHED};
+use crate::container::{CONFIG_ERROR, Event, KILLED, TRAPPED, WORKER_CRASHED};
 use crate::environment::{self, Environment, EnvironmentError};
 use crate::flood::Limited;
 use crate::ledger::{Given, Ledger, Page};
@@ -168,6 +168,7 @@ impl Runner {
             }
         };
         // What was refused is forgotten with the run, and one that gives up at once is over before anybody looks.
+        self.volumes.tell_full(Some(&run.pod));
         if let Some(message) = self.volumes.refused(&run.pod) {
             report.evict(message).await;
         }
@@ -381,7 +382,12 @@ impl Runner {
             let (report, page, clock) = (Arc::clone(report), Arc::clone(page), Arc::clone(&self.clock));
             Arc::new(move |failure| {
                 page.failed(failure, clock.now());
-                report.hint(Event::RequestFailed { reason: failure.reason().to_owned(), message: describe(failure) });
+                let limit = match failure {
+                    Failure::Limit { what, .. } => what.clone(),
+                    _ => "".into(),
+                };
+                let (reason, message) = (failure.reason().to_owned(), describe(failure));
+                report.hint(Event::RequestFailed { reason, limit, message });
             })
         };
         let app = match run.cancel.run_until_cancelled(place.http(&ready.module, sandbox, &failed)).await {
@@ -423,7 +429,8 @@ impl Runner {
             Exit::Code(code) => (code, "Error", format!("exited with code {code}")),
             Exit::Failed(failure) => {
                 page.failed(&failure, self.clock.now());
-                (KILLED, failure.reason(), describe(&failure))
+                let code = if matches!(failure, Failure::Trap { .. }) { TRAPPED } else { KILLED };
+                (code, failure.reason(), describe(&failure))
             }
         };
         if code != 0 {

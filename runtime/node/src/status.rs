@@ -9,7 +9,7 @@ use wk_base::time::Timestamp;
 
 use crate::container::{Container, State, Termination};
 use crate::pod::{Phase, Pod};
-use crate::spec::Role;
+use crate::spec::{PodSpec, Role};
 
 mod conditions;
 mod take_over;
@@ -69,14 +69,23 @@ fn container_statuses(pod: &Pod, roles: &[Role]) -> Vec<Value> {
     let chars = (MESSAGES_CHARS_MAX / (2 * pod.containers.len()).max(1)).min(MESSAGE_CHARS_MAX);
     containers
         .filter(|(container, _)| roles.contains(&container.role))
-        .map(|(container, spec)| container_status(container, &spec.image, &pod.spec.uid, chars))
+        .map(|(container, spec)| container_status(container, &spec.image, &pod.spec, chars))
         .collect()
 }
 
+/// A pod as the kubelet names it in what it says.
+pub(crate) fn named(pod: &PodSpec) -> String {
+    format!("{}_{}({})", pod.name, pod.namespace, pod.uid)
+}
+
 /// `chars` is the longest that one of its messages may be.
-fn container_status(container: &Container, image: &str, pod: &str, chars: usize) -> Value {
-    let id = format!("wasm://{pod}/{}/{}", container.name, container.restarts);
+fn container_status(container: &Container, image: &str, pod: &PodSpec, chars: usize) -> Value {
+    let id = format!("wasm://{}/{}/{}", pod.uid, container.name, container.restarts);
     let state = match &container.state {
+        State::Waiting { reason: reason @ "CrashLoopBackOff", message, .. } => {
+            let message = format!("{message} pod={}", named(pod));
+            json!({"waiting": {"reason": reason, "message": cut(&message, chars)}})
+        }
         State::Waiting { reason, message, .. } => {
             json!({"waiting": {"reason": reason, "message": cut(message, chars)}})
         }

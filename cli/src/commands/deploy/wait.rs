@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::rollout::{self, Progress, Trouble};
@@ -51,7 +52,7 @@ pub(super) async fn until_ready(
                     Some(Progress::Ready { .. }) | None => "no answer from the cluster".to_owned(),
                 };
                 let message = format!("{} is not ready after {:?}: {state}", app.name, app.timeout);
-                return Err(give_up(client, app, Code::TimedOut, message, &troubles, ui).await);
+                return Err(give_up(client, app, Code::TimedOut, message, (&troubles, serves(&deployment)), ui).await);
             }
         }
         let troubles = rollout::troubles(pods.items(), &written.old_pods);
@@ -76,12 +77,14 @@ pub(super) async fn until_ready(
             }
             Progress::Failed(why) => {
                 let message = format!("{} failed: {why}", app.name);
-                return Err(give_up(client, app, Code::General, message, &troubles, ui).await);
+                return Err(give_up(client, app, Code::General, message, (&troubles, serves(&deployment)), ui).await);
             }
             Progress::Waiting(what) => {
                 if let Some(first) = troubles.iter().find(|trouble| trouble.hopeless) {
                     let message = format!("{} does not start: {}: {}", app.name, first.pod, first.what);
-                    return Err(give_up(client, app, Code::General, message, &troubles, ui).await);
+                    return Err(
+                        give_up(client, app, Code::General, message, (&troubles, serves(&deployment)), ui).await
+                    );
                 }
                 ui.progress(&format!("{}: {what}", app.name));
             }
@@ -101,13 +104,19 @@ async fn still_run(client: &Client, app: &App, written: &Written) -> anyhow::Res
     Ok(rollout::run(pods["items"].as_array().into_iter().flatten(), &written.old_pods))
 }
 
+/// Whether any replica is ready, of this revision or one before.
+fn serves(deployment: &Follow) -> bool {
+    let ready = |it: &Value| it.pointer("/status/readyReplicas").and_then(Value::as_u64);
+    deployment.items().next().and_then(ready).is_some_and(|ready| ready > 0)
+}
+
 /// Tells the warnings of the cluster and what to look at, and makes the error.
 async fn give_up(
     client: &Client,
     app: &App,
     code: Code,
     message: String,
-    troubles: &[Trouble],
+    (troubles, serves): (&[Trouble], bool),
     ui: &mut Ui,
 ) -> anyhow::Error {
     let events = Resource::events().collection(Some(client.namespace()));
@@ -116,9 +125,10 @@ async fn give_up(
         ui.note(&format!("warning: {line}"));
     }
     let hint = match troubles.first() {
-        Some(trouble) => format!("wk logs {}", trouble.pod),
+        Some(Trouble { pod, .. }) => format!("wk describe pod {pod}, wk logs {pod}"),
         None => format!("wk get deploy,po -l {}={}", objects::NAME_LABEL, app.name),
     };
-    ui.note(&format!("What is ready goes on serving. To see more: {hint} -n {}", client.namespace()));
+    let now = if serves { "What is ready goes on serving" } else { "Nothing of it is ready; it is tried on" };
+    ui.note(&format!("{now}. To see more: {hint} -n {}", client.namespace()));
     ExitError::new(code, message).into()
 }

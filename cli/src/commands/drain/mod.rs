@@ -1,6 +1,7 @@
 //! `wk drain`: makes a node empty: no new pods, and those there are evicted as disruption budgets allow.
 
 mod choose;
+mod together;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::discovery::Kinds;
 use crate::exit::{Code, ExitError};
 use crate::render::Ui;
 use choose::Choice;
+use together::Turns;
 
 /// Pause before an eviction that a budget forbade is tried again, as with kubectl.
 const BUDGET_PAUSE: Duration = Duration::from_secs(5);
@@ -82,8 +84,12 @@ async fn drain(
     let pods = client.list(&Resource::pods().collection(None), query).await?;
     let Choice { evict, left, refused } = choose::choose(&pods, args);
     if !refused.is_empty() {
-        let uncordon = format!("{} is cordoned; `wk uncordon {}` takes that back", node.name, node.name);
-        let message = format!("cannot drain {}:\n  {}\n{uncordon}", node.name, refused.join("\n  "));
+        // An upgrade takes that back by itself.
+        let uncordon = match pace {
+            Pace::Together => format!("\n{} is cordoned; `wk uncordon {}` takes that back", node.name, node.name),
+            Pace::OneByOne => String::new(),
+        };
+        let message = format!("cannot drain {}:\n  {}{uncordon}", node.name, refused.join("\n  "));
         return Err(ExitError::new(Code::General, message).into());
     }
     for told in left {
@@ -95,23 +101,17 @@ async fn drain(
         }
         return Ok(());
     }
-    let mut going = Vec::new();
+    if pace == Pace::Together {
+        return together::leave(client, args, evict, how, deadline, ui).await;
+    }
     for pod in evict {
         ui.note(&format!("evicting pod {}/{}", pod.namespace, pod.name));
-        let uid = pod.uid.clone();
-        let workload = if pace == Pace::OneByOne { workload(client, &pods, &pod).await? } else { None };
-        go(client, args, &pod, how, deadline, ui).await?;
-        if pace == Pace::OneByOne {
-            gone(client, &pod, &uid, deadline, ui).await?;
-            if let Some(workload) = workload {
-                workload.made_up(client, deadline, ui).await?;
-            }
-            continue;
+        let workload = workload(client, &pods, &pod).await?;
+        go(client, args, &pod, how, deadline, &Turns::new(ui)).await?;
+        gone(client, &pod, deadline, ui).await?;
+        if let Some(workload) = workload {
+            workload.made_up(client, deadline, ui).await?;
         }
-        going.push((pod, uid));
-    }
-    for (pod, uid) in going {
-        gone(client, &pod, &uid, deadline, ui).await?;
     }
     ui.settle();
     Ok(())
@@ -124,7 +124,7 @@ async fn go(
     pod: &choose::Pod,
     how: How,
     deadline: Option<Instant>,
-    ui: &mut Ui,
+    turns: &Turns<'_>,
 ) -> anyhow::Result<()> {
     let path = Resource::pods().object(&pod.namespace, &pod.name);
     let mut options = json!({"preconditions": {"uid": pod.uid}});
@@ -135,11 +135,12 @@ async fn go(
         let sent = if how == How::Delete {
             options["apiVersion"] = "v1".into();
             options["kind"] = "DeleteOptions".into();
-            client.send(Method::DELETE, &path, Payload::json(&options)).await
+            turns.request(client.send(Method::DELETE, &path, Payload::json(&options))).await
         } else {
             let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
                 "metadata": {"name": pod.name, "namespace": pod.namespace}, "deleteOptions": options});
-            client.send_once(Method::POST, &format!("{path}/eviction"), Payload::json(&eviction)).await
+            let path = format!("{path}/eviction");
+            turns.request(client.send_once(Method::POST, &path, Payload::json(&eviction))).await
         };
         match sent {
             Ok(_) => return Ok(()),
@@ -147,17 +148,15 @@ async fn go(
             Err(error) if is_not_found(&error) || is_conflict(&error) => return Ok(()),
             Err(error) if is_forbidden_now(&error) => {
                 let why = refusal(&error).map(|refusal| refusal.message.clone()).unwrap_or_default();
-                if deadline.is_some_and(|deadline| Instant::now() + BUDGET_PAUSE > deadline) {
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     let message = format!("pod {}/{} may not go: {why}", pod.namespace, pod.name);
                     return Err(ExitError::new(Code::TimedOut, message).into());
                 }
-                ui.progress(&format!(
-                    "pod {}/{} may not go yet: {why}; again in {} s",
-                    pod.namespace,
-                    pod.name,
-                    BUDGET_PAUSE.as_secs()
-                ));
-                tokio::time::sleep(BUDGET_PAUSE).await;
+                let said = format!("pod {}/{} may not go yet: {why}", pod.namespace, pod.name);
+                turns.tell(|ui| ui.progress(&format!("{said}; again in {} s", BUDGET_PAUSE.as_secs())));
+                // All of the time that was given is used: the last try is at its end.
+                let again = Instant::now() + BUDGET_PAUSE;
+                tokio::time::sleep_until(deadline.map_or(again, |deadline| deadline.min(again))).await;
             }
             Err(error) => return Err(error.context(format!("evict pod {}/{}", pod.namespace, pod.name))),
         }
@@ -235,17 +234,12 @@ impl Workload {
 }
 
 /// Waits until exactly this pod is gone.
-async fn gone(
-    client: &Client,
-    pod: &choose::Pod,
-    uid: &str,
-    deadline: Option<Instant>,
-    ui: &mut Ui,
-) -> anyhow::Result<()> {
+async fn gone(client: &Client, pod: &choose::Pod, deadline: Option<Instant>, ui: &mut Ui) -> anyhow::Result<()> {
     let path = Resource::pods().object(&pod.namespace, &pod.name);
     loop {
         let now = client.find(&path).await?;
-        let still = now.is_some_and(|now| now.pointer("/metadata/uid").and_then(Value::as_str) == Some(uid));
+        let still =
+            now.is_some_and(|now| now.pointer("/metadata/uid").and_then(Value::as_str) == Some(pod.uid.as_str()));
         if !still {
             return Ok(());
         }

@@ -246,7 +246,21 @@ async fn budget_that_forbids_is_told_when_time_is_up() {
         fake.script(&format!("{PODS}/{pod}/eviction"), 429, refused);
     }
     let (code, _, err) = fake.wk("drain n1 --force --timeout 1s").await;
+    assert!(code == 6 && err.contains("2 pods are left:\n  pod default/web-1 may not go: Cannot evict pod\n"), "{err}");
+}
+
+#[tokio::test]
+async fn pod_that_a_budget_holds_keeps_no_other_on_the_node() {
+    let fake = with_pods().await;
+    fake.put("/api/v1/nodes/n1", json!({"metadata": {"name": "n1"}, "spec": {}}));
+    let refused = r#"{"kind": "Status", "reason": "TooManyRequests", "message": "Cannot evict pod", "code": 429}"#;
+    fake.script(&format!("{PODS}/web-1"), 429, refused);
+    let begun = std::time::Instant::now();
+    let (code, _, err) = fake.wk("drain n1 --force --disable-eviction --timeout 1s").await;
     assert!(code == 6 && err.ends_with("error: pod default/web-1 may not go: Cannot evict pod\n"), "{err}");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1), "the time given is used");
+    assert!(fake.memory().objects.contains_key(&format!("{PODS}/web-1")));
+    assert!(!fake.memory().objects.contains_key(&format!("{PODS}/web-2")));
 }
 
 #[tokio::test]
@@ -257,6 +271,9 @@ async fn upgrade_that_cannot_empty_its_node_leaves_it_taking_pods() {
     for pod in ["web-1", "web-2"] {
         fake.script(&format!("{PODS}/{pod}/eviction"), 429, refused);
     }
+    let (code, _, err) = fake.wk("node upgrade n1").await;
+    assert!(code == 1 && err.contains("takes pods again") && err.contains("--force"), "{err}");
+    assert!(!err.contains("is cordoned"), "it is not any more: {err}");
     let (code, out, err) = fake.wk("node upgrade n1 --force --timeout 1s").await;
     assert!(code == 6 && err.contains("node n1 goes on as it was, and takes pods again"), "{err}");
     assert!(out.ends_with("node/n1 uncordoned\n"), "{out}");

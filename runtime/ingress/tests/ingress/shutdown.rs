@@ -47,14 +47,21 @@ async fn request_in_flight_finishes_and_nothing_new_is_accepted() {
 }
 
 #[tokio::test]
-async fn idle_connections_are_closed_at_once() {
+async fn idle_connections_are_closed_and_what_comes_before_that_is_told_that_it_is_the_last() {
     let door = Door::open(THREE, Limits::default(), |_, _| async { ok("hi") }).await;
     let mut used = door.connect().await;
     used.write_all(b"GET / HTTP/1.1\r\nHost: web.localhost\r\n\r\n").await.expect("write");
     until(&mut used, "\r\n\r\nhi").await;
     let mut fresh = door.connect().await;
-    eventually(|| door.ingress.metrics().connections_open.get() == 2).await;
+    let mut asks = door.connect().await;
+    asks.write_all(b"GET / HTTP/1.1\r\nHost: web.localhost\r\n\r\n").await.expect("write");
+    until(&mut asks, "\r\n\r\nhi").await;
+    eventually(|| door.ingress.metrics().connections_open.get() == 3).await;
     door.shutdown.cancel();
+    within(async { while TcpStream::connect(door.address).await.is_ok() {} }).await;
+    asks.write_all(b"GET / HTTP/1.1\r\nHost: web.localhost\r\n\r\n").await.expect("write");
+    let answer = rest(&mut asks).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close\r\n"), "{answer}");
     assert_eq!(rest(&mut used).await, "");
     assert_eq!(rest(&mut fresh).await, "");
     within(door.server).await.expect("served");

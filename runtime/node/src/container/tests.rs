@@ -86,6 +86,11 @@ fn first_crash_restarts_at_once_and_later_ones_wait_ten_seconds_doubling() {
         told.is(started(), 1);
         told.is(exit(1), 1);
         assert_eq!(told.container.wakes_at(), Some(at(1 + delay)), "restart {restart}");
+        assert_eq!(told.container.restarts, restart - 1, "one that waits has not started again");
+        if restart == 5 {
+            let State::Waiting { message, .. } = &told.container.state else { panic!("it waits") };
+            assert_eq!(message, &format!("back-off 1m20s restarting failed container={}", told.container.name));
+        }
         assert!(told.is(Event::Tick, delay).is_empty());
         assert_eq!(told.is(Event::Tick, 1 + delay), [Order::Start { restart }]);
     }
@@ -150,7 +155,7 @@ fn policy_and_role_decide_who_starts_again() {
 #[test]
 fn failed_requests_are_reported_once_in_ten_seconds() {
     let mut told = Told::running(spec(), RestartPolicy::Always);
-    let failed = Event::RequestFailed { reason: "Trapped".into(), message: "unreachable".into() };
+    let failed = Event::RequestFailed { reason: "Trapped".into(), limit: "".into(), message: "unreachable".into() };
     assert_eq!(told.is(failed.clone(), 1), [Order::Report]);
     assert_eq!(told.is(failed.clone(), 2), []);
     assert_eq!(told.is(failed, 11), [Order::Report]);
@@ -160,10 +165,18 @@ fn failed_requests_are_reported_once_in_ten_seconds() {
 #[test]
 fn requests_that_fail_for_another_reason_are_reported_beside() {
     let mut told = Told::running(spec(), RestartPolicy::Always);
-    let failed = |reason: &str| Event::RequestFailed { reason: reason.into(), message: String::new() };
-    assert_eq!(told.is(failed("Trapped"), 1), [Order::Report]);
-    assert_eq!(told.is(failed("OOMKilled"), 2), [Order::Report]);
-    assert_eq!(told.is(failed("Trapped"), 3), []);
+    let failed = |reason: &str, limit: &'static str| Event::RequestFailed {
+        reason: reason.into(),
+        limit: limit.into(),
+        message: String::new(),
+    };
+    assert_eq!(told.is(failed("Trapped", ""), 1), [Order::Report]);
+    assert_eq!(told.is(failed("OOMKilled", ""), 2), [Order::Report]);
+    assert_eq!(told.container.last.as_ref().map(|end| end.code), Some(KILLED));
+    assert_eq!(told.is(failed("Trapped", ""), 3), []);
+    assert_eq!(told.is(failed("LimitExceeded", "open handles"), 4), [Order::Report]);
+    assert_eq!(told.is(failed("LimitExceeded", "bytes of headers"), 4), [Order::Report], "another limit");
+    assert_eq!(told.is(failed("LimitExceeded", "open handles"), 5), []);
 }
 
 #[test]
@@ -174,6 +187,9 @@ fn limit_that_ends_nothing_is_told_and_leaves_no_last_state() {
     let notice = Notice::warning("LogLimit", format!("container {name}: 1024 KiB a second"));
     assert_eq!(told.is(reached.clone(), 1), [Order::Tell(notice)]);
     assert_eq!(told.is(reached, 2), []);
+    let other = |number: u32| Event::LimitReached { reason: "LogLimit", message: format!("{number} other things") };
+    assert_eq!(told.is(other(1), 2).len(), 1, "another limit of that name");
+    assert_eq!(told.is(other(2), 2), []);
     assert_eq!(told.container.last, None);
     assert!(told.container.is_running());
 }
@@ -195,6 +211,9 @@ fn failed_post_start_hook_ends_the_container_which_starts_again() {
     told.is(started(), 1);
     let orders = told.is(hook_ended(Hook::PostStart, true), 2);
     assert_eq!(said(&orders), ["FailedPostStartHook: PostStartHook failed", "Killing: FailedPostStartHook"]);
+    assert_eq!(because(Some("secret\ncommand terminated with exit code 1")), ": command terminated with exit code 1");
+    let missing = "there is no sh\ncommand terminated with exit code 127";
+    assert_eq!(because(Some(missing)), format!(": {missing}"));
     assert_eq!(done(orders), [Order::Stop]);
     assert_eq!(told.is(exit(0), 3), [Order::Start { restart: 1 }, Order::Report]);
 }

@@ -1,5 +1,8 @@
 //! What is said about a container: its states, what happens to it, what shall be done, what people are told.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use wk_base::time::Timestamp;
 use wk_cluster::Severity;
 
@@ -103,6 +106,8 @@ pub enum Event {
     RequestFailed {
         /// `Trapped`, `OOMKilled`, `DeadlineExceeded`, …
         reason: String,
+        /// Which of the limits that have this reason in common; empty for all others.
+        limit: Cow<'static, str>,
         /// Why, for a person.
         message: String,
     },
@@ -138,6 +143,14 @@ pub enum Event {
     Retry,
     /// Time passed.
     Tick,
+}
+
+/// A time as Kubernetes writes it: `10s`, `1m20s`, `5m0s`.
+pub(super) fn as_kubernetes(time: Duration) -> String {
+    match (time.as_secs() / 60, time.as_secs() % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
+    }
 }
 
 /// What people are told, as an Event of Kubernetes.

@@ -92,8 +92,21 @@ impl GuestNetwork {
         }
     }
 
+    /// The Service that `name` means and that is not there, if it looks like one: this pod may reach the cluster, and
+    /// what stands behind the dot is one of its namespaces.
+    fn no_service<'a>(&self, name: &'a str) -> Option<(&'a str, &'a str)> {
+        judge::cluster(&self.pod).ok()?;
+        let (service, rest) = name.trim_end_matches('.').split_once('.')?;
+        let namespace = rest.strip_suffix(".svc").unwrap_or(rest);
+        let cluster = self.node.sources.cluster();
+        cluster.local_object(&wk_api::kinds::NAMESPACE, None, namespace).map(|_| (service, namespace))
+    }
+
     async fn look_up_outside(&self, name: &str) -> Result<Vec<IpAddr>, NetworkError> {
-        judge::look_up(&self.pod, name).map_err(|denied| self.voice.denied(&format!("looking up {name}"), &denied))?;
+        judge::look_up(&self.pod, name).map_err(|denied| match self.no_service(name) {
+            Some((service, namespace)) => self.voice.no_service(name, service, namespace),
+            None => self.voice.denied(&format!("looking up {name}"), &denied),
+        })?;
         let turn = self.pod.lookup().await;
         let asked = name.to_owned();
         let answer = tokio::task::spawn_blocking(charged(&self.usage, move || {

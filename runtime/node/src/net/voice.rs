@@ -47,6 +47,12 @@ impl Voice {
         NetworkError::Denied
     }
 
+    /// The guest looked up a Service that is not there.
+    pub(super) fn no_service(&self, name: &str, service: &str, namespace: &str) -> NetworkError {
+        self.say(&format!("looking up {name}: there is no Service {service} in namespace {namespace}"));
+        NetworkError::NoName
+    }
+
     /// The guest's request to `server` ended with its certificate. What is told here the guest's own error has no word for.
     pub(super) fn untrusted(&self, server: &str, why: &TrustError) -> NetworkError {
         let hint = match why {

@@ -246,6 +246,8 @@ fn pod_over_its_active_deadline_is_stopped_and_says_why() {
         assert_eq!(pod.wakes_at(), Some(at(5_000)));
         let orders = pod.handle(Event::Tick, at(5_000));
         assert!(orders.contains(&Order::Stop(1)), "{orders:?}");
+        let told = |order: &Order| matches!(order, Order::Tell(notice) if notice.reason == "DeadlineExceeded");
+        assert!(orders.iter().any(told), "{orders:?}");
         assert_eq!(pod.phase(), Phase::Failed);
         assert_eq!(pod.failed.as_ref().map(|(reason, _)| reason.as_str()), Some("DeadlineExceeded"));
         ends(&mut pod, 1, 137, 5_001);

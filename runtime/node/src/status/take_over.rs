@@ -55,7 +55,7 @@ fn take_over_one(
         return ended;
     }
     let last = status.last_state.as_ref().and_then(read);
-    // What was only about to run again has not made its next run yet.
+    // What was only about to run again has not made its next run yet, which is counted when it begins.
     match status.state.as_ref().and_then(|state| state.running.as_ref()) {
         Some(running) => {
             let end = Termination {
@@ -72,6 +72,10 @@ fn take_over_one(
                 }
             }
         }
-        None => Container::new(spec, policy, restarts, last),
+        None => {
+            let waits = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+            let crashed = waits.is_some_and(|waits| waits.reason.as_deref() == Some("CrashLoopBackOff"));
+            Container::new(spec, policy, restarts + u32::from(crashed), last)
+        }
     }
 }

@@ -12,6 +12,7 @@
 
 mod claim;
 mod empty_dir;
+mod full;
 mod host_path;
 mod image;
 pub(crate) mod layout;
@@ -63,6 +64,8 @@ struct Inner {
     /// Fires when a pod's own object changed that one of its volumes shows.
     learnt: Notify,
     pods: Mutex<BTreeMap<String, Arc<PodVolumes>>>,
+    /// Claims that were told to be full a short time ago.
+    full: full::Told,
 }
 
 /// What making volumes needs.
@@ -147,7 +150,7 @@ impl Volumes {
         let changed = tokio::sync::watch::Sender::new(0);
         let (sources, images) = (Sources::new(cluster.clone()), Images::new(&root, registry));
         let parts = Parts { root, node, host_paths, keys, cluster, sources, images, recorder, tasks, changed };
-        Self(Arc::new(Inner { parts, learnt: Notify::new(), pods: Mutex::default() }))
+        Self(Arc::new(Inner { parts, learnt: Notify::new(), pods: Mutex::default(), full: full::Told::default() }))
     }
 
     /// Follows the objects that volumes are made of, until the tasks stop.

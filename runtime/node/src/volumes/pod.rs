@@ -81,7 +81,7 @@ impl PodVolumes {
     }
 
     /// The pod's object.
-    fn object(&self) -> Arc<Object> {
+    pub(super) fn object(&self) -> Arc<Object> {
         let stored = Arc::clone(&self.stored.lock().unwrap_or_else(PoisonError::into_inner));
         object(&stored)
     }
@@ -322,6 +322,22 @@ impl PodVolumes {
             | VolumeSource::Claim { .. }
             | VolumeSource::Image { .. } => false,
         })
+    }
+
+    pub(super) fn has_claims(&self) -> bool {
+        self.specs.iter().any(|spec| matches!(spec.source, VolumeSource::Claim { .. }))
+    }
+
+    /// The claims whose volumes it has: the volume's name, the claim's, and the directory. None while one is being made.
+    pub(super) fn claims(&self) -> Vec<(String, String, PathBuf)> {
+        let Ok(state) = self.state.try_lock() else { return Vec::new() };
+        let claims = self.specs.iter().zip(&state.ready).filter_map(|(spec, ready)| match (&spec.source, ready) {
+            (VolumeSource::Claim { name, .. }, Some(Ready::Elsewhere(place))) => {
+                Some((spec.name.clone(), name.clone(), place.root.clone()))
+            }
+            _ => None,
+        });
+        claims.collect()
     }
 
     /// Its emptyDirs: name, directory and limit.

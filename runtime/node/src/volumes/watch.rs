@@ -28,6 +28,7 @@ impl Volumes {
             loop {
                 tokio::time::sleep(LOOK).await;
                 looks = looks.wrapping_add(1);
+                this.tell_full(None);
                 for (uid, message) in this.past_limits(looks.is_multiple_of(MEASURE_EVERY)).await {
                     let event = pod::Event::Evict(message);
                     let _ = agent.send(agent::Event::Pod { uid, event }).await;
@@ -72,7 +73,7 @@ fn past_limit((uid, name, dir, limit): (String, String, PathBuf, u64), measured:
 }
 
 /// As Kubernetes writes amounts: `1Mi`, `1536Ki`, `1000`.
-fn binary(bytes: u64) -> String {
+pub(super) fn binary(bytes: u64) -> String {
     for (shift, unit) in [(30, "Gi"), (20, "Mi"), (10, "Ki")] {
         if bytes != 0 && bytes.trailing_zeros() >= shift {
             return format!("{}{unit}", bytes >> shift);

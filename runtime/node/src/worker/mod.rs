@@ -55,6 +55,9 @@ enum WorkerError {
 /// What a node starts a worker with, as its first argument: of this program, for nobody to type.
 pub const COMMAND: &str = "worker";
 
+/// What `top` and `ps` call it.
+const NAME: &str = "wk-worker";
+
 /// Whether this process was started as a worker.
 pub fn is_wanted() -> bool {
     std::env::args_os().nth(1).is_some_and(|word| word == COMMAND)
@@ -79,6 +82,8 @@ pub fn main_that_tries(tries: impl FnOnce(&[String])) -> ExitCode {
 
 fn run(tries: impl FnOnce(&[String])) -> Result<(), WorkerError> {
     wk_base::trace::init("warn");
+    // Else it is called after the file descriptor that it was started by. What cannot name it runs no worse.
+    let _ = std::fs::write("/proc/self/comm", NAME);
     let door = Door::inherited().map_err(WorkerError::Door)?;
     let Some((message, _)) = door.receive().map_err(WorkerError::Door)? else { return Ok(()) };
     let Preparation { target, instances_max } = wire::decode(&message).map_err(WorkerError::Door)?;
