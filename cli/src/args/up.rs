@@ -71,13 +71,16 @@ pub(crate) struct UpArgs {
     /// While this node leads, a voter silent for longer is replaced [default: as before, else 30s]
     #[arg(long, value_name = "DURATION", value_parser = super::deploy::duration, help_heading = "Membership")]
     pub(crate) voter_timeout: Option<Duration>,
-    /// File with the keys that seal Secrets on disk, one a line, the newest first: 32 bytes in base64. The same on all
-    /// nodes [default: as before, else a key made of the cluster's authority]
+    /// File with the keys that seal Secrets on disk, one a line, the newest first: 32 bytes in base64. The newest seals as
+    /// soon as all nodes have it first; `wk cluster status` says when an old one may go [default: as before, else a key made of the cluster's authority]
     #[arg(long, value_name = "FILE", conflicts_with = "secrets_key_command", help_heading = "Secrets")]
     pub(crate) secrets_key_file: Option<PathBuf>,
     /// Command that prints such lines, run by `sh -c` at each start: how a key service is asked
     #[arg(long, value_name = "COMMAND", help_heading = "Secrets")]
     pub(crate) secrets_key_command: Option<String>,
+    /// Starts though a key is missing that Secrets are sealed with, and is lost for good: those can be deleted, not read
+    #[arg(long, help_heading = "Secrets")]
+    pub(crate) secrets_key_lost: bool,
     /// Age at which the key that signs service accounts' tokens is replaced by another, while this node leads; 0 for never
     /// [default: as before, else 90d]
     #[arg(long, value_name = "DURATION", value_parser = super::deploy::duration, help_heading = "Secrets")]

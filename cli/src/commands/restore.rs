@@ -78,6 +78,10 @@ async fn fill(
     for part in parts {
         match part? {
             Part::Header(_) | Part::Note(_) => {}
+            // The new cluster seals with a key of its own.
+            Part::Object(stored) if stored.key().collection() == wk_cluster::SECRETS_KEYS => {
+                restoration.take(&stored, Fate::Drop);
+            }
             // No node of the old cluster is one of the new.
             Part::Object(stored) if stored.key().collection() != kinds::SECRET.collection() => {
                 restoration.take(&stored, remains::fate(&stored, |_| false));

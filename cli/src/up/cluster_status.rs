@@ -21,6 +21,7 @@ use super::forward::{self, Leader};
 use super::gate::{Gate, Knock};
 use super::members::Members;
 use super::remove::{self, Ask};
+use super::secrets_keys;
 use super::tend::Tended;
 
 /// Where it is.
@@ -190,6 +191,7 @@ impl ClusterStatus {
             "commit": status.commit.0,
             "failure": status.failure,
             "modules": self.tended.told(),
+            "secrets": secrets_keys::told(&self.objects),
         })
     }
 }

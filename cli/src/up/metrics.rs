@@ -14,6 +14,7 @@ use wk_store::Store;
 use super::code_metrics;
 use super::forward;
 use super::gate::{Gate, Knock};
+use super::secrets_keys;
 use super::tend::Tended;
 use super::usage;
 
@@ -48,6 +49,7 @@ impl Metrics {
         store.register_metrics(&mut registry);
         code_metrics::register(&mut registry, engine);
         tended.register(&mut registry);
+        secrets_keys::register(&mut registry, cluster.clone());
         usage::register(&mut registry, meters, cluster);
         Self(Arc::new(registry))
     }

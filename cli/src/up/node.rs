@@ -95,11 +95,20 @@ impl Node {
         base.serve_mesh(agent.as_ref(), &heart, &status, ports.mesh)?;
         base.announcer(settings, member).start(&base.tasks);
         heart.start(&base.tasks);
+        let keys = || if base.witness || settings.secrets_key_lost { Ok(()) } else {
+            secrets_keys::require(&base.cluster, settings.secrets_keys.as_ref())
+        };
+        // What is known here may be old; but as long as nothing better is known, nobody is told of empty Secrets.
+        if keys().is_err() {
+            until_readable(&base.store, base.witness).await;
+            keys()?;
+        }
         let server = base.serve_api(agent.as_ref(), status, &settings.access, ports.api, ports.kubelet)?;
 
         if !until_readable(&base.store, base.witness).await {
             remark = Some("no leader yet: pods run from what is known here, writes wait for the other nodes".into());
         }
+        keys()?;
         if first {
             let record = Record {
                 id: Some(member),
@@ -117,7 +126,7 @@ impl Node {
             }
         }
         if !base.witness {
-            secrets_keys::keep_sealed(&base.cluster, &base.tasks);
+            secrets_keys::keep(&base.cluster, &base.name, settings.secrets_key_lost, &base.tasks);
             signer::start(&base.cluster, &base.authority, &base.tasks);
             let leading = leading(&base.store, &base.tasks);
             let (beats, measured) = (Arc::clone(&base.beats), Arc::default());

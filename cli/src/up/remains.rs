@@ -18,6 +18,12 @@ pub(crate) fn fate(stored: &Stored, is_left: impl Fn(&str) -> bool) -> Fate {
     if collection == members::COLLECTION || collection == kinds::NODE.collection() {
         return if is_left(name) { Fate::Keep } else { Fate::Drop };
     }
+    if collection == wk_cluster::SECRETS_KEYS {
+        return match name.split_once('/') {
+            Some((_, member)) if !is_left(member) => Fate::Drop,
+            Some(_) | None => Fate::Keep,
+        };
+    }
     if collection != kinds::POD.collection() {
         return Fate::Keep;
     }

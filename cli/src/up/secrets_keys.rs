@@ -2,8 +2,9 @@
 //!
 //! Without an option it is one made of the key of the cluster's authority, which every node has anyway: whoever reads a
 //! backup, or a copy of the log without `identity/`, reads no Secret. With `--secrets-key-file` or `--secrets-key-command`
-//! the key is not on the disk that it protects.
+//! the key is not on the disk that it protects. Which of them seals is the cluster's word ([`wk_cluster::Sealing`]).
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -13,11 +14,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use wk_base::tasks::Tasks;
 use wk_cluster::{Cluster, KEY_BYTES, SecretsKey, Vault};
-use wk_mesh::Authority;
+use wk_mesh::join::Vote;
+use wk_mesh::{Authority, NodeName};
 
+use super::members;
 use crate::exit::{Code, ExitError};
 
 /// A key service that takes longer is not answering; a node does not start without its keys.
@@ -111,26 +120,124 @@ fn parse(text: &str) -> anyhow::Result<Vec<SecretsKey>> {
     Ok(keys)
 }
 
-/// How often the leader looks for Secrets in plain form or under an older key: after an upgrade or a rotation there are
-/// some, and a minute more or less is nothing to them.
-const LOOK: Duration = Duration::from_mins(1);
+/// Refuses a node to which a key is missing that Secrets of the cluster are sealed with: it could not read them, and who
+/// read them here would take them for empty.
+pub(crate) fn require(cluster: &Cluster, source: Option<&KeySource>) -> anyhow::Result<()> {
+    let missing = cluster.keys_missing(&cluster.store().view());
+    let Some(first) = missing.first() else { return Ok(()) };
+    let told = missing.iter().map(|key| match key.seals {
+        true => format!("{} ({} Secrets and all new ones)", key.id, key.secrets),
+        false => format!("{} ({} Secrets)", key.id, key.secrets),
+    });
+    let given = match source {
+        Some(KeySource::File(path)) => format!("--secrets-key-file {}", path.display()),
+        Some(KeySource::Command(command)) => format!("--secrets-key-command {command:?}"),
+        None => "the cluster's authority: no --secrets-key-file or --secrets-key-command was given".to_owned(),
+    };
+    let message = format!(
+        "this node has not all keys that the cluster's Secrets are sealed with. Missing: {}. It has the key {} of {given}. \
+         Start it with the missing key in that file too, below the new one; `wk cluster status` at another node says when \
+         an old key may go. Only if key {} is lost for good: --secrets-key-lost starts without it, and what it sealed can \
+         be deleted but not read",
+        told.collect::<Vec<_>>().join(", "),
+        cluster.first_key().unwrap_or_default(),
+        first.id,
+    );
+    Err(ExitError::new(Code::Usage, message).into())
+}
 
-/// Seals with the first key what is not yet, whenever this peer leads.
-pub(crate) fn keep_sealed(cluster: &Cluster, tasks: &Tasks) {
-    let cluster = cluster.clone();
-    tasks.spawn_until_stop("secrets-sealed", async move {
+/// How often keys are looked after when nothing tells of a change: a node that was removed, another leader, Secrets in
+/// plain form after an upgrade.
+const LOOK: Duration = Duration::from_mins(1);
+/// Between two tries to tell, and two looks while something is left to do.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Tells the cluster which keys this node has, and while it leads moves the cluster to the key that all have first and
+/// seals anew what others sealed.
+pub(crate) fn keep(cluster: &Cluster, name: &NodeName, lost: bool, tasks: &Tasks) {
+    let (cluster, name) = (cluster.clone(), name.to_string());
+    tasks.spawn_until_stop("secrets-keys", async move {
+        while let Err(error) = cluster.tell_keys(&name).await {
+            tracing::debug!("the keys for Secrets are not told yet: {error}");
+            tokio::time::sleep(PAUSE).await;
+        }
         loop {
+            let seen = cluster.store().view().revision();
             let leads = cluster.store().status().borrow().is_leader();
             if leads {
-                match cluster.reseal().await {
-                    Ok(0) => {}
-                    Ok(number) => tracing::info!(number, "Secrets sealed with the first key"),
-                    Err(error) => tracing::warn!("Secrets are not all sealed with the first key: {error}"),
-                }
+                look(&cluster, lost).await;
             }
-            tokio::time::sleep(LOOK).await;
+            if let Ok(mut watch) = cluster.store().watch(wk_cluster::SECRETS_KEYS, seen)
+                && matches!(tokio::time::timeout(LOOK, watch.next()).await, Ok(Ok(_)) | Err(_))
+            {
+                continue;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     });
+}
+
+async fn look(cluster: &Cluster, lost: bool) {
+    match cluster.turn_secrets_key(&readers(cluster), lost).await {
+        Ok(false) => {}
+        Ok(true) => tracing::info!(key = cluster.first_key(), "another key seals Secrets from now on"),
+        Err(error) => tracing::warn!("the key that seals Secrets is not changed: {error}"),
+    }
+    match cluster.reseal().await {
+        Ok(0) => {}
+        Ok(number) => tracing::info!(number, "Secrets sealed anew"),
+        Err(error) => tracing::warn!("Secrets are not all sealed with the cluster's key: {error}"),
+    }
+}
+
+/// The members that read Secrets: all but witnesses.
+pub(crate) fn readers(cluster: &Cluster) -> Vec<String> {
+    let members = members::records(&cluster.store().view()).filter(|(_, record)| record.vote != Vote::Witness);
+    members.map(|(member, _)| member.name.to_string()).collect()
+}
+
+/// What `wk cluster status` tells of it.
+pub(crate) fn told(cluster: &Cluster) -> Value {
+    let sealing = cluster.sealing(&readers(cluster));
+    json!({
+        "seals": sealing.seals, "secrets": sealing.secrets, "plain": sealing.plain, "left": sealing.left(),
+        "needs": sealing.needs().collect::<Vec<_>>(), "wants": sealing.wants, "waitsFor": sealing.waits_for,
+    })
+}
+
+/// Adds how many Secrets each key has sealed to the metrics of this node.
+pub(crate) fn register(registry: &mut Registry, cluster: Cluster) {
+    registry.register_collector(Box::new(Sealed(cluster)));
+}
+
+/// Counted when it is asked for.
+struct Sealed(Cluster);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed")
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKey {
+    key: String,
+}
+
+impl Collector for Sealed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let sealing = self.0.sealing(&[]);
+        let help = "Secrets by the key that they are sealed with, none for those in plain form";
+        let of_keys = sealing.secrets.iter().map(|(id, number)| (id.clone(), *number));
+        let mut metric = encoder.encode_descriptor("wk_secrets_sealed", help, None, MetricType::Gauge)?;
+        for (key, number) in of_keys.chain([("none".to_owned(), sealing.plain)]) {
+            let gauge = ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
+            gauge.encode(metric.encode_family(&ByKey { key })?)?;
+        }
+        let help = "Secrets that are to be sealed anew: at 0 only the key that seals has to stay";
+        let left = ConstGauge::new(i64::try_from(sealing.left()).unwrap_or(i64::MAX));
+        left.encode(encoder.encode_descriptor("wk_secrets_to_seal_anew", help, None, MetricType::Gauge)?)
+    }
 }
 
 #[cfg(test)]

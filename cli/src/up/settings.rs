@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) compile_limits: CompileLimits,
     /// Where the keys are that seal Secrets, if not in the cluster's authority.
     pub(crate) secrets_keys: Option<KeySource>,
+    /// Whether it starts without keys that Secrets are sealed with.
+    pub(crate) secrets_key_lost: bool,
     /// Age at which the key for tokens is replaced while this node leads; zero for never.
     pub(crate) token_key_age: Duration,
     /// Directories that pods may have by hostPath, without links.
@@ -168,6 +170,7 @@ impl Settings {
                 memory: args.compile_memory.or(limits.memory),
             },
             secrets_keys,
+            secrets_key_lost: args.secrets_key_lost,
             token_key_age: args.token_key_age.or(kept.token_key_age).unwrap_or(TOKEN_KEY_AGE),
         })
     }

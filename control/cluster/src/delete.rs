@@ -69,9 +69,9 @@ impl Cluster {
                 Ok(Decision { ops, answer: old, outcome: Outcome::Removed, warnings: Vec::new() })
             }
             Deletion::Mark(marked) => {
-                let change = self.put(&marked);
+                let (change, relies_on) = self.put(view, &marked)?;
                 Ok(Decision {
-                    ops: vec![op(change)],
+                    ops: relies_on.into_iter().chain([op(change)]).collect(),
                     answer: Arc::new(marked),
                     outcome: Outcome::Kept,
                     warnings: Vec::new(),

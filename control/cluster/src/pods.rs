@@ -8,7 +8,7 @@ use wk_api::{Object, Status, kinds};
 use wk_store::{Expect, Op, Stored, View};
 
 use crate::settle::{Decision, Outcome};
-use crate::{Cluster, key, object, read};
+use crate::{Cluster, key, object, read, write};
 
 impl Cluster {
     /// Puts a pod on the node that `binding` names. Its `metadata` may name a uid and a resourceVersion that must hold.
@@ -16,7 +16,7 @@ impl Cluster {
         let decide = |view: &View| {
             let stored = pod(view, namespace, name)?;
             let bound = strategy::bind(&object(&stored), binding, self.clock().now())?;
-            let change = self.put(&bound);
+            let change = write::put(&bound);
             let op = Op { key: stored.key().clone(), expect: Expect::Revision(stored.revision()), change };
             Ok(Decision { ops: vec![op], answer: Arc::new(bound), outcome: Outcome::Kept, warnings: Vec::new() })
         };
@@ -39,7 +39,7 @@ impl Cluster {
             let eviction = strategy::evict(&pod, &covering, self.clock().now())?;
             let mut decision = self.decide_delete(view, &kinds::POD, &stored, Arc::new(eviction.pod), options)?;
             if let (Some(budget), [(stored, _)]) = (eviction.budget, budgets.as_slice()) {
-                let change = self.put(&budget);
+                let change = write::put(&budget);
                 let expect = Expect::Revision(stored.revision());
                 decision.ops.push(Op { key: stored.key().clone(), expect, change });
             }

@@ -242,3 +242,42 @@ async fn a_new_first_key_seals_anew_what_an_older_one_or_none_had() {
         assert_eq!(count(&crate::object(&stored)), 0);
     }
 }
+
+#[tokio::test]
+async fn a_key_seals_when_every_member_has_it_first_and_not_before() {
+    let (plain, _dir) = cluster().await;
+    let (old, new) = (SecretsKey::derived(b"old of two"), SecretsKey::derived(b"new of two"));
+    plain.store().speak(SEALED_LEVEL);
+    let members = ["n1".to_owned(), "n2".to_owned()];
+    let n1 = plain.clone().with_vault(Vault::new(&old, &[]));
+    let n2 = plain.clone().with_vault(Vault::new(&old, &[]));
+    assert!(!n1.turn_secrets_key(&members, false).await.expect("asked"), "n2 has not told yet");
+    n1.tell_keys("n1").await.expect("told");
+    n2.tell_keys("n2").await.expect("told");
+    assert!(n1.turn_secrets_key(&members, false).await.expect("turned"));
+    n1.create(&kinds::SECRET, NAMESPACE, named("first")).await.expect("created");
+
+    // A member with a key of its own alone: it neither reads nor writes.
+    let stranger = plain.clone().with_vault(Vault::new(&new, &[]));
+    let missing = stranger.keys_missing(&plain.store().view());
+    assert_eq!(missing.iter().map(|key| (key.id.clone(), key.secrets, key.seals)).collect::<Vec<_>>(), [(old.id(), 1, true)]);
+    let refused = stranger.create(&kinds::SECRET, NAMESPACE, named("lost")).await.expect_err("sealed for nobody else");
+    assert!(refused.code == 500 && refused.message.contains(&old.id()), "{refused}");
+
+    // The new key first on one of two: it waits, and the old one goes on to seal.
+    let n1 = plain.clone().with_vault(Vault::new(&new, std::slice::from_ref(&old)));
+    n1.tell_keys("n1").await.expect("told");
+    assert!(!n1.turn_secrets_key(&members, false).await.expect("asked"));
+    n1.create(&kinds::SECRET, NAMESPACE, named("second")).await.expect("created");
+    let sealing = n1.sealing(&members);
+    assert_eq!((sealing.wants, sealing.waits_for), (Some(new.id()), vec!["n2".to_owned()]));
+    assert_eq!(n1.reseal().await.expect("asked"), 0, "nothing is sealed for one member alone");
+    assert_eq!(sealing.secrets.get(&old.id()), Some(&2));
+
+    let n2 = plain.clone().with_vault(Vault::new(&new, std::slice::from_ref(&old)));
+    n2.tell_keys("n2").await.expect("told");
+    assert!(n1.turn_secrets_key(&members, false).await.expect("turned"));
+    assert_eq!((n1.sealing(&members).left(), n1.reseal().await.expect("sealed")), (2, 2));
+    let sealing = n1.sealing(&members);
+    assert_eq!((sealing.left(), sealing.needs().collect::<Vec<_>>()), (0, vec![new.id().as_str()]));
+}

@@ -74,28 +74,49 @@ impl fmt::Debug for SecretsKey {
     }
 }
 
-/// The keys of a cluster: the first seals, all open.
+/// The keys that a member was started with: all open, and all seal if the cluster says so.
 pub struct Vault {
-    id: String,
-    cipher: XChaCha20Poly1305,
+    /// The one that it would seal with comes first.
+    keys: Vec<(String, XChaCha20Poly1305)>,
 }
 
 impl Vault {
-    /// A vault that seals with `first` and from now on opens what any of the keys sealed.
+    /// A vault of `first` and `others`. From now on this process opens what any of them sealed.
     pub fn new(first: &SecretsKey, others: &[SecretsKey]) -> Self {
-        let mut openers = OPENERS.write().unwrap_or_else(PoisonError::into_inner);
-        for key in std::iter::once(first).chain(others) {
-            openers.insert(key.id(), key.cipher());
-        }
-        Self { id: first.id(), cipher: first.cipher() }
+        let keys: Vec<_> = std::iter::once(first).chain(others).map(|key| (key.id(), key.cipher())).collect();
+        OPENERS.write().unwrap_or_else(PoisonError::into_inner).extend(keys.iter().cloned());
+        Self { keys }
     }
 
-    /// `object` as it is stored; None when it is stored as it is: no Secret, or one that was never opened.
-    pub fn seal(&self, object: &Object) -> Option<Object> {
+    /// The id of the first key.
+    pub(crate) fn first(&self) -> &str {
+        &self.keys[0].0
+    }
+
+    /// The ids of all keys, in their order.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.keys.iter().map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whether the key `id` is one of them.
+    pub(crate) fn holds(&self, id: &str) -> bool {
+        self.keys.iter().any(|(own, _)| own == id)
+    }
+
+    /// Whether `object` is stored in sealed form and is not yet: not one that was never opened.
+    pub(crate) fn seals(object: &Object) -> bool {
         let is_secret = object.0["kind"] == kinds::SECRET.kind && object.0["apiVersion"] == kinds::SECRET.api_version();
-        if !is_secret || sealed_with(object).is_some() {
-            return None;
-        }
+        is_secret && sealed_with(object).is_none()
+    }
+
+    /// `object` sealed with the first key; None when it is stored as it is: no Secret, or one that was never opened.
+    pub fn seal(&self, object: &Object) -> Option<Object> {
+        Self::seals(object).then(|| self.seal_with(self.first(), object))?
+    }
+
+    /// `object` sealed with the key `id`; None where that is not here.
+    pub(crate) fn seal_with(&self, id: &str, object: &Object) -> Option<Object> {
+        let (_, cipher) = self.keys.iter().find(|(own, _)| own == id)?;
         let mut plain = object.clone();
         let mut within = json!({"metadata": {}});
         take(&mut plain.0, &SEALED, &mut within);
@@ -104,20 +125,15 @@ impl Vault {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let place = bound_to(&plain);
         let payload = Payload { msg: &text, aad: place.as_bytes() };
-        let sealed = self.cipher.encrypt(XNonce::from_slice(&nonce), payload).expect("an object is far below 256 GiB");
-        plain.0["sealed"] = json!({"key": self.id, "text": STANDARD.encode([&nonce[..], &sealed].concat())});
+        let sealed = cipher.encrypt(XNonce::from_slice(&nonce), payload).expect("an object is far below 256 GiB");
+        plain.0["sealed"] = json!({"key": id, "text": STANDARD.encode([&nonce[..], &sealed].concat())});
         Some(plain)
-    }
-
-    /// Whether an object stored as `bytes` is sealed by this vault's first key.
-    pub(crate) fn has_sealed(&self, bytes: &[u8]) -> bool {
-        serde_json::from_slice::<Value>(bytes).is_ok_and(|value| value["sealed"]["key"] == self.id.as_str())
     }
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vault({})", self.id)
+        write!(f, "Vault({})", self.first())
     }
 }
 
@@ -236,7 +252,7 @@ mod tests {
         let new = vault.seal(&secret()).expect("a Secret");
         assert_ne!(new.0["sealed"]["text"], vault.seal(&secret()).expect("a Secret").0["sealed"]["text"]);
         assert_eq!(open(old.clone()), open(new.clone()));
-        assert!(vault.has_sealed(new.0.to_string().as_bytes()) && !vault.has_sealed(old.0.to_string().as_bytes()));
+        assert_eq!((sealed_with(&new), sealed_with(&old)), (Some(vault.first()), Some(key(4).id().as_str())));
         assert!(!format!("{:?} {vault:?}", key(5)).contains("0505"), "keys are not shown");
     }
 }

@@ -9,14 +9,14 @@ use wk_api::managed::{self, Target};
 use wk_api::strategy::{self, Facts};
 use wk_api::{FieldError, FieldReason, Kind, Object, Status, kinds};
 use wk_base::id;
-use wk_store::{Change, Expect, Key, Op, Stored, View, WriteError};
+use wk_store::{Change, Expect, Key, Op, Stored, View};
 
 use crate::guard::Write;
 use crate::manager::{put_scale_owners, scale_of};
 use crate::read::shown;
 use crate::settle::{Decision, Outcome};
-use crate::vault::{self, SEALED_LEVEL, sealed_with};
-use crate::{Cluster, admission, definitions, key, namespaces, object, refusal, services};
+use crate::vault;
+use crate::{Cluster, admission, definitions, key, namespaces, object, services};
 
 /// Characters after `generateName`, as Kubernetes adds.
 const SUFFIX_LENGTH: usize = 5;
@@ -219,7 +219,9 @@ impl Cluster {
             ops.extend(admitted.ops);
             warnings = admitted.warnings;
         }
-        ops.push(Op { key, expect, change: self.put(&form) });
+        let (change, relies_on) = self.put(view, &form)?;
+        ops.extend(relies_on);
+        ops.push(Op { key, expect, change });
         Ok(Decision { ops, answer: Arc::new(new), outcome: Outcome::Kept, warnings })
     }
 
@@ -236,36 +238,10 @@ impl Cluster {
         self.guard(&Write { view, kind, subresource: Subresource::None, old: None, new: Some(&object) })?;
         check_depth(&object)?;
         ops.extend(definitions::accept(view, kind, &mut object, facts.now));
-        ops.push(Op { key, expect: Expect::Absent, change: self.put(&convert::stored(kind, &object)) });
+        let (change, relies_on) = self.put(view, &convert::stored(kind, &object))?;
+        ops.extend(relies_on);
+        ops.push(Op { key, expect: Expect::Absent, change });
         Ok(Decision { ops, answer: Arc::new(object), outcome: Outcome::Kept, warnings })
-    }
-
-    /// The encoded form of `object` as a change, sealed if it is to be and every member can open it.
-    pub(crate) fn put(&self, object: &Object) -> Change {
-        let vault = self.vault.as_ref().filter(|_| self.store.level() >= SEALED_LEVEL);
-        let sealed = vault.and_then(|vault| vault.seal(object));
-        put(sealed.as_ref().unwrap_or(object))
-    }
-
-    /// Seals anew each Secret that is in plain form or was sealed with another key than the first. How many were.
-    ///
-    /// What somebody writes meanwhile is sealed by that. Does nothing while a member could not open what is sealed.
-    pub async fn reseal(&self) -> Result<usize, Status> {
-        let Some(vault) = self.vault.as_ref().filter(|_| self.store.level() >= SEALED_LEVEL) else { return Ok(0) };
-        let mut done = 0;
-        for stored in self.store.view().list(kinds::SECRET.collection(), "") {
-            let secret = object(&stored);
-            if vault.has_sealed(stored.bytes()) || sealed_with(&secret).is_some() {
-                continue;
-            }
-            let expect = Expect::Revision(stored.revision());
-            match self.store.write(Op { key: stored.key().clone(), expect, change: self.put(&secret) }.into()).await {
-                Ok(_) => done += 1,
-                Err(WriteError::Conflict { .. }) => {}
-                Err(error) => return Err(refusal::from_write(&error)),
-            }
-        }
-        Ok(done)
     }
 }
 

@@ -49,7 +49,31 @@ fn table(cluster: &Value, colour: bool) -> String {
             format!("{short} module {is} on fewer nodes than should have a copy, as {} knows", text(&cluster["peer"]));
         paint(&told, Tone::Bad, colour) + "\n"
     });
-    format!("{out}\n{last}\n{}", short.unwrap_or_default())
+    let sealed = sealed(&cluster["secrets"]).map(|(told, tone)| paint(&told, tone, colour) + "\n");
+    format!("{out}\n{last}\n{}{}", short.unwrap_or_default(), sealed.unwrap_or_default())
+}
+
+/// Which keys of Secrets have to stay, and what a new one waits for.
+fn sealed(secrets: &Value) -> Option<(String, Tone)> {
+    let seals = secrets["seals"].as_str()?;
+    let names = |list: &Value| {
+        let names = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    if let Some(wanted) = secrets["wants"].as_str() {
+        let told = format!(
+            "Secrets are sealed with key {seals}; key {wanted} takes over when it is the first of {} too",
+            names(&secrets["waitsFor"])
+        );
+        return Some((told, Tone::Bad));
+    }
+    Some(match secrets["left"].as_u64() {
+        Some(left) if left > 0 => {
+            let told = format!("{left} Secrets are still to be sealed with key {seals}: keep the keys {}", names(&secrets["needs"]));
+            (told, Tone::Bad)
+        }
+        Some(_) | None => (format!("all Secrets are sealed with key {seals}; older keys may go"), Tone::Good),
+    })
 }
 
 fn row(member: &Value) -> Vec<String> {
@@ -100,6 +124,17 @@ mod tests {
             table(&cluster, false)
                 .ends_with("\nx\n2 module files lie on fewer nodes than should have a copy, as n1 knows\n")
         );
+    }
+
+    #[test]
+    fn keys_of_secrets_are_told_with_what_a_rotation_waits_for() {
+        let told = |secrets: Value| table(&json!({"survives": "x", "members": [], "secrets": secrets}), false);
+        let done = told(json!({"seals": "k1", "left": 0, "needs": ["k1"], "waitsFor": []}));
+        assert!(done.ends_with("\nall Secrets are sealed with key k1; older keys may go\n"), "{done}");
+        let wants = told(json!({"seals": "k1", "left": 0, "wants": "k2", "waitsFor": ["n2", "n3"]}));
+        assert!(wants.ends_with("sealed with key k1; key k2 takes over when it is the first of n2, n3 too\n"), "{wants}");
+        let left = told(json!({"seals": "k2", "left": 3, "needs": ["k2", "k1"], "waitsFor": []}));
+        assert!(left.ends_with("\n3 Secrets are still to be sealed with key k2: keep the keys k2, k1\n"), "{left}");
     }
 
     #[test]
