@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use wk_api::custom::convert;
 use wk_api::managed::{self, Elsewhere};
 use wk_api::{Kind, Object, Reason, Status};
-use wk_cluster::{ApplyRequest, Cluster, Freshness, Settled, Subresource, object, object_as};
+use wk_cluster::{ApplyRequest, Cluster, Freshness, Settled, Subresource, check_open, object, object_as};
 use wk_store::Stored;
 
 use crate::admission::{self, Reach, post};
@@ -28,7 +28,11 @@ const TRIES_MAX: u32 = 5;
 /// Stored objects as they read in the version of `kind`.
 pub(crate) async fn shown(server: &ApiServer, kind: &Kind, stored: &[Arc<Stored>]) -> Result<Vec<Arc<Object>>, Status> {
     if !convert::asks_webhook(kind) {
-        return Ok(stored.iter().map(|stored| object_as(kind, stored)).collect());
+        let opened = |stored: &Arc<Stored>| {
+            let object = object_as(kind, stored);
+            check_open(kind, &object).map(|()| object)
+        };
+        return stored.iter().map(opened).collect();
     }
     let objects: Vec<Arc<Object>> = stored.iter().map(|stored| object(stored)).collect();
     all(&Reach::of(server), kind, objects).await

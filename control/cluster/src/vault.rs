@@ -19,6 +19,9 @@ use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wk_api::{Kind, Object, Status, kinds};
+use wk_store::Stored;
+
+use crate::sealing;
 
 /// From this level of the store's language on every member can open what is sealed.
 pub(crate) const SEALED_LEVEL: u32 = 3;
@@ -143,13 +146,28 @@ pub fn sealed_with(object: &Object) -> Option<&str> {
 }
 
 /// 500 for an object that cannot be opened here: showing it without what it holds would be a lie, and writing it a loss.
-pub(crate) fn check_open(kind: &Kind, object: &Object) -> Result<(), Status> {
+/// It begins as Kubernetes' words for a stored object that no configured key opens.
+pub fn check_open(kind: &Kind, object: &Object) -> Result<(), Status> {
     let Some(key) = sealed_with(object).filter(|_| kind.sealed) else { return Ok(()) };
-    let (namespace, name) = (object.namespace(), object.name());
-    Err(Status::internal(format!(
-        "Secret {namespace}/{name} is sealed with key {key}, and this node cannot open it: start the node with that key \
-         among those of --secrets-key-file or --secrets-key-command"
-    )))
+    Err(cannot_open(object.namespace(), object.name(), key))
+}
+
+/// As [`check_open`], of an object as it is stored, without decoding it. One that was tampered with passes.
+pub fn check_key(kind: &Kind, stored: &Stored) -> Result<(), Status> {
+    let Some(key) = kind.sealed.then(|| sealing::key_of(stored)).flatten() else { return Ok(()) };
+    if OPENERS.read().unwrap_or_else(PoisonError::into_inner).contains_key(&key) {
+        return Ok(());
+    }
+    let (namespace, name) = stored.key().name().split_once('/').unwrap_or_default();
+    Err(cannot_open(namespace, name, &key))
+}
+
+fn cannot_open(namespace: &str, name: &str, key: &str) -> Status {
+    Status::internal(format!(
+        "unable to transform key \"/registry/secrets/{namespace}/{name}\": Secret {namespace}/{name} is sealed with key \
+         {key}, and this node cannot open it: start the node with that key among those of --secrets-key-file or \
+         --secrets-key-command"
+    ))
 }
 
 /// A stored object as it is read: opened if it is sealed and its key is known here. Else it keeps its member `sealed`,

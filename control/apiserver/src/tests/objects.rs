@@ -214,6 +214,47 @@ async fn secrets_are_sealed_in_the_store_and_open_to_every_read() {
 }
 
 #[tokio::test]
+async fn a_secret_that_cannot_be_opened_here_is_refused_to_every_reader_and_can_be_deleted() {
+    const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+    let api = Harness::start().await;
+    let lost = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": "lost", "namespace": "default", "uid": "u"},
+        "sealed": {"key": "0123456789abcdef", "text": "AAAA"},
+    });
+    let (bytes, stamp) = wk_api::encode::stored(&wk_api::Object(lost));
+    let value = wk_store::Value { bytes: bytes.into(), stamp: Some(stamp) };
+    let key = wk_store::Key::new("core/secrets", "default/lost");
+    let op = wk_store::Op { key, expect: wk_store::Expect::Absent, change: wk_store::Change::Put(value) };
+    api.server.cluster.store().write(op.into()).await.expect("written");
+
+    let (one, table) = (api.get(&format!("{SECRETS}/lost")).await, api.get_as(SECRETS, TABLE).await);
+    let listed = api.get(SECRETS).await;
+    for answer in [one, table, listed] {
+        let refused = answer.expect(500);
+        let message = refused["message"].as_str().expect("a text");
+        assert!(
+            message.starts_with("Internal error occurred: unable to transform key \"/registry/secrets/default/lost\": "),
+            "{message}"
+        );
+        assert!(message.contains("key 0123456789abcdef"), "{message}");
+    }
+    let mut watch = api.watch(&format!("{SECRETS}?watch=true"), JSON).await;
+    let said = watch.next().await.expect("an event");
+    assert_eq!((&said["type"], &said["object"]["code"]), (&json!("ERROR"), &json!(500)), "{said}");
+    assert!(watch.next().await.is_none(), "what was not told may not be passed over");
+
+    // Long lists are made while they are taken: they are refused before they begin.
+    for number in 0..60 {
+        let body = json!({"metadata": {"name": format!("s{number}")}, "stringData": {"a": "b"}});
+        api.post(SECRETS, &body).await.expect(201);
+    }
+    api.get(SECRETS).await.expect(500);
+    api.delete(&format!("{SECRETS}/lost"), &json!({})).await.expect(200);
+    assert_eq!(super::kit::names(&api.get(SECRETS).await.expect(200)).len(), 60);
+}
+
+#[tokio::test]
 async fn leases_of_nodes_are_as_new_as_the_last_heartbeat() {
     let api = Harness::start().await;
     let path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";

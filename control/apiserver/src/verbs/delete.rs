@@ -56,6 +56,7 @@ pub(super) async fn collection(
             continue;
         }
         let object = wk_cluster::object_as(call.kind(), &stored);
+        wk_cluster::check_open(call.kind(), &object)?;
         match admission::delete(server, call, &cluster, object.name(), &options).await {
             Ok(_) => deleted.push(object),
             // Somebody else was faster.

@@ -64,6 +64,8 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
         let form = pieces::Form { kind: call.kind(), shape: format.shape, include, now, pretty };
         let is_long = page.items.len() > AT_ONCE_MAX && format.encoding != Encoding::Yaml;
         if is_long || form.is_stored() && format.encoding == Encoding::Json {
+            // Once it has begun nothing can be refused any more.
+            page.items.iter().try_for_each(|stored| wk_cluster::check_key(call.kind(), stored))?;
             let body = pieces::body(form, page.items, metadata, &server.flight.turns, &call.held);
             return Ok(Reply::new(StatusCode::OK, Content::Stream { media_type: "application/json", body }));
         }

@@ -195,6 +195,7 @@ impl Following {
             self.writer.refuse(&status);
             more = false;
         }
+        more &= !self.writer.has_failed();
         (self.writer.take(), more.then_some(self))
     }
 

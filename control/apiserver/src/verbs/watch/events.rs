@@ -26,6 +26,8 @@ pub(super) struct Writer {
     lines: BytesMut,
     /// What is to be converted before it is written, and what comes after that; and how many bytes that was.
     waiting: Option<(Vec<Waiting>, usize)>,
+    /// Whether something could not be shown: it was said so, and nothing may follow.
+    failed: bool,
 }
 
 /// A line to come.
@@ -41,7 +43,7 @@ impl Writer {
     pub(super) fn new(call: &Call, format: Format, clock: Arc<dyn Clock>, converts: bool) -> Result<Self, Status> {
         let include = shapes::include(&call.query)?;
         let (lines, waiting) = (BytesMut::new(), converts.then(|| (Vec::new(), 0)));
-        Ok(Self { kind: call.kind(), shape: format.shape, include, clock, columns: true, lines, waiting })
+        Ok(Self { kind: call.kind(), shape: format.shape, include, clock, columns: true, lines, waiting, failed: false })
     }
 
     /// Bytes that wait.
@@ -87,9 +89,27 @@ impl Writer {
         } else if self.shape == Shape::Full && self.kind.serves_stored_bytes() {
             self.line(word, stored.bytes());
         } else {
-            let value = self.show(&wk_cluster::object_as(self.kind, stored));
-            self.line(word, value.to_string().as_bytes());
+            self.opened(word, &wk_cluster::object_as(self.kind, stored));
         }
+    }
+
+    /// An object in the version that is watched, if it could be opened.
+    fn opened(&mut self, word: &str, object: &Object) {
+        if self.failed {
+            return;
+        }
+        if let Err(status) = wk_cluster::check_open(self.kind, object) {
+            self.error(&status);
+            self.failed = true;
+            return;
+        }
+        let value = self.show(object);
+        self.line(word, value.to_string().as_bytes());
+    }
+
+    /// Whether the stream ends here.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// An object that the selectors let through until now: its last matching state, at the revision of the change.
@@ -102,8 +122,7 @@ impl Writer {
             *bytes += 1;
             return;
         }
-        let value = self.show(&last);
-        self.line("DELETED", value.to_string().as_bytes());
+        self.opened("DELETED", &last);
     }
 
     /// How far the stream has come.
