@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use wk_api::strategy::Propagation;
 use wk_api::{Kind, Object, kinds};
 
-use crate::order::{Order, Plan, Target};
+use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::read;
 
 const FOREGROUND: &str = "foregroundDeletion";
@@ -55,12 +55,20 @@ impl<'a> Facts<'a> {
         self.kinds.iter().copied().find(|kind| kind.kind == word && kind.api_version() == api_version)
     }
 
-    /// The object that `owner` means. One of another kind with its uid will do: to keep too much is the smaller error.
-    fn find(&self, owner: &Value) -> Option<Known<'a>> {
+    /// The object that `owner` means, of an object in `namespace`. One of another kind with its uid will do: to keep too
+    /// much is the smaller error. One in another namespace never: such an owner counts as absent.
+    fn find(&self, owner: &Value, namespace: &str) -> Option<Known<'a>> {
+        let within = |(_, object): &Known<'a>| object.namespace().is_empty() || object.namespace() == namespace;
         let same_uid = self.by_uid.get(read::text(owner, "uid"))?;
+        let same_uid: Vec<Known<'a>> = same_uid.iter().copied().filter(within).collect();
         let (version, word) = (read::text(owner, "apiVersion"), read::text(owner, "kind"));
         let named = same_uid.iter().find(|(kind, _)| kind.kind == word && kind.api_version() == version);
         named.or(same_uid.first()).copied()
+    }
+
+    /// Whether the object that `owner` means is there, in another namespace than `namespace`.
+    fn is_elsewhere(&self, owner: &Value, namespace: &str) -> bool {
+        self.find(owner, namespace).is_none() && self.by_uid.contains_key(read::text(owner, "uid"))
     }
 }
 
@@ -98,7 +106,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
 }
 
 fn hold<'a>(owner: &Value, dependent: Known<'a>, facts: &Facts<'a>, held: &mut Holds<'a>) {
-    let Some((kind, object)) = facts.find(owner).filter(|(_, object)| object.is_deleting()) else { return };
+    let Some((kind, object)) = facts.find(owner, dependent.1.namespace()).filter(|(_, object)| object.is_deleting()) else { return };
     let blocks = owner.get("blockOwnerDeletion") == Some(&Value::Bool(true));
     if has_finalizer(object, ORPHAN) || blocks && has_finalizer(object, FOREGROUND) {
         held.entry((kind.collection(), object.uid())).or_default().push(dependent);
@@ -158,8 +166,10 @@ fn has_finalizer(object: &Object, finalizer: &str) -> bool {
 
 /// What becomes of an object with owners.
 fn dependent(kind: &'static Kind, object: &Object, owners: &[Value], facts: &Facts<'_>, plan: &mut Plan) {
-    let orphaning =
-        |owner: &Value| facts.find(owner).is_some_and(|(_, owner)| owner.is_deleting() && has_finalizer(owner, ORPHAN));
+    let namespace = object.namespace();
+    let orphaning = |owner: &Value| {
+        facts.find(owner, namespace).is_some_and(|(_, owner)| owner.is_deleting() && has_finalizer(owner, ORPHAN))
+    };
     if owners.iter().any(orphaning) {
         plan.say(format!("{}: left behind by its owner", object.name()));
         plan.orders.push(keep_owners(kind, object, owners.iter().filter(|owner| !orphaning(owner))));
@@ -168,7 +178,7 @@ fn dependent(kind: &'static Kind, object: &Object, owners: &[Value], facts: &Fac
     if object.is_deleting() {
         return;
     }
-    let stand: Vec<Owner> = owners.iter().map(|owner| standing(owner, facts)).collect();
+    let stand: Vec<Owner> = owners.iter().map(|owner| standing(owner, namespace, facts)).collect();
     if stand.iter().all(|owner| *owner == Owner::Solid) {
         return;
     }
@@ -177,6 +187,7 @@ fn dependent(kind: &'static Kind, object: &Object, owners: &[Value], facts: &Fac
         plan.say(format!("{}: has an owner left", object.name()));
         let solid = owners.iter().zip(&stand).filter(|(_, stand)| **stand == Owner::Solid);
         plan.orders.push(keep_owners(kind, object, solid.map(|(owner, _)| owner)));
+        plan.orders.extend(elsewhere(kind, object, owners, facts));
         return;
     }
     let waiting = stand.contains(&Owner::Waiting);
@@ -189,6 +200,27 @@ fn dependent(kind: &'static Kind, object: &Object, owners: &[Value], facts: &Fac
         grace_period_seconds: None,
         propagation: Some(propagation),
     });
+    plan.orders.extend(elsewhere(kind, object, owners, facts));
+}
+
+/// What is told of an owner in another namespace, in Kubernetes' words.
+fn elsewhere(kind: &'static Kind, object: &Object, owners: &[Value], facts: &Facts<'_>) -> Option<Order> {
+    let namespace = object.namespace();
+    let owner = owners.iter().find(|owner| facts.is_elsewhere(owner, namespace))?;
+    let text = |field| read::text(owner, field);
+    Some(Order::Event(Event {
+        regarding: Target::incarnation(kind, object),
+        kind: EventType::Warning,
+        reason: "OwnerRefInvalidNamespace",
+        message: format!(
+            "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in namespace {namespace:?}",
+            text("apiVersion"),
+            text("kind"),
+            text("name"),
+            text("uid")
+        ),
+        component: "garbage-collector-controller",
+    }))
 }
 
 fn own_propagation(object: &Object) -> Propagation {
@@ -199,13 +231,15 @@ fn own_propagation(object: &Object) -> Propagation {
     }
 }
 
-fn standing(owner: &Value, facts: &Facts<'_>) -> Owner {
-    match facts.find(owner) {
+fn standing(owner: &Value, namespace: &str, facts: &Facts<'_>) -> Owner {
+    match facts.find(owner, namespace) {
         Some((_, object)) if object.is_deleting() && has_finalizer(object, FOREGROUND) => Owner::Waiting,
         Some(_) => Owner::Solid,
         None => match facts.kind(read::text(owner, "apiVersion"), read::text(owner, "kind")) {
             None => Owner::Solid,
             Some(kind) if *kind == kinds::EVENT => Owner::Solid,
+            // What has no namespace has no owner in one: nobody can tell whether that is gone.
+            Some(kind) if namespace.is_empty() && kind.is_namespaced() => Owner::Solid,
             Some(_) => Owner::Gone,
         },
     }
