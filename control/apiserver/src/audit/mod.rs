@@ -49,9 +49,16 @@ pub(crate) struct Trail {
     format: Option<negotiate::BodyFormat>,
 }
 
-/// Annotations that a request's record gets on its way; none are kept where there is no record.
+/// What a request's record gets on its way; nothing is kept where there is no record.
 #[derive(Clone, Default)]
-pub(crate) struct Notes(Option<Arc<Mutex<BTreeMap<String, String>>>>);
+pub(crate) struct Notes(Option<Arc<Mutex<Noted>>>);
+
+/// Annotations, and what else is known of the object that the request is about.
+#[derive(Default)]
+struct Noted {
+    annotations: BTreeMap<String, String>,
+    object: Map<String, Value>,
+}
 
 /// Annotations of one record at most, and bytes of each name and text: who is asked about a write decides what they say.
 const NOTES_MAX: usize = 64;
@@ -68,18 +75,37 @@ impl Notes {
         let Some(kept) = &self.0 else { return };
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         for (mut name, mut text) in notes {
-            if kept.len() >= NOTES_MAX {
+            if kept.annotations.len() >= NOTES_MAX {
                 return;
             }
             for word in [&mut name, &mut text] {
                 word.truncate(word.floor_char_boundary(NOTE_BYTES_MAX));
             }
-            kept.entry(name).or_insert(text);
+            kept.annotations.entry(name).or_insert(text);
         }
     }
 
-    fn all(&self) -> BTreeMap<String, String> {
-        self.0.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
+    /// Completes `objectRef` by what an object says of itself: the one that is sent, and the one that became of it, which
+    /// may have got its name on the way. What is known already stays.
+    pub(crate) fn object(&self, object: &Value, fields: &[&str]) {
+        let Some(kept) = &self.0 else { return };
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for field in fields {
+            let text = object["metadata"][*field].as_str().filter(|text| !text.is_empty());
+            if let Some(text) = text.filter(|text| text.len() <= NOTE_BYTES_MAX) {
+                kept.object.entry((*field).to_owned()).or_insert_with(|| text.into());
+            }
+        }
+    }
+
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let noted = self.0.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner));
+        noted.map(|noted| noted.annotations.clone()).unwrap_or_default()
+    }
+
+    fn of_object(&self) -> Map<String, Value> {
+        let noted = self.0.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner));
+        noted.map(|noted| noted.object.clone()).unwrap_or_default()
     }
 }
 
@@ -135,6 +161,7 @@ impl Audit {
                 ("namespace", ask.namespace),
                 ("name", ask.name),
                 ("apiGroup", ask.group),
+                ("apiVersion", version(parts.uri.path())),
                 ("subresource", ask.subresource),
             ];
             let fields = fields.into_iter().filter(|(_, text)| !text.is_empty());
@@ -219,10 +246,15 @@ impl Trail {
         let mut event = self.event.clone();
         event.insert("stage".to_owned(), stage.as_str().into());
         event.insert("stageTimestamp".to_owned(), micro(self.clock.now()).into());
+        if let Some(Value::Object(about)) = event.get_mut("objectRef") {
+            for (field, text) in self.notes.of_object() {
+                about.entry(field).or_insert(text);
+            }
+        }
         if let Some(code) = code {
             event.insert("responseStatus".to_owned(), json!({ "metadata": {}, "code": code }));
             let decision = if code == 403 { "forbid" } else { "allow" };
-            let mut annotations = self.notes.all();
+            let mut annotations = self.notes.annotations();
             annotations.insert("authorization.k8s.io/decision".to_owned(), decision.to_owned());
             event.insert("annotations".to_owned(), json!(annotations));
         }
@@ -233,6 +265,17 @@ impl Trail {
         }
         self.audit.sink.write(&Value::Object(event));
     }
+}
+
+/// The version of a group that a path is below.
+fn version(path: &str) -> &str {
+    let mut words = path.split('/').skip(1);
+    match words.next() {
+        Some("api") => words.next(),
+        Some("apis") => words.nth(1),
+        _ => None,
+    }
+    .unwrap_or_default()
 }
 
 fn parse_json(bytes: &Bytes) -> Option<Value> {

@@ -48,7 +48,8 @@ async fn each_stage_of_a_request_is_a_line_and_no_secret_is_in_it() {
     assert_eq!(done["auditID"], events[0]["auditID"]);
     assert_eq!(done["verb"], "create");
     assert_eq!(done["user"]["username"], "admin");
-    assert_eq!(done["objectRef"], json!({ "resource": "configmaps", "namespace": "default" }));
+    let about = json!({ "resource": "configmaps", "namespace": "default", "name": "a", "apiVersion": "v1" });
+    assert_eq!(done["objectRef"], about);
     assert_eq!(done["responseStatus"]["code"], 201);
     assert_eq!(done["requestObject"]["metadata"]["name"], "a");
     assert_eq!(done["responseObject"]["data"]["mode"], "fast");
@@ -57,6 +58,33 @@ async fn each_stage_of_a_request_is_a_line_and_no_secret_is_in_it() {
     assert_eq!((&refused["user"]["username"], &refused["userAgent"]), (&json!("alice"), &json!("test/1")));
     let text = std::fs::read_to_string(&path).expect("text");
     assert!(!text.contains("hidden") && !text.contains("aGlkZGVu"), "{text}");
+}
+
+#[tokio::test]
+async fn who_reads_the_record_knows_which_object_was_made_or_changed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("audit.log");
+    let audit = Audit::new(Policy::all(Level::Metadata), Sink::open(&path).expect("a file"));
+    let api = Harness::start_with(Some(audit)).await;
+    let drawn = api.post(CONFIG_MAPS, &json!({ "metadata": { "generateName": "drawn-" } })).await.expect(201);
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
+    let role = api.post(roles, &json!({ "metadata": { "name": "r" }, "rules": [] })).await.expect(201);
+    api.put(&format!("{roles}/r"), &role).await.expect(200);
+    api.post(roles, &json!({ "metadata": { "name": "r" }, "rules": [] })).await.expect(409);
+    let events = events(&path, 8);
+    let about = |at: usize| events[at]["objectRef"].clone();
+    assert_eq!(about(0), json!({ "resource": "configmaps", "namespace": "default", "apiVersion": "v1" }), "as it came");
+    assert_eq!(about(1)["name"], drawn["metadata"]["name"], "the name that was drawn");
+    let mut expected = json!({
+        "resource": "roles", "namespace": "default", "name": "r", "apiVersion": "v1",
+        "apiGroup": "rbac.authorization.k8s.io",
+    });
+    assert_eq!(about(3), expected);
+    assert_eq!(about(7), expected, "refused, and named all the same");
+    for field in ["uid", "resourceVersion"] {
+        expected[field] = role["metadata"][field].clone();
+    }
+    assert_eq!(about(5), expected, "what the writer said of the object");
 }
 
 #[tokio::test]

@@ -31,11 +31,13 @@ pub(super) async fn run(
     let validation = body::validation(&call.query, OPTIONS)?;
     let (mut value, mut warnings) =
         body::object(call.kind(), bytes, negotiate::body_format(&call.headers)?, validation)?;
+    call.notes.object(&value, &["name", "uid", "resourceVersion"]);
     requestor(call, user, &mut value);
     restrict_subject(call, &value)?;
     let is_token = *call.kind() == kinds::SECRET && legacy_token::is_meant(&value);
     let (mut object, said) = conversion::create(server, call, &cluster, value).await?;
     warnings.extend(said);
+    call.notes.object(&object.0, &["name"]);
     if is_token && !call.query.dry_run(OPTIONS)? {
         object = legacy_token::fill(server, &cluster, object).await?;
     }

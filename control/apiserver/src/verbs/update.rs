@@ -32,6 +32,7 @@ pub(super) async fn run(
             body::object(call.kind(), bytes, body_format, validation)?
         }
     };
+    call.notes.object(&value, &["uid", "resourceVersion"]);
     let (object, said) = conversion::modify(server, call, &cluster, subresource, |_| Ok(value.clone())).await?;
     warnings.extend(said);
     let content = written(server, call, format, subresource, &object)?;
