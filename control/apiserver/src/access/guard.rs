@@ -2,6 +2,7 @@
 //!
 //! Asked in the decision of each write, on the object as it would be stored, whichever verb led there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,7 +16,23 @@ use super::authz::node_name;
 use crate::server::ApiServer;
 
 /// Labels that say where pods may run, which a node does not say of itself.
-const RESTRICTED_LABELS: &str = "node-restriction.kubernetes.io/";
+const RESTRICTED_LABELS: &str = "node-restriction.kubernetes.io";
+
+/// Labels of Kubernetes' own that a node says of itself (`kubeletapis.IsKubeletLabel`), and where others are.
+const NODE_LABELS: [&str; 11] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/instance-type",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+];
+const NODE_LABEL_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 
 /// The cluster as `user` writes to it.
 pub(crate) fn cluster_of(server: &ApiServer, user: &User) -> Cluster {
@@ -152,6 +169,10 @@ fn own_things(node: &str, write: &Write<'_>) -> Result<(), String> {
 }
 
 fn own_node(node: &str, write: &Write<'_>, new: &Object) -> Result<(), String> {
+    let forbidden = forbidden_labels(write.old, new).join(", ");
+    if write.old.is_none() && !forbidden.is_empty() {
+        return Err(format!("is not allowed to set the following labels: {forbidden}"));
+    }
     if write.name() != node {
         return Err(format!("node {node:?} is not allowed to modify node {:?}", write.name()));
     }
@@ -159,12 +180,28 @@ fn own_node(node: &str, write: &Write<'_>, new: &Object) -> Result<(), String> {
     if old.at("/spec/taints") != new.at("/spec/taints") {
         return Err(format!("node {node:?} is not allowed to modify taints"));
     }
-    let restricted = |object: &Object| -> Vec<(String, String)> {
-        let labels = object.labels().into_iter().filter(|(key, _)| key.contains(RESTRICTED_LABELS));
-        labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-    };
-    if restricted(old) != restricted(new) {
-        return Err(format!("is not allowed to modify labels: {RESTRICTED_LABELS}"));
+    if old.at("/metadata/ownerReferences") != new.at("/metadata/ownerReferences") {
+        return Err(format!("node {node:?} is not allowed to modify ownerReferences"));
+    }
+    if !forbidden.is_empty() {
+        return Err(format!("is not allowed to modify labels: {forbidden}"));
     }
     Ok(())
+}
+
+/// Labels that change and are not for a node to change: those by which it could draw pods to itself.
+fn forbidden_labels<'a>(old: Option<&'a Object>, new: &'a Object) -> Vec<&'a str> {
+    let labels = |object: Option<&'a Object>| object.map(Object::labels).unwrap_or_default();
+    let (before, after) = (labels(old), labels(Some(new)));
+    let keys: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    let changed = keys.into_iter().filter(|key| before.get(key) != after.get(key));
+    changed.filter(|key| is_forbidden(key)).collect()
+}
+
+fn is_forbidden(label: &str) -> bool {
+    let Some((domain, _)) = label.split_once('/') else { return false };
+    let is_of = |parent: &str| domain == parent || domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'));
+    let is_of_kubernetes = is_of("kubernetes.io") || is_of("k8s.io");
+    let is_a_nodes = NODE_LABELS.contains(&label) || NODE_LABEL_DOMAINS.iter().any(|parent| is_of(parent));
+    is_of(RESTRICTED_LABELS) || is_of_kubernetes && !is_a_nodes
 }
