@@ -7,7 +7,7 @@ use serde_json::Value;
 use wk_api::custom::convert;
 use wk_api::managed::{self, Target};
 use wk_api::strategy::{self, Facts};
-use wk_api::{FieldError, FieldReason, Kind, Object, Status, kinds};
+use wk_api::{FieldError, FieldReason, Kind, Object, Status};
 use wk_base::id;
 use wk_store::{Change, Expect, Key, Op, Stored, View};
 

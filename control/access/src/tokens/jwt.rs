@@ -47,6 +47,15 @@ pub enum TokenError {
     Claim(&'static str),
 }
 
+/// Seconds by which a token may be used too late or too soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leeway {
+    /// After its end.
+    pub end: i64,
+    /// Before its start.
+    pub start: i64,
+}
+
 impl Jwt {
     /// Takes `token` apart.
     pub fn parse(token: &str) -> Result<Self, TokenError> {
@@ -103,9 +112,9 @@ impl Jwt {
         }
     }
 
-    /// Checks `exp` and `nbf`, in seconds since 1970, with `leeway` for clocks that differ. A token without an end is
+    /// Checks `exp` and `nbf`, in seconds since 1970, with what is granted to clocks that differ. A token without an end is
     /// refused.
-    pub fn check_time(&self, now: i64, leeway: i64) -> Result<(), TokenError> {
+    pub fn check_time(&self, now: i64, leeway: Leeway) -> Result<(), TokenError> {
         let seconds = |claim: &'static str| match self.claims.get(claim) {
             None => Ok(None),
             // RFC 7519 allows fractions; text is no number, whatever it looks like.
@@ -116,11 +125,11 @@ impl Jwt {
                 .ok_or(TokenError::Claim(claim)),
         };
         let end = seconds("exp")?.ok_or(TokenError::Claim("exp"))?;
-        if now >= end.saturating_add(leeway) {
+        if now >= end.saturating_add(leeway.end) {
             return Err(TokenError::Expired);
         }
         match seconds("nbf")? {
-            Some(start) if now.saturating_add(leeway) < start => Err(TokenError::Early),
+            Some(start) if now.saturating_add(leeway.start) < start => Err(TokenError::Early),
             _ => Ok(()),
         }
     }

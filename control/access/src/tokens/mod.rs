@@ -9,5 +9,5 @@ pub mod oidc;
 pub mod rotation;
 pub mod service_account;
 
-pub use jwt::{Jwt, TokenError};
+pub use jwt::{Jwt, Leeway, TokenError};
 pub use keys::{KeyError, Keyring, PublicKey};

@@ -4,11 +4,11 @@
 
 use serde_json::Value;
 
-use super::{Jwt, TokenError};
+use super::{Jwt, Leeway, TokenError};
 use crate::user::{AUTHENTICATED, User};
 
-/// Clocks of providers differ from ours.
-const LEEWAY_SECONDS: i64 = 60;
+/// Clocks of providers differ from ours, but what has ended has ended: as in go-oidc, which Kubernetes uses.
+const LEEWAY: Leeway = Leeway { end: 0, start: 300 };
 
 /// Groups of such a caller at most: each is looked up at every request.
 const GROUPS_MAX: usize = 1000;
@@ -41,7 +41,7 @@ impl Provider {
         if jwt.issuer() != self.issuer {
             return Err(TokenError::Issuer);
         }
-        jwt.check_time(now, LEEWAY_SECONDS)?;
+        jwt.check_time(now, LEEWAY)?;
         if !jwt.audiences().contains(&self.client) {
             return Err(TokenError::Audience(jwt.audiences(), vec![self.client.clone()]));
         }
@@ -119,7 +119,10 @@ mod tests {
         };
         assert!(changed("sub", "system:admin".into()).is_err());
         assert!(changed("sub", "".into()).is_err());
-        assert_eq!(changed("exp", 1000.into()), Err(TokenError::Expired));
+        assert_eq!(changed("exp", 1500.into()), Err(TokenError::Expired), "not a second longer");
+        assert!(changed("exp", 1501.into()).is_ok());
+        assert!(changed("nbf", 1800.into()).is_ok(), "their clock may be ahead of ours");
+        assert_eq!(changed("nbf", 1801.into()), Err(TokenError::Early));
         assert_eq!(changed("iss", "https://evil".into()), Err(TokenError::Issuer));
         assert!(matches!(changed("aud", "other".into()), Err(TokenError::Audience(..))));
         assert!(changed("org", "bank".into()).is_err());

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Jwt, TokenError};
+use super::{Jwt, Leeway, TokenError};
 use crate::user::{SERVICE_ACCOUNT_PREFIX, User, service_account};
 
 /// Who signs them. Every peer answers to this name.
@@ -79,7 +79,7 @@ impl Claims {
         }
         match (claims.expires, &claims.secret) {
             (None, Some(_)) => {}
-            _ => jwt.check_time(now, SKEW_SECONDS)?,
+            _ => jwt.check_time(now, Leeway { end: SKEW_SECONDS, start: SKEW_SECONDS })?,
         }
         if !claims.audiences.iter().any(|own| accepted.contains(own)) {
             return Err(TokenError::Audience(claims.audiences, accepted.to_vec()));
