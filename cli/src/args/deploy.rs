@@ -28,6 +28,9 @@ pub(crate) struct DeployArgs {
     /// Memory one pod may use, such as 64Mi
     #[arg(long, value_name = "QUANTITY", value_parser = quantity)]
     pub(crate) memory: Option<String>,
+    /// CPU that one pod asks for, such as 100m or 1: its weight where cores are short, and what `wk autoscale` reckons with
+    #[arg(long, value_name = "QUANTITY", value_parser = cores)]
+    pub(crate) cpu: Option<String>,
     /// What it may connect to: cluster, internet, hosts (api.example.com:443, *.example.com), networks (10.0.0.0/8),
     /// separated by commas; nothing for an empty text [default: nothing, and what it has when deployed again]
     #[arg(long, value_name = "WHAT", value_parser = egress)]
@@ -138,6 +141,15 @@ fn quantity(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Checks that a number of cores looks like one (`100m`, `0.5`, `2`); the server has the last word.
+fn cores(text: &str) -> Result<String, String> {
+    let number = text.strip_suffix('m').unwrap_or(text);
+    match number.parse::<f64>() {
+        Ok(cores) if cores > 0.0 && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Ok(text.to_owned()),
+        _ => Err("expected cores such as 100m, 0.5 or 2".to_owned()),
+    }
+}
+
 /// Parses `90`, `90s`, `1500ms`, `2m`, `1h` and sums such as `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration such as 90s, 2m, 1h30m or 30d");
@@ -206,5 +218,7 @@ mod tests {
         }
         assert!(quantity("64Mi").is_ok() && quantity("1e6").is_ok() && quantity("1.5Gi").is_ok());
         assert!(quantity("64MB").is_err() && quantity("Mi").is_err());
+        assert!(cores("100m").is_ok() && cores("0.5").is_ok() && cores("2").is_ok());
+        assert!(cores("0").is_err() && cores("64Mi").is_err() && cores("m").is_err() && cores("-1").is_err());
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn run(client: &Client, args: &AutoscaleArgs, ui: &mut Ui) -> a
     };
     let writing = Writing { client, args: &args.write };
     for one in pick(client, &kinds, &args.pick).await? {
-        one.get(client).await?;
+        let target = one.get(client).await?;
         let name = args.name.as_ref().unwrap_or(&one.name);
         let object = json!({
             "apiVersion": resource.api_version(), "kind": resource.kind,
@@ -39,6 +39,9 @@ pub(super) async fn run(client: &Client, args: &AutoscaleArgs, ui: &mut Ui) -> a
         });
         let now = writing.create(&resource, &one.namespace, &object).await?;
         writing.report(&resource, now, "autoscaled", ui)?;
+        for note in notes(&target, &metrics) {
+            ui.note(&note);
+        }
     }
     Ok(())
 }
@@ -67,9 +70,44 @@ fn metric(name: &str, aim: &str) -> Result<Value, ExitError> {
     Ok(json!({"type": "Resource", "resource": {"name": name, "target": target}}))
 }
 
+/// What keeps an autoscaler from ever acting: an aim in percent of what a container does not request.
+fn notes(target: &Value, metrics: &[Value]) -> Vec<String> {
+    let containers = target.pointer("/spec/template/spec/containers").and_then(Value::as_array);
+    let containers = containers.map(Vec::as_slice).unwrap_or_default();
+    let wants = |metric: &&Value| metric["resource"]["target"]["type"] == "Utilization";
+    let names = metrics.iter().filter(wants).filter_map(|metric| metric["resource"]["name"].as_str());
+    let lacks = |name: &str| {
+        let asks = |container: &&Value| {
+            // A limit is the request of who says nothing else.
+            ["requests", "limits"].iter().all(|list| container["resources"][*list][name].is_null())
+        };
+        let container = containers.iter().find(asks)?["name"].as_str()?.to_owned();
+        let example = if name == "cpu" { "100m" } else { "64Mi" };
+        Some(format!(
+            "note: container {container} requests no {name}, and the aim is a percentage of that: nothing is scaled until it \
+             does (wk deploy FILE.wasm --{name} {example}, or kubectl set resources … --requests={name}={example})"
+        ))
+    };
+    names.filter_map(lacks).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_aim_in_percent_of_nothing_is_told() {
+        let target = |resources: Value| {
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "resources": resources}]}}}})
+        };
+        let cpu = [metric("cpu", "50%").expect("percent")];
+        let told = notes(&target(json!({})), &cpu);
+        assert!(told.len() == 1 && told[0].contains("container web requests no cpu"), "{told:?}");
+        assert!(notes(&target(json!({"requests": {"cpu": "1"}})), &cpu).is_empty());
+        assert!(notes(&target(json!({"limits": {"cpu": "1"}})), &cpu).is_empty());
+        assert!(notes(&target(json!({})), &[metric("cpu", "500m").expect("amount")]).is_empty());
+        assert!(notes(&json!({}), &cpu).is_empty(), "what is not known is not told");
+    }
 
     #[test]
     fn aims_are_percentages_or_amounts() {

@@ -114,6 +114,10 @@ fn change_container(container: &mut Map<String, Value>, app: &App, image: &str) 
             requests.remove("memory");
         }
     }
+    if let Some(cpu) = &app.cpu {
+        let resources = container.entry("resources").or_insert_with(|| json!({}));
+        resources["requests"]["cpu"] = cpu.clone().into();
+    }
     for change in &app.env {
         change_env(container, change);
     }

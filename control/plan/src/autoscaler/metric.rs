@@ -82,6 +82,11 @@ fn one(metric: &Value, input: &Input<'_>, current: i64) -> Result<(Wanted, Value
             ));
         }
     };
+    if matches!(aim, Aim::Utilization(_))
+        && let Some(why) = input.pods.iter().filter(|pod| pod::is_active(pod)).find_map(|pod| lacks(pod, name, container))
+    {
+        return Err(("FailedGetResourceMetric", format!("failed to get {name} utilization: {why}")));
+    }
     let groups = Groups::of(input, name, container)?;
     let (replicas, figure) = groups.replicas(&aim, name, current)?;
     let field = if container.is_some() { "containerResource" } else { "resource" };
@@ -194,6 +199,14 @@ fn used(containers: &[(String, Amounts)], name: &str, container: Option<&str>) -
     };
     let chosen = containers.iter().filter(|(name, _)| container.is_none_or(|wanted| wanted == name));
     chosen.fold(0, |sum: i64, (_, amounts)| sum.saturating_add(of(amounts)))
+}
+
+/// Which container requests nothing of what is to be a part of the request, in Kubernetes' words.
+fn lacks(pod: &Object, name: &str, container: Option<&str>) -> Option<String> {
+    let chosen = pod.items("/spec/containers").iter();
+    let mut chosen = chosen.filter(|it| container.is_none_or(|wanted| read::text(it, "name") == wanted));
+    let lacking = chosen.find(|it| it.pointer(&format!("/resources/requests/{name}")).is_none())?;
+    Some(format!("missing request for {name} in container {} of Pod {}", read::text(lacking, "name"), pod.name()))
 }
 
 /// Thousandths that it requests; none if one of its containers requests nothing.

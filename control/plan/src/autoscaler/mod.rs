@@ -55,6 +55,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> (Plan, Memory) {
     let current = subject.int("/spec/replicas").unwrap_or(1);
     let bounds = Bounds::of(input.autoscaler);
     let seen = metric::all(input, current);
+    let mut warning = None;
     let mut conditions = vec![condition(
         "AbleToScale",
         "True",
@@ -76,7 +77,16 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> (Plan, Memory) {
         paced.replicas
     } else {
         let (reason, message) = seen.failure.clone().unwrap_or(("FailedGetResourceMetric", "no metric".to_owned()));
-        conditions.push(condition("ScalingActive", "False", reason, &message));
+        let told = format!("the HPA was unable to compute the replica count: {message}");
+        let failed = condition("ScalingActive", "False", reason, &told);
+        warning = news(input.autoscaler, &failed).then(|| Event {
+            regarding: Target::incarnation(&kinds::HORIZONTALPODAUTOSCALER, input.autoscaler),
+            kind: EventType::Warning,
+            reason,
+            message,
+            component: COMPONENT,
+        });
+        conditions.push(failed);
         bounds.keep(current)
     };
     if desired != current {
@@ -102,7 +112,15 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> (Plan, Memory) {
     });
     let scaled = (desired != current).then_some(now);
     plan.extend(write(input.autoscaler, &conditions, Some((figures, scaled)), now));
+    // Told with the status that says it first, and not at each look.
+    plan.orders.extend(warning.map(Order::Event));
     (plan, memory)
+}
+
+/// Whether a condition says something else than the one that is there.
+fn news(autoscaler: &Object, condition: &Condition) -> bool {
+    let known = conditions::find(autoscaler, condition.kind);
+    known.is_none_or(|known| known["reason"] != condition.reason || known["message"] != condition.message.as_str())
 }
 
 /// `minReplicas` and `maxReplicas`.

@@ -169,3 +169,23 @@ fn without_metrics_nothing_is_scaled_and_the_condition_says_why() {
     let input = Input { autoscaler: &hpa, subject: None, pods: &[], usages: None, memory: &Memory::default() };
     assert_eq!(reason(&super::plan(&input, at(0)).0, "AbleToScale"), "False FailedGetScale");
 }
+
+#[test]
+fn a_percentage_of_nothing_is_told_once_with_the_container_that_requests_nothing() {
+    let mut pods = pods(&[true]);
+    pods[0].0["spec"]["containers"][0]["resources"] = json!({});
+    let mut hpa = half_of_cpu();
+    let (plan, _) = decide(&hpa, &pods, Some(&using(&[1], 1)), &Memory::default(), at(0));
+    let why = "failed to get cpu utilization: missing request for cpu in container app of Pod web-0";
+    let status = status(&plan);
+    let active = &status["conditions"].as_array().expect("conditions")[1];
+    assert_eq!(active["message"], format!("the HPA was unable to compute the replica count: {why}"));
+    let told = plan.orders.iter().filter_map(|order| match order {
+        Order::Event(event) => Some((event.kind, event.reason, event.message.clone())),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(EventType::Warning, "FailedGetResourceMetric", why.to_owned())]);
+    hpa.0["status"] = status;
+    let (again, _) = decide(&hpa, &pods, Some(&using(&[1], 1)), &Memory::default(), at(15));
+    assert_eq!(again.orders, [], "and not at each look");
+}
