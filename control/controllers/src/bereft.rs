@@ -15,9 +15,9 @@ use wk_store::{Part, Stored, View};
 #[derive(Default)]
 pub(crate) struct Bereft {
     seen: BTreeMap<&'static str, Part>,
-    /// The uids of objects that stay, and how many have each: one, if nobody restored any by hand.
+    /// The uids of objects that stay, each behind its namespace, and how many have each: one, if nobody restored any by hand.
     solid: HashMap<Box<str>, usize>,
-    /// The uids that objects name as their owners, and how many do.
+    /// The uids that objects name as their owners, each behind the namespace of who names it, and how many do.
     owners: HashMap<Box<str>, usize>,
     /// Objects that go, and are held by a finalizer.
     held: usize,
@@ -52,27 +52,41 @@ impl Bereft {
     }
 
     fn add(&mut self, stored: &Arc<Stored>) {
-        let brief = brief(stored);
+        let (brief, home) = (brief(stored), namespace(stored));
         if !brief.is_deleting() {
-            count(&mut self.solid, brief.uid());
+            count(&mut self.solid, &of(home, brief.uid()));
         }
         self.held += usize::from(is_held(brief));
-        brief.owners().for_each(|owner| count(&mut self.owners, owner));
+        brief.owners().for_each(|owner| count(&mut self.owners, &of(home, owner)));
     }
 
     fn remove(&mut self, stored: &Arc<Stored>) {
-        let brief = brief(stored);
+        let (brief, home) = (brief(stored), namespace(stored));
         if !brief.is_deleting() {
-            discount(&mut self.solid, brief.uid());
+            discount(&mut self.solid, &of(home, brief.uid()));
         }
         self.held -= usize::from(is_held(brief));
-        brief.owners().for_each(|owner| discount(&mut self.owners, owner));
+        brief.owners().for_each(|owner| discount(&mut self.owners, &of(home, owner)));
     }
 
-    /// Whether an owner of any object is gone or going, or anything that goes is held.
+    /// Whether an owner of any object is gone or going, or anything that goes is held. An owner is in the same namespace or in
+    /// none.
     pub(crate) fn may_be_any(&self) -> bool {
-        self.held > 0 || self.owners.keys().any(|owner| !self.solid.contains_key(owner))
+        let is_there = |owner: &str| {
+            let uid = owner.split_once('/').map_or(owner, |(_, uid)| uid);
+            self.solid.contains_key(owner) || self.solid.contains_key(of("", uid).as_str())
+        };
+        self.held > 0 || self.owners.keys().any(|owner| !is_there(owner))
     }
+}
+
+/// The namespace of an object; empty for one that has none.
+fn namespace(stored: &Stored) -> &str {
+    stored.key().name().split_once('/').map_or("", |(namespace, _)| namespace)
+}
+
+fn of(namespace: &str, uid: &str) -> String {
+    format!("{namespace}/{uid}")
 }
 
 fn is_held(brief: &Brief) -> bool {
@@ -131,10 +145,12 @@ mod tests {
         let owned = |uid: &str| json!({"uid": uid, "ownerReferences": [{"uid": "s"}]});
         let going = json!({"uid": "s", "deletionTimestamp": "2025-01-01T00:00:00Z"});
         let held = json!({"uid": "s", "deletionTimestamp": "2025-01-01T00:00:00Z", "finalizers": ["a/b"]});
-        let steps: [(&Kind, &str, Option<Value>, bool); 9] = [
+        let steps: [(&Kind, &str, Option<Value>, bool); 11] = [
             (set, "n/s", Some(json!({"uid": "s"})), false),
             (pod, "n/1", Some(owned("1")), false),
             (pod, "n/2", Some(owned("2")), false),
+            (pod, "m/3", Some(owned("3")), true),
+            (pod, "m/3", None, false),
             (set, "n/s", Some(held), true),
             (set, "n/s", Some(json!({"uid": "s", "labels": {"a": "b"}})), false),
             (set, "n/s", Some(going), true),

@@ -1,6 +1,6 @@
 //! The facts of each planner, from one view of the local copy. Those of owners of pods are in `workloads.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wk_api::{Kind, Object, kinds, quota};
@@ -187,15 +187,25 @@ pub(crate) fn claims() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     }
 }
 
-pub(crate) fn pod_garbage(desk: &Desk, _now: Timestamp) -> Plan {
-    let view = desk.cluster.store().view();
-    let nodes = list(&view, &kinds::NODE);
-    let names: BTreeSet<&str> = nodes.iter().map(|node| node.name()).collect();
-    let pods = pods(&view, |brief, pod| {
-        let lost = if pod.node.is_empty() { brief.is_deleting() } else { !names.contains(&*pod.node) };
-        lost || pod.is_finished
-    });
-    podgc::plan(&podgc::Input { pods: &borrowed(&pods), nodes: &borrowed(&nodes) })
+/// Remembers for one leadership since when nodes are missing.
+pub(crate) fn pod_garbage() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    let mut absent: BTreeMap<String, Timestamp> = BTreeMap::new();
+    move |desk, now| {
+        let view = desk.cluster.store().view();
+        let nodes = list(&view, &kinds::NODE);
+        let names: BTreeSet<&str> = nodes.iter().map(|node| node.name()).collect();
+        let pods = pods(&view, |brief, pod| {
+            let lost = if pod.node.is_empty() { brief.is_deleting() } else { !names.contains(&*pod.node) };
+            lost || pod.is_finished
+        });
+        let named = pods.iter().map(|pod| pod.text("/spec/nodeName")).filter(|node| !node.is_empty());
+        let missing: BTreeSet<&str> = named.filter(|node| !names.contains(node)).collect();
+        absent.retain(|node, _| missing.contains(node.as_str()));
+        for node in missing {
+            absent.entry(node.to_owned()).or_insert(now);
+        }
+        podgc::plan(&podgc::Input { pods: &borrowed(&pods), nodes: &borrowed(&nodes), absent: &absent }, now)
+    }
 }
 
 pub(crate) fn garbage() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {

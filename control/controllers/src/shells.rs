@@ -127,7 +127,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
             gather::disruptions,
         ),
         shell("taint-eviction", vec![&kinds::POD, &kinds::NODE], PROMPT, watch_taints()),
-        shell("podgc", vec![&kinds::POD, &kinds::NODE], UNHURRIED, gather::pod_garbage),
+        shell("podgc", vec![&kinds::POD, &kinds::NODE], UNHURRIED, gather::pod_garbage()),
         Shell { reads_custom: true, ..shell("garbage", reads_all(), UNHURRIED, gather::garbage()) },
         Shell { reads_custom: true, ..shell("namespaces", reads_all(), UNHURRIED, gather::namespaces) },
         Shell { reads_custom: true, ..shell("definitions", vec![&kinds::CRD], UNHURRIED, gather::definitions) },

@@ -12,7 +12,10 @@
 //!     "metadata": {"name": "web-1", "namespace": "default", "uid": "u1", "resourceVersion": "7"},
 //!     "spec": {"nodeName": "gone"},
 //! }));
-//! let plan = podgc::plan(&podgc::Input { pods: &[&pod], nodes: &[] });
+//! let since = "2025-01-01T00:00:00Z".parse().expect("a time");
+//! let absent = [("gone".to_owned(), since)].into();
+//! let now = "2025-01-01T00:00:40Z".parse().expect("a time");
+//! let plan = podgc::plan(&podgc::Input { pods: &[&pod], nodes: &[], absent: &absent }, now);
 //! assert!(plan.to_string().starts_with("evict pods default/web-1"));
 //! ```
 

@@ -1,10 +1,12 @@
 //! Pods that nobody else would remove: those of nodes that are gone, those that ended before they had a node, and old
 //! finished ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
 use wk_api::strategy::Disruption;
 use wk_api::{Object, kinds};
+use wk_base::time::Timestamp;
 
 use crate::order::{Order, Plan, Target};
 use crate::{pod, read};
@@ -24,16 +26,29 @@ pub struct Input<'a> {
     pub pods: &'a [&'a Object],
     /// All nodes.
     pub nodes: &'a [&'a Object],
+    /// Since when those that pods name and that are not there are known to be missing.
+    pub absent: &'a BTreeMap<String, Timestamp>,
 }
 
+/// A node has to be missing for this long, as in Kubernetes: one that is made anew, or comes a moment after its pod, keeps
+/// its pods.
+const QUARANTINE: SignedDuration = SignedDuration::from_secs(40);
+
 /// Deletes what is left over.
-pub fn plan(input: &Input<'_>) -> Plan {
+pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let nodes: BTreeSet<&str> = input.nodes.iter().map(|node| node.name()).collect();
     let mut finished = Vec::new();
     for pod in input.pods {
         let node = pod::node(pod);
         if !node.is_empty() && !nodes.contains(node) {
+            let since = input.absent.get(node).copied().unwrap_or(now);
+            let until = since.saturating_add(QUARANTINE).unwrap_or(Timestamp::MAX);
+            if until > now {
+                plan.say(format!("{}/{}: its node {node} is missing; waits until {until}", pod.namespace(), pod.name()));
+                plan.due_by(until);
+                continue;
+            }
             plan.say(format!("{}/{}: its node {node} is gone", pod.namespace(), pod.name()));
             let target = Target::incarnation(&kinds::POD, pod);
             plan.orders.push(Order::Evict { target, grace_period_seconds: Some(0), why: NODE_GONE });

@@ -175,7 +175,12 @@ fn plan(planner: &str, world: &World) -> Plan {
             };
             apiservice::plan(&input, world.now())
         }
-        "podgc" => podgc::plan(&podgc::Input { pods: &pods, nodes: &nodes_all }),
+        "podgc" => {
+            let absent = world.facts["absent"].as_object().into_iter().flatten();
+            let time = |text: &Value| text.as_str().and_then(|text| text.parse().ok()).expect("a time");
+            let absent = absent.map(|(node, since)| (node.clone(), time(since))).collect();
+            podgc::plan(&podgc::Input { pods: &pods, nodes: &nodes_all, absent: &absent }, world.now())
+        }
         "events" => {
             let events: Vec<_> = world.of(&kinds::EVENT).into_iter().map(events::Seen::of).collect();
             events::plan(&events::Input { events: &events }, world.now())

@@ -1,5 +1,7 @@
 //! The limits that a readable golden would be too long for.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use wk_api::Object;
 use wk_plan::{Order, endpointslice, events, podgc, scheduler};
@@ -37,7 +39,10 @@ fn oldest_finished_pods_beyond_the_limit_are_removed() {
     let node = Object::new(json!({"metadata": {"name": "n1"}}));
     let pods = pods(3002, "Succeeded");
     let pods: Vec<&Object> = pods.iter().collect();
-    let plan = podgc::plan(&podgc::Input { pods: &pods, nodes: &[&node] });
+    let plan = podgc::plan(
+        &podgc::Input { pods: &pods, nodes: &[&node], absent: &BTreeMap::new() },
+        "2025-01-01T00:00:00Z".parse().expect("a time"),
+    );
     let names: Vec<String> = plan.orders.iter().map(Order::headline).collect();
     assert_eq!(
         names,
