@@ -183,7 +183,9 @@ fn subresources(list: &Value, plural: &str) -> Vec<String> {
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this two words merely share letters.
     const LIKE_ENOUGH: f64 = 0.75;
-    let scored = known.map(|known| (strsim::jaro_winkler(word, known), known));
+    // A short name that a long word begins with is not what was meant by it.
+    let comparable = known.filter(|known| known.len() * 2 >= word.len());
+    let scored = comparable.map(|known| (strsim::jaro_winkler(word, known), known));
     let best = scored.max_by(|left, right| left.0.total_cmp(&right.0))?;
     (best.0 >= LIKE_ENOUGH).then_some(best.1)
 }
@@ -226,6 +228,8 @@ mod tests {
         let error = kinds().find("deploiment").cloned().expect_err("unknown");
         assert_eq!(error.to_string(), "the server has no kind \"deploiment\"; did you mean \"deployment\"?");
         assert_eq!(crate::exit::code_of(&error), Code::NotFound);
+        let error = kinds().find("nosuchkind").cloned().expect_err("unknown");
+        assert!(!error.to_string().contains("\"no\""), "{error}");
         assert_eq!(kinds().versions_of("Deployment"), ["apps/v1"]);
     }
 }

@@ -289,9 +289,13 @@ pub(crate) async fn post(reach: &Reach, config: &Value, review: &Value, deadline
 async fn of_service(reach: &Reach, service: &Value, body: Bytes) -> Result<(http::StatusCode, Bytes), String> {
     let (name, namespace) = (text(service, "name"), text(service, "namespace"));
     let port = service.get("port").and_then(Value::as_u64).unwrap_or(443).to_string();
-    let wrong = |status: Status| format!("service {namespace}/{name}: {}", status.message);
-    let there = proxy::of_service(&reach.cluster, Some(namespace), name, &port).await.map_err(wrong)?;
     let path = if text(service, "path").is_empty() { "/" } else { text(service, "path") };
+    // As if it were called by its name in the cluster, which is what who reads it looks for.
+    let wrong = |status: Status| {
+        let why = if status.code == 404 { format!("service {name:?} not found") } else { status.message };
+        format!("Post \"https://{name}.{namespace}.svc:{port}{path}\": {why}")
+    };
+    let there = proxy::of_service(&reach.cluster, Some(namespace), name, &port).await.map_err(wrong)?;
     let request = Request::builder()
         .method(Method::POST)
         .uri(path)
