@@ -9,6 +9,7 @@ mod commands;
 mod discovery;
 mod exit;
 mod fields;
+mod heap;
 mod kubeconfig;
 mod manifest;
 mod render;
@@ -23,9 +24,8 @@ use crate::render::Ui;
 fn main() -> ExitCode {
     if wk_node::worker::is_wanted() {
         // It gives up its rights before it makes its threads.
-        return wk_node::worker::main();
+        return wk_node::worker::main(heap::give_back);
     }
-    up::heap::limit_arenas();
     let cli = args::parse();
     let mut ui = Ui::for_process();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

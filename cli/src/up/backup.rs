@@ -184,7 +184,7 @@ fn images(view: &View) -> BTreeSet<Reference> {
     ];
     for kind in with_templates {
         for stored in view.list(kind.collection(), "") {
-            if let Ok(object) = serde_json::from_slice(stored.bytes()) {
+            if let Ok(object) = serde_json::from_slice(&stored.bytes()) {
                 note_images(&object, &mut found);
             }
         }

@@ -62,7 +62,7 @@ pub(crate) fn put(name: &NodeName, record: &Record, expect: Expect) -> Txn {
 
 /// Reads a record.
 pub(crate) fn read(stored: &Stored) -> Option<(Member, Record)> {
-    let record: Record = serde_json::from_slice(stored.bytes()).ok()?;
+    let record: Record = serde_json::from_slice(&stored.bytes()).ok()?;
     let name = stored.key().name().parse().ok()?;
     let id = record.id.unwrap_or(stored.created().0);
     Some((Member { id, name, address: record.address }, record))

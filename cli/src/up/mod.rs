@@ -24,7 +24,6 @@ mod front;
 mod gate;
 mod greeting;
 mod handover;
-pub(crate) mod heap;
 mod hearing;
 mod heartbeat;
 mod join;

@@ -27,7 +27,7 @@ pub(crate) fn fate(stored: &Stored, is_left: impl Fn(&str) -> bool) -> Fate {
     if collection != kinds::POD.collection() {
         return Fate::Keep;
     }
-    let Ok(pod) = serde_json::from_slice(stored.bytes()).map(Object) else { return Fate::Keep };
+    let Ok(pod) = serde_json::from_slice(&stored.bytes()).map(Object) else { return Fate::Keep };
     let node = pod.text("/spec/nodeName");
     if node.is_empty() || is_left(node) {
         return Fate::Keep;

@@ -33,14 +33,14 @@ pub struct List {
 /// An Event's is made anew each time: there are more of them than of anything else, and hardly anybody reads one twice.
 pub fn object(stored: &Stored) -> Arc<Object> {
     if stored.key().collection() == kinds::EVENT.collection() {
-        return Arc::new(decode(stored.bytes()));
+        return Arc::new(decode(&stored.bytes()));
     }
     stored.decoded(decode)
 }
 
 /// As [`object_as`], for one of thousands that nobody looks at again.
 pub fn object_once(kind: &Kind, stored: &Stored) -> Arc<Object> {
-    shown(kind, stored.decoded_here().unwrap_or_else(|| Arc::new(decode(stored.bytes()))))
+    shown(kind, stored.decoded_here().unwrap_or_else(|| Arc::new(decode(&stored.bytes()))))
 }
 
 fn decode(bytes: &Bytes) -> Object {

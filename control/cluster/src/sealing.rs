@@ -81,13 +81,13 @@ pub struct MissingKey {
 
 fn record(view: &View) -> Option<(String, Revision)> {
     let stored = view.get(&Key::new(COLLECTION, CLUSTER))?;
-    let record: Record = serde_json::from_slice(stored.bytes()).ok()?;
+    let record: Record = serde_json::from_slice(&stored.bytes()).ok()?;
     Some((record.seals, stored.revision()))
 }
 
 fn told(view: &View, member: &str) -> Option<(Told, Revision)> {
     let stored = view.get(&Key::new(COLLECTION, format!("{MEMBER}{member}")))?;
-    Some((serde_json::from_slice(stored.bytes()).ok()?, stored.revision()))
+    Some((serde_json::from_slice(&stored.bytes()).ok()?, stored.revision()))
 }
 
 fn op(name: String, record: &impl Serialize, expect: Expect) -> Op {
@@ -107,7 +107,7 @@ pub(crate) fn key_of(stored: &Stored) -> Option<String> {
     struct Sealed {
         key: String,
     }
-    let sealed: Sealed = serde_json::from_slice(slices::member(stored.bytes(), "sealed")?).ok()?;
+    let sealed: Sealed = serde_json::from_slice(slices::member(&stored.bytes(), "sealed")?).ok()?;
     Some(sealed.key)
 }
 

@@ -73,7 +73,7 @@ fn of_key(key: &Key, each: &mut dyn FnMut(u64)) {
 
 fn of_object(stored: &Stored, each: &mut dyn FnMut(u64)) {
     // Asked of every version of a pod, at every peer: decoding all of it is most of what applying a write costs.
-    let few = || Kind::selected_of_text(stored.key().collection(), stored.bytes()).map(Arc::new);
+    let few = || Kind::selected_of_text(stored.key().collection(), &stored.bytes()).map(Arc::new);
     let object = stored.decoded_here().or_else(few).unwrap_or_else(|| object(stored));
     let namespace = namespace_of(stored.key()).map(|(namespace, _)| Term::Namespace(namespace).hash());
     let mut both = |term: Term<'_>| {

@@ -237,7 +237,7 @@ async fn a_new_first_key_seals_anew_what_an_older_one_or_none_had() {
     assert_eq!(after.reseal().await.expect("sealed"), 2);
     assert_eq!(after.reseal().await.expect("nothing to do"), 0);
     for stored in plain.store().view().list(kinds::SECRET.collection(), "") {
-        let bytes = String::from_utf8_lossy(stored.bytes()).into_owned();
+        let bytes = String::from_utf8_lossy(&stored.bytes()).into_owned();
         assert!(bytes.contains(&new.id()) && !bytes.contains("count"), "{bytes}");
         assert_eq!(count(&crate::object(&stored)), 0);
     }

@@ -11,6 +11,8 @@ use wk_api::kinds;
 use wk_cluster::{Brief, brief, stored_kinds_in};
 use wk_store::{Part, Stored, View};
 
+use crate::workloads::namespace;
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Bereft {
@@ -78,11 +80,6 @@ impl Bereft {
         };
         self.held > 0 || self.owners.keys().any(|owner| !is_there(owner))
     }
-}
-
-/// The namespace of an object; empty for one that has none.
-fn namespace(stored: &Stored) -> &str {
-    stored.key().name().split_once('/').map_or("", |(namespace, _)| namespace)
 }
 
 fn of(namespace: &str, uid: &str) -> String {

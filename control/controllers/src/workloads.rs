@@ -52,8 +52,8 @@ fn all(view: &View, kind: &Kind) -> Vec<Arc<Stored>> {
     view.list(kind.collection(), "").collect()
 }
 
-/// The namespace of a namespaced object.
-fn namespace(stored: &Stored) -> &str {
+/// The namespace of an object; empty for one that has none.
+pub(crate) fn namespace(stored: &Stored) -> &str {
     stored.key().name().split_once('/').map_or("", |(namespace, _)| namespace)
 }
 

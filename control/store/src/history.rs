@@ -350,7 +350,7 @@ impl Changes {
 /// The bytes an event holds on to: its object and the one it replaced.
 fn size(event: &Event) -> usize {
     match event {
-        Event::Put { stored, previous } => stored.bytes().len() + previous.as_ref().map_or(0, |old| old.bytes().len()),
-        Event::Deleted { last, previous } => last.bytes().len() + previous.bytes().len(),
+        Event::Put { stored, previous } => stored.size() + previous.as_ref().map_or(0, |old| old.size()),
+        Event::Deleted { last, previous } => last.size() + previous.size(),
     }
 }

@@ -56,6 +56,8 @@ mod memlog;
 mod metrics;
 mod model;
 mod options;
+mod packed;
+mod packing;
 mod peer;
 pub mod recovery;
 mod room;

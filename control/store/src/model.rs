@@ -5,12 +5,13 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::decoded::Decoded;
+use crate::packed;
 
 /// A peer of the store. Given once, never used again for another peer: a peer that lost its disk comes back under a
 /// new id, because the old one has promised things it no longer remembers.
@@ -96,10 +97,17 @@ pub struct Value {
     pub stamp: Option<u32>,
 }
 
+/// How the bytes of an object are kept.
+enum Form {
+    Plain(Bytes),
+    /// Beside those of another object, after their length.
+    Packed(Box<[u8]>, Arc<Bytes>),
+}
+
 /// An object as the store keeps it. Shared by all who read it.
 pub struct Stored {
     key: Key,
-    bytes: Bytes,
+    form: Mutex<Form>,
     revision: Revision,
     created: Revision,
     stamp: Option<u32>,
@@ -123,17 +131,18 @@ impl Stored {
 
     /// An object whose bytes carry their revision already.
     pub(crate) fn as_kept(key: Key, bytes: Bytes, revision: Revision, created: Revision, stamp: Option<u32>) -> Self {
-        Self { key, bytes, revision, created, stamp, decoded: Decoded::default(), brief: OnceLock::new() }
+        let form = Mutex::new(Form::Plain(bytes));
+        Self { key, form, revision, created, stamp, decoded: Decoded::default(), brief: OnceLock::new() }
     }
 
     /// The same object as the event of its deletion shows it: stamped with the revision of the deletion.
     pub(crate) fn deleted_at(&self, revision: Revision) -> Self {
-        let bytes = match self.stamp {
-            Some(at) => {
+        let bytes = match (self.bytes(), self.stamp) {
+            (bytes, Some(at)) => {
                 let (at, digits) = (at as usize, self.revision.to_string().len());
-                with_digits(&self.bytes[..at], revision, &self.bytes[at + digits..])
+                with_digits(&bytes[..at], revision, &bytes[at + digits..])
             }
-            None => self.bytes.clone(),
+            (bytes, None) => bytes,
         };
         Self::as_kept(self.key.clone(), bytes, revision, self.created, self.stamp)
     }
@@ -143,9 +152,35 @@ impl Stored {
         &self.key
     }
 
-    /// The encoded object, with its revision inserted.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    /// The encoded object, with its revision inserted. Made anew of an object that is packed.
+    pub fn bytes(&self) -> Bytes {
+        match &*self.form() {
+            Form::Plain(bytes) => bytes.clone(),
+            Form::Packed(packed, other) => packed::unpack(packed, other).expect("it was packed beside this").into(),
+        }
+    }
+
+    /// How many bytes that are.
+    pub fn size(&self) -> usize {
+        match &*self.form() {
+            Form::Plain(bytes) => bytes.len(),
+            Form::Packed(packed, _) => packed::length(packed).expect("it begins with its length"),
+        }
+    }
+
+    /// Keeps the bytes as what [`packed::pack`] made of them beside `other`.
+    pub(crate) fn keep_packed(&self, packed: Box<[u8]>, other: &Arc<Bytes>) {
+        let plain = std::mem::replace(&mut *self.form(), Form::Packed(packed, Arc::clone(other)));
+        drop(plain);
+    }
+
+    /// Whether the bytes are kept as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(&*self.form(), Form::Plain(_))
+    }
+
+    fn form(&self) -> MutexGuard<'_, Form> {
+        self.form.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The write that made this version.
@@ -165,7 +200,7 @@ impl Stored {
     /// Decoded form, shared by all readers. It is kept while somebody holds it or it is among those made last; else it is
     /// made anew.
     pub fn decoded<T: Any + Send + Sync>(&self, decode: impl FnOnce(&Bytes) -> T) -> Arc<T> {
-        self.decoded.get(self.bytes.len(), || decode(&self.bytes))
+        self.decoded.get(self.size(), || decode(&self.bytes()))
     }
 
     /// The decoded form if it is in memory, for who looks at everything once and should not put others out of it.
@@ -190,7 +225,7 @@ impl PartialEq for Stored {
 
 impl fmt::Debug for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{} ({} bytes)", self.key, self.revision, self.bytes.len())
+        write!(f, "{}@{} ({} bytes)", self.key, self.revision, self.size())
     }
 }
 

@@ -96,7 +96,7 @@ pub(crate) fn put_object(out: &mut Vec<u8>, stored: &Stored) {
     put_varint(out, stored.revision().0);
     put_varint(out, stored.created().0);
     put_optional(out, stored.stamp());
-    put_bytes(out, stored.bytes());
+    put_bytes(out, &stored.bytes());
 }
 
 /// All but the objects.

@@ -22,6 +22,7 @@ use crate::log::{self, files::Files};
 use crate::metrics::Metrics;
 use crate::model::{Change, MemberChange, MemberId, Revision, Txn};
 use crate::options::{Options, Start, Transport, WITNESS_COLLECTIONS};
+use crate::packing::Packing;
 use crate::peer::{Input, Peer, Proposal};
 use crate::shared::Shared;
 use crate::shell::{Event, Shell};
@@ -59,6 +60,7 @@ struct Handle {
     writes: Arc<Semaphore>,
     write_kib: Arc<Semaphore>,
     entry_bytes: usize,
+    packing: Mutex<Packing>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -92,6 +94,7 @@ impl Store {
             writes: Arc::new(Semaphore::new(WRITES_MAX)),
             write_kib: Arc::new(Semaphore::new(WRITE_KIB_MAX as usize)),
             entry_bytes: options.limits.entry_bytes,
+            packing: Mutex::default(),
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -166,11 +169,12 @@ impl Store {
     pub const AGE_EVERY: Duration = Duration::from_secs(15);
 
     /// Lets go of what is kept for those who ask again soon, and nobody did: changes that watches could resume from, decoded
-    /// forms. Whether there was any. Blocks for some milliseconds at most. Whoever opened the store calls it every
-    /// [`Store::AGE_EVERY`].
-    pub fn age(&self) -> bool {
-        let changes = self.0.shared.histories.age();
-        decoded::age() || changes
+    /// forms, bytes that other objects have too. Takes some microseconds for each object that was written since. Whoever opened
+    /// the store calls it every [`Store::AGE_EVERY`].
+    pub fn age(&self) {
+        self.0.shared.histories.age();
+        decoded::age();
+        self.0.packing.lock().unwrap_or_else(PoisonError::into_inner).pack(self.view());
     }
 
     /// The state as this peer has it, which may be behind.

@@ -85,7 +85,7 @@ fn scan(wasm: &[u8]) -> Result<Option<Module>, PrepareError> {
                 module.exit = exit_import(&section).map_err(malformed)?;
                 for import in section.into_imports() {
                     let import = import.map_err(malformed)?;
-let is_ours = import.module == WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+                    let is_ours = import.module == WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
                     if !is_ours || !preview1.contains(import.name) {
                         module.foreign.push(format!("{} {}", short(import.module), short(import.name)));
                         module.other |= !is_ours;

@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(instances(512 << 20), 1024);
         assert_eq!(instances(64 << 30), INSTANCES_MAX);
         assert_eq!(warm_slots(16 << 20), 1);
-        assert_eq!(warm_slots(1 << 30), 15);
+        assert_eq!(warm_slots(1 << 30), 7);
         assert_eq!(warm_slots(64 << 30), WARM_SLOTS_MAX);
     }
 }

@@ -75,7 +75,7 @@ fn key(name: &str) -> Key {
 }
 
 fn read<T: serde::de::DeserializeOwned>(view: &View, name: &str) -> Option<T> {
-    view.get(&key(name)).and_then(|stored| serde_json::from_slice(stored.bytes()).ok())
+    view.get(&key(name)).and_then(|stored| serde_json::from_slice(&stored.bytes()).ok())
 }
 
 fn put(name: &str, record: &impl Serialize, expect: Expect) -> Result<Op, Status> {
@@ -155,7 +155,7 @@ pub async fn enlist(
     };
     let mut ops = vec![put(&certificate.serial, &record, Expect::Absent)?];
     let ended = view.list(COLLECTION, "").filter(|stored| {
-        let record: Option<Record> = serde_json::from_slice(stored.bytes()).ok();
+        let record: Option<Record> = serde_json::from_slice(&stored.bytes()).ok();
         record.and_then(|record| record.ends()).is_some_and(|end| end < now)
     });
     ops.extend(ended.take(FORGOTTEN_MAX).map(|stored| Op {
@@ -208,7 +208,7 @@ fn list(view: &View, own: Option<&ClientCertificate>) -> Value {
     let shown = |time: Option<Timestamp>| time.map(|time| time.to_string());
     let records = view.list(COLLECTION, "").filter(|stored| stored.key().name() != CUTOFF);
     let items = records.filter_map(|stored| {
-        let record: Record = serde_json::from_slice(stored.bytes()).ok()?;
+        let record: Record = serde_json::from_slice(&stored.bytes()).ok()?;
         let too_old = record.created.is_some_and(|created| created.as_second() < cutoff);
         let serial = stored.key().name();
         Some(json!({
@@ -234,7 +234,7 @@ async fn take_back(server: &ApiServer, user: &User, serial: &str) -> Result<Repl
     let stored = view.get(&key(&serial));
     // One that is not on the list may have been made by an earlier version, or by a signer.
     let mut record: Record =
-        stored.as_ref().and_then(|stored| serde_json::from_slice(stored.bytes()).ok()).unwrap_or_default();
+        stored.as_ref().and_then(|stored| serde_json::from_slice(&stored.bytes()).ok()).unwrap_or_default();
     record.revoked.get_or_insert(server.cluster.clock().now());
     let expect = stored.map_or(Expect::Absent, |stored| Expect::Revision(stored.revision()));
     write(server, put(&serial, &record, expect)?).await?;

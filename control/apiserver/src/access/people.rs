@@ -93,7 +93,7 @@ fn key(name: &str) -> Key {
 }
 
 fn read(stored: &Stored) -> Option<Record> {
-    serde_json::from_slice(stored.bytes()).ok()
+    serde_json::from_slice(&stored.bytes()).ok()
 }
 
 fn find(view: &View, person: &Person) -> Option<Record> {

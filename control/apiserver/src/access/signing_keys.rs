@@ -75,12 +75,12 @@ fn key(name: &str) -> Key {
 /// The records; None while there are none of this cluster.
 fn find(view: &View, authority: &Authority) -> Option<Found> {
     let stored = view.get(&key(KEYS))?;
-    let plain = authority.unseal(PURPOSE, stored.bytes())?;
+    let plain = authority.unseal(PURPOSE, &stored.bytes())?;
     let keys: Vec<Vec<u8>> = serde_json::from_slice(&plain).ok()?;
     let ids = keys.iter().map(|key| Keyring::id_of(key)).collect::<Result<_, _>>();
     let ids = ids.inspect_err(|error| tracing::warn!("the keys for tokens cannot be used: {}", Chain(error))).ok()?;
     let beside = view.get(&key(FACTS));
-    let facts = beside.as_ref().and_then(|stored| serde_json::from_slice(stored.bytes()).ok()).unwrap_or_default();
+    let facts = beside.as_ref().and_then(|stored| serde_json::from_slice(&stored.bytes()).ok()).unwrap_or_default();
     let expect = (
         Expect::Revision(stored.revision()),
         beside.map_or(Expect::Absent, |stored| Expect::Revision(stored.revision())),

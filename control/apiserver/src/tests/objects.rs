@@ -206,7 +206,7 @@ async fn secrets_are_sealed_in_the_store_and_open_to_every_read() {
     }
     let stored = api.server.cluster.store().view();
     let stored = stored.list("core/secrets", "").next().expect("it is there");
-    let text = String::from_utf8_lossy(stored.bytes()).into_owned();
+    let text = String::from_utf8_lossy(&stored.bytes()).into_owned();
     assert!(text.contains("\"sealed\"") && !text.contains("aHVudGVyMg"), "{text}");
     let table = api.get_as(SECRETS, TABLE).await.expect(200);
     assert!(!table.to_string().contains("aHVudGVyMg"), "{table}");

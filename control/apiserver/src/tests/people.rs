@@ -18,7 +18,7 @@ fn body(name: &str, groups: &[&str]) -> Value {
 fn group_of(api: &Harness, name: &str) -> String {
     let key = wk_store::Key::new("wk.dev/users", name);
     let stored = api.server.cluster.store().view().get(&key).expect("a record");
-    let record: Value = serde_json::from_slice(stored.bytes()).expect("JSON");
+    let record: Value = serde_json::from_slice(&stored.bytes()).expect("JSON");
     format!("wk:user:{}", record["id"].as_str().expect("an id"))
 }
 

@@ -114,7 +114,7 @@ async fn promote(api: &Harness, id: &str) {
     let store = api.server.cluster.store();
     let key = wk_store::Key::new("wk.dev/signing-keys", "service-accounts-facts");
     let stored = store.view().get(&key).expect("facts");
-    let mut facts: Value = serde_json::from_slice(stored.bytes()).expect("JSON");
+    let mut facts: Value = serde_json::from_slice(&stored.bytes()).expect("JSON");
     facts[id]["signs"] = 1.into();
     let value = wk_store::Value { bytes: facts.to_string().into(), stamp: None };
     let (expect, change) = (wk_store::Expect::Revision(stored.revision()), wk_store::Change::Put(value));
@@ -127,7 +127,7 @@ async fn key_is_kept_for_tokens_of_a_year_and_for_those_in_secrets() {
     let facts = |api: &Harness| {
         let key = wk_store::Key::new("wk.dev/signing-keys", "service-accounts-facts");
         let stored = api.server.cluster.store().view().get(&key).expect("facts");
-        serde_json::from_slice::<Value>(stored.bytes()).expect("JSON")
+        serde_json::from_slice::<Value>(&stored.bytes()).expect("JSON")
     };
     let short = token(&api, json!({ "expirationSeconds": 3600 })).await;
     let id = key_of(&short);

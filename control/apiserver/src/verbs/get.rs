@@ -35,7 +35,7 @@ pub(super) async fn run(
         return Ok(Reply::ok(show.one(call.kind(), &renewed[0])));
     }
     if format.shape == Shape::Full && format.encoding == Encoding::Json && call.kind().serves_stored_bytes() {
-        return Ok(Reply::new(StatusCode::OK, Content::Json(stored.bytes().clone())));
+        return Ok(Reply::new(StatusCode::OK, Content::Json(stored.bytes())));
     }
     let show = call.show(format, server.cluster.clock().now())?;
     Ok(Reply::ok(show.one(call.kind(), &*conversion::one(server, call.kind(), &stored).await?)))

@@ -318,5 +318,5 @@ fn stored_bytes(server: &ApiServer, call: &Call, format: Format, object: &Object
     }
     let stored = server.cluster.store().view().get(&wk_cluster::key(kind, call.namespace(), object.name()))?;
     // Somebody may have written since.
-    (stored.revision().to_string() == object.resource_version()).then(|| stored.bytes().clone())
+    (stored.revision().to_string() == object.resource_version()).then(|| stored.bytes())
 }

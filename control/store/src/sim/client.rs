@@ -177,7 +177,7 @@ impl Knowledge {
             let stored = view.get(&key(group, at));
             if let Some(stored) = &stored {
                 let revision = stored.revision().0;
-                let Some(number) = number_of(stored.bytes(), revision) else {
+                let Some(number) = number_of(&stored.bytes(), revision) else {
                     return Rule::SameState
                         .broken(format!("{stored:?} is not what anyone wrote: {:?}", stored.bytes()));
                 };
@@ -224,7 +224,7 @@ pub(super) fn key(group: usize, at: usize) -> Key {
 /// Objects can be watched by their group, and by whether their value is odd.
 pub(super) const INDEX: Index = Index {
     of_key: |key, each| group_of(key.name()).into_iter().for_each(each),
-    of_object: |stored, each| parity_of(stored.bytes()).into_iter().for_each(each),
+    of_object: |stored, each| parity_of(&stored.bytes()).into_iter().for_each(each),
 };
 
 /// Whether a watcher of `tag` has to see a change, by the index or not.

@@ -28,10 +28,8 @@ impl Happened {
     /// The change that `event` tells of.
     pub(super) fn of(event: &Event) -> Self {
         let (bytes, previous) = match event {
-            Event::Put { stored, previous } => {
-                (Some(stored.bytes().clone()), previous.as_ref().map(|stored| stored.bytes().clone()))
-            }
-            Event::Deleted { previous, .. } => (None, Some(previous.bytes().clone())),
+            Event::Put { stored, previous } => (Some(stored.bytes()), previous.as_ref().map(|stored| stored.bytes())),
+            Event::Deleted { previous, .. } => (None, Some(previous.bytes())),
         };
         let name = event.object().key().name().to_owned();
         Self { revision: event.revision().0, name, bytes, previous }
@@ -131,7 +129,7 @@ pub(super) fn digest(view: &View) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     for collection in COLLECTIONS {
         for stored in view.list(collection, "") {
-            add(&mut hasher, stored.key(), stored.revision().0, stored.bytes());
+            add(&mut hasher, stored.key(), stored.revision().0, &stored.bytes());
         }
     }
     hasher.finalize()

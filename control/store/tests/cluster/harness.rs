@@ -244,5 +244,5 @@ pub(crate) fn put(name: &str, expect: Expect, text: &str) -> Txn {
 }
 
 pub(crate) fn text(view: &View, name: &str) -> Option<String> {
-    view.get(&key(name)).map(|stored| String::from_utf8_lossy(stored.bytes()).into_owned())
+    view.get(&key(name)).map(|stored| String::from_utf8_lossy(&stored.bytes()).into_owned())
 }

@@ -25,6 +25,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wk_base::error::Chain;
 use wk_engine::{EngineError, Unstarted};
@@ -58,20 +59,24 @@ pub const COMMAND: &str = "worker";
 /// What `top` and `ps` call it.
 const NAME: &str = "wk-worker";
 
+/// How often what is free goes back to the kernel: as in a node.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(15);
+
 /// Whether this process was started as a worker.
 pub fn is_wanted() -> bool {
     std::env::args_os().nth(1).is_some_and(|word| word == COMMAND)
 }
 
-/// The whole life of a worker's process. Call it before anything has made a thread.
-pub fn main() -> ExitCode {
-    main_that_tries(|_| {})
+/// The whole life of a worker's process. Call it before anything has made a thread. `give_back` has the allocator give back
+/// to the kernel what is free for a while.
+pub fn main(give_back: fn()) -> ExitCode {
+    main_that_tries(give_back, |_| {})
 }
 
 /// The same for a worker that first does what `tries` does, once its rights are given up: for tests of what it cannot do.
 /// It is told what of them could not be given up.
-pub fn main_that_tries(tries: impl FnOnce(&[String])) -> ExitCode {
-    match run(tries) {
+pub fn main_that_tries(give_back: fn(), tries: impl FnOnce(&[String])) -> ExitCode {
+    match run(give_back, tries) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("worker: {}", Chain(&error));
@@ -80,7 +85,7 @@ pub fn main_that_tries(tries: impl FnOnce(&[String])) -> ExitCode {
     }
 }
 
-fn run(tries: impl FnOnce(&[String])) -> Result<(), WorkerError> {
+fn run(give_back: fn(), tries: impl FnOnce(&[String])) -> Result<(), WorkerError> {
     wk_base::trace::init("warn");
     // Else it is called after the file descriptor that it was started by. What cannot name it runs no worse.
     let _ = std::fs::write("/proc/self/comm", NAME);
@@ -105,6 +110,12 @@ fn run(tries: impl FnOnce(&[String])) -> Result<(), WorkerError> {
     let node = runtime.block_on(network::connect(socket(node)?)).map_err(WorkerError::Node)?;
     let worker = Worker::new(engine, Ready { missing }, node);
     runtime.spawn(Arc::clone(&worker).count());
+    runtime.spawn(async move {
+        loop {
+            tokio::time::sleep(GIVE_BACK_EVERY).await;
+            give_back();
+        }
+    });
     runtime.spawn(Arc::clone(&worker).control(socket(control)?));
     runtime.spawn(Arc::clone(&worker).requests(socket(requests)?));
     // What comes now are more connections for requests, and code, until the node is gone.

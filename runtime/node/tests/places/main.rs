@@ -82,8 +82,8 @@ impl Fill for Once {
 fn main() -> ExitCode {
     if wk_node::worker::is_wanted() {
         return match std::env::args().nth(2) {
-            None => wk_node::worker::main(),
-            Some(targets) => wk_node::worker::main_that_tries(|missing| tries::all(&targets, missing)),
+            None => wk_node::worker::main(|| {}),
+            Some(targets) => wk_node::worker::main_that_tries(|| {}, |missing| tries::all(&targets, missing)),
         };
     }
     wk_base::trace::init("warn");

@@ -59,12 +59,17 @@ async fn first_answer(address: Ipv4Addr) -> Result<()> {
 }
 
 pub(super) fn status_line(address: Ipv4Addr, app: &str) -> std::io::Result<String> {
+    Ok(answer(address, app)?.lines().next().unwrap_or_default().to_owned())
+}
+
+/// What an app answers, as text, over a connection of its own.
+pub(super) fn answer(address: Ipv4Addr, app: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((address, HTTP_PORT))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(stream, "GET / HTTP/1.1\r\nHost: {app}.localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    Ok(answer.lines().next().unwrap_or_default().to_owned())
+    Ok(answer)
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -105,13 +105,14 @@ impl Form {
             into.put_slice(text.replace('\n', "\n    ").as_bytes());
             return;
         }
-        let raw = || slices::member(stored.bytes(), "metadata").filter(|_| self.kind.serves_stored_bytes());
+        let bytes = stored.bytes();
+        let raw = || slices::member(&bytes, "metadata").filter(|_| self.kind.serves_stored_bytes());
         match self.shape {
-            Shape::Full if self.kind.serves_stored_bytes() => into.put_slice(stored.bytes()),
+            Shape::Full if self.kind.serves_stored_bytes() => into.put_slice(&bytes),
             Shape::Metadata if let Some(metadata) = raw() => put_metadata(metadata, into),
             Shape::Table
                 if self.include != Include::Object
-                    && let Some((cells, metadata)) = self.cells(stored) =>
+                    && let Some((cells, metadata)) = self.cells(stored, &bytes) =>
             {
                 into.put_slice(b"{\"cells\":");
                 serde_json::to_writer((&mut *into).writer(), &cells).expect("writing to memory cannot fail");
@@ -126,13 +127,13 @@ impl Form {
         }
     }
 
-    /// An item's cells, and its metadata as it is stored.
-    fn cells<'a>(&self, stored: &'a Stored) -> Option<(Vec<Value>, &'a [u8])> {
+    /// The cells of an item with these bytes, and its metadata as it is stored.
+    fn cells<'a>(&self, stored: &Stored, bytes: &'a [u8]) -> Option<(Vec<Value>, &'a [u8])> {
         if !self.kind.serves_stored_bytes() {
             return None;
         }
-        table::cells_of_text(self.kind, stored.bytes(), self.now).or_else(|| {
-            let metadata = slices::member(stored.bytes(), "metadata")?;
+        table::cells_of_text(self.kind, bytes, self.now).or_else(|| {
+            let metadata = slices::member(bytes, "metadata")?;
             Some((table::cells(self.kind, &object_once(self.kind, stored), self.now), metadata))
         })
     }
@@ -191,8 +192,8 @@ impl Writing {
             if !std::mem::replace(&mut self.first, false) {
                 piece.put_slice(self.around.between.as_bytes());
             }
-            if self.form.is_stored() && stored.bytes().len() >= room {
-                self.next = Some(stored.bytes().clone());
+            if self.form.is_stored() && stored.size() >= room {
+                self.next = Some(stored.bytes());
                 break;
             }
             self.form.put(&stored, &mut piece);
@@ -211,7 +212,7 @@ impl Writing {
         }
         let between = self.around.between.len() * self.items.len().saturating_sub(1);
         let around = (self.around.open.len() + self.around.close.len() + between) as u64;
-        let items: u64 = self.items.as_slice().iter().map(|stored| stored.bytes().len() as u64).sum();
+        let items: u64 = self.items.as_slice().iter().map(|stored| stored.size() as u64).sum();
         // For people it is longer.
         (self.form.is_stored().then_some(around + items), around + items)
     }

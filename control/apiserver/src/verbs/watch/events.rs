@@ -85,9 +85,9 @@ impl Writer {
         };
         if let Some((waiting, bytes)) = &mut self.waiting {
             waiting.push(Waiting::Object(word, wk_cluster::object(stored)));
-            *bytes += stored.bytes().len();
+            *bytes += stored.size();
         } else if self.shape == Shape::Full && self.kind.serves_stored_bytes() {
-            self.line(word, stored.bytes());
+            self.line(word, &stored.bytes());
         } else {
             self.opened(word, &wk_cluster::object_as(self.kind, stored));
         }

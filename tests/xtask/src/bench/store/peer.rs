@@ -104,7 +104,7 @@ async fn answer(store: &Store, frame: Frame, answers: &mpsc::Sender<Frame>) -> R
         wire::GET => {
             let (group, name, _) = wire::read_place(frame.body)?;
             let stored = store.read().await?.get(&Key::new(group, name));
-            Ok(stored.map(|stored| stored.bytes().clone()).unwrap_or_default())
+            Ok(stored.map(|stored| stored.bytes()).unwrap_or_default())
         }
         wire::WATCH => {
             let (group, ..) = wire::read_place(frame.body)?;

@@ -1,0 +1,55 @@
+//! The allocator of this program: jemalloc, because of what a node of thousands of pods leaves behind. Each pod is made of
+//! hundreds of small things among thousands that are gone a moment later; glibc's allocator kept half as much again as
+//! was in use, in holes between them. Its own free pages go back to the kernel when [`give_back`] is called.
+//!
+//! Not here: who calls that.
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+
+use tikv_jemallocator::Jemalloc;
+
+#[global_allocator]
+static HEAP: Jemalloc = Jemalloc;
+
+/// What jemalloc reads before `main`: text that ends with a zero.
+#[repr(transparent)]
+struct Settings(*const c_char);
+
+#[expect(unsafe_code, reason = "a pointer may be shared only by who says so")]
+// SAFETY: it points to text that nobody writes.
+unsafe impl Sync for Settings {}
+
+/// One arena a core instead of four: what was freed in one is of no use to the others. Threads keep some things of each
+/// size to themselves, so that they seldom wait for each other. Large things begin where a page does: by itself jemalloc
+/// moves each to a place of its own within one page more, for caches of processors that are not so any more.
+#[expect(unsafe_code, reason = "a name that another library looks for must be there once")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static SETTINGS: Settings = Settings(c"narenas_ratio:1,cache_oblivious:false".as_ptr());
+
+/// Gives pages that were freed ten seconds ago or earlier back to the kernel. Busy threads do so by themselves now and
+/// then; of an idle process nobody does.
+#[expect(unsafe_code, reason = "jemalloc is a library of C")]
+pub(crate) fn give_back() {
+    // 4096 means all arenas.
+    let name = c"arena.4096.decay";
+    // SAFETY: the name ends with a zero, and what it names takes and gives nothing.
+    let failed = unsafe {
+        tikv_jemalloc_sys::mallctl(
+            name.as_ptr(),
+            ptr::null_mut::<c_void>(),
+            ptr::null_mut(),
+            ptr::null_mut::<c_void>(),
+            0,
+        )
+    };
+    debug_assert_eq!(failed, 0, "jemalloc knows this name");
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn allocator_reads_these_settings_and_gives_back_when_asked() {
+        super::give_back();
+    }
+}
