@@ -37,10 +37,12 @@ const OUTLINE: Pick = Pick::Of(&[
     (
         "spec",
         Pick::Of(&[
+            ("affinity", Pick::Of(&[("podAntiAffinity", Pick::All)])),
             ("containers", Pick::Of(&[("resources", Pick::All)])),
             ("initContainers", Pick::Of(&[("resources", Pick::All), ("restartPolicy", Pick::All)])),
             ("nodeName", Pick::All),
             ("overhead", Pick::All),
+            ("priority", Pick::All),
             ("schedulerName", Pick::All),
             ("schedulingGates", Pick::All),
             ("volumes", Pick::All),

@@ -161,7 +161,8 @@ mod tests {
                 "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}],
                 "containers": [asks("100m"), asks("1")],
                 "initContainers": [{"restartPolicy": "Always", "resources": {"requests": {"cpu": "2"}}}, asks("7")],
-                "overhead": {"cpu": "10m"},
+                "overhead": {"cpu": "10m"}, "priority": 7, "affinity": {"nodeAffinity": {}, "podAntiAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone"}]}},
             },
             "status": {"phase": "Failed", "conditions": []},
         });

@@ -77,28 +77,31 @@ pub(crate) fn schedule() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
 fn place(view: &View, now: Timestamp) -> Plan {
     let all: Vec<Arc<Stored>> = view.list(kinds::POD.collection(), "").collect();
     let pods: Vec<_> = all.iter().filter(|pod| waits(pod) || has_claims(pod)).map(|pod| object(pod)).collect();
-    let shown = Shown::to(&pods);
-    let placed = all.iter().filter_map(|stored| {
-        let pod = brief(stored).pod()?;
-        let is_placed = !pod.node.is_empty() && !pod.is_finished;
-        is_placed.then(|| (brief(stored), pod, shown.has(stored, pod).then(|| object(stored))))
-    });
-    let placed: Vec<_> = placed.collect();
-    let placed = placed.iter().map(|(brief, pod, shown)| scheduler::Placed {
-        node: &pod.node,
-        sibling_of: brief.controller().filter(|_| !brief.is_deleting()),
-        asked: pod.requests,
-        priority: pod.priority.into(),
-        is_going: brief.is_deleting(),
-        pod: shown.as_deref(),
-    });
     let nodes = list(view, &kinds::NODE);
+    let nodes = borrowed(&nodes);
+    let placed = all.iter().filter_map(|stored| {
+        let (brief, pod) = (brief(stored), brief(stored).pod()?);
+        let bare = scheduler::Placed {
+            node: &pod.node,
+            sibling_of: brief.controller().filter(|_| !brief.is_deleting()),
+            asked: pod.requests,
+            priority: pod.priority.into(),
+            is_going: brief.is_deleting(),
+            pod: None,
+        };
+        (!pod.node.is_empty() && !pod.is_finished).then_some((stored, bare))
+    });
+    let (placed, bare): (Vec<&Arc<Stored>>, Vec<scheduler::Placed<'_>>) = placed.unzip();
+    let shown = Shown::to(&pods, &bare, &nodes);
+    let shown: Vec<Option<Arc<Object>>> =
+        placed.iter().zip(&bare).map(|(stored, one)| shown.has(stored, one).then(|| object(stored))).collect();
+    let placed = bare.iter().zip(&shown).map(|(one, pod)| scheduler::Placed { pod: pod.as_deref(), ..*one });
     let (claims, volumes) = (list(view, &kinds::PERSISTENTVOLUMECLAIM), list(view, &kinds::PERSISTENTVOLUME));
     let (namespaces, budgets) = (list(view, &kinds::NAMESPACE), list(view, &kinds::PODDISRUPTIONBUDGET));
     let input = scheduler::Input {
         pods: &borrowed(&pods),
         placed: &placed.collect::<Vec<_>>(),
-        nodes: &borrowed(&nodes),
+        nodes: &nodes,
         claims: &borrowed(&claims),
         volumes: &borrowed(&volumes),
         namespaces: &borrowed(&namespaces),
@@ -109,31 +112,34 @@ fn place(view: &View, now: Timestamp) -> Plan {
 
 /// Which pods that have a node are shown to the scheduler as they are. Of the others a few numbers are enough, and none is
 /// decoded.
-struct Shown {
+struct Shown<'a> {
     /// Namespaces, or any, and the labels that pods there have to have.
     about: BTreeSet<(Option<String>, Vec<u64>)>,
-    below: Option<i64>,
+    /// Below which priority pods may have to go, by node.
+    rooms: BTreeMap<&'a str, i64>,
 }
 
-impl Shown {
+impl<'a> Shown<'a> {
     /// What has to be shown for the sake of those of `pods` that wait.
-    fn to(pods: &[Arc<Object>]) -> Self {
+    fn to(pods: &[Arc<Object>], placed: &[scheduler::Placed<'a>], nodes: &[&'a Object]) -> Self {
         let waiting: Vec<&Object> = pods.iter().map(Arc::as_ref).filter(|pod| scheduler::is_waiting(pod)).collect();
         let interests = waiting.iter().flat_map(|pod| scheduler::interests(pod));
         let about = interests.map(|interest| {
             let labels = interest.labels.iter().map(|(key, value)| label_hash(key, value));
             (interest.namespace.map(str::to_owned), labels.collect())
         });
-        Self { about: about.collect(), below: scheduler::preempted_below(&waiting) }
+        Self { about: about.collect(), rooms: scheduler::rooms(&waiting, placed, nodes) }
     }
 
-    fn has(&self, stored: &Stored, pod: &PodBrief) -> bool {
+    fn has(&self, stored: &Stored, placed: &scheduler::Placed<'_>) -> bool {
         let space = stored.key().name().split_once('/').map_or("", |(namespace, _)| namespace);
         let is_meant = |(namespace, labels): &(Option<String>, Vec<u64>)| {
             namespace.as_ref().is_none_or(|namespace| namespace == space)
                 && labels.iter().all(|label| brief(stored).labels().any(|own| own == *label))
         };
-        pod.repels || self.below.is_some_and(|below| i64::from(pod.priority) < below) || self.about.iter().any(is_meant)
+        brief(stored).pod().is_some_and(|pod| pod.repels)
+            || self.rooms.get(placed.node).is_some_and(|below| placed.priority < *below)
+            || self.about.iter().any(is_meant)
     }
 }
 

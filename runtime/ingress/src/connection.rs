@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Response, Version};
+use http::{HeaderValue, Response, StatusCode, Version};
 
 use crate::certificates::Resolver;
 use crate::{Ingress, Limits};
@@ -60,7 +60,10 @@ impl Connection {
     /// Says in an answer of HTTP/1 that it is the last, if that is so: a client that was told sends nothing more over this
     /// connection, and needs not wonder whether what it sent was taken.
     pub(crate) fn announce<B>(&self, response: &mut Response<B>, version: Version) {
-        if self.leaving.load(Ordering::Relaxed) && matches!(version, Version::HTTP_10 | Version::HTTP_11) {
+        let is_http1 = matches!(version, Version::HTTP_10 | Version::HTTP_11);
+        // One that becomes something else says that there.
+        let is_http = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+        if self.leaving.load(Ordering::Relaxed) && is_http1 && is_http {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }

@@ -29,7 +29,7 @@ use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::{owned, pod, read};
 use disks::Disks;
 pub(crate) use filter::fits as tolerates;
-pub use preempt::preempted_below;
+pub use preempt::rooms;
 use preempt::{Room, Rooms};
 use rules::{Neighbours, Rules};
 pub use terms::{Interest, interests};
@@ -84,7 +84,7 @@ pub struct Placed<'a> {
     pub priority: i64,
     /// It is on its way out.
     pub is_going: bool,
-    /// The pod, where it is one of [`interests`], keeps others away itself, or may have to go ([`preempted_below`]).
+    /// The pod, where it is one of [`interests`], keeps others away itself, or may have to go ([`rooms`]).
     pub pod: Option<&'a Object>,
 }
 

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use wk_api::requests::Amounts;
+use wk_api::requests::{self, Amounts};
 use wk_api::strategy::{self, Disruption};
 use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
@@ -38,10 +38,36 @@ pub(super) fn may(pod: &Object) -> bool {
     refused && pod.text("/spec/preemptionPolicy") != "Never"
 }
 
-/// Below which priority pods have to be shown to the planner, for some of them to go: that of the first of those that wait.
-/// None where nobody would go for any of these.
-pub fn preempted_below(waiting: &[&Object]) -> Option<i64> {
-    waiting.iter().filter(|pod| may(pod)).map(|pod| priority(pod)).max()
+/// From which nodes pods of a lower priority may have to go, and of which: only these pods have to be shown to the planner.
+/// Where no room can be made by sending away all that matter less, as for a pod that asks for more than any node has,
+/// there is nobody to be shown.
+pub fn rooms<'a>(waiting: &[&Object], placed: &[Placed<'a>], nodes: &[&'a Object]) -> BTreeMap<&'a str, i64> {
+    let mut found = BTreeMap::new();
+    // What stays on each node where anything may go, by the priority of who comes: there are few of these.
+    let mut staying: BTreeMap<i64, BTreeMap<&str, Amounts>> = BTreeMap::new();
+    for pod in waiting.iter().filter(|pod| may(pod)) {
+        let (own, asked) = (priority(pod), requests::of_pod(pod));
+        let staying = staying.entry(own).or_insert_with(|| {
+            let lesser = placed.iter().filter(|one| one.priority < own);
+            let mut stays: BTreeMap<&str, Amounts> = lesser.map(|one| (one.node, Amounts::default())).collect();
+            for one in placed.iter().filter(|one| one.priority >= own) {
+                if let Some(promised) = stays.get_mut(one.node) {
+                    promised.add(&one.asked);
+                }
+            }
+            stays
+        });
+        for node in nodes {
+            let Some(promised) = staying.get(node.name()) else { continue };
+            let will_do = filter::lacking(&asked, &requests::of_node(node), promised).is_empty()
+                && filter::obstacle(pod, node).is_none();
+            if will_do {
+                let below = found.entry(node.name()).or_insert(own);
+                *below = own.max(*below);
+            }
+        }
+    }
+    found
 }
 
 /// What becomes of a pod that fits nowhere.

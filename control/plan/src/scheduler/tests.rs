@@ -269,3 +269,21 @@ fn budgets_are_broken_only_where_there_is_no_other_way() {
     world.pods.push(running("3", "c", 9));
     assert_eq!(world.told(), ["-1", "new for a", "-2", "newer for b"], "there is no other way");
 }
+
+#[test]
+fn only_pods_that_may_have_to_go_are_asked_for() {
+    let there = [running("1", "a", 0), running("2", "b", 9), running("3", "c", 5)];
+    let placed: Vec<_> = there.iter().filter_map(Placed::of).collect();
+    let mut nodes = World::new(1).nodes;
+    let asked = |new: &Object, nodes: &[Object]| {
+        let nodes: Vec<&Object> = nodes.iter().collect();
+        rooms(&[new], &placed, &nodes).into_iter().map(|(node, below)| format!("{node} {below}")).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&waiting("new", 8), &nodes), ["a 8", "c 8"]);
+    assert_eq!(asked(&pod("new", "new", None, &json!({"priority": 8})), &nodes), [""; 0], "it was not told yet");
+    let mut huge = waiting("new", 8);
+    huge.0["spec"]["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": "1000"}}}]);
+    assert_eq!(asked(&huge, &nodes), [""; 0], "nobody goes for what no node has");
+    nodes[0].0["spec"]["unschedulable"] = true.into();
+    assert_eq!(asked(&waiting("new", 8), &nodes), ["c 8"]);
+}

@@ -34,18 +34,22 @@ fn templates(set: &Object) -> impl Iterator<Item = (&str, &Value)> {
     all.filter_map(|template| Some((template.get("metadata")?.get("name")?.as_str()?, template)))
 }
 
-/// Makes the claims of a pod that are not there, and the pod.
+/// Makes a pod, and the claims of its own that are not there.
 pub(super) fn create(set: &Set<'_>, ordinal: i64, claims: &[&Object]) -> Vec<Order> {
-    let pod = name(set.object, ordinal);
-    let mut orders = Vec::new();
-    for (volume, template) in templates(set.object) {
-        let claim = format!("{volume}-{pod}");
-        if !claims.iter().any(|there| there.name() == claim) {
-            orders.push(create_claim(set.object, &claim, template));
-        }
-    }
-    orders.push(create_pod(set, &pod, ordinal));
+    let mut orders = create_claims(set, ordinal, claims);
+    orders.push(create_pod(set, &name(set.object, ordinal), ordinal));
     orders
+}
+
+/// Makes the claims of a pod that are not there: its own creation may have gone well when that of a claim did not.
+pub(super) fn create_claims(set: &Set<'_>, ordinal: i64, claims: &[&Object]) -> Vec<Order> {
+    let pod = name(set.object, ordinal);
+    let missing = templates(set.object).filter_map(|(volume, template)| {
+        let claim = format!("{volume}-{pod}");
+        let is_there = claims.iter().any(|there| there.name() == claim);
+        (!is_there).then(|| create_claim(set.object, &claim, template))
+    });
+    missing.collect()
 }
 
 fn create_claim(set: &Object, name: &str, template: &Value) -> Order {

@@ -145,6 +145,9 @@ fn step(set: &Set<'_>, pods: &BTreeMap<i64, &Object>, claims: &[&Object], now: T
             plan.orders.extend(removed(set, pod));
             changed += 1;
         }
+        if pod::is_active(pod) {
+            plan.orders.extend(member::create_claims(set, ordinal, claims));
+        }
         let is_there = pod::is_active(pod) && set.is_available(pod, now, &mut plan);
         if !is_there && set.in_order {
             plan.say(format!("{}: waits for {}", set.object.name(), pod.name()));

@@ -54,6 +54,10 @@ fn planned(set: &Object, earlier: &[&Object], pods: &[Object], claims: &[&Object
         last.0["revision"] = 2.into();
     }
     let (revisions, pods): (Vec<_>, Vec<_>) = (revisions.iter().collect(), pods.iter().collect());
+    // Pods that are there have theirs.
+    let own: Vec<Object> = pods.iter().map(|pod| claim(&format!("data-{}", pod.name()))).collect();
+    let own = own.iter().filter(|own| claims.iter().all(|claim| claim.name() != own.name()));
+    let claims = &claims.iter().copied().chain(own).collect::<Vec<_>>();
     let input =
         Input { statefulset: set, pods: &pods, orphans: &[], revisions: &revisions, orphan_revisions: &[], claims };
     plan(&input, NOW.parse().expect("a time"))
@@ -180,4 +184,19 @@ fn pods_that_are_called_as_its_own_are_taken_up_and_no_others() {
     let plan = plan(&input, NOW.parse().expect("a time"));
     let [Order::Update { target, .. }] = &plan.orders[..] else { panic!("{plan}") };
     assert_eq!(target.name, "db-0");
+}
+
+#[test]
+fn claim_that_could_not_be_made_with_its_pod_is_made_later() {
+    let set = set("a", &json!({}));
+    let (pod, revision) = (pod_of(&set, 0, false), revision_of(&set));
+    let input = Input {
+        statefulset: &set,
+        pods: &[&pod],
+        orphans: &[],
+        revisions: &[&revision],
+        orphan_revisions: &[],
+        claims: &[],
+    };
+    assert_eq!(changes(&plan(&input, NOW.parse().expect("a time"))), ["+data-db-0"]);
 }
