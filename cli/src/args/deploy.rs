@@ -145,7 +145,9 @@ fn quantity(text: &str) -> Result<String, String> {
 fn cores(text: &str) -> Result<String, String> {
     let number = text.strip_suffix('m').unwrap_or(text);
     match number.parse::<f64>() {
-        Ok(cores) if cores > 0.0 && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Ok(text.to_owned()),
+        Ok(cores) if cores > 0.0 && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
+            Ok(text.to_owned())
+        }
         _ => Err("expected cores such as 100m, 0.5 or 2".to_owned()),
     }
 }

@@ -97,9 +97,7 @@ mod tests {
 
     #[test]
     fn an_aim_in_percent_of_nothing_is_told() {
-        let target = |resources: Value| {
-            json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "resources": resources}]}}}})
-        };
+        let target = |resources: Value| json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "resources": resources}]}}}});
         let cpu = [metric("cpu", "50%").expect("percent")];
         let told = notes(&target(json!({})), &cpu);
         assert!(told.len() == 1 && told[0].contains("container web requests no cpu"), "{told:?}");

@@ -95,8 +95,12 @@ impl Node {
         base.serve_mesh(agent.as_ref(), &heart, &status, ports.mesh)?;
         base.announcer(settings, member).start(&base.tasks);
         heart.start(&base.tasks);
-        let keys = || if base.witness || settings.secrets_key_lost { Ok(()) } else {
-            secrets_keys::require(&base.cluster, settings.secrets_keys.as_ref())
+        let keys = || {
+            if base.witness || settings.secrets_key_lost {
+                Ok(())
+            } else {
+                secrets_keys::require(&base.cluster, settings.secrets_keys.as_ref())
+            }
         };
         // What is known here may be old; but as long as nothing better is known, nobody is told of empty Secrets.
         if keys().is_err() {

@@ -125,9 +125,9 @@ fn parse(text: &str) -> anyhow::Result<Vec<SecretsKey>> {
 pub(crate) fn require(cluster: &Cluster, source: Option<&KeySource>) -> anyhow::Result<()> {
     let missing = cluster.keys_missing(&cluster.store().view());
     let Some(first) = missing.first() else { return Ok(()) };
-    let told = missing.iter().map(|key| match key.seals {
-        true => format!("{} ({} Secrets and all new ones)", key.id, key.secrets),
-        false => format!("{} ({} Secrets)", key.id, key.secrets),
+    let told = missing.iter().map(|key| {
+        let new = if key.seals { " and all new ones" } else { "" };
+        format!("{} ({} Secrets{new})", key.id, key.secrets)
     });
     let given = match source {
         Some(KeySource::File(path)) => format!("--secrets-key-file {}", path.display()),

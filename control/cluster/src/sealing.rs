@@ -113,7 +113,7 @@ pub(crate) fn key_of(stored: &Stored) -> Option<String> {
 
 /// Secrets by the key they are sealed with, and how many are in plain form.
 fn counts(view: &View) -> (BTreeMap<String, usize>, usize) {
-    let (mut sealed, mut plain) = (BTreeMap::new(), 0);
+    let (mut sealed, mut plain) = (BTreeMap::<String, usize>::new(), 0);
     for stored in view.list(kinds::SECRET.collection(), "") {
         match key_of(&stored) {
             Some(id) => *sealed.entry(id).or_default() += 1,
@@ -181,7 +181,8 @@ impl Cluster {
         let (secrets, plain) = counts(&view);
         let seals = record(&view).map(|(id, _)| id);
         let wants = self.vault.as_ref().map(|vault| vault.first().to_owned()).filter(|id| seals.as_ref() != Some(id));
-        let has_first = |member: &str, id: &String| told(&view, member).is_some_and(|(told, _)| told.keys.first() == Some(id));
+        let has_first =
+            |member: &str, id: &String| told(&view, member).is_some_and(|(told, _)| told.keys.first() == Some(id));
         let waits_for = wants.as_ref().map(|id| members.iter().filter(|name| !has_first(name, id)).cloned().collect());
         Sealing { seals, secrets, plain, wants, waits_for: waits_for.unwrap_or_default() }
     }

@@ -260,7 +260,10 @@ async fn a_key_seals_when_every_member_has_it_first_and_not_before() {
     // A member with a key of its own alone: it neither reads nor writes.
     let stranger = plain.clone().with_vault(Vault::new(&new, &[]));
     let missing = stranger.keys_missing(&plain.store().view());
-    assert_eq!(missing.iter().map(|key| (key.id.clone(), key.secrets, key.seals)).collect::<Vec<_>>(), [(old.id(), 1, true)]);
+    assert_eq!(
+        missing.iter().map(|key| (key.id.clone(), key.secrets, key.seals)).collect::<Vec<_>>(),
+        [(old.id(), 1, true)]
+    );
     let refused = stranger.create(&kinds::SECRET, NAMESPACE, named("lost")).await.expect_err("sealed for nobody else");
     assert!(refused.code == 500 && refused.message.contains(&old.id()), "{refused}");
 

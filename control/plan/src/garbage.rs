@@ -106,7 +106,10 @@ pub fn plan(input: &Input<'_>) -> Plan {
 }
 
 fn hold<'a>(owner: &Value, dependent: Known<'a>, facts: &Facts<'a>, held: &mut Holds<'a>) {
-    let Some((kind, object)) = facts.find(owner, dependent.1.namespace()).filter(|(_, object)| object.is_deleting()) else { return };
+    let Some((kind, object)) = facts.find(owner, dependent.1.namespace()).filter(|(_, object)| object.is_deleting())
+    else {
+        return;
+    };
     let blocks = owner.get("blockOwnerDeletion") == Some(&Value::Bool(true));
     if has_finalizer(object, ORPHAN) || blocks && has_finalizer(object, FOREGROUND) {
         held.entry((kind.collection(), object.uid())).or_default().push(dependent);

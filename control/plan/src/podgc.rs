@@ -45,7 +45,11 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             let since = input.absent.get(node).copied().unwrap_or(now);
             let until = since.saturating_add(QUARANTINE).unwrap_or(Timestamp::MAX);
             if until > now {
-                plan.say(format!("{}/{}: its node {node} is missing; waits until {until}", pod.namespace(), pod.name()));
+                plan.say(format!(
+                    "{}/{}: its node {node} is missing; waits until {until}",
+                    pod.namespace(),
+                    pod.name()
+                ));
                 plan.due_by(until);
                 continue;
             }

@@ -52,8 +52,9 @@ async fn turn(cluster: &mut Cluster, file: &str) {
         cluster.nodes[index].start(&["--secrets-key-file", file]);
         cluster.nodes[index].up().await;
     }
+    let api = cluster.nodes[0].api().await;
     until("everything is sealed with the first key", SOON, async || {
-        let secrets = cluster.api().await.get(STATUS).await?["secrets"].clone();
+        let secrets = api.get(STATUS).await?["secrets"].clone();
         ensure!(secrets["left"] == 0 && secrets["wants"].is_null() && secrets["seals"].is_string(), "{secrets}");
         Ok(())
     })

@@ -69,7 +69,10 @@ fn sealed(secrets: &Value) -> Option<(String, Tone)> {
     }
     Some(match secrets["left"].as_u64() {
         Some(left) if left > 0 => {
-            let told = format!("{left} Secrets are still to be sealed with key {seals}: keep the keys {}", names(&secrets["needs"]));
+            let told = format!(
+                "{left} Secrets are still to be sealed with key {seals}: keep the keys {}",
+                names(&secrets["needs"])
+            );
             (told, Tone::Bad)
         }
         Some(_) | None => (format!("all Secrets are sealed with key {seals}; older keys may go"), Tone::Good),
@@ -132,7 +135,10 @@ mod tests {
         let done = told(json!({"seals": "k1", "left": 0, "needs": ["k1"], "waitsFor": []}));
         assert!(done.ends_with("\nall Secrets are sealed with key k1; older keys may go\n"), "{done}");
         let wants = told(json!({"seals": "k1", "left": 0, "wants": "k2", "waitsFor": ["n2", "n3"]}));
-        assert!(wants.ends_with("sealed with key k1; key k2 takes over when it is the first of n2, n3 too\n"), "{wants}");
+        assert!(
+            wants.ends_with("sealed with key k1; key k2 takes over when it is the first of n2, n3 too\n"),
+            "{wants}"
+        );
         let left = told(json!({"seals": "k2", "left": 3, "needs": ["k2", "k1"], "waitsFor": []}));
         assert!(left.ends_with("\n3 Secrets are still to be sealed with key k2: keep the keys k2, k1\n"), "{left}");
     }

@@ -234,7 +234,8 @@ async fn a_secret_that_cannot_be_opened_here_is_refused_to_every_reader_and_can_
         let refused = answer.expect(500);
         let message = refused["message"].as_str().expect("a text");
         assert!(
-            message.starts_with("Internal error occurred: unable to transform key \"/registry/secrets/default/lost\": "),
+            message
+                .starts_with("Internal error occurred: unable to transform key \"/registry/secrets/default/lost\": "),
             "{message}"
         );
         assert!(message.contains("key 0123456789abcdef"), "{message}");

@@ -83,7 +83,8 @@ fn one(metric: &Value, input: &Input<'_>, current: i64) -> Result<(Wanted, Value
         }
     };
     if matches!(aim, Aim::Utilization(_))
-        && let Some(why) = input.pods.iter().filter(|pod| pod::is_active(pod)).find_map(|pod| lacks(pod, name, container))
+        && let Some(why) =
+            input.pods.iter().filter(|pod| pod::is_active(pod)).find_map(|pod| lacks(pod, name, container))
     {
         return Err(("FailedGetResourceMetric", format!("failed to get {name} utilization: {why}")));
     }

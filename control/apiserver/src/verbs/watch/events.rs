@@ -43,7 +43,16 @@ impl Writer {
     pub(super) fn new(call: &Call, format: Format, clock: Arc<dyn Clock>, converts: bool) -> Result<Self, Status> {
         let include = shapes::include(&call.query)?;
         let (lines, waiting) = (BytesMut::new(), converts.then(|| (Vec::new(), 0)));
-        Ok(Self { kind: call.kind(), shape: format.shape, include, clock, columns: true, lines, waiting, failed: false })
+        Ok(Self {
+            kind: call.kind(),
+            shape: format.shape,
+            include,
+            clock,
+            columns: true,
+            lines,
+            waiting,
+            failed: false,
+        })
     }
 
     /// Bytes that wait.

@@ -45,13 +45,58 @@ pub(super) struct Process<'a> {
     pub(super) stderr: &'a mut dyn Write,
 }
 
-/// Whether a command of this name is answered by the node itself.
-fn is_built_in(name: &str) -> bool {
-    matches!(name.rsplit('/').next(), Some("tar" | "test" | "[" | "ls" | "cat" | "env" | "printenv"))
+/// Whether a command is answered by the node itself.
+fn is_built_in(args: &[String]) -> bool {
+    let name = args.first().and_then(|name| name.rsplit('/').next());
+    matches!(name, Some("tar" | "test" | "[" | "ls" | "cat" | "env" | "printenv")) || rest_of_archive(args).is_some()
+}
+
+/// The one line for a shell that is understood: `tar cf - FILE | tail -c+N`, by which `kubectl cp --retries` goes on
+/// with a copy that was cut off. The file, and the bytes that it has already.
+fn rest_of_archive(args: &[String]) -> Option<(&str, u64)> {
+    let [shell, option, line] = args else { return None };
+    if shell != "sh" || option != "-c" {
+        return None;
+    }
+    let (file, first) = line.strip_prefix("tar cf - ")?.rsplit_once(" | tail -c+")?;
+    // Counted from one.
+    Some((file, first.parse::<u64>().ok()?.saturating_sub(1)))
+}
+
+/// Leaves out the first bytes of what is written.
+struct Rest<'a> {
+    to: &'a mut dyn Write,
+    left_out: u64,
+}
+
+impl Write for Rest<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let skipped = usize::try_from(self.left_out).unwrap_or(usize::MAX).min(bytes.len());
+        self.left_out -= skipped as u64;
+        self.to.write_all(&bytes[skipped..])?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// Runs a command and answers its exit code.
 pub(super) fn command(process: &mut Process<'_>) -> io::Result<i32> {
+    if let Some((file, left_out)) = rest_of_archive(process.args) {
+        let args = ["tar", "cf", "-", file].map(str::to_owned);
+        let mut stdout = Rest { to: &mut *process.stdout, left_out };
+        let Process { env, files, .. } = *process;
+        return tar::run(&mut Process {
+            args: &args,
+            env,
+            files,
+            stdin: &mut *process.stdin,
+            stdout: &mut stdout,
+            stderr: &mut *process.stderr,
+        });
+    }
     let name = process.args.first().map(String::as_str).unwrap_or_default();
     match name.rsplit('/').next().unwrap_or_default() {
         "tar" => tar::run(process),
@@ -80,7 +125,7 @@ async fn filled(console: &Console) -> Mounts {
 
 /// Runs a command for a client until it ends, or the client leaves.
 pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to: &Sender) {
-    if let Some(program) = console.program().filter(|_| !wanted.command.first().is_some_and(|name| is_built_in(name))) {
+    if let Some(program) = console.program().filter(|_| !is_built_in(&wanted.command)) {
         return Box::pin(program::run(&program, wanted, from, to)).await;
     }
     let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
@@ -144,7 +189,7 @@ pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to:
 /// Runs a command that reads nothing to its end, and returns its code and the start of what it wrote. Dropping the future
 /// ends it with its next piece of output: a probe that has timed out leaves no thread behind.
 pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -> (i32, String) {
-    if let Some(program) = console.program().filter(|_| !args.first().is_some_and(|name| is_built_in(name))) {
+    if let Some(program) = console.program().filter(|_| !is_built_in(args)) {
         let (code, text) = program::once(&program, args).await;
         return (code, text.chars().take(bytes_max).collect());
     }

@@ -54,6 +54,21 @@ fn what_is_copied_in_can_be_copied_out_again() {
 }
 
 #[test]
+fn a_copy_that_was_cut_off_goes_on_where_it_was() {
+    let from = tempfile::tempdir().unwrap();
+    fs::write(from.path().join("big"), vec![7; 200_000]).unwrap();
+    let there = mounted(&from, true);
+    let whole = run(&there, &["tar", "cf", "-", "/data/in/big"], b"").out;
+    let rest = run(&there, &["sh", "-c", "tar cf - /data/in/big | tail -c+100001"], b"");
+    assert_eq!((rest.code, rest.err.as_str(), rest.out == whole[100_000..]), (0, "", true));
+    let all = run(&there, &["sh", "-c", "tar cf - /data/in/big | tail -c+1"], b"");
+    assert!(all.out == whole);
+    for other in ["ls /", "tar cf - /data/in/big | tail -c+x", "tar cf - /data/in/big; ls | tail -n+1"] {
+        assert_eq!(run(&there, &["sh", "-c", other], b"").code, 127, "{other}");
+    }
+}
+
+#[test]
 fn no_archive_and_no_path_leads_out_of_a_mount() {
     let outside = tempfile::tempdir().unwrap();
     let inside = outside.path().join("inside");
