@@ -37,7 +37,7 @@ pub(super) async fn run(args: &RestoreArgs, ui: &mut Ui) -> anyhow::Result<()> {
     let cluster = wk_base::id::uid();
     let authority = Authority::create(&cluster).context("make the cluster's certificate authority")?;
     let vault = Vault::new(&secrets_keys::of_authority(&authority), &old_keys);
-    let data_dir = DataDir::open(&root)?;
+    let data_dir = DataDir::open(&root).await?;
     let founding = data_dir.found()?;
     let (summary, restored) = fill(&founding, parts, &header, &vault).await.with_context(read)?;
     founding.finish(&identity(cluster, authority, name.clone(), &restored)?)?;

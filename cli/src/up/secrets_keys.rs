@@ -192,7 +192,8 @@ async fn look(cluster: &Cluster, lost: bool) {
 
 /// The members that read Secrets: all but witnesses.
 pub(crate) fn readers(cluster: &Cluster) -> Vec<String> {
-    let members = members::records(&cluster.store().view()).filter(|(_, record)| record.vote != Vote::Witness);
+    let view = cluster.store().view();
+    let members = members::records(&view).filter(|(_, record)| record.vote != Vote::Witness);
     members.map(|(member, _)| member.name.to_string()).collect()
 }
 

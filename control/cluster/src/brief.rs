@@ -49,7 +49,8 @@ pub fn brief(stored: &Stored) -> &Brief {
     let make = |stored: &Stored| {
         let collection = stored.key().collection();
         // Of most objects nobody asks for more.
-        let few = || wk_api::outline(&stored.bytes()).filter(|_| collection != kinds::SECRET.collection()).map(Arc::new);
+        let few =
+            || wk_api::outline(&stored.bytes()).filter(|_| collection != kinds::SECRET.collection()).map(Arc::new);
         let object = stored.decoded_here().or_else(few).unwrap_or_else(|| object(stored));
         Brief::of(collection == kinds::POD.collection(), &object)
     };

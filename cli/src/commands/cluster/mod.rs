@@ -14,6 +14,6 @@ pub(super) async fn run(global: &GlobalArgs, args: &ClusterArgs, ui: &mut Ui) ->
         ClusterCommand::Status(args) => members::status(&Client::open(global).await?, args, ui).await,
         ClusterCommand::Remove(args) => members::remove(&Client::open(global).await?, args, ui).await,
         ClusterCommand::Keys(args) => keys::run(&Client::open(global).await?, args, ui).await,
-        ClusterCommand::Recover(args) => recover::run(args, ui),
+        ClusterCommand::Recover(args) => recover::run(args, ui).await,
     }
 }

@@ -11,14 +11,14 @@ use crate::up::data_dir::DataDir;
 use crate::up::{members, remains};
 
 /// Says what recovering means, and does it when told to.
-pub(super) fn run(args: &RecoverArgs, ui: &mut Ui) -> anyhow::Result<()> {
+pub(super) async fn run(args: &RecoverArgs, ui: &mut Ui) -> anyhow::Result<()> {
     let root = args.data_dir()?;
     if !root.join("identity").exists() {
         let message = format!("{} is no data directory of a node; name one with --data-dir", root.display());
         return Err(ExitError::new(Code::NotFound, message).into());
     }
     // The lock: nobody else uses the directory from here on.
-    let data_dir = DataDir::open(&root).context("recover works on a node that is stopped")?;
+    let data_dir = DataDir::open(&root).await.context("recover works on a node that is stopped")?;
     let identity = data_dir.identity()?.context("the node has no identity")?;
     let name = identity.file.name;
     let store = data_dir.join("store");
