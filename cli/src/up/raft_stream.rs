@@ -129,19 +129,18 @@ impl Parts {
     /// The next message that is whole. Each has memory of its own: one that is kept keeps no others.
     fn next(&mut self) -> Result<Option<Bytes>, BoxError> {
         let Self { data, length, message } = self;
-        let (whole, begun) = match message {
-            Some(begun) => begun,
-            None => {
-                length.put((&mut *data).take(size_of::<u32>() - length.len()));
-                if length.len() < size_of::<u32>() {
-                    return Ok(None);
-                }
-                let whole = length.get_u32() as usize;
-                if whole >= LARGE_BYTES {
-                    return Err(format!("a raft message of {whole} bytes, which does not go by a stream").into());
-                }
-                message.insert((whole, BytesMut::with_capacity(whole)))
+        let (whole, begun) = if let Some(begun) = message {
+            begun
+        } else {
+            length.put((&mut *data).take(size_of::<u32>() - length.len()));
+            if length.len() < size_of::<u32>() {
+                return Ok(None);
             }
+            let whole = length.get_u32() as usize;
+            if whole >= LARGE_BYTES {
+                return Err(format!("a raft message of {whole} bytes, which does not go by a stream").into());
+            }
+            message.insert((whole, BytesMut::with_capacity(whole)))
         };
         begun.put(data.take(*whole - begun.len()));
         if begun.len() < *whole {

@@ -1,7 +1,7 @@
 //! What pods reach over the network, and who reaches them: services, pods of the other node, the API; and nothing that
 //! `wk.dev/egress` does not give them.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use wk_kit::{Api, Cluster, SOON, guest, until};
 
@@ -67,7 +67,7 @@ async fn pods_reach_what_they_were_given_from_either_node() {
     let udp = until("the UDP server listens", SOON, async || {
         ensure!(cluster.wk(&["logs", "udp"]).await.ok() == "listening at 0.0.0.0:53\n");
         let pod = api.get(&format!("{PODS}/udp")).await?;
-        Ok(format!("{}:53", pod["status"]["podIP"].as_str().expect("an address")))
+        Ok(format!("{}:53", pod["status"]["podIP"].as_str().context("no address yet")?))
     })
     .await;
 

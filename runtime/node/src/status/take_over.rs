@@ -56,26 +56,20 @@ fn take_over_one(
     }
     let last = status.last_state.as_ref().and_then(read);
     // What was only about to run again has not made its next run yet, which is counted when it begins.
-    match status.state.as_ref().and_then(|state| state.running.as_ref()) {
-        Some(running) => {
-            let end = Termination {
-                code: 137,
-                reason: "NodeRestarted".into(),
-                message: "the node's process ended while the container ran".into(),
-                started: running.started_at.as_ref().map(|time| time.0),
-                finished: now,
-            };
-            match policy.of(spec.role) {
-                RestartPolicy::Never => Container::ended(spec, policy, restarts, end),
-                RestartPolicy::Always | RestartPolicy::OnFailure => {
-                    Container::new(spec, policy, restarts + 1, Some(end))
-                }
-            }
-        }
-        None => {
-            let waits = status.state.as_ref().and_then(|state| state.waiting.as_ref());
-            let crashed = waits.is_some_and(|waits| waits.reason.as_deref() == Some("CrashLoopBackOff"));
-            Container::new(spec, policy, restarts + u32::from(crashed), last)
-        }
+    let Some(running) = status.state.as_ref().and_then(|state| state.running.as_ref()) else {
+        let waits = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+        let crashed = waits.is_some_and(|waits| waits.reason.as_deref() == Some("CrashLoopBackOff"));
+        return Container::new(spec, policy, restarts + u32::from(crashed), last);
+    };
+    let end = Termination {
+        code: 137,
+        reason: "NodeRestarted".into(),
+        message: "the node's process ended while the container ran".into(),
+        started: running.started_at.as_ref().map(|time| time.0),
+        finished: now,
+    };
+    match policy.of(spec.role) {
+        RestartPolicy::Never => Container::ended(spec, policy, restarts, end),
+        RestartPolicy::Always | RestartPolicy::OnFailure => Container::new(spec, policy, restarts + 1, Some(end)),
     }
 }

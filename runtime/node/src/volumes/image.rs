@@ -136,7 +136,7 @@ impl Images {
             count: AtomicU64::new(0),
             registry,
             kept: Mutex::default(),
-            failed: Default::default(),
+            failed: std::sync::Mutex::default(),
         }))
     }
 

@@ -16,7 +16,7 @@ const PODS_EACH: u16 = 100;
 /// Commands that run at the same time, for each ten idle pods.
 const COMMANDS_SHARE: u16 = 10;
 /// Statuses are written and old versions of objects forgotten after this: watches may resume from what is 75 s old.
-const SETTLE: Duration = Duration::from_secs(120);
+const SETTLE: Duration = Duration::from_mins(2);
 /// What a first request is allowed, in milliseconds.
 const FIRST_MAX: f64 = 10.0;
 /// Requests in which each pod of an app is to have answered one, for each of them.

@@ -68,7 +68,7 @@ mod tests {
         static OPEN: AtomicU64 = AtomicU64::new(0);
         let usage = || Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(0));
         let take = |usage: &Arc<Usage>, most: u64| Place::within(usage, &OPEN, most);
-        let usages: Vec<_> = (0..CONTAINER_PART + 1).map(|_| usage()).collect();
+        let usages: Vec<_> = (0..=CONTAINER_PART).map(|_| usage()).collect();
         let most = 400;
         let mut held: Vec<_> = std::iter::from_fn(|| take(&usages[0], most).ok()).collect();
         assert_eq!(held.len() as u64, most / CONTAINER_PART);

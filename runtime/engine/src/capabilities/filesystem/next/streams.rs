@@ -77,7 +77,7 @@ enum Done<T> {
     NotYet,
     /// The guest does not want it any more, and nothing was done.
     Cancelled,
-    Done(io::Result<T>),
+    With(io::Result<T>),
 }
 
 impl<T: Send + 'static> Work<T> {
@@ -92,14 +92,13 @@ impl<T: Send + 'static> Work<T> {
         let mut work = Some(work);
         loop {
             match std::mem::replace(self, Self::Idle) {
-                Self::Idle if finish => return Done::Cancelled,
+                Self::Idle | Self::Wanted(_) if finish => return Done::Cancelled,
                 Self::Idle => {
                     *self = match Arc::clone(turns).try_acquire_owned() {
                         Ok(turn) => Self::begun(turn, &mut work),
                         Err(_) => Self::Wanted(Box::pin(super::taken(Arc::clone(turns)))),
                     };
                 }
-                Self::Wanted(_) if finish => return Done::Cancelled,
                 Self::Wanted(mut turn) => match turn.as_mut().poll(cx) {
                     Poll::Ready(turn) => *self = Self::begun(turn, &mut work),
                     Poll::Pending => {
@@ -117,9 +116,9 @@ impl<T: Send + 'static> Work<T> {
                             *self = Self::Begun(task, turn);
                             Done::NotYet
                         }
-                        Poll::Ready(Ok(done)) => Done::Done(done),
+                        Poll::Ready(Ok(done)) => Done::With(done),
                         Poll::Ready(Err(_)) if finish => Done::Cancelled,
-                        Poll::Ready(Err(error)) => Done::Done(Err(io::Error::other(error))),
+                        Poll::Ready(Err(error)) => Done::With(Err(io::Error::other(error))),
                     };
                 }
             }
@@ -186,13 +185,13 @@ impl<T: 'static> StreamProducer<T> for Reading {
         Poll::Ready(Ok(match work.poll(cx, &opened.turns, finish, read) {
             Done::NotYet => return Poll::Pending,
             Done::Cancelled => StreamResult::Cancelled,
-            Done::Done(Ok(piece)) if piece.is_empty() => outcome.end(Ok(())),
-            Done::Done(Ok(piece)) => {
+            Done::With(Ok(piece)) if piece.is_empty() => outcome.end(Ok(())),
+            Done::With(Ok(piece)) => {
                 *position = position.saturating_add(piece.len() as u64);
                 destination.set_buffer(piece.into());
                 StreamResult::Completed
             }
-            Done::Done(Err(error)) => outcome.end(Err(error.into())),
+            Done::With(Err(error)) => outcome.end(Err(error.into())),
         }))
     }
 }
@@ -244,12 +243,12 @@ impl<T: 'static> StreamConsumer<T> for Writing {
         Poll::Ready(Ok(match work.poll(cx, &opened.turns, finish, write) {
             Done::NotYet => return Poll::Pending,
             Done::Cancelled => StreamResult::Cancelled,
-            Done::Done(Ok(written)) => {
+            Done::With(Ok(written)) => {
                 source.mark_read(written);
                 *position = position.map(|position| position.saturating_add(written as u64));
                 StreamResult::Completed
             }
-            Done::Done(Err(error)) => outcome.end(Err(error.into())),
+            Done::With(Err(error)) => outcome.end(Err(error.into())),
         }))
     }
 }
