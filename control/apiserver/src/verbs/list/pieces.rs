@@ -197,7 +197,8 @@ impl Writing {
                 break;
             }
             self.form.put(&stored, &mut piece);
-            if piece.len() >= room || begun.elapsed() >= TURN {
+            // What is stored is copied at once: a short list is one piece, and has to be whole.
+            if piece.len() >= room || !self.form.is_stored() && begun.elapsed() >= TURN {
                 break;
             }
         }
