@@ -34,6 +34,8 @@ const RECEIVE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 const BATCH_DEADLINE: Duration = Duration::from_secs(2);
 /// The same for a snapshot.
 const LARGE_DEADLINE: Duration = Duration::from_mins(1);
+/// Before a stream that ended is opened again: a member that is on its way out ends each at once.
+const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 /// A member that took no stream may be of a newer version after this.
 const STREAM_AGAIN: Duration = Duration::from_secs(30);
 
@@ -159,7 +161,7 @@ async fn send_all(way: Way, queue: Queue) {
             continue;
         }
         match raft_stream::send(&way.mesh, &member.name, own).await {
-            Ended::Later => {}
+            Ended::Later => tokio::time::sleep(REOPEN_PAUSE).await,
             Ended::Refused => queue.lock().await.forget(),
             Ended::Unknown => takes_batches_until = Some(Instant::now() + STREAM_AGAIN),
         }

@@ -5,9 +5,9 @@
 //! who floods waits for themselves. A line has a limit, and so has the wait: past them a request is refused with 429, which
 //! costs next to nothing (law L6). Nobody has more than half of the seats.
 //!
-//! A seat bounds what is held; who has one and computes for long also waits for their turn (`turns`), which bounds how long
-//! others wait for the processor. A request has its seat until the head of its answer, or the end of a long list: watches and followed
-//! logs go on in their body and have none then.
+//! A seat bounds what is held; who has one also waits for their turns (`turns`), which bound how long others wait for the
+//! processor. A request has its seat until the head of its answer, or the end of a long list: watches and followed logs go on
+//! in their body and have none then.
 
 mod places;
 mod seats;

@@ -81,39 +81,39 @@ pub(crate) struct Steps<F> {
 enum Turn {
     None,
     Waits(oneshot::Receiver<Seat>),
-    /// It may go on when those that became ready meanwhile are in line. None where there is no line any more.
-    Has(Option<Seat>),
+    /// It may go on when those that became ready meanwhile are in line.
+    Has(Seat),
+}
+
+impl<F> Steps<F> {
+    /// A turn; None where there is no line any more.
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<Option<Seat>> {
+        let mut waiting = match std::mem::replace(&mut self.turn, Turn::None) {
+            Turn::Has(turn) => return Poll::Ready(Some(turn)),
+            Turn::Waits(waiting) => waiting,
+            Turn::None => match self.turns.ask(&self.flow) {
+                Asked::Wait(waiting) => waiting,
+                Asked::Full => return Poll::Ready(None),
+                Asked::Seat(turn) => {
+                    self.turn = Turn::Has(turn);
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            },
+        };
+        let turn = Pin::new(&mut waiting).poll(context);
+        if turn.is_pending() {
+            self.turn = Turn::Waits(waiting);
+        }
+        turn.map(Result::ok)
+    }
 }
 
 impl<F: Future> Future for Steps<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let turn = match std::mem::replace(&mut self.turn, Turn::None) {
-            Turn::None => match self.turns.ask(&self.flow) {
-                Asked::Seat(seat) => {
-                    self.turn = Turn::Has(Some(seat));
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Asked::Wait(mut waiting) => {
-                    let Poll::Ready(turn) = Pin::new(&mut waiting).poll(context) else {
-                        self.turn = Turn::Waits(waiting);
-                        return Poll::Pending;
-                    };
-                    turn.ok()
-                }
-                Asked::Full => None,
-            },
-            Turn::Waits(mut waiting) => {
-                let Poll::Ready(turn) = Pin::new(&mut waiting).poll(context) else {
-                    self.turn = Turn::Waits(waiting);
-                    return Poll::Pending;
-                };
-                turn.ok()
-            }
-            Turn::Has(turn) => turn,
-        };
+        let turn = std::task::ready!(self.turn(context));
         let step = self.request.as_mut().poll(context);
         drop(turn);
         step
