@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::cel::{Asking, Budget, Fault, Program, Value as CelValue};
+use crate::cel::{Asking, Budget, Fault, Known, Program, Value as CelValue};
 
 /// The name under which expressions ask whether somebody may do something.
 pub const AUTHORIZER: &str = "authorizer";
@@ -68,7 +68,7 @@ impl Expression {
     /// Reads an expression that may name these variables.
     pub fn parse(text: &str, variables: &[&str]) -> Result<Self, String> {
         let program = Program::parse(text)?;
-        let variables: Vec<_> = variables.iter().map(|name| (*name, None)).collect();
+        let variables: Vec<_> = variables.iter().map(|name| (*name, Known::Anything)).collect();
         program.check(&variables)?;
         Ok(Self(program))
     }

@@ -92,6 +92,11 @@ impl Errors {
         self.0.len()
     }
 
+    /// Those that were found after the first `count`.
+    pub(crate) fn from(&self, count: usize) -> &[FieldError] {
+        self.0.get(count..).unwrap_or_default()
+    }
+
     /// The errors in the order they were found.
     pub fn into_vec(self) -> Vec<FieldError> {
         self.0

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use wk_api::custom::{self, Custom, convert, definition};
 use wk_api::kind::Serving;
-use wk_api::{Kind, Object, Reason, Status, kinds};
+use wk_api::{Kind, Object, Reason, Status, kinds, typecheck};
 use wk_base::time::Timestamp;
 use wk_store::{Change, Expect, Key, Op, Stored, View};
 
@@ -147,6 +147,14 @@ pub(crate) fn release(view: &View, kind: &Kind, definition: &Object, now: Timest
     let mut ops = vec![meet(view, group, !others.is_empty())];
     reconsider(&mut others, None, now, &mut ops);
     ops
+}
+
+/// Has the rules of an admission policy checked against the kinds as they are now.
+pub(crate) fn check_types(view: &View, kind: &Kind, policy: &mut Object) {
+    if *kind == kinds::VALIDATINGADMISSIONPOLICY {
+        let find = |group: &str, version: &str, plural: &str| kind_in(view, group, version, plural);
+        policy.0["status"]["typeChecking"] = typecheck::told(&policy.0["spec"], find);
+    }
 }
 
 type Other = (Arc<Stored>, Arc<Object>);

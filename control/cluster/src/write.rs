@@ -171,6 +171,7 @@ impl Cluster {
             Subresource::None => {
                 services::keep_allocated(kind, &old, &mut wanted);
                 let mut new = strategy::update(kind, &old, wanted, &facts)?;
+                definitions::check_types(view, kind, &mut new);
                 own(Target::object(kind.storage()), &old, &mut new);
                 ops = services::allocate(view, kind, Some(&old), &mut new, &facts)?;
                 ops.extend(definitions::accept(view, kind, &mut new, facts.now));
@@ -238,6 +239,7 @@ impl Cluster {
         self.guard(&Write { view, kind, subresource: Subresource::None, old: None, new: Some(&object) })?;
         check_depth(&object)?;
         ops.extend(definitions::accept(view, kind, &mut object, facts.now));
+        definitions::check_types(view, kind, &mut object);
         let (change, relies_on) = self.put(view, &convert::stored(kind, &object))?;
         ops.extend(relies_on);
         ops.push(Op { key, expect: Expect::Absent, change });

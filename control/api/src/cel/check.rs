@@ -3,28 +3,28 @@
 use super::parser::{Expr, Macro};
 use super::{authorizer, calls, cost, eval, library, strings, types};
 use crate::custom::schema::{Schema, Type};
+use crate::schema::{Node, Shape};
 
 /// What is known of a value before it is there.
 #[derive(Clone, Copy)]
-pub(super) enum Known<'a> {
+pub(crate) enum Known<'a> {
     Anything,
     /// A type, by its name.
     Plain(&'static str),
+    /// A place in the schema that a definition gives.
     Schema(&'a Schema),
+    /// A place in the schema of a kind, built-in or custom.
+    Node(Node<'a>),
 }
 
 /// Checks an expression; the first thing that is wrong is told. Answers the name of its type, if that is known.
-pub(super) fn check(expr: &Expr, variables: &[(&str, Option<&Schema>)]) -> Result<Option<&'static str>, String> {
-    let names =
-        variables.iter().map(|(name, schema)| ((*name).to_owned(), schema.map_or(Known::Anything, Known::Schema)));
-    Checking { names: names.collect(), times: 1, loops: 1 }.visit(expr).map(types::name)
+pub(super) fn check(expr: &Expr, variables: &[(&str, Known<'_>)]) -> Result<Option<&'static str>, String> {
+    Checking::new(variables).visit(expr).map(types::name)
 }
 
 /// How often the loops of an expression run at most. Of one that is not sound, as far as it is.
-pub(super) fn loops(expr: &Expr, variables: &[(&str, Option<&Schema>)]) -> u64 {
-    let names =
-        variables.iter().map(|(name, schema)| ((*name).to_owned(), schema.map_or(Known::Anything, Known::Schema)));
-    let mut checking = Checking { names: names.collect(), times: 1, loops: 1 };
+pub(super) fn loops(expr: &Expr, variables: &[(&str, Known<'_>)]) -> u64 {
+    let mut checking = Checking::new(variables);
     let _sound = checking.visit(expr);
     checking.loops
 }
@@ -40,26 +40,6 @@ pub(super) fn fields_of<'e>(expr: &'e Expr, variable: &str) -> Vec<&'e str> {
         }
     });
     found
-}
-
-/// The paths below `variable` that an expression names.
-pub(super) fn paths_of<'e>(expr: &'e Expr, variable: &str) -> Vec<Vec<&'e str>> {
-    let mut found = Vec::new();
-    walk(expr, &mut |expr| found.extend(path(expr, variable)));
-    found
-}
-
-/// The fields that lead from `variable` to what is selected here, if nothing else does.
-fn path<'e>(expr: &'e Expr, variable: &str) -> Option<Vec<&'e str>> {
-    match expr {
-        Expr::Ident(name) if name == variable => Some(Vec::new()),
-        Expr::Select { of, field, optional: false } | Expr::Has { of, field } => {
-            let mut fields = path(of, variable)?;
-            fields.push(field);
-            Some(fields)
-        }
-        _ => None,
-    }
 }
 
 /// Whether an expression names a variable.
@@ -117,6 +97,11 @@ struct Checking<'a> {
 }
 
 impl<'a> Checking<'a> {
+    fn new(variables: &[(&str, Known<'a>)]) -> Self {
+        let names = variables.iter().map(|(name, known)| ((*name).to_owned(), *known)).collect();
+        Self { names, times: 1, loops: 1 }
+    }
+
     fn visit(&mut self, expr: &Expr) -> Result<Known<'a>, String> {
         match expr {
             Expr::Ident(name) => match self.names.iter().rev().find(|(own, _)| own == name) {
@@ -257,15 +242,23 @@ impl<'a> Checking<'a> {
 }
 
 fn element(of: Known<'_>) -> Known<'_> {
-    let Known::Schema(schema) = of else { return Known::Anything };
-    let below = schema.items.as_deref().or_else(|| schema.additional.as_ref()?.as_deref());
-    below.map_or(Known::Anything, Known::Schema)
+    let found = match of {
+        Known::Schema(schema) => {
+            let below = schema.items.as_deref().or_else(|| schema.additional.as_ref()?.as_deref());
+            below.map(Known::Schema)
+        }
+        Known::Node(node) if matches!(node.shape(), Shape::Map(..)) => node.member("").map(Known::Node),
+        Known::Node(node) => node.items().map(Known::Node),
+        Known::Anything | Known::Plain(_) => None,
+    };
+    found.unwrap_or(Known::Anything)
 }
 
 fn member<'a>(of: Known<'a>, field: &str) -> Result<Known<'a>, String> {
     let schema = match of {
         Known::Anything | Known::Plain("map") => return Ok(Known::Anything),
         Known::Plain(name) => return Err(format!("type '{name}' does not support field selection")),
+        Known::Node(node) => return member_of(node, field),
         Known::Schema(schema) => schema,
     };
     let plain = eval::unescaped(field);
@@ -278,5 +271,19 @@ fn member<'a>(of: Known<'a>, field: &str) -> Result<Known<'a>, String> {
         }
         (None, Some(Type::Object) | None) => Err(format!("undefined field '{field}'")),
         (None, Some(kind)) => Err(format!("type '{}' does not support field selection", kind.as_str())),
+    }
+}
+
+fn member_of<'a>(node: Node<'a>, field: &str) -> Result<Known<'a>, String> {
+    let plain = eval::unescaped(field);
+    let field = plain.as_deref().unwrap_or(field);
+    if node.field(field).is_some_and(|(declared, _)| declared.nullable) {
+        return Ok(Known::Anything);
+    }
+    match (node.member(field), types::name(Known::Node(node))) {
+        (Some(below), _) => Ok(Known::Node(below)),
+        (None, None) => Ok(Known::Anything),
+        (None, Some("map")) => Err(format!("undefined field '{field}'")),
+        (None, Some(name)) => Err(format!("type '{name}' does not support field selection")),
     }
 }

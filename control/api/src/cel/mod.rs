@@ -22,9 +22,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use crate::custom::schema::Schema;
-
 pub(crate) use authorizer::Asking;
+pub(crate) use check::Known;
 pub(crate) use eval::{Budget, Fault};
 pub(crate) use value::Value;
 
@@ -71,13 +70,13 @@ impl Program {
         parser::parse(text).map(Self)
     }
 
-    /// What of it is not known: `variables` are what it may name, each with its schema where there is one.
-    pub(crate) fn check(&self, variables: &[(&str, Option<&Schema>)]) -> Result<(), String> {
+    /// What of it is not known: `variables` are what it may name, each with what is known of it.
+    pub(crate) fn check(&self, variables: &[(&str, Known<'_>)]) -> Result<(), String> {
         check::check(&self.0, variables).map(|_| ())
     }
 
     /// As [`Program::check`], also that it comes to a `wanted`: `bool`, `string`, `string or null`.
-    pub(crate) fn check_is(&self, wanted: &str, variables: &[(&str, Option<&Schema>)]) -> Result<(), Mistake> {
+    pub(crate) fn check_is(&self, wanted: &str, variables: &[(&str, Known<'_>)]) -> Result<(), Mistake> {
         match check::check(&self.0, variables) {
             Err(why) => Err(Mistake::Compilation(why)),
             Ok(Some(found)) if wanted.split(" or ").all(|wanted| wanted != found) => {
@@ -88,18 +87,13 @@ impl Program {
     }
 
     /// How often its loops run at most, by what the schemas allow; once when it has none.
-    pub(crate) fn loops(&self, variables: &[(&str, Option<&Schema>)]) -> u64 {
+    pub(crate) fn loops(&self, variables: &[(&str, Known<'_>)]) -> u64 {
         check::loops(&self.0, variables)
     }
 
     /// The fields of `variable` that it names.
     pub(crate) fn fields_of(&self, variable: &str) -> Vec<&str> {
         check::fields_of(&self.0, variable)
-    }
-
-    /// The paths below `variable` that it names: `["spec", "replicas"]`.
-    pub(crate) fn paths_of(&self, variable: &str) -> Vec<Vec<&str>> {
-        check::paths_of(&self.0, variable)
     }
 
     /// Whether it names `variable`.

@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::*;
+use crate::custom::schema::Schema;
 
 fn run(text: &str, data: &serde_json::Value) -> Result<String, String> {
     let program = Program::parse(text)?;
-    program.check(&[("self", None)])?;
+    program.check(&[("self", Known::Anything)])?;
     let mut budget = Budget::of_write();
     match program.evaluate(&[("self", Value::of(data, None))], &mut budget) {
         Ok(value) => Ok(strings::shown(&value)),
@@ -117,7 +118,7 @@ fn types_are_judged_where_they_are_known_and_nowhere_else() {
         "when": {"type": "string", "format": "date-time"},
         "list": {"type": "array", "items": {"type": "string"}},
     }}));
-    let is_bool = |text: &str| Program::parse(text).expect(text).check_is("bool", &[("self", Some(&schema))]);
+    let is_bool = |text: &str| Program::parse(text).expect(text).check_is("bool", &[("self", Known::Schema(&schema))]);
     for text in [
         "self.count > 0 && self.ratio > 0 && self.ratio <= 1.5",
         "self.any == 1 || self.any == '1'",
@@ -161,7 +162,7 @@ fn loops_are_counted_by_what_the_schema_allows() {
     };
     let loops = |schema: &serde_json::Value, text: &str| {
         let schema = Schema::read(schema);
-        Program::parse(text).expect(text).loops(&[("self", Some(&schema))])
+        Program::parse(text).expect(text).loops(&[("self", Known::Schema(&schema))])
     };
     let nested = |max| list(max, list(max, json!({"type": "string"})));
     assert_eq!(loops(&nested(Some(10)), "self.all(a, a.all(b, b != ''))"), 111);

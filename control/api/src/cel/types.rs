@@ -5,6 +5,7 @@
 
 use super::check::Known;
 use crate::custom::schema::{Schema, Type};
+use crate::schema::Shape;
 
 /// The name of a value's type; None when it may be any.
 pub(super) fn name(of: Known<'_>) -> Option<&'static str> {
@@ -12,6 +13,26 @@ pub(super) fn name(of: Known<'_>) -> Option<&'static str> {
         Known::Anything => None,
         Known::Plain(name) => Some(name),
         Known::Schema(schema) => of_schema(schema),
+        Known::Node(node) => of_shape(node.shape()),
+    }
+}
+
+fn of_shape(shape: &Shape) -> Option<&'static str> {
+    match shape {
+        Shape::Struct(..) | Shape::Map(..) => Some("map"),
+        Shape::List(..) => Some("list"),
+        Shape::Text(_) => Some("string"),
+        Shape::Int32 | Shape::Int64 => Some("int"),
+        Shape::Float => Some("double"),
+        Shape::Bool => Some("bool"),
+        // Of more than one type, or of one that only functions make.
+        Shape::Bytes
+        | Shape::Time
+        | Shape::MicroTime
+        | Shape::Quantity
+        | Shape::IntOrString
+        | Shape::Any
+        | Shape::Deduced => None,
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::check::{by_key, key_text};
 use super::schema::{ListType, Schema};
-use crate::cel::{self, Budget, Fault, Mistake, Program, cost};
-use crate::field::{Errors, FieldReason};
+use crate::cel::{self, Budget, Fault, Known, Mistake, Program, cost};
+use crate::field::{Errors, FieldError, FieldReason};
 use crate::json;
 
 /// Rules of one schema at most: each is parsed when the definition is, and evaluated with each write.
@@ -100,7 +100,10 @@ pub(crate) fn compile(_value: &Value, schema: &Schema, path: &str, errors: &mut 
 fn compile_below(schema: &Schema, path: &str, apart: Option<&str>, places: Option<u64>, errors: &mut Errors) {
     for (index, rule) in schema.rules.iter().enumerate() {
         let field = |key: &str| format!("{path}.x-kubernetes-validations[{index}].{key}");
-        let variables = [("self", Some(schema)), ("oldSelf", if rule.optional_old { None } else { Some(schema) })];
+        let variables = [
+            ("self", Known::Schema(schema)),
+            ("oldSelf", if rule.optional_old { Known::Anything } else { Known::Schema(schema) }),
+        ];
         let judge = |program: &Result<Program, String>, wanted| match program {
             Ok(program) => program.check_is(wanted, &variables).err(),
             Err(why) => Some(Mistake::Compilation(why.clone())),
@@ -149,11 +152,22 @@ fn compile_below(schema: &Schema, path: &str, apart: Option<&str>, places: Optio
     }
 }
 
-/// Checks `value` against all rules. What did not change is not judged anew.
-pub(crate) fn check(value: &Value, old: Option<&Value>, schema: &Schema, path: &str, errors: &mut Errors) {
-    let mut judging = Judging { budget: Budget::of_write(), errors };
-    // What ended it stands among the errors.
-    let _ended = judging.visit(value, old, schema, path);
+/// Checks `value` against all rules, unless what was found from the error `before` on says that it is not what rules are
+/// made for: then that is told. What did not change is not judged anew.
+pub(crate) fn check_sound(value: &Value, old: Option<&Value>, schema: &Schema, before: usize, errors: &mut Errors) {
+    if !errors.from(before).iter().any(blocks) {
+        let mut judging = Judging { budget: Budget::of_write(), errors };
+        // What ended it stands among the errors.
+        let _ended = judging.visit(value, old, schema, "");
+    } else if schema.has_rules() {
+        let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+        errors.invalid_str("<nil>", "null", why);
+    }
+}
+
+fn blocks(error: &FieldError) -> bool {
+    use FieldReason::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+    matches!(error.reason, NotSupported | Required | TooLong | TooMany | TypeInvalid)
 }
 
 /// No further rule is judged.

@@ -131,6 +131,12 @@ impl Schema {
         Self { root: true, ..Self::read(value) }
     }
 
+    /// Whether a rule in CEL stands anywhere in it.
+    pub(crate) fn has_rules(&self) -> bool {
+        let below = self.additional.iter().flatten().chain(&self.items).map(Box::as_ref);
+        !self.rules.is_empty() || self.properties.values().chain(below).any(Self::has_rules)
+    }
+
     /// Reads a part of `openAPIV3Schema`.
     pub(crate) fn read(value: &Value) -> Self {
         let list = |key| json::items(value, &[key]).iter().map(Self::read).collect();

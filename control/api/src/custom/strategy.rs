@@ -36,9 +36,7 @@ impl Custom {
         if ignored.is_empty() {
             check::lists(value, &self.schema, "", errors);
         }
-        if errors.len() == before {
-            rules::check(value, old, &self.schema, "", errors);
-        }
+        rules::check_sound(value, old, &self.schema, before, errors);
     }
 
     /// Checks a write of the status.
@@ -48,9 +46,7 @@ impl Custom {
             check::check(status, old.get("status"), schema, "status", errors);
         }
         self.replicas(value, false, errors);
-        if errors.len() == before {
-            rules::check(value, Some(old), &self.schema, "", errors);
-        }
+        rules::check_sound(value, Some(old), &self.schema, before, errors);
     }
 
     fn replicas(&self, value: &Value, spec: bool, errors: &mut Errors) {

@@ -12,7 +12,7 @@ use crate::json;
 use crate::kind::{Generation, Kind, Rules, Scope};
 use crate::names;
 use crate::table::{self, AGE, NAME, integer, text};
-use crate::validate::{self, expressions, labels, one_of_if_set, typecheck};
+use crate::validate::{self, expressions, labels, one_of_if_set};
 
 /// `ValidatingAdmissionPolicy`.
 pub static VALIDATINGADMISSIONPOLICY: Kind = Kind {
@@ -38,16 +38,12 @@ pub static VALIDATINGADMISSIONPOLICY: Kind = Kind {
         },
         // Each write that is judged reads the policies anew, so one is in force as soon as it is written.
         prepare_create: |value| {
-            let told = typecheck::told(json::get(value, "spec"));
-            json::set(value, "status", json!({"observedGeneration": 1, "typeChecking": told}));
+            json::set(value, "status", json!({"observedGeneration": 1}));
         },
         prepare_update: |new, old| {
             let moves = !json::same(json::get(new, "spec"), json::get(old, "spec"));
             let generation = json::int(old, &["metadata", "generation"]).unwrap_or_default() + i64::from(moves);
-            let told = typecheck::told(json::get(new, "spec"));
-            let status = json::object_at(new, "status");
-            json::set(status, "observedGeneration", generation);
-            json::set(status, "typeChecking", told);
+            json::set(json::object_at(new, "status"), "observedGeneration", generation);
         },
         validate: policy,
         columns: &[

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::cel::{self, Mistake, Program};
+use crate::cel::{self, Known, Mistake, Program};
 use crate::expression::AUTHORIZER;
 use crate::field::Errors;
 use crate::json;
@@ -165,7 +165,7 @@ fn with_variables(errors: &mut Errors, field: &str, text: &str, wanted: &str, kn
 
 /// Tells what is wrong with an expression that is to come to a `wanted`; empty for any type.
 fn expression(errors: &mut Errors, field: &str, text: &str, wanted: &str, known: &[&str]) {
-    let variables: Vec<_> = known.iter().map(|name| (*name, None)).collect();
+    let variables: Vec<_> = known.iter().map(|name| (*name, Known::Anything)).collect();
     let found = Program::parse(text).map_err(Mistake::Compilation).and_then(|program| {
         if wanted.is_empty() {
             program.check(&variables).map_err(Mistake::Compilation)

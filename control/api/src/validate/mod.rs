@@ -19,7 +19,6 @@ pub(crate) mod probe;
 pub(crate) mod resources;
 pub(crate) mod security;
 pub(crate) mod share;
-pub(crate) mod typecheck;
 pub(crate) mod volumes;
 pub(crate) mod webhook;
 

@@ -386,6 +386,14 @@ async fn rules_of_a_definition_are_judged_with_each_write() {
     let refused =
         api.post(WIDGETS, &widget("a", &json!({ "size": "small", "parts": [{ "name": "x" }] }))).await.expect(422);
     assert_eq!(refused["message"], "Widget.example.com \"a\" is invalid: spec: Invalid value: \"object\": at most 1");
+    let wrong = widget("a", &json!({ "size": "huge", "parts": [{ "name": "x" }] }));
+    let message = api.post(WIDGETS, &wrong).await.expect(422)["message"].take();
+    let unjudged =
+        "<nil>: Invalid value: \"null\": some validation rules were not checked because the object was invalid";
+    assert!(message.as_str().is_some_and(|text| text.contains(unjudged) && !text.contains("at most")), "{message}");
+    let wrong = widget("a", &json!({ "size": "small", "replicas": -1, "parts": [{ "name": "x" }] }));
+    let message = api.post(WIDGETS, &wrong).await.expect(422)["message"].take();
+    assert!(message.as_str().is_some_and(|text| text.contains("at most -1") && !text.contains("<nil>")), "{message}");
     api.post(WIDGETS, &widget("a", &json!({ "size": "small" }))).await.expect(201);
     let refused = api.patch(&format!("{WIDGETS}/a"), &json!({ "spec": { "size": "large" } })).await.expect(422);
     assert_eq!(refused["message"], "Widget.example.com \"a\" is invalid: spec.size: Forbidden: size is immutable");

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use wk_base::body::full;
 use wk_mesh::Peer;
 
+use super::customs::{DEFINITIONS, widgets};
 use super::kit::{Answer, CONFIG_MAPS, Harness, JSON, config_map};
 use super::webhooks::{VALIDATING, start};
 
@@ -53,6 +54,40 @@ async fn policy_sees_the_object_in_the_version_that_it_names() {
     let exact = json!({ "matchConstraints": { "matchPolicy": "Exact" }, "validations": [{ "expression": "false" }] });
     enforce(&api, "exact", ("autoscaling", "v1", "horizontalpodautoscalers"), exact).await;
     api.patch(&format!("{path}/web"), &json!({ "spec": { "maxReplicas": 4 } })).await.expect(200);
+}
+
+#[tokio::test]
+async fn policy_says_which_of_its_rules_a_kind_can_never_meet() {
+    let api = Harness::start().await;
+    let told = async |policy: &str| {
+        api.get(&format!("{POLICIES}/{policy}")).await.expect(200)["status"]["typeChecking"].take()
+    };
+    let rules = json!({ "validations": [
+        { "expression": "object.spec.replicas > '1'", "messageExpression": "'got ' + object.spec.replicas" },
+        { "expression": "object.spec.retries < 10" },
+        { "expression": "object.spec.replicas > 1" },
+    ] });
+    enforce(&api, "early", ("example.com", "v1", "widgets"), rules.clone()).await;
+    assert_eq!(told("early").await, json!({}), "nobody defined the kind yet");
+    api.post(DEFINITIONS, &widgets()).await.expect(201);
+    enforce(&api, "late", ("example.com", "v1", "widgets"), rules).await;
+    let touch = json!({ "metadata": { "labels": { "touched": "yes" } } });
+    api.patch(&format!("{POLICIES}/early"), &touch).await.expect(200);
+    let expected = [
+        ("spec.validations[0].expression", "found no matching overload for '_>_' applied to '(int, string)'"),
+        ("spec.validations[0].messageExpression", "found no matching overload for '_+_' applied to '(string, int)'"),
+        ("spec.validations[1].expression", "ERROR: <input>:1:12: undefined field 'retries'"),
+    ];
+    for policy in ["early", "late"] {
+        let warnings = told(policy).await["expressionWarnings"].take();
+        let warnings = warnings.as_array().expect("warnings");
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        for (warning, (field, text)) in warnings.iter().zip(expected) {
+            assert_eq!(warning["fieldRef"], field);
+            let said = warning["warning"].as_str().expect("text");
+            assert!(said.starts_with("example.com/v1, Kind=Widget: ERROR") && said.contains(text), "{said}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -103,10 +103,7 @@ pub(super) fn check(name: &str, value: &Value, errors: &mut Errors) {
     let (schema, before) = (&WHOLE[name], errors.len());
     check::check(value, None, schema, "", errors);
     check::lists(value, schema, "", errors);
-    // Rules are made for what has the right shape.
-    if errors.len() == before {
-        judged::check(value, None, schema, "", errors);
-    }
+    judged::check_sound(value, None, schema, before, errors);
 }
 
 /// What is wrong with its status.

@@ -1,16 +1,18 @@
-//! `status.typeChecking` of an admission policy: fields that its rules name and that the kinds do not have.
+//! `status.typeChecking` of an admission policy: fields that its rules name and that the kinds do not have, and operators on
+//! values of other types.
 //!
-//! Checked are rules about built-in kinds that are named without `*`, as in Kubernetes; here only fields, and no custom
-//! kinds: their schemas are somebody else's to change. What cannot be told is not warned of.
+//! Checked are rules about kinds that are named without `*`, as in Kubernetes, once with each write of the policy: a
+//! definition that comes or changes later is not waited for. What cannot be told is not warned of: here all but `object` and
+//! `oldObject` may be anything.
 //!
 //! Words: `k8s.io/apiserver/pkg/admission/plugin/policy/validating/typechecking.go`.
 
 use serde_json::{Value, json};
 
-use crate::cel::{self, Program};
+use crate::cel::{self, Known, Program};
 use crate::json;
 use crate::kind::Kind;
-use crate::schema::{Node, schema_of};
+use crate::schema::schema_of;
 
 /// Kinds that one policy is checked against, as in Kubernetes.
 const KINDS_MAX: usize = 10;
@@ -18,9 +20,12 @@ const KINDS_MAX: usize = 10;
 /// The variables that are objects of the kind.
 const OBJECTS: [&str; 2] = ["object", "oldObject"];
 
-/// What is said of a policy with this spec.
-pub(crate) fn told(spec: &Value) -> Value {
-    let kinds = kinds(spec);
+/// The variables whose type is not looked at.
+const OTHERS: [&str; 5] = ["request", "params", "namespaceObject", "authorizer", "variables"];
+
+/// What is said of a policy with this spec; `find` answers the kind of a group, version and plural.
+pub fn told(spec: &Value, find: impl Fn(&str, &str, &str) -> Option<&'static Kind>) -> Value {
+    let kinds = kinds(spec, find);
     let mut warnings: Vec<Value> = Vec::new();
     for (index, rule) in json::items(spec, &["validations"]).iter().enumerate() {
         for field in ["expression", "messageExpression"] {
@@ -35,47 +40,41 @@ pub(crate) fn told(spec: &Value) -> Value {
 }
 
 /// The kinds that the rules name by group, version and resource.
-fn kinds(spec: &Value) -> Vec<&'static Kind> {
+fn kinds(spec: &Value, find: impl Fn(&str, &str, &str) -> Option<&'static Kind>) -> Vec<&'static Kind> {
     let mut found: Vec<&'static Kind> = Vec::new();
     for rule in json::items(spec, &["matchConstraints", "resourceRules"]) {
         let texts = |key: &str| json::items(rule, &[key]).iter().filter_map(Value::as_str).collect::<Vec<_>>();
         for group in texts("apiGroups") {
             for version in texts("apiVersions") {
-                for plural in texts("resources") {
-                    // What is below a resource is sent in another form.
-                    let kind = Kind::find(group, version, plural).filter(|_| !plural.contains('/'));
+                // What is below a resource is sent in another form.
+                for plural in texts("resources").into_iter().filter(|plural| !plural.contains('/')) {
+                    let kind = find(group, version, plural);
                     found.extend(kind.filter(|kind| !found.contains(kind)));
+                    if found.len() == KINDS_MAX {
+                        return found;
+                    }
                 }
             }
         }
     }
-    found.truncate(KINDS_MAX);
     found
 }
 
-/// The first field in an expression that objects of `kind` do not have, in the words of the compiler.
+/// The first mistake in an expression about objects of `kind`, in the words of the compiler.
 fn mistake(kind: &Kind, text: &str) -> Option<String> {
     let program = Program::parse(text).ok()?;
     let schema = schema_of(kind);
     let root = schema.root_shape();
-    let paths = OBJECTS.iter().flat_map(|variable| program.paths_of(variable));
-    let unknown = paths.into_iter().find_map(|path| unknown(schema.node(&root), &path).map(str::to_owned))?;
-    let group = if kind.group.is_empty() { String::new() } else { format!("{}/", kind.group) };
-    let at = text.find(&format!(".{unknown}")).unwrap_or_default();
-    let why = cel::told(text, &format!("undefined field '{unknown}' at {at}"));
-    Some(format!("{group}{}, Kind={}: {why}\n", kind.version, kind.kind))
-}
-
-fn unknown<'p>(root: Node<'_>, path: &[&'p str]) -> Option<&'p str> {
-    let mut node = root;
-    for field in path {
-        match node.member(field) {
-            Some(below) => node = below,
-            // What has no fields at all is another mistake.
-            None => return node.of().map(|_| *field),
-        }
+    let objects = OBJECTS.map(|name| (name, Known::Node(schema.node(&root))));
+    let variables: Vec<_> = objects.into_iter().chain(OTHERS.map(|name| (name, Known::Anything))).collect();
+    let mut why = program.check(&variables).err()?;
+    if let Some(field) = why.strip_prefix("undefined field '").and_then(|rest| rest.strip_suffix('\''))
+        && let Some(at) = text.find(&format!(".{field}"))
+    {
+        why = format!("{why} at {at}");
     }
-    None
+    let group = if kind.group.is_empty() { String::new() } else { format!("{}/", kind.group) };
+    Some(format!("{group}{}, Kind={}: {}\n", kind.version, kind.kind, cel::told(text, &why)))
 }
 
 #[cfg(test)]
@@ -84,12 +83,13 @@ mod tests {
 
     fn said(resource: (&str, &str, &str), expression: &str) -> Value {
         let (group, version, plural) = resource;
-        told(&json!({
+        let spec = json!({
             "matchConstraints": {"resourceRules": [{
                 "apiGroups": [group], "apiVersions": [version], "resources": [plural], "operations": ["*"],
             }]},
             "validations": [{"expression": expression}],
-        }))
+        });
+        told(&spec, Kind::find)
     }
 
     const DEPLOYMENTS: (&str, &str, &str) = ("apps", "v1", "deployments");
@@ -106,12 +106,32 @@ mod tests {
     }
 
     #[test]
+    fn operators_on_values_of_other_types_are_told() {
+        let cases = [
+            ("object.spec.replicas > '1'", "found no matching overload for '_>_' applied to '(int, string)'"),
+            ("'got ' + object.spec.replicas == ''", "found no matching overload for '_+_' applied to '(string, int)'"),
+            ("object.spec.template.spec.containers.all(c, c.image > 1)", "'_>_' applied to '(string, int)'"),
+            ("object.metadata.labels['a'] == 1", "found no matching overload for '_==_' applied to '(string, int)'"),
+            ("object.spec.replicas.more", "type 'int' does not support field selection"),
+        ];
+        for (expression, expected) in cases {
+            let found = said(DEPLOYMENTS, expression);
+            let warning = found["expressionWarnings"][0]["warning"].as_str().unwrap_or_default();
+            assert!(warning.contains(expected), "{expression}: {warning}");
+        }
+    }
+
+    #[test]
     fn what_is_sound_or_cannot_be_told_is_not_warned_of() {
         let sound = [
             "object.spec.template.spec.containers.all(c, c.image != '')",
             "object.metadata.labels.anything == 'x'",
             "object.metadata.annotations['a.b/c'] == 'x' && object.kind == 'Deployment'",
             "request.nosuch == 1",
+            "object.spec.replicas > 1 && variables.any > 1 && object.spec.replicas == null",
+            "object.spec.template.spec.containers.all(c, c.resources.limits['cpu'] == '1')",
+            "object.spec.strategy.rollingUpdate.maxSurge == 1 || object.metadata.labels.exists(k, k == 'a')",
+            "object.metadata.creationTimestamp == oldObject.metadata.creationTimestamp",
             "object.spec.foo +",
         ];
         for expression in sound {
