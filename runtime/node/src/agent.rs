@@ -105,7 +105,7 @@ pub struct Agent {
     events: mpsc::Receiver<Event>,
     write_slots: Arc<Semaphore>,
     addresses: Option<Pool>,
-    pods: BTreeMap<String, Box<Local>>,
+    pods: BTreeMap<Arc<str>, Box<Local>>,
     /// The cluster's pods at the last look.
     seen: Part,
     /// Pods to look at again the next time, whether they changed or not.
@@ -319,7 +319,7 @@ impl Agent {
     /// Starts the containers, of one pod or of all, whose environment could not be made and can now.
     fn retry_starts(&mut self, of: Option<&str>) {
         let mut answered = Vec::new();
-        for (uid, local) in self.pods.iter().filter(|(uid, _)| of.is_none_or(|of| of == *uid)) {
+        for (uid, local) in self.pods.iter().filter(|(uid, _)| of.is_none_or(|of| *of == ***uid)) {
             let pod = &local.pod;
             let Some(ip) = pod.ip else { continue };
             for (index, (container, spec)) in pod.containers.iter().zip(&pod.spec.containers).enumerate() {
@@ -340,13 +340,13 @@ impl Agent {
     fn tick(&mut self) {
         let now = self.clock.now();
         self.wake = None;
-        let uids: Vec<String> = self.pods.keys().cloned().collect();
+        let uids: Vec<Arc<str>> = self.pods.keys().cloned().collect();
         for uid in uids {
-            let Some(local) = self.pods.get_mut(&uid) else { continue };
+            let Some(local) = self.pods.get_mut(&*uid) else { continue };
             if local.pod.wakes_at().is_some_and(|wake| wake <= now) {
                 self.pod_event(&uid, pod::Event::Tick);
             }
-            if let Some(local) = self.pods.get_mut(&uid)
+            if let Some(local) = self.pods.get_mut(&*uid)
                 && local.writes.retry_due(now)
             {
                 self.write(&uid);
@@ -393,7 +393,7 @@ impl Agent {
         let Some(ip) = local.pod.ip else { return };
         let handles = Handles::new(&self.tasks.stopping());
         let (cancel, cut, moves) = (handles.stop.clone(), handles.cut.clone(), Arc::clone(&handles.moves));
-        let (pod, spec, class) = (Arc::<str>::from(uid), Arc::clone(spec), local.pod.spec.class());
+        let (pod, spec, class) = (Arc::clone(&local.pod.spec.uid), Arc::clone(spec), local.pod.spec.class());
         let report = Arc::new(Reporter { agent: self.queue.clone(), pod: Arc::clone(&pod), container });
         let run = Box::new(Run { pod, ip, spec, restart, cancel, cut, moves, class });
         local.runs.retain(|(of, _)| *of != container);

@@ -10,6 +10,7 @@
 //! [`Event::Lacks`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wk_base::time::Timestamp;
@@ -75,7 +76,7 @@ struct Stopping {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     /// Name in the pod.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it is for.
     pub role: Role,
     /// Where it is in its life.

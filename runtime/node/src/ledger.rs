@@ -17,11 +17,11 @@ use crate::spec::ContainerSpec;
 
 /// All pods of a node. Clones share them.
 #[derive(Clone, Default)]
-pub struct Ledger(Arc<Mutex<HashMap<String, Vec<Arc<Page>>>>>);
+pub struct Ledger(Arc<Mutex<HashMap<Arc<str>, Vec<Arc<Page>>>>>);
 
 /// One container, from its first start until its pod is gone.
 pub struct Page {
-    container: String,
+    container: Arc<str>,
     recent: Arc<Recent>,
     state: Mutex<State>,
 }
@@ -56,14 +56,15 @@ pub struct Given {
 
 impl Ledger {
     /// The page of a container, begun if there is none.
-    pub fn page(&self, pod: &str, container: &str, clock: &Arc<dyn Clock>) -> Arc<Page> {
+    pub fn page(&self, pod: &Arc<str>, container: &Arc<str>, clock: &Arc<dyn Clock>) -> Arc<Page> {
         let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pages = pods.entry(pod.to_owned()).or_default();
-        if let Some(page) = pages.iter().find(|page| page.container == container) {
+        let pages = pods.entry(Arc::clone(pod)).or_default();
+        if let Some(page) = pages.iter().find(|page| page.container == *container) {
             return Arc::clone(page);
         }
         let recent = Arc::new(Recent::new(Arc::clone(clock)));
-        let page = Arc::new(Page { container: container.to_owned(), recent, state: Mutex::default() });
+        let page = Arc::new(Page { container: Arc::clone(container), recent, state: Mutex::default() });
+        pages.reserve_exact(1);
         pages.push(Arc::clone(&page));
         page
     }
@@ -121,7 +122,7 @@ impl Page {
         if let Some(usage) = &state.usage {
             value["usage"] = used(usage);
         }
-        value["name"] = json!(self.container);
+        value["name"] = json!(*self.container);
         value["lastFailure"] = json!(state.failure);
         value["requests"] = self.recent.to_value();
         value
@@ -228,7 +229,7 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
         let ledger = Ledger::default();
         let trap = Failure::Trap { message: "unreachable".into(), backtrace: "0: a\n1: b".into() };
-        ledger.page("u", "app", &clock).failed(&trap, clock.now());
+        ledger.page(&"u".into(), &"app".into(), &clock).failed(&trap, clock.now());
         let told = ledger.tell("u").unwrap();
         assert_eq!(told["containers"][0]["lastFailure"]["reason"], "Trapped");
         assert_eq!(told["containers"][0]["lastFailure"]["backtrace"], json!(["0: a", "1: b"]));

@@ -121,7 +121,9 @@ fn port_number(slice: &EndpointSlice, port: &str) -> Option<u16> {
 
 fn endpoints(slice: &EndpointSlice, port: &str) -> Vec<network::Endpoint> {
     let Some(port) = port_number(slice, port) else { return Vec::new() };
-    slice.endpoints.iter().filter_map(|it| endpoint(it, port)).collect()
+    // Most lie on the node of the one before, and there are thousands: they share its name.
+    let mut node: Arc<str> = Arc::default();
+    slice.endpoints.iter().filter_map(|it| endpoint(it, port, &mut node)).collect()
 }
 
 /// Addresses that are no pods'.
@@ -134,7 +136,7 @@ fn written(slice: &EndpointSlice, port: &str) -> Vec<SocketAddr> {
     addresses.map(|address| SocketAddr::new(address, port)).collect()
 }
 
-fn endpoint(endpoint: &discovery::Endpoint, port: u16) -> Option<network::Endpoint> {
+fn endpoint(endpoint: &discovery::Endpoint, port: u16, node: &mut Arc<str>) -> Option<network::Endpoint> {
     let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
     let conditions = endpoint.conditions.clone().unwrap_or_default();
     let state = if conditions.ready.unwrap_or(true) {
@@ -144,9 +146,13 @@ fn endpoint(endpoint: &discovery::Endpoint, port: u16) -> Option<network::Endpoi
     } else {
         EndpointState::NotReady
     };
+    let name = endpoint.node_name.as_deref()?;
+    if **node != *name {
+        *node = name.into();
+    }
     Some(network::Endpoint {
         pod: endpoint.target_ref.as_ref()?.uid.as_deref()?.into(),
-        node: endpoint.node_name.as_deref()?.into(),
+        node: Arc::clone(node),
         address,
         port,
         state,

@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use dashmap::DashMap;
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, uri};
 use http_body::{Frame, SizeHint};
-use imbl::HashMap;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wk_base::body::{self, Body, BoxError};
@@ -58,7 +57,7 @@ pub struct PortTaken {
     /// The port.
     pub port: u16,
     /// Who has it.
-    pub container: String,
+    pub container: Arc<str>,
 }
 
 /// One HTTP container that serves.
@@ -175,7 +174,7 @@ impl App {
 /// The rest of a pod's chain of HTTP containers, as a middleware in front of it sees it.
 pub struct After {
     apps: Apps,
-    pod: String,
+    pod: Arc<str>,
     index: usize,
 }
 
@@ -279,56 +278,44 @@ impl http_body::Body for Guarded {
     }
 }
 
-type Table = HashMap<Arc<str>, Vec<Arc<App>>>;
-
 /// What serves on this node, by pod: HTTP containers, and beside them the ports that programs listen at. Clones share
 /// the table.
 #[derive(Clone, Default)]
 pub struct Apps {
-    http: Arc<ArcSwap<Table>>,
+    http: Arc<DashMap<Arc<str>, Vec<Arc<App>>>>,
     pods: Pods,
 }
 
 impl Apps {
     /// Adds a container to its pod, unless a port of it is taken there.
-    pub fn insert(&self, pod: &str, app: &Arc<App>) -> Result<(), PortTaken> {
-        let mut taken = None;
-        self.http.rcu(|table| {
-            let mut table = Table::clone(table);
-            let apps = table.entry(pod.into()).or_default();
-            taken = apps.iter().find_map(|other| other.in_the_way_of(app));
-            if taken.is_some() {
-                return table;
-            }
-            // In the pod's order, whichever was ready first.
-            let at = apps.partition_point(|other| other.index <= app.index);
-            apps.insert(at, Arc::clone(app));
-            table
-        });
-        taken.map_or(Ok(()), Err)
+    pub fn insert(&self, pod: &Arc<str>, app: &Arc<App>) -> Result<(), PortTaken> {
+        let mut apps = self.http.entry(Arc::clone(pod)).or_default();
+        if let Some(taken) = apps.iter().find_map(|other| other.in_the_way_of(app)) {
+            return Err(taken);
+        }
+        // In the pod's order, whichever was ready first.
+        let at = apps.partition_point(|other| other.index <= app.index);
+        apps.reserve_exact(1);
+        apps.insert(at, Arc::clone(app));
+        Ok(())
     }
 
     /// Takes a container out: requests to it are told "gone" from now on.
     pub fn remove(&self, pod: &str, app: &Arc<App>) {
-        self.http.rcu(|table| {
-            let mut table = Table::clone(table);
-            let left: Vec<_> =
-                table.remove(pod).into_iter().flatten().filter(|other| !Arc::ptr_eq(other, app)).collect();
-            if !left.is_empty() {
-                table.insert(pod.into(), left);
-            }
-            table
+        self.http.remove_if_mut(pod, |_, apps| {
+            apps.retain(|other| !Arc::ptr_eq(other, app));
+            apps.is_empty()
         });
     }
 
     /// Where the pod's container `index` passes requests on: the first HTTP container after it.
-    pub fn after(&self, pod: &str, index: usize) -> After {
-        After { apps: self.clone(), pod: pod.to_owned(), index }
+    pub fn after(&self, pod: &Arc<str>, index: usize) -> After {
+        After { apps: self.clone(), pod: Arc::clone(pod), index }
     }
 
     /// The containers of a pod that serve.
     pub fn of(&self, pod: &str) -> Vec<Arc<App>> {
-        self.http.load().get(pod).cloned().unwrap_or_default()
+        self.http.get(pod).map(|apps| apps.clone()).unwrap_or_default()
     }
 
     /// The pods that have a network here.
@@ -354,7 +341,7 @@ impl Apps {
         if let Some(program) = self.program(pod, port, Caller::TRAFFIC) {
             return serve::call_program(&program, port, Caller::TRAFFIC, request).await;
         }
-        let app = self.http.load().get(pod).and_then(|apps| serving(apps, port)).cloned();
+        let app = self.http.get(pod).and_then(|apps| serving(&apps, port).cloned());
         match app {
             Some(app) => app.call(request).await,
             None => Err(CallError::Gone(pod.to_owned())),
@@ -367,7 +354,7 @@ impl Apps {
         if let Some(program) = self.program(pod, port, Caller::NODE) {
             return serve::call_program(&program, port, Caller::NODE, request).await;
         }
-        let app = self.http.load().get(pod).and_then(|apps| serving(apps, port)).cloned();
+        let app = self.http.get(pod).and_then(|apps| serving(&apps, port).cloned());
         let app = app.ok_or_else(|| CallError::Gone(pod.to_owned()))?;
         let answer = app.cut.run_until_cancelled(app.guest.handle(request)).await;
         Ok(answer.ok_or(CallError::Cut)??)
@@ -380,8 +367,8 @@ impl Apps {
 
     /// The pod, if a program of it listens at `port` and no HTTP container declares that port.
     fn program(&self, pod: &str, port: u16, caller: Caller) -> Option<Arc<Pod>> {
-        // Without a lock where most requests go.
-        if self.http.load().get(pod).is_some_and(|apps| apps.iter().any(|app| app.spec.ports.contains(&port))) {
+        // Not by the lock of programs where most requests go.
+        if self.http.get(pod).is_some_and(|apps| apps.iter().any(|app| app.spec.ports.contains(&port))) {
             return None;
         }
         self.pods.by_uid(pod).filter(|pod| pod.listens(port, caller))
@@ -390,7 +377,7 @@ impl Apps {
     /// Whether an HTTP container of `pod` serves `port`: one that declares it, or one that declares none.
     pub fn listens(&self, pod: &str, port: u16) -> bool {
         let serves = |app: &Arc<App>| app.spec.ports.is_empty() || app.spec.ports.contains(&port);
-        self.http.load().get(pod).is_some_and(|apps| apps.iter().any(serves))
+        self.http.get(pod).is_some_and(|apps| apps.iter().any(serves))
     }
 
     /// Answers a request that came over the mesh, at [`MESH_PREFIX`].

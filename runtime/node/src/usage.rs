@@ -31,7 +31,7 @@ pub struct Meters {
 #[derive(Default)]
 struct Inner {
     /// By pod's uid; of a pod by container's name. Most have one container, for which a map would take a kilobyte.
-    pods: BTreeMap<String, Vec<(String, Meter)>>,
+    pods: BTreeMap<Arc<str>, Vec<(Arc<str>, Meter)>>,
     machine: VecDeque<Sample>,
 }
 
@@ -84,8 +84,8 @@ impl Meter {
 /// While one lives, the container is shown.
 pub struct Metered {
     meters: Meters,
-    pod: String,
-    container: String,
+    pod: Arc<str>,
+    container: Arc<str>,
     /// What the run counts in.
     pub usage: Arc<Usage>,
 }
@@ -161,10 +161,10 @@ impl Meters {
 
     /// What a run of this container counts in: what its runs before it in the same pod counted in, so that figures only
     /// grow and a quota is not had anew by crashing.
-    pub fn begin(&self, pod: &str, spec: &ContainerSpec) -> Metered {
+    pub fn begin(&self, pod: &Arc<str>, spec: &ContainerSpec) -> Metered {
         let mut inner = self.lock();
         let Inner { pods, .. } = &mut *inner;
-        let containers = pods.entry(pod.to_owned()).or_default();
+        let containers = pods.entry(Arc::clone(pod)).or_default();
         let known = containers.iter().position(|(name, _)| *name == spec.name);
         let place = known.unwrap_or_else(|| {
             containers.reserve_exact(1);
@@ -174,7 +174,7 @@ impl Meters {
         let (_, meter) = &mut containers[place];
         meter.runs += 1;
         let usage = Arc::clone(&meter.usage);
-        Metered { meters: self.clone(), pod: pod.to_owned(), container: spec.name.clone(), usage }
+        Metered { meters: self.clone(), pod: Arc::clone(pod), container: Arc::clone(&spec.name), usage }
     }
 
     /// Forgets a pod.
@@ -208,18 +208,18 @@ impl Meters {
         let (machine_cpu, memory) = (machine_cpu(), machine_memory());
         let inner = self.lock();
         let machine = rates(inner.machine.front(), now, machine_cpu, memory.total.saturating_sub(memory.available));
-        let running = |containers: &Vec<(String, Meter)>| -> Vec<ContainerReport> {
+        let running = |containers: &Vec<(Arc<str>, Meter)>| -> Vec<ContainerReport> {
             let running = containers.iter().filter(|(_, meter)| meter.runs > 0);
             running.map(|(name, meter)| container(name, meter, now)).collect()
         };
-        let pods = inner.pods.iter().map(|(uid, containers)| (uid.clone(), running(containers)));
+        let pods = inner.pods.iter().map(|(uid, containers)| (uid.to_string(), running(containers)));
         Report { machine, pods: pods.filter(|(_, containers)| !containers.is_empty()).collect() }
     }
 
     /// What one container counts in, if it ever ran here: for what runs beside it on its account, and for whoever asks.
     pub fn usage(&self, pod: &str, container: &str) -> Option<Arc<Usage>> {
         let inner = self.lock();
-        let (_, meter) = inner.pods.get(pod)?.iter().find(|(name, _)| name == container)?;
+        let (_, meter) = inner.pods.get(pod)?.iter().find(|(name, _)| **name == *container)?;
         Some(Arc::clone(&meter.usage))
     }
 
@@ -330,14 +330,14 @@ mod tests {
     #[test]
     fn container_is_shown_while_it_runs_and_counts_on_when_it_starts_again() {
         let meters = Meters::new(Account::of_machine());
-        let first = meters.begin("u", &spec());
+        let first = meters.begin(&"u".into(), &spec());
         first.usage.request();
         let report = meters.report();
         let shown = &report.pods["u"][0];
         assert_eq!((shown.name.as_str(), shown.requests, shown.memory_limit), ("app", 1, 1000));
         drop(first);
         assert_eq!(meters.report().pods.len(), 0);
-        let again = meters.begin("u", &spec());
+        let again = meters.begin(&"u".into(), &spec());
         again.usage.request();
         assert_eq!(meters.report().pods["u"][0].requests, 2);
         meters.remove("u");

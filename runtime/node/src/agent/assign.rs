@@ -64,7 +64,7 @@ impl Agent {
             let uid = brief(&pod).uid().to_owned();
             self.compare(pod);
             // One that waits for an address, or of which a write is under way.
-            if self.pods.get(&uid).is_none_or(|local| local.compared != Some(revision)) {
+            if self.pods.get(&*uid).is_none_or(|local| local.compared != Some(revision)) {
                 self.again.insert(key);
             }
         }
@@ -149,11 +149,11 @@ impl Agent {
     }
 
     fn take_on(&mut self, stored: Arc<Stored>, object: &Object, pod: Pod, orders: Vec<Order>) {
-        let (uid, generation) = (object.uid().to_owned(), object.generation());
+        let (uid, generation) = (Arc::clone(&pod.spec.uid), object.generation());
         tracing::info!(pod = %object.name(), namespace = %object.namespace(), %uid, "pod begins");
         let (runs, writes) = (Vec::new(), Writes::default());
         let local = Local { stored, generation, compared: None, pod, runs, writes };
-        self.pods.insert(uid.clone(), Box::new(local));
+        self.pods.insert(Arc::clone(&uid), Box::new(local));
         self.carry_out(&uid, orders);
         self.let_go(&uid);
     }

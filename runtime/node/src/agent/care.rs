@@ -118,7 +118,7 @@ impl Agent {
             };
             let Some(failure) = until.run_until_cancelled(acted).await else { return };
             if let Some(why) = &failure {
-                tracing::info!(pod = uid, container = target.container, ?hook, why, "hook failed");
+                tracing::info!(pod = uid, container = &*target.container, ?hook, why, "hook failed");
             }
             let event = pod::Event::Container(container, container::Event::HookEnded { hook, failure });
             // The queue is closed only when the node stops.

@@ -2,6 +2,7 @@
 //! when the pod is drained, and a failure of the guest is the probe's news and not the container's.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::header::{ACCEPT, HOST, HeaderName, USER_AGENT};
 use http::{HeaderValue, Request, Response};
@@ -33,9 +34,9 @@ pub struct Own {
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The pod's uid.
-    pub pod: String,
+    pub pod: Arc<str>,
     /// The container's name.
-    pub container: String,
+    pub container: Arc<str>,
     /// The pod's address.
     pub ip: IpAddr,
 }

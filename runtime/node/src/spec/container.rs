@@ -42,7 +42,7 @@ pub(super) fn read_container(
     let (cpu_request, cpu_limit) = cpu(container, field)?;
     let memory_total = memory_limit(container, field)?;
     Ok(ContainerSpec {
-        name: container.name.clone(),
+        name: container.name.as_str().into(),
         role,
         probes,
         hooks,

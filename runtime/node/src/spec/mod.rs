@@ -57,8 +57,8 @@ const TIME_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 /// A pod as this node runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSpec {
-    /// `metadata.uid`.
-    pub uid: String,
+    /// `metadata.uid`. Whoever keeps something by it keeps this one: a node has thousands of pods.
+    pub uid: Arc<str>,
     /// `metadata.namespace`.
     pub namespace: String,
     /// `metadata.name`.
@@ -89,7 +89,7 @@ impl PodSpec {
             Isolation::Shared => None,
             Isolation::Namespace if !self.volumes.iter().any(apart) => Some(Class::Namespace(self.namespace.clone())),
             Isolation::Namespace | Isolation::Pod => Some(Class::Pod {
-                uid: self.uid.clone(),
+                uid: self.uid.to_string(),
                 name: format!("{}/{}", self.namespace, self.name),
                 directories: Vec::new(),
             }),
@@ -101,7 +101,7 @@ impl PodSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerSpec {
     /// Name in the pod.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it is for.
     pub role: Role,
     /// What it is asked while it runs.
@@ -172,7 +172,7 @@ fn refuse<T>(field: impl Into<String>, why: impl Into<String>) -> Result<T, Spec
 /// What a pod is called, and nothing to run: for a pod that is refused.
 pub fn bare(pod: &Object) -> PodSpec {
     PodSpec {
-        uid: pod.uid().to_owned(),
+        uid: pod.uid().into(),
         namespace: pod.namespace().to_owned(),
         name: pod.name().to_owned(),
         containers: Vec::new(),
@@ -206,7 +206,7 @@ pub fn read(pod: &core::Pod) -> Result<PodSpec, SpecError> {
     // It was collected into the place of the containers themselves, of four at least.
     containers.shrink_to_fit();
     Ok(PodSpec {
-        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        uid: pod.metadata.uid.as_deref().unwrap_or_default().into(),
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         name: pod.metadata.name.clone().unwrap_or_default(),
         containers,

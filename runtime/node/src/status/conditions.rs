@@ -78,5 +78,5 @@ fn condition(kind: &str, holds: Result<(), Why>, before: Option<&Value>, now: Ti
 }
 
 fn names<'a>(containers: impl IntoIterator<Item = &'a Container>) -> String {
-    containers.into_iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(" ")
+    containers.into_iter().map(|it| &*it.name).collect::<Vec<_>>().join(" ")
 }

@@ -117,7 +117,7 @@ mod tests {
     async fn a_client_writes_to_the_container_reads_it_and_is_told_its_end() {
         let spec = ContainerSpec { stdin: true, stdin_once: true, ..ContainerSpec::default() };
         let (console, source) = Console::new(&spec, Variables::default(), wk_engine::Mounts::default());
-        let registered = Consoles::default().insert("u", &console);
+        let registered = Consoles::default().insert(&"u".into(), &console);
         let (client, input) = relay::channel();
         let (sender, output) = relay::channel();
         let wanted = Exec { stdin: true, stdout: true, ..Exec::default() };

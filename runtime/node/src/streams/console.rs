@@ -26,19 +26,22 @@ const WATCHERS_MAX: usize = 64;
 #[derive(Clone, Default)]
 pub struct Consoles(Arc<Mutex<Table>>);
 
-type Table = HashMap<(String, String), Arc<Console>>;
+type Table = HashMap<Key, Arc<Console>>;
+
+/// A pod's uid and a container's name.
+type Key = (Arc<str>, Arc<str>);
 
 impl Consoles {
     /// Adds a container that begins to run, until what is returned is dropped.
-    pub fn insert(&self, pod: &str, console: &Arc<Console>) -> Registered {
-        let key = (pod.to_owned(), console.container.clone());
+    pub fn insert(&self, pod: &Arc<str>, console: &Arc<Console>) -> Registered {
+        let key = (Arc::clone(pod), Arc::clone(&console.container));
         self.table().insert(key.clone(), Arc::clone(console));
         Registered { consoles: self.clone(), key, console: Arc::clone(console) }
     }
 
     /// The container of a pod, if it runs here.
     pub fn get(&self, pod: &str, container: &str) -> Option<Arc<Console>> {
-        self.table().get(&(pod.to_owned(), container.to_owned())).cloned()
+        self.table().get(&(pod.into(), container.into())).cloned()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -49,7 +52,7 @@ impl Consoles {
 /// A run's place in the table.
 pub struct Registered {
     consoles: Consoles,
-    key: (String, String),
+    key: Key,
     console: Arc<Console>,
 }
 
@@ -67,7 +70,7 @@ impl Drop for Registered {
 
 /// One run of one container.
 pub struct Console {
-    container: String,
+    container: Arc<str>,
     /// Its environment.
     pub env: Variables,
     /// Its directories, opened for each command.
@@ -234,7 +237,7 @@ mod tests {
     async fn watchers_see_what_is_written_from_then_on_and_what_they_missed_is_counted() {
         let (console, _) = Console::new(&ContainerSpec::default(), Variables::default(), Mounts::default());
         let consoles = Consoles::default();
-        let registered = consoles.insert("u", &console);
+        let registered = consoles.insert(&"u".into(), &console);
         console.write(Stream::Out, b"before");
         let watcher = console.watch().unwrap();
         console.write(Stream::Out, b"a");

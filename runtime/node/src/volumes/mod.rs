@@ -63,7 +63,7 @@ struct Inner {
     parts: Parts,
     /// Fires when a pod's own object changed that one of its volumes shows.
     learnt: Notify,
-    pods: Mutex<BTreeMap<String, Arc<PodVolumes>>>,
+    pods: Mutex<BTreeMap<Arc<str>, Arc<PodVolumes>>>,
     /// Claims that were told to be full a short time ago.
     full: full::Told,
 }
@@ -199,7 +199,7 @@ impl Volumes {
     /// Takes on a pod that begins here, or did so before this process (`is_old`).
     pub fn adopt(&self, stored: &Arc<Stored>, spec: &PodSpec, is_old: bool) {
         let pod = PodVolumes::new(&self.0.parts.root, Arc::clone(stored), spec, is_old);
-        self.pods().insert(spec.uid.clone(), Arc::new(pod));
+        self.pods().insert(Arc::clone(&spec.uid), Arc::new(pod));
     }
 
     /// The mounts of a container, once the pod's volumes are there: waits for what they are made of. `expand` replaces
@@ -258,7 +258,7 @@ impl Volumes {
         }
     }
 
-    fn pods(&self) -> MutexGuard<'_, BTreeMap<String, Arc<PodVolumes>>> {
+    fn pods(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<PodVolumes>>> {
         self.0.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -49,7 +49,7 @@ impl Volumes {
     async fn past_limits(&self, measured: bool) -> Vec<(String, String)> {
         let mut limited = Vec::new();
         for (uid, pod) in self.pods().iter() {
-            limited.extend(pod.limited().map(|(name, dir, limit)| (uid.clone(), name.to_owned(), dir, limit)));
+            limited.extend(pod.limited().map(|(name, dir, limit)| (uid.to_string(), name.to_owned(), dir, limit)));
         }
         let look = move || limited.into_iter().filter_map(|it| past_limit(it, measured)).collect();
         if measured { tokio::task::spawn_blocking(look).await.unwrap_or_default() } else { look() }

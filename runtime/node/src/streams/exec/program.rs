@@ -53,7 +53,7 @@ pub struct Images {
 impl Program {
     /// A sandbox like the container's, with an output of its own.
     fn sandbox(&self, output: Arc<dyn Output>) -> Sandbox {
-        Sandbox { args: vec![self.spec.name.clone()], output, input: None, ..Sandbox::clone(&self.container) }
+        Sandbox { args: vec![self.spec.name.to_string()], output, input: None, ..Sandbox::clone(&self.container) }
     }
 
     /// The component with this title, ready to run; None when there is none. The error is for the client.
