@@ -48,8 +48,26 @@ pub(crate) fn give_back() {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// What jemalloc answers to a name.
+    #[expect(unsafe_code, reason = "jemalloc is a library of C")]
+    fn read<T: Default>(name: &std::ffi::CStr) -> T {
+        let (mut value, mut length) = (T::default(), size_of::<T>());
+        // SAFETY: the name ends with a zero, and there is room for a value of the length that is told; jemalloc writes none
+        // of another length.
+        let failed = unsafe {
+            tikv_jemalloc_sys::mallctl(name.as_ptr(), (&raw mut value).cast(), &raw mut length, ptr::null_mut(), 0)
+        };
+        assert_eq!(failed, 0, "{name:?}");
+        value
+    }
+
     #[test]
     fn allocator_reads_these_settings_and_gives_back_when_asked() {
-        super::give_back();
+        let cores = std::thread::available_parallelism().expect("a number of cores").get();
+        assert!(read::<u32>(c"opt.narenas") as usize <= cores, "four a core without the setting");
+        assert!(!read::<bool>(c"opt.cache_oblivious"), "on without the setting");
+        give_back();
     }
 }

@@ -3,14 +3,14 @@
 //! Not here: in which order they start ([`super::node`]).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use wk_access::tokens::Keyring;
-use wk_apiserver::{ApiServer, Dependencies, Kubelet, signing_keys};
+use wk_apiserver::{ApiServer, Dependencies, Kubelet, Requests, signing_keys};
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, SystemClock, Timestamp};
 use wk_cluster::{Cluster, Manager, Vault};
@@ -76,6 +76,8 @@ pub(super) struct Base {
     pub(super) witness: bool,
     /// Whether it shall go on as another program.
     pub(super) upgrade: Upgrade,
+    /// What the API counts.
+    requests: Requests,
     pub(super) doors: Tasks,
     pub(super) tasks: Tasks,
 }
@@ -151,6 +153,7 @@ impl Base {
             removed: CancellationToken::new(),
             witness: file.witness,
             upgrade,
+            requests: Requests::default(),
             doors,
             tasks,
         })
@@ -261,14 +264,14 @@ impl Base {
         })
     }
 
-    /// Answers other nodes. A witness has no `agent`.
+    /// Answers other nodes. What runs here is asked as soon as it stands in what is answered.
     pub(super) fn serve_mesh(
         &self,
-        agent: Option<&wk_node::Node>,
         heart: &Heart,
         status: &Arc<ClusterStatus>,
         listener: TcpListener,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Arc<OnceLock<Runs>>> {
+        let runs = Arc::<OnceLock<Runs>>::default();
         let door = Door {
             cluster: self.cluster.clone(),
             authority: self.authority.clone(),
@@ -283,21 +286,22 @@ impl Base {
             mesh: self.mesh.clone(),
             upgrade: self.upgrade.clone(),
             stopping: self.tasks.stopping(),
-            runs: agent.map(|node| Runs {
-                copies: self.copies.clone(),
-                code: Arc::clone(&self.code),
-                node: node.clone(),
-                metrics: self.metrics(node),
-            }),
+            runs: Arc::clone(&runs),
         };
         let tls = Tls::server(&self.identity, Alpn::Mesh).context("set up the mesh's TLS")?;
         serve(&self.tasks, listener, tls, Arc::new(front), wk_mesh::Limits::mesh());
-        Ok(())
+        Ok(runs)
+    }
+
+    /// What other nodes may ask of this one's pods.
+    pub(super) fn runs(&self, agent: &wk_node::Node) -> Runs {
+        let (copies, code) = (self.copies.clone(), Arc::clone(&self.code));
+        Runs { copies, code, node: agent.clone(), metrics: self.metrics(agent) }
     }
 
     fn metrics(&self, agent: &wk_node::Node) -> Metrics {
         let (meters, cluster) = (agent.meters.clone(), self.cluster.clone());
-        Metrics::with_containers(&self.store, agent.engine.clone(), meters, cluster, &self.tended)
+        Metrics::with_containers(&self.store, agent.engine.clone(), meters, cluster, &self.tended, &self.requests)
     }
 
     /// Answers clients. A witness has no API server.
@@ -334,6 +338,7 @@ impl Base {
                     replicate: Arc::new(self.copies.clone()),
                     security: access.security(&self.keys, &self.authority),
                     shutdown: self.doors.stopping(),
+                    requests: self.requests.clone(),
                 };
                 let server = Arc::new(ApiServer::new(self.cluster.clone(), dependencies));
                 if let Some(listener) = kubelet {

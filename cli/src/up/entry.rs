@@ -9,6 +9,7 @@ use wk_mesh::{Authority, NodeKey, NodeName};
 use wk_store::{MemberId, Start};
 
 use super::data_dir::{DataDir, Identity, NodeFile};
+use super::secrets_keys;
 use super::settings::{Join, Settings};
 use crate::args::PeerAddress;
 use crate::exit::{Code, ExitError};
@@ -140,6 +141,10 @@ async fn newcomer(settings: &Settings, data_dir: &DataDir, join: &Join) -> anyho
     }
     // A start that was interrupted asks again with the same key, and is known as the same node.
     let (key, csr) = data_dir.newcomer()?;
+    let secrets_keys = match settings.secrets_key_lost {
+        true => None,
+        false => Some(secrets_keys::given(settings.secrets_keys.as_ref()).await?),
+    };
     let give_up = tokio::time::Instant::now() + PATIENCE;
     let mut name_attempt = 0;
     loop {
@@ -153,6 +158,7 @@ async fn newcomer(settings: &Settings, data_dir: &DataDir, join: &Join) -> anyho
             vote: settings.vote,
             level: wk_store::LEVEL,
             zone: settings.zone.clone(),
+            secrets_keys: secrets_keys.clone(),
         };
         match join::ask(address, &join.token, &request).await {
             Ok(answer) => return admitted(answer, key, request),

@@ -1,6 +1,6 @@
 //! The two faces of a node: the mesh for other nodes, the API for clients. Each path leads to one handler.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use http::{Method, Request, Response, StatusCode};
@@ -42,8 +42,8 @@ pub(crate) struct MeshFront {
     pub(crate) upgrade: Upgrade,
     /// Ends what would go on for as long as this node serves.
     pub(crate) stopping: CancellationToken,
-    /// What runs here. Nothing does on a witness.
-    pub(crate) runs: Option<Runs>,
+    /// What runs here, once something does. Nothing does on a witness.
+    pub(crate) runs: Arc<OnceLock<Runs>>,
 }
 
 /// What runs on a node.
@@ -100,9 +100,9 @@ impl Handler for MeshFront {
             }
             upgrade::MESH_PATH if request.method() == Method::POST => forward::json(self.upgrade.begin().await),
             witness::MEMBERS_PATH => witness::tell(&self.heart.members),
-            _ => match &self.runs {
+            _ => match self.runs.get() {
                 Some(runs) => runs.answer(request).await,
-                None => plain(StatusCode::NOT_FOUND, "a witness runs nothing"),
+                None => plain(StatusCode::NOT_FOUND, "nothing runs here: it is a witness, or has only begun"),
             },
         }
     }

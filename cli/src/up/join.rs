@@ -16,6 +16,7 @@ use wk_mesh::{Authority, Lane, Mesh};
 use wk_store::{Expect, WriteError};
 
 use super::members::{self, Members, Record};
+use super::secrets_keys;
 
 /// The namespace of join tokens, and the prefix of their Secrets: Kubernetes' bootstrap tokens.
 pub(crate) const TOKEN_NAMESPACE: &str = "kube-system";
@@ -93,6 +94,11 @@ impl Door {
             let message =
                 "this cluster seals its Secrets, and the version of wk on this machine cannot open them: upgrade it";
             return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        }
+        if let Some(keys) = request.secrets_keys.as_ref().filter(|_| request.vote != Vote::Witness)
+            && let Some(why) = secrets_keys::refuse(&self.cluster, &self.authority, keys)
+        {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
         }
         let member_id = self.record(request).await?;
         let (ca_cert, ca_key) = self.authority.to_pem();

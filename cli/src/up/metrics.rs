@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
+use wk_apiserver::Requests;
 use wk_base::body::{self, Body};
 use wk_cluster::Cluster;
 use wk_engine::Engine;
@@ -37,16 +38,18 @@ impl Metrics {
         Self(Arc::new(registry))
     }
 
-    /// Those of `store`, of the engine, of the containers that run here, and of the modules.
+    /// Those of `store`, of the API, of the engine, of the containers that run here, and of the modules.
     pub(crate) fn with_containers(
         store: &Store,
         engine: Engine,
         meters: Meters,
         cluster: Cluster,
         tended: &Tended,
+        requests: &Requests,
     ) -> Self {
         let mut registry = Registry::default();
         store.register_metrics(&mut registry);
+        requests.register(&mut registry);
         code_metrics::register(&mut registry, engine);
         tended.register(&mut registry);
         secrets_keys::register(&mut registry, cluster.clone());

@@ -67,8 +67,8 @@ pub(crate) struct Node {
 impl Node {
     /// Starts everything and returns once the node serves.
     ///
-    /// Pods and the ingress come first and wait for nobody: they run from what this disk knows. Only then is the cluster
-    /// waited for.
+    /// Pods and the ingress wait for nobody: they run from what this disk knows. Only then is the cluster waited for, unless
+    /// what is known says that a key is missing here.
     pub(crate) async fn start(
         settings: &Settings,
         data_dir: &DataDir,
@@ -82,19 +82,9 @@ impl Node {
         let base = Base::new(settings, data_dir, identity, start, vault)?;
         report_failure(&base.store, &base.tasks);
 
-        let agent = match ports.ingress {
-            Some((http, https)) => {
-                let certificates = Arc::new(ingress_certificates(&base.authority, settings)?);
-                let agent = base.start_agent(settings, data_dir, member, Arc::clone(&certificates))?;
-                base.serve_ingress(&agent, http, https, certificates);
-                Some(agent)
-            }
-            None => None,
-        };
         let (heart, status) = (base.heart(), base.status());
-        base.serve_mesh(agent.as_ref(), &heart, &status, ports.mesh)?;
+        let runs = base.serve_mesh(&heart, &status, ports.mesh)?;
         base.announcer(settings, member).start(&base.tasks);
-        heart.start(&base.tasks);
         let keys = || {
             if base.witness || settings.secrets_key_lost {
                 Ok(())
@@ -102,17 +92,34 @@ impl Node {
                 secrets_keys::require(&base.cluster, settings.secrets_keys.as_ref())
             }
         };
-        // What is known here may be old; but as long as nothing better is known, nobody is told of empty Secrets.
+        // What is known here may be old; but as long as nothing better is known, nobody is told of empty Secrets, and no
+        // pod begins that would end at once.
         if keys().is_err() {
             until_readable(&base.store, base.witness).await;
             keys()?;
         }
+        let agent = match ports.ingress {
+            Some((http, https)) => {
+                let certificates = Arc::new(ingress_certificates(&base.authority, settings)?);
+                let agent = base.start_agent(settings, data_dir, member, Arc::clone(&certificates))?;
+                base.serve_ingress(&agent, http, https, certificates);
+                runs.get_or_init(|| base.runs(&agent));
+                Some(agent)
+            }
+            None => None,
+        };
+        heart.start(&base.tasks);
         let server = base.serve_api(agent.as_ref(), status, &settings.access, ports.api, ports.kubelet)?;
 
         if !until_readable(&base.store, base.witness).await {
             remark = Some("no leader yet: pods run from what is known here, writes wait for the other nodes".into());
         }
-        keys()?;
+        if let Err(missing) = keys() {
+            base.doors.stop(DRAIN_MAX).await;
+            base.tasks.stop(TASKS_MAX).await;
+            base.store.stop().await;
+            return Err(missing);
+        }
         if first {
             let record = Record {
                 id: Some(member),

@@ -87,7 +87,7 @@ async fn remove(status: &ClusterStatus, ask: &Ask) -> Result<serde_json::Value, 
         take_vote(status, id).await?;
         change(status, MemberChange::Remove(id)).await?;
         let op = Op { key: members::key(name), expect: Expect::Revision(stored.revision()), change: Change::Delete };
-        match store.write(Txn::from(op)).await {
+        match store.write(Txn { ops: vec![op, wk_cluster::forget_keys(name.as_str())] }).await {
             // Somebody else did the same meanwhile.
             Ok(_) | Err(WriteError::Conflict { found: None, .. }) => {}
             Err(error) => return Err(unavailable(&error)),

@@ -22,7 +22,7 @@ use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wk_base::tasks::Tasks;
-use wk_cluster::{Cluster, KEY_BYTES, SecretsKey, Vault};
+use wk_cluster::{Cluster, KEY_BYTES, MissingKey, SecretsKey, Vault};
 use wk_mesh::join::Vote;
 use wk_mesh::{Authority, NodeName};
 
@@ -51,7 +51,8 @@ impl KeySource {
         match self {
             Self::File(path) => parse(&text_of(path)?).with_context(|| format!("keys in {}", path.display())),
             Self::Command(command) => {
-                let what = || format!("run --secrets-key-command {command:?}");
+                // Not the command itself: it may hold a password.
+                let what = || "run --secrets-key-command".to_owned();
                 let mut run = tokio::process::Command::new("sh");
                 run.arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
                 let output = tokio::time::timeout(COMMAND_DEADLINE, run.output()).await;
@@ -120,30 +121,51 @@ fn parse(text: &str) -> anyhow::Result<Vec<SecretsKey>> {
     Ok(keys)
 }
 
+/// The ids of the keys that a newcomer was given: it has none of the cluster's authority yet.
+pub(crate) async fn given(source: Option<&KeySource>) -> anyhow::Result<Vec<String>> {
+    let Some(source) = source else { return Ok(Vec::new()) };
+    Ok(source.read().await?.iter().map(SecretsKey::id).collect())
+}
+
 /// Refuses a node to which a key is missing that Secrets of the cluster are sealed with: it could not read them, and who
 /// read them here would take them for empty.
 pub(crate) fn require(cluster: &Cluster, source: Option<&KeySource>) -> anyhow::Result<()> {
+    let given = match source {
+        Some(KeySource::File(path)) => format!("--secrets-key-file {}", path.display()),
+        // The command may hold a password.
+        Some(KeySource::Command(_)) => "--secrets-key-command".to_owned(),
+        None => "the cluster's authority: no --secrets-key-file or --secrets-key-command was given".to_owned(),
+    };
+    let has = format!("the key {} of {given}", cluster.first_key().unwrap_or_default());
     let missing = cluster.keys_missing(&cluster.store().view());
-    let Some(first) = missing.first() else { return Ok(()) };
+    refusal(&missing, &has).map_or(Ok(()), |message| Err(ExitError::new(Code::Usage, message).into()))
+}
+
+/// As [`require`], of a newcomer with these keys that has not been let in: why it cannot be.
+pub(crate) fn refuse(cluster: &Cluster, authority: &Authority, keys: &[String]) -> Option<String> {
+    let own = of_authority(authority).id();
+    let missing = cluster.keys_beside(&cluster.store().view(), |id| id == own || keys.iter().any(|key| key == id));
+    let has = match keys.first() {
+        Some(first) => format!("the key {first}"),
+        None => "no key: no --secrets-key-file or --secrets-key-command was given".to_owned(),
+    };
+    refusal(&missing, &has)
+}
+
+fn refusal(missing: &[MissingKey], has: &str) -> Option<String> {
+    let first = missing.first()?;
     let told = missing.iter().map(|key| {
         let new = if key.seals { " and all new ones" } else { "" };
         format!("{} ({} Secrets{new})", key.id, key.secrets)
     });
-    let given = match source {
-        Some(KeySource::File(path)) => format!("--secrets-key-file {}", path.display()),
-        Some(KeySource::Command(command)) => format!("--secrets-key-command {command:?}"),
-        None => "the cluster's authority: no --secrets-key-file or --secrets-key-command was given".to_owned(),
-    };
-    let message = format!(
-        "this node has not all keys that the cluster's Secrets are sealed with. Missing: {}. It has the key {} of {given}. \
+    Some(format!(
+        "this node has not all keys that the cluster's Secrets are sealed with. Missing: {}. It has {has}. \
          Start it with the missing key in that file too, below the new one; `wk cluster status` at another node says when \
          an old key may go. Only if key {} is lost for good: --secrets-key-lost starts without it, and what it sealed can \
          be deleted but not read",
         told.collect::<Vec<_>>().join(", "),
-        cluster.first_key().unwrap_or_default(),
         first.id,
-    );
-    Err(ExitError::new(Code::Usage, message).into())
+    ))
 }
 
 /// How often keys are looked after when nothing tells of a change: a node that was removed, another leader, Secrets in

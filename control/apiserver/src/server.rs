@@ -26,6 +26,7 @@ use crate::negotiate::{self, Encoding};
 use crate::openapi::{self, Documents};
 use crate::paging::Pages;
 use crate::query::Query;
+use crate::requests::{Requests, What};
 use crate::respond::{self, Reply, respond, text};
 use crate::route::{Route, route};
 use crate::seams::{Pods, Replicate};
@@ -54,6 +55,8 @@ pub struct Dependencies {
     pub security: Security,
     /// Ends watches and followed logs when it fires, so that connections can close.
     pub shutdown: CancellationToken,
+    /// Where requests are counted.
+    pub requests: Requests,
 }
 
 /// The API server of one peer. Every peer has one, and they answer alike.
@@ -67,15 +70,16 @@ pub struct ApiServer {
     pub(crate) pages: Pages,
     pub(crate) flight: Flight,
     pub(crate) documents: Documents,
+    requests: Requests,
 }
 
 impl ApiServer {
     /// A server of `cluster`'s objects. Hand it to `wk_mesh::serve`.
     pub fn new(cluster: Cluster, dependencies: Dependencies) -> Self {
-        let Dependencies { pods, blobs, replicate, security, shutdown } = dependencies;
+        let Dependencies { pods, blobs, replicate, security, shutdown, requests } = dependencies;
         let access = Arc::new(Access::new(security));
         let (pages, flight, documents) = (Pages::default(), Flight::default(), Documents::default());
-        Self { cluster, pods, blobs, replicate, access, shutdown, pages, flight, documents }
+        Self { cluster, pods, blobs, replicate, access, shutdown, pages, flight, documents, requests }
     }
 
     /// Who sends a request with these headers, if they may do `verb` at `path`, which is no resource of Kubernetes.
@@ -121,6 +125,7 @@ impl ApiServer {
     }
 
     async fn answer(&self, peer: &Peer, parts: &Parts, body: Body, id: &str) -> Response<Body> {
+        let began = Instant::now();
         let query = Query::parse(parts.uri.query());
         let json = if negotiate::wants_pretty(&parts.headers, &query) { Encoding::PrettyJson } else { Encoding::Json };
         let caller = authn::caller(self, peer, &parts.headers, &parts.extensions).await;
@@ -131,6 +136,7 @@ impl ApiServer {
                 let route = route(parts.uri.path(), &self.cluster.store().view());
                 let trail = self.trail((&User::default(), None), &route, parts, &query, id);
                 let response = respond(Err(status), json);
+                self.count(What::of(&route, parts, &query), &response, began);
                 return match trail {
                     Some(trail) => trail.response(response),
                     None => response,
@@ -144,7 +150,11 @@ impl ApiServer {
             Some(trail) => trail.request(body),
             None => body,
         };
+        let what = What::of(&route, parts, &query);
+        let under_way = self.requests.begin(&parts.method);
         let mut response = self.admitted(route, (&user, notes), parts, query, body, json).await;
+        drop(under_way);
+        self.count(what, &response, began);
         let store = self.cluster.store();
         response = match (person, certificate) {
             (Some(person), _) => until_revoked(response, people::revoked(store, person)),
@@ -154,6 +164,12 @@ impl ApiServer {
         match trail {
             Some(trail) => trail.response(response),
             None => response,
+        }
+    }
+
+    fn count(&self, what: Option<What>, response: &Response<Body>, began: Instant) {
+        if let Some(what) = what {
+            self.requests.ended(what, response.status().as_u16(), began.elapsed());
         }
     }
 

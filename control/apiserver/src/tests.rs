@@ -20,6 +20,7 @@ mod pods;
 mod policies;
 mod proxies;
 mod refusals;
+mod requests;
 mod security;
 mod services;
 mod signing_keys;

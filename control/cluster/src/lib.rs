@@ -55,7 +55,7 @@ pub use namespaces::SYSTEM_NAMESPACES;
 pub use notes::{Note, Severity};
 pub use read::{Freshness, List, object, object_as, object_once};
 pub use refusal::{from_compacted, from_read, from_watch, from_write};
-pub use sealing::{COLLECTION as SECRETS_KEYS, MissingKey, Sealing};
+pub use sealing::{COLLECTION as SECRETS_KEYS, MissingKey, Sealing, forget_keys};
 pub use services::{SERVICE_RANGE, ServiceRange};
 pub use tags::INDEX;
 pub use vault::{KEY_BYTES, SecretsKey, Vault, check_key, check_open, open, sealed_with};
@@ -71,6 +71,7 @@ pub struct Cluster {
     turns: turns::Turns,
     warnings: turns::Warnings,
     vault: Option<Arc<Vault>>,
+    counted: Arc<sealing::Counted>,
     guard: Option<Arc<dyn Guard>>,
     /// What an update begins from, where that is not what is stored.
     converted: Option<Arc<Object>>,
@@ -94,6 +95,7 @@ impl Cluster {
             clock,
             effect: Effect::Write,
             vault: None,
+            counted: Arc::default(),
             turns: turns::Turns::default(),
             warnings: turns::Warnings::default(),
             converted: None,

@@ -9,6 +9,7 @@
 //! Not here: where keys come from, and who is a member (the binary).
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,11 @@ fn check(name: String, revision: Option<Revision>) -> Op {
     Op { key: Key::new(COLLECTION, name), expect, change: Change::Check }
 }
 
+/// Removes what a member told, if it did: nobody waits for the keys of one who is gone.
+pub fn forget_keys(member: &str) -> Op {
+    Op { key: Key::new(COLLECTION, format!("{MEMBER}{member}")), expect: Expect::Any, change: Change::Delete }
+}
+
 /// The key that a stored Secret is sealed with, without decoding more of it.
 pub(crate) fn key_of(stored: &Stored) -> Option<String> {
     #[derive(Deserialize)]
@@ -112,15 +118,33 @@ pub(crate) fn key_of(stored: &Stored) -> Option<String> {
 }
 
 /// Secrets by the key they are sealed with, and how many are in plain form.
-fn counts(view: &View) -> (BTreeMap<String, usize>, usize) {
-    let (mut sealed, mut plain) = (BTreeMap::<String, usize>::new(), 0);
-    for stored in view.list(kinds::SECRET.collection(), "") {
-        match key_of(&stored) {
-            Some(id) => *sealed.entry(id).or_default() += 1,
-            None => plain += 1,
+type Counts = (BTreeMap<String, usize>, usize);
+
+/// The last counts, and of which Secrets they are: how many, and when the last of them was written. Whoever looks reads
+/// every Secret, and metrics are looked at all the time.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(Mutex<Option<((usize, Revision), Counts)>>);
+
+impl Counted {
+    fn of(&self, view: &View) -> Counts {
+        let all = || view.list(kinds::SECRET.collection(), "");
+        let seen = all().fold((0, Revision(0)), |(number, last), stored| (number + 1, last.max(stored.revision())));
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, counts)) = &*kept
+            && *of == seen
+        {
+            return counts.clone();
         }
+        let (mut sealed, mut plain) = (BTreeMap::<String, usize>::new(), 0);
+        for stored in all() {
+            match key_of(&stored) {
+                Some(id) => *sealed.entry(id).or_default() += 1,
+                None => plain += 1,
+            }
+        }
+        *kept = Some((seen, (sealed.clone(), plain)));
+        (sealed, plain)
     }
-    (sealed, plain)
 }
 
 impl Cluster {
@@ -152,13 +176,17 @@ impl Cluster {
 
     /// The keys without which Secrets in `view` cannot be read or written here.
     pub fn keys_missing(&self, view: &View) -> Vec<MissingKey> {
-        let Some(vault) = &self.vault else { return Vec::new() };
-        let (mut secrets, _) = counts(view);
+        self.vault.as_ref().map_or_else(Vec::new, |vault| self.keys_beside(view, |id| vault.holds(id)))
+    }
+
+    /// The keys without which Secrets in `view` cannot be read or written by one who `holds` others.
+    pub fn keys_beside(&self, view: &View, holds: impl Fn(&str) -> bool) -> Vec<MissingKey> {
+        let (mut secrets, _) = self.counted.of(view);
         let seals = record(view).map(|(id, _)| id);
         if let Some(id) = &seals {
             secrets.entry(id.clone()).or_default();
         }
-        let missing = secrets.into_iter().filter(|(id, _)| !vault.holds(id));
+        let missing = secrets.into_iter().filter(|(id, _)| !holds(id));
         missing.map(|(id, secrets)| MissingKey { seals: seals.as_ref() == Some(&id), id, secrets }).collect()
     }
 
@@ -178,7 +206,7 @@ impl Cluster {
     /// How Secrets are sealed, as this member knows it; `members` are all that read them.
     pub fn sealing(&self, members: &[String]) -> Sealing {
         let view = self.store.view();
-        let (secrets, plain) = counts(&view);
+        let (secrets, plain) = self.counted.of(&view);
         let seals = record(&view).map(|(id, _)| id);
         let wants = self.vault.as_ref().map(|vault| vault.first().to_owned()).filter(|id| seals.as_ref() != Some(id));
         let has_first =

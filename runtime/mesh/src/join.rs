@@ -92,6 +92,10 @@ pub struct Request {
     /// The zone it stands in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// The ids of the keys for Secrets that it was given besides the one that each member has; None: it does without those
+    /// that it lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets_keys: Option<Vec<String>>,
 }
 
 /// What it is told: all that a member knows and must keep.
@@ -211,6 +215,7 @@ impl Request {
             vote: Vote::default(),
             level: FIRST_LEVEL,
             zone: None,
+            secrets_keys: None,
         }
     }
 

@@ -34,6 +34,15 @@ async fn a_key_is_turned_on_node_after_node_and_a_node_without_the_keys_does_not
     }
     cluster.nodes[0].start(&["--secrets-key-file", &old_key]);
     cluster.nodes[0].up().await;
+    // Nor is one let in that comes without it.
+    let token = cluster.token().await;
+    let mut newcomer = cluster.next();
+    let peer = format!("{}:7443", cluster.nodes[0].ip());
+    newcomer.start(&["--join", &peer, "--token", &token, "--secrets-key-file", &new_key]);
+    let output = newcomer.ended(REFUSED).await;
+    assert!(output.code == Some(1) && output.stderr.contains("Missing: "), "{output:?}");
+    let members = cluster.wk(&["cluster", "status"]).await;
+    assert!(!members.ok().contains(newcomer.name()), "{members:?}");
 
     turn(&mut cluster, &both).await;
     let told = cluster.wk(&["cluster", "status"]).await;

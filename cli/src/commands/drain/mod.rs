@@ -81,7 +81,7 @@ async fn drain(
     let query = Query::default()
         .with("fieldSelector", &format!("spec.nodeName={}", node.name))
         .maybe("labelSelector", args.pod_selector.as_deref());
-    let pods = client.list(&Resource::pods().collection(None), query).await?;
+    let pods = client.list(&Resource::pods().collection(None), query.clone()).await?;
     let Choice { evict, left, refused } = choose::choose(&pods, args);
     if !refused.is_empty() {
         // An upgrade takes that back by itself.
@@ -102,7 +102,7 @@ async fn drain(
         return Ok(());
     }
     if pace == Pace::Together {
-        return together::leave(client, args, evict, how, deadline, ui).await;
+        return together::leave(client, args, evict, query, how, deadline, ui).await;
     }
     for pod in evict {
         ui.note(&format!("evicting pod {}/{}", pod.namespace, pod.name));

@@ -42,11 +42,13 @@ impl<'a> Turns<'a> {
     }
 }
 
-/// Makes all of them go and waits until they have. Those that cannot are told together, once the others are gone.
+/// Makes all of them go and waits until they have. Those that cannot are told together, once the others are gone. They are
+/// among those of `query`.
 pub(super) async fn leave(
     client: &Client,
     args: &DrainArgs,
     pods: Vec<Pod>,
+    query: Query,
     how: How,
     deadline: Option<Instant>,
     ui: &mut Ui,
@@ -63,18 +65,24 @@ pub(super) async fn leave(
             Err(error) => failed.push(error),
         }
     }
-    failed.extend(all_gone(client, &going, deadline, ui).await.err());
+    failed.extend(all_gone(client, &going, &query, deadline, ui).await.err());
     ui.settle();
     one(failed)
 }
 
 /// Waits until none of these is there any more. One look for all of them.
-async fn all_gone(client: &Client, going: &[&Pod], deadline: Option<Instant>, ui: &mut Ui) -> anyhow::Result<()> {
+async fn all_gone(
+    client: &Client,
+    going: &[&Pod],
+    query: &Query,
+    deadline: Option<Instant>,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
     let mut left: Vec<&Pod> = going.to_vec();
     while !left.is_empty() {
         let there: BTreeSet<String> = match &*left {
             [pod] => client.find(&Resource::pods().object(&pod.namespace, &pod.name)).await?.iter().map(uid).collect(),
-            _ => client.list(&Resource::pods().collection(None), Query::default()).await?.iter().map(uid).collect(),
+            _ => client.list(&Resource::pods().collection(None), query.clone()).await?.iter().map(uid).collect(),
         };
         left.retain(|pod| there.contains(&pod.uid));
         let Some(first) = left.first() else { return Ok(()) };

@@ -20,7 +20,7 @@ use wk_mesh::{Authority, Handler as _, Peer};
 use wk_store::{MemberId, Options, Start, Store, Timing, Transport};
 use wk_streams::relay::Wanted;
 
-use crate::{ApiServer, Dependencies, LogOptions, NodeUsage, Pods, Replicate, Security};
+use crate::{ApiServer, Dependencies, LogOptions, NodeUsage, Pods, Replicate, Requests, Security};
 
 pub(crate) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 pub(crate) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
@@ -38,6 +38,7 @@ pub(crate) struct Harness {
     pub replicated: Arc<AtomicUsize>,
     /// What node n1 says it uses.
     pub usage: Arc<Mutex<NodeUsage>>,
+    pub requests: Requests,
     _dir: tempfile::TempDir,
 }
 
@@ -161,16 +162,17 @@ impl Harness {
         let keys = wk_access::tokens::Keyring::default();
         keys.set(&[wk_access::tokens::Keyring::generate().expect("a key")]).expect("a key of ours");
         let replicated = Arc::new(AtomicUsize::new(0));
-        let usage = Arc::default();
+        let (usage, requests) = (Arc::default(), Requests::default());
         let dependencies = Dependencies {
             pods: Arc::new(Talkative { usage: Arc::clone(&usage) }),
             blobs: Blobs::open(dir.path().join("blobs")).expect("an empty blob store"),
             replicate: Arc::new(Counting(Arc::clone(&replicated))),
             security: Security { keys, audit, authority: Authority::create("test").ok(), ..Security::default() },
             shutdown: CancellationToken::new(),
+            requests: requests.clone(),
         };
         let server = Arc::new(ApiServer::new(cluster, dependencies));
-        Self { server, replicated, usage, _dir: dir }
+        Self { server, replicated, usage, requests, _dir: dir }
     }
 
     /// Sends a request as the administrator and reads the whole answer.

@@ -171,6 +171,36 @@ impl Face {
     }
 }
 
+/// Verb and subresource under which a request is counted; None for what there is not.
+pub(crate) fn counted_as(
+    target: &Target,
+    method: &Method,
+    query: &Query,
+    applies: bool,
+) -> Option<(&'static str, &'static str)> {
+    let verb = Verb::of(target, method, query)?;
+    let (connects, subresource) = match Face::of(target)? {
+        Face::Special(sub) => (matches!(sub.name, "exec" | "attach" | "portforward" | "proxy"), sub.name),
+        Face::Stored(Subresource::None) => (false, ""),
+        Face::Stored(Subresource::Status) => (false, "status"),
+        Face::Stored(Subresource::Scale) => (false, "scale"),
+        Face::Stored(Subresource::Part(part)) => (false, part),
+    };
+    let verb = match verb {
+        _ if connects => "CONNECT",
+        Verb::Get => "GET",
+        Verb::List => "LIST",
+        Verb::Watch => "WATCH",
+        Verb::Create => "POST",
+        Verb::Update => "PUT",
+        Verb::Patch if applies => "APPLY",
+        Verb::Patch => "PATCH",
+        Verb::Delete => "DELETE",
+        Verb::DeleteCollection => "DELETECOLLECTION",
+    };
+    Some((verb, subresource))
+}
+
 /// What is asked for, for roles and for the record.
 pub(crate) fn ask<'a>(target: &'a Target, method: &Method, query: &'a Query) -> Ask<'a> {
     // A selector selects only where a collection is read or deleted.
