@@ -39,9 +39,13 @@ impl<'a> Children<'a> {
     }
 }
 
+/// The reference to the owner that controls an object.
+pub(crate) fn controller(object: &Object) -> Option<&Value> {
+    object.items("/metadata/ownerReferences").iter().find(|owner| owner["controller"] == true)
+}
+
 pub(crate) fn controller_uid(object: &Object) -> Option<&str> {
-    let owners = object.items("/metadata/ownerReferences");
-    owners.iter().find(|owner| owner["controller"] == true)?.get("uid")?.as_str()
+    controller(object)?.get("uid")?.as_str()
 }
 
 /// The reference by which `owner` controls what it makes.

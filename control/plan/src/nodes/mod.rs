@@ -128,15 +128,15 @@ fn set_condition(target: Target, object: &Object, wanted: &Condition, now: Times
     Order::Status { target, change: json!({"status": {"conditions": list}}) }
 }
 
-/// Pods of silent nodes stop counting as ready, and a little later make room for replacements. A pod that no controller
-/// would replace stays: the node may come back, and the pod with it.
+/// Pods of silent nodes stop counting as ready, and a little later make room for replacements. A pod that nobody would
+/// replace stays: the node may come back, and the pod with it.
 fn evict(pods: &[&Object], silent: &BTreeMap<&str, SignedDuration>, plan: &mut Plan, now: Timestamp) {
     let mut waiting: BTreeSet<&str> = BTreeSet::new();
     for pod in pods.iter().filter(|pod| !pod::is_finished(pod)) {
         let Some((name, quiet)) = silent.get_key_value(pod::node(pod)) else { continue };
         if pod::is_ready(pod) {
             plan.orders.push(not_ready(pod, name, now));
-        } else if owned::controller_uid(pod).is_none() || stays(pod) {
+        } else if !is_replaced(pod) || stays(pod) {
             // Nothing more to do about it, and nothing to wait for.
         } else if *quiet >= EVICT_AFTER && !pod.is_deleting() {
             plan.say(format!("{}/{}: leaves silent node {name}", pod.namespace(), pod.name()));
@@ -160,6 +160,16 @@ fn evict(pods: &[&Object], silent: &BTreeMap<&str, SignedDuration>, plan: &mut P
     if let Some(left) = ends.min() {
         plan.due_by(now.saturating_add(left.max(SignedDuration::ZERO)).unwrap_or(Timestamp::MAX));
     }
+}
+
+/// Whether a pod that is marked makes room for another one. One of a StatefulSet does not: there are never two of its name, so
+/// the set waits until it is gone, and that only its node can say, or whoever removes the node.
+fn is_replaced(pod: &Object) -> bool {
+    let is_of_set = |owner: &Value| {
+        read::text(owner, "kind") == kinds::STATEFULSET.kind
+            && read::text(owner, "apiVersion") == kinds::STATEFULSET.api_version()
+    };
+    owned::controller(pod).is_some_and(|owner| !is_of_set(owner))
 }
 
 /// Whether a pod stays with its node however long that is silent: it says so by tolerating that without an end, as the
