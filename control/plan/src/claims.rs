@@ -202,11 +202,16 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether no pod that has not ended names the claim that had the volume.
+    /// Whether no pod that has not ended names the claim that had the volume. One that came with another claim of that name
+    /// or after it has what that one got; one from before may still have this.
     fn is_unused(&self, volume: &Object) -> bool {
         let (namespace, name) = (volume.text("/spec/claimRef/namespace"), volume.text("/spec/claimRef/name"));
-        let mut pods = self.input.pods.iter().filter(|pod| pod.namespace() == namespace && !pod::is_finished(pod));
-        !pods.any(|pod| claims_of(pod).any(|claim| claim == name))
+        let mut claims = self.input.claims.iter();
+        let next =
+            claims.find(|claim| (claim.namespace(), claim.name()) == (namespace, name)).map(|it| read::created(it));
+        let pods = self.input.pods.iter().filter(|pod| pod.namespace() == namespace && !pod::is_finished(pod));
+        let mut before = pods.filter(|pod| next.is_none_or(|next| read::created(pod) < next));
+        !before.any(|pod| claims_of(pod).any(|claim| claim == name))
     }
 
     /// Lets a volume go whose node is gone, and its data with it.
