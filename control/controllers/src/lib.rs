@@ -90,7 +90,7 @@ pub struct Parts {
 }
 
 async fn supervise(parts: Parts, mut is_leader: watch::Receiver<bool>) {
-    // A shell that panics is a bug that may come back at once: restarts get slower.
+    // What shells hear and tell by may panic too, and that is a bug that may come back at once: restarts get slower.
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
     while is_leader.wait_for(|leads| *leads).await.is_ok() {
         tokio::select! {
@@ -107,7 +107,7 @@ async fn supervise(parts: Parts, mut is_leader: watch::Receiver<bool>) {
             }
             ended = shells.join_next() => {
                 shells.shutdown().await;
-                tracing::error!(?ended, "a controller ended; all of them start anew");
+                tracing::error!(?ended, "what the controllers work with ended; all of them start anew");
                 tokio::time::sleep(backoff.next_delay()).await;
             }
         }
@@ -141,7 +141,7 @@ fn start(parts: &Parts) -> JoinSet<()> {
     let hearing = Arc::new(Hearing::default());
     let (prompt, unhurried) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
     set.spawn(hearing::listen(Arc::clone(&hearing), Arc::clone(clock), Arc::clone(heartbeats)));
-    for shell in shells::all(hearing) {
+    for shell in shells::all(Arc::clone(&hearing)) {
         let wake = wakes.subscribe(&shell.reads, shell.reads_custom);
         let desk = Desk {
             cluster: cluster.clone(),
@@ -156,7 +156,13 @@ fn start(parts: &Parts) -> JoinSet<()> {
             refusals: Refusals::default(),
             long_looks: Arc::clone(if shell.rest > shells::PROMPT { &unhurried } else { &prompt }),
         };
-        set.spawn(work::work(shell, desk, wake));
+        let (name, desk, hearing) = (shell.name, Arc::new(desk), Arc::clone(&hearing));
+        let mut first = Some(shell);
+        set.spawn(work::keep(name, move || {
+            // What it remembered is not to be trusted after a panic.
+            let shell = first.take().unwrap_or_else(|| shells::named(name, Arc::clone(&hearing)));
+            work::work(shell, Arc::clone(&desk), Arc::clone(&wake))
+        }));
     }
     set.spawn(wake::follow_custom(cluster.store().clone(), wakes.custom()));
     for (kind, subscribers) in wakes.into_kinds() {

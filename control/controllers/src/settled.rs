@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use wk_base::time::Timestamp;
@@ -79,7 +80,12 @@ impl Settled {
             last.pass = pass;
             return Plan { due: last.due, ..Plan::default() };
         }
-        let made = plan();
+        // A bug that one owner brings to light is not the end of the others' plans. The panic's own message is in the log, and
+        // nothing is planned for this owner until its facts change.
+        let made = panic::catch_unwind(AssertUnwindSafe(plan)).unwrap_or_else(|_| {
+            tracing::error!(uid, "the plan for an owner panicked");
+            Plan::default()
+        });
         if made.orders.is_empty() {
             self.by_uid.insert(uid.to_owned(), Last { versions, due: made.due, pass });
         } else {
@@ -136,6 +142,22 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(settled.plan("u", &versions(1), at(0), orders).orders.len(), 1);
         }
+    }
+
+    #[test]
+    fn owner_whose_plan_panics_is_left_alone_until_its_facts_change_and_others_are_planned() {
+        let mut settled = Settled::default();
+        settled.begin();
+        let mut tried = 0;
+        for (version, expected) in [(1, 1), (1, 1), (2, 2)] {
+            let plan = settled.plan("u", &versions(version), at(0), || {
+                tried += 1;
+                panic!("a crooked object");
+            });
+            assert_eq!((plan, tried), (Plan::default(), expected));
+        }
+        let other = settled.plan("v", &versions(1), at(0), || Plan { due: Some(at(5)), ..Plan::default() });
+        assert_eq!(other.due, Some(at(5)));
     }
 
     #[test]

@@ -158,6 +158,12 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
     ]
 }
 
+/// The shell of this name, which remembers nothing yet.
+pub(crate) fn named(name: &str, hearing: Arc<Hearing>) -> Shell {
+    let mut all = all(hearing).into_iter();
+    all.find(|shell| shell.name == name).expect("names are those of the table")
+}
+
 fn rbac_kinds() -> Vec<&'static Kind> {
     vec![&kinds::NAMESPACE, &kinds::ROLE, &kinds::CLUSTERROLE, &kinds::ROLEBINDING, &kinds::CLUSTERROLEBINDING]
 }

@@ -3,13 +3,16 @@
 //! A look that takes long goes on a thread of its own, one at a time: on one of the runtime's it would hold up whatever
 //! waits there, requests and Raft's messages among it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use wk_api::Kind;
+use wk_base::backoff::Backoff;
 use wk_base::time::{Clock, Timestamp};
 use wk_cluster::Cluster;
 use wk_plan::Plan;
@@ -65,10 +68,28 @@ const LONG: Duration = Duration::from_micros(200);
 /// One look at the facts, and what follows from it at this time.
 pub(crate) type Pass = Box<dyn FnMut(&Desk, Timestamp) -> Plan + Send>;
 
+/// The first wait of a shell that panicked, and the longest: a bug may come back at once.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// Works until it ends. Work that panics is begun anew, ever more slowly until it lasts, and nobody else's is touched.
+pub(crate) async fn keep<W: Future<Output = ()>>(name: &'static str, mut begin: impl FnMut() -> W) {
+    let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+    loop {
+        let start = Instant::now();
+        if AssertUnwindSafe(begin()).catch_unwind().await.is_ok() {
+            return;
+        }
+        if start.elapsed() > AGAIN.1 {
+            backoff.reset();
+        }
+        tracing::error!(name, "a controller panicked; it starts anew");
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
+
 /// Runs `shell` until it is dropped.
-pub(crate) async fn work(mut shell: Shell, desk: Desk, wake: Arc<Notify>) {
+pub(crate) async fn work(mut shell: Shell, desk: Arc<Desk>, wake: Arc<Notify>) {
     let span = tracing::info_span!("controller", name = shell.name);
-    let desk = Arc::new(desk);
     async move {
         let (mut held, mut under_way) = (Held::default(), UnderWay::default());
         // The first one sees everything for the first time.
@@ -127,8 +148,25 @@ async fn look(shell: &mut Shell, desk: &Arc<Desk>, takes: Duration) -> Option<(P
             shell.pass = pass;
             Some(looked)
         }
-        // As if it had panicked here: whoever supervises starts all anew.
+        // As if it had panicked here.
         Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
         Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_is_begun_anew_and_work_that_ends_is_not() {
+        let mut begun = 0;
+        keep("test", || {
+            begun += 1;
+            let panics = begun < 3;
+            async move { assert!(!panics, "a crooked object") }
+        })
+        .await;
+        assert_eq!(begun, 3);
     }
 }
