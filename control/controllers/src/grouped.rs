@@ -50,6 +50,16 @@ impl<K: Hash + Eq> Grouped<K> {
         Self { kind, groups_of, seen: Part::default(), groups: HashMap::new(), changes: 0 }
     }
 
+    /// As [`Self::follow`] while anybody asks for the groups. Nothing is kept for nobody: numbers go on, so that none stands for
+    /// two versions.
+    pub(crate) fn follow_for(&mut self, owners: &[Arc<Stored>], view: &View) {
+        if owners.is_empty() {
+            (self.seen, self.groups) = (Part::default(), HashMap::new());
+        } else {
+            self.follow(view);
+        }
+    }
+
     /// Takes in what differs in `view`.
     pub(crate) fn follow(&mut self, view: &View) {
         let (groups, changes) = (&mut self.groups, &mut self.changes);
@@ -113,6 +123,58 @@ mod tests {
         let names = |group: &Group| group.members().iter().map(|it| it.key().name().to_owned()).collect();
         let filled = (b'0'..=b'9').filter(|digit| !grouped.of(digit).members().is_empty());
         filled.map(|digit| (digit, names(grouped.of(&digit)))).collect()
+    }
+
+    async fn put(store: &Store, kind: &Kind, name: &str) {
+        let change = Change::Put(Value { bytes: Bytes::from_static(b"1"), stamp: None });
+        let key = Key::new(kind.collection(), name);
+        store.write(Txn::from(Op { key, expect: Expect::Any, change })).await.expect("written");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_while_nobody_asks_and_numbers_go_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
+        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
+        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        put(&store, &kinds::POD, "a").await;
+        let view = store.view();
+        let owners: Vec<Arc<Stored>> = view.list(kinds::POD.collection(), "").collect();
+        let mut grouped = Grouped::new(&kinds::POD, digits);
+        grouped.follow_for(&owners, &view);
+        let before = grouped.of(&b'1').version();
+        assert_eq!(names(&grouped)[&b'1'], ["a"]);
+        grouped.follow_for(&[], &view);
+        assert!(grouped.groups.is_empty() && grouped.seen == Part::default());
+        grouped.follow_for(&owners, &view);
+        assert_eq!(names(&grouped)[&b'1'], ["a"]);
+        assert!(grouped.of(&b'1').version() > before);
+        store.stop().await;
+    }
+
+    #[tokio::test]
+    async fn claim_concerns_the_sets_that_it_is_called_after_and_no_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
+        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
+        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        let claims = &kinds::PERSISTENTVOLUMECLAIM;
+        for name in ["n/data-one-0", "n/data-one-1", "n/data-two-0", "m/data-one-0"] {
+            put(&store, claims, name).await;
+        }
+        let mut by_set = crate::workloads::by_set();
+        by_set.follow(&store.view());
+        let versions =
+            |by_set: &Grouped<Box<str>>| ["n/one", "n/two", "m/one"].map(|set| by_set.of(&set.into()).version());
+        let members: Vec<&str> = by_set.of(&"n/one".into()).members().iter().map(|claim| claim.key().name()).collect();
+        assert_eq!(members, ["n/data-one-0", "n/data-one-1"]);
+        let before = versions(&by_set);
+        put(&store, claims, "n/data-two-0").await;
+        by_set.follow(&store.view());
+        let after = versions(&by_set);
+        assert_eq!((after[0], after[2]), (before[0], before[2]));
+        assert_ne!(after[1], before[1]);
+        store.stop().await;
     }
 
     #[tokio::test]

@@ -52,6 +52,13 @@ fn all(view: &View, kind: &Kind) -> Vec<Arc<Stored>> {
     view.list(kind.collection(), "").collect()
 }
 
+/// The names of objects of a kind, in the namespace of `owner`, that may be called as those are that it makes.
+fn taken(view: &View, kind: &Kind, owner: &Stored) -> Vec<String> {
+    let named = format!("{}-", owner.key().name());
+    let at = namespace(owner).len() + 1;
+    view.list(kind.collection(), &named).map(|there| there.key().name()[at..].to_owned()).collect()
+}
+
 /// The namespace of an object; empty for one that has none.
 pub(crate) fn namespace(stored: &Stored) -> &str {
     stored.key().name().split_once('/').map_or("", |(namespace, _)| namespace)
@@ -63,20 +70,19 @@ pub(crate) fn deployments() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
-        of_deployments.0.follow(&view);
-        of_sets.0.follow(&view);
+        let deployments = all(&view, &kinds::DEPLOYMENT);
+        of_deployments.0.follow_for(&deployments, &view);
+        of_sets.0.follow_for(&deployments, &view);
         let mut plan = Plan::default();
-        for stored in all(&view, &kinds::DEPLOYMENT) {
-            let (own, orphans) = (of_deployments.owned_by(&stored), of_deployments.orphans_beside(&stored));
+        for stored in &deployments {
+            let (own, orphans) = (of_deployments.owned_by(stored), of_deployments.orphans_beside(stored));
             let pods: Vec<&Group> = own.members().iter().map(|set| of_sets.owned_by(set)).collect();
-            let versions = Versions::of([&stored]).and_groups([own, orphans]).and_groups(pods.iter().copied());
-            plan.extend(settled.plan(brief(&stored).uid(), &versions, now, || {
-                let beside = format!("{}/", namespace(&stored));
-                let taken = view.list(kinds::REPLICASET.collection(), &beside);
-                let taken: Vec<_> = taken.map(|set| set.key().name()[beside.len()..].to_owned()).collect();
+            let versions = Versions::of([stored]).and_groups([own, orphans]).and_groups(pods.iter().copied());
+            plan.extend(settled.plan(brief(stored).uid(), &versions, now, || {
+                let taken = taken(&view, &kinds::REPLICASET, stored);
                 let (replicasets, orphans) = (decoded(own.members()), decoded(orphans.members()));
                 let pods: Vec<Arc<Object>> = pods.iter().flat_map(|group| decoded(group.members())).collect();
-                let deployment = object(&stored);
+                let deployment = object(stored);
                 let input = deployment::Input {
                     deployment: &deployment,
                     replicasets: &borrowed(&replicasets),
@@ -98,15 +104,16 @@ pub(crate) fn replicasets(kind: &'static Kind) -> impl FnMut(&Desk, Timestamp) -
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
-        children.0.follow(&view);
+        let sets = all(&view, kind);
+        children.0.follow_for(&sets, &view);
         let mut plan = Plan::default();
-        for set in all(&view, kind) {
-            let (pods, orphans) = (children.owned_by(&set), children.orphans_beside(&set));
-            let refused = desk.refusals.why(brief(&set).uid());
-            let versions = Versions::of([&set]).and_groups([pods, orphans]).and_text(refused.as_deref());
-            plan.extend(settled.plan(brief(&set).uid(), &versions, now, || {
+        for set in &sets {
+            let (pods, orphans) = (children.owned_by(set), children.orphans_beside(set));
+            let refused = desk.refusals.why(brief(set).uid());
+            let versions = Versions::of([set]).and_groups([pods, orphans]).and_text(refused.as_deref());
+            plan.extend(settled.plan(brief(set).uid(), &versions, now, || {
                 let (pods, orphans) = (decoded(pods.members()), decoded(orphans.members()));
-                let (replicaset, pods, orphans) = (object(&set), borrowed(&pods), borrowed(&orphans));
+                let (replicaset, pods, orphans) = (object(set), borrowed(&pods), borrowed(&orphans));
                 let refused = refused.as_deref();
                 let input =
                     replicaset::Input { kind, replicaset: &replicaset, pods: &pods, orphans: &orphans, refused };
@@ -129,9 +136,9 @@ pub(crate) fn jobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
-        children.0.follow(&view);
-        held.follow(&view);
         let jobs = all(&view, &kinds::JOB);
+        children.0.follow_for(&jobs, &view);
+        held.follow(&view);
         let uids: BTreeSet<&str> = jobs.iter().map(|job| brief(job).uid()).collect();
         // Nobody's, too: of a Job that was deleted as one that leaves its pods.
         let is_bereft = |pod: &&Arc<Stored>| brief(pod).controller().is_none_or(|owner| !uids.contains(owner));
@@ -156,11 +163,8 @@ pub(crate) fn daemonsets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
         settled.begin();
         let view = desk.cluster.store().view();
         let sets = all(&view, &kinds::DAEMONSET);
-        if sets.is_empty() {
-            return Plan::default();
-        }
-        children.0.follow(&view);
-        of_sets.0.follow(&view);
+        children.0.follow_for(&sets, &view);
+        of_sets.0.follow_for(&sets, &view);
         let nodes = all(&view, &kinds::NODE);
         let mut plan = Plan::default();
         for set in &sets {
@@ -170,12 +174,14 @@ pub(crate) fn daemonsets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
             plan.extend(settled.plan(brief(set).uid(), &versions, now, || {
                 let (pods, orphans) = (decoded(pods.members()), decoded(orphans.members()));
                 let (revisions, left, nodes) = (decoded(own.members()), decoded(left.members()), decoded(&nodes));
+                let taken = taken(&view, &kinds::CONTROLLERREVISION, set);
                 let input = daemonset::Input {
                     daemonset: &object(set),
                     pods: &borrowed(&pods),
                     orphans: &borrowed(&orphans),
                     revisions: &borrowed(&revisions),
                     orphan_revisions: &borrowed(&left),
+                    taken: &taken.iter().map(String::as_str).collect(),
                     nodes: &borrowed(&nodes),
                 };
                 daemonset::plan(&input, now)
@@ -185,37 +191,44 @@ pub(crate) fn daemonsets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     }
 }
 
+/// Claims by the keys of the StatefulSets whose they may be: of a thousand claims in a namespace one changes, and one set is
+/// planned anew.
+pub(crate) fn by_set() -> Grouped<Box<str>> {
+    Grouped::new(&kinds::PERSISTENTVOLUMECLAIM, |claim, each| {
+        let (namespace, name) = claim.key().name().split_once('/').unwrap_or_default();
+        statefulset::sets_of_claim(name).for_each(|set| each(format!("{namespace}/{set}").into()));
+    })
+}
+
 pub(crate) fn statefulsets() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut settled = Settled::default();
     let (mut children, mut of_sets) = (Children::new(&kinds::POD), Children::new(&kinds::CONTROLLERREVISION));
-    let mut claims: Grouped<Box<str>> =
-        Grouped::new(&kinds::PERSISTENTVOLUMECLAIM, |claim, each| each(namespace(claim).into()));
+    let mut claims = by_set();
     move |desk, now| {
         settled.begin();
         let view = desk.cluster.store().view();
         let sets = all(&view, &kinds::STATEFULSET);
-        if sets.is_empty() {
-            return Plan::default();
-        }
-        children.0.follow(&view);
-        of_sets.0.follow(&view);
-        claims.follow(&view);
+        children.0.follow_for(&sets, &view);
+        of_sets.0.follow_for(&sets, &view);
+        claims.follow_for(&sets, &view);
         let mut plan = Plan::default();
         for set in &sets {
             let (pods, orphans) = (children.owned_by(set), children.orphans_beside(set));
             let (own, left) = (of_sets.owned_by(set), of_sets.orphans_beside(set));
-            let beside = claims.of(&namespace(set).into());
-            let versions = Versions::of([set]).and_groups([pods, orphans, own, left, beside]);
+            let claims = claims.of(&set.key().name().into());
+            let versions = Versions::of([set]).and_groups([pods, orphans, own, left, claims]);
             plan.extend(settled.plan(brief(set).uid(), &versions, now, || {
                 let (pods, orphans) = (decoded(pods.members()), decoded(orphans.members()));
-                let (own, left, beside) = (decoded(own.members()), decoded(left.members()), decoded(beside.members()));
+                let (own, left, claims) = (decoded(own.members()), decoded(left.members()), decoded(claims.members()));
+                let taken = taken(&view, &kinds::CONTROLLERREVISION, set);
                 let input = statefulset::Input {
                     statefulset: &object(set),
                     pods: &borrowed(&pods),
                     orphans: &borrowed(&orphans),
                     revisions: &borrowed(&own),
                     orphan_revisions: &borrowed(&left),
-                    claims: &borrowed(&beside),
+                    taken: &taken.iter().map(String::as_str).collect(),
+                    claims: &borrowed(&claims),
                 };
                 statefulset::plan(&input, now)
             }));
@@ -231,10 +244,7 @@ pub(crate) fn cronjobs() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
         settled.begin();
         let view = desk.cluster.store().view();
         let cronjobs = all(&view, &kinds::CRONJOB);
-        if cronjobs.is_empty() {
-            return Plan::default();
-        }
-        children.0.follow(&view);
+        children.0.follow_for(&cronjobs, &view);
         let mut plan = Plan::default();
         for stored in &cronjobs {
             let jobs = children.owned_by(stored);

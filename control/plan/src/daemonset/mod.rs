@@ -7,7 +7,7 @@
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use wk_base::time::Timestamp;
 
 use crate::claims::holds_on;
 use crate::order::{Event, EventType, Order, Plan, Target};
+use crate::revisions::Present;
 use crate::scheduler::tolerates;
 use crate::{conditions, owned, pod, read, revisions};
 
@@ -48,6 +49,8 @@ pub struct Input<'a> {
     pub revisions: &'a [&'a Object],
     /// Those of its namespace that nobody controls: what was left of a set of this name is taken up with its pods.
     pub orphan_revisions: &'a [&'a Object],
+    /// The names of the ControllerRevisions of its namespace that may be called as its own.
+    pub taken: &'a BTreeSet<&'a str>,
     /// All nodes.
     pub nodes: &'a [&'a Object],
 }
@@ -85,11 +88,14 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         plan.orders = claims;
         return plan;
     }
-    let hash = revisions::hash(set);
-    let is_used = |hash: &str| {
-        input.pods.iter().any(|pod| !pod::is_finished(pod) && pod.label(revisions::HASH_LABEL) == Some(hash))
+    let present = Present::of(set, input.revisions, input.taken);
+    let is_used = |revision: &Object| {
+        let hash = revision.label(revisions::HASH_LABEL);
+        hash.is_some()
+            && input.pods.iter().any(|pod| !pod::is_finished(pod) && pod.label(revisions::HASH_LABEL) == hash)
     };
-    plan.extend(revisions::plan((&kinds::DAEMONSET, set), input.revisions, &hash, is_used));
+    plan.extend(revisions::plan((&kinds::DAEMONSET, set), input.revisions, &present, is_used));
+    let hash = present.hash;
     let tolerations = tolerations(set);
     let mut here: BTreeMap<&str, Here<'_>> = BTreeMap::new();
     for pod in input.pods {

@@ -25,11 +25,15 @@ fn node(name: &str) -> Object {
     }))
 }
 
+fn hash(set: &Object) -> String {
+    Present::of(set, &[], &BTreeSet::new()).hash
+}
+
 fn pod_on(node: &str, of: &Object, ready: bool) -> Object {
     Object::new(json!({
         "metadata": {
             "name": format!("logs-{node}"), "namespace": "default", "uid": node,
-            "labels": {"app": "logs", revisions::HASH_LABEL: revisions::hash(of)},
+            "labels": {"app": "logs", revisions::HASH_LABEL: hash(of)},
             "creationTimestamp": "2025-01-01T00:00:00Z",
             "ownerReferences": [{"uid": "d", "controller": true, "kind": "DaemonSet", "name": "logs"}],
         },
@@ -40,7 +44,7 @@ fn pod_on(node: &str, of: &Object, ready: bool) -> Object {
 }
 
 fn revision_of(set: &Object, number: i64) -> Object {
-    let hash = revisions::hash(set);
+    let hash = hash(set);
     let metadata = json!({"name": format!("logs-{hash}"), "namespace": "default", "uid": hash,
         "labels": {"app": "logs", revisions::HASH_LABEL: hash}});
     Object::new(json!({"metadata": metadata, "revision": number}))
@@ -48,7 +52,15 @@ fn revision_of(set: &Object, number: i64) -> Object {
 
 fn planned(set: &Object, pods: &[&Object], nodes: &[&Object]) -> Plan {
     let revisions = [revision_of(set, 1)];
-    let input = Input { daemonset: set, pods, orphans: &[], revisions: &[&revisions[0]], orphan_revisions: &[], nodes };
+    let input = Input {
+        daemonset: set,
+        pods,
+        orphans: &[],
+        revisions: &[&revisions[0]],
+        orphan_revisions: &[],
+        taken: &BTreeSet::new(),
+        nodes,
+    };
     plan(&input, NOW.parse().expect("a time"))
 }
 
@@ -83,7 +95,7 @@ fn each_node_that_is_meant_has_one_pod() {
     else {
         panic!("a pod")
     };
-    assert_eq!(object["metadata"]["labels"][revisions::HASH_LABEL], revisions::hash(&set));
+    assert_eq!(object["metadata"]["labels"][revisions::HASH_LABEL], hash(&set));
     assert!(object["spec"]["tolerations"].to_string().contains("node.kubernetes.io/unreachable"));
     let status = said(&plan);
     let numbers = ["desiredNumberScheduled", "currentNumberScheduled", "numberReady", "numberUnavailable"];
@@ -145,7 +157,15 @@ fn templates_have_revisions_and_one_that_comes_back_is_the_latest() {
     let (first, second) = (set("a"), set("b"));
     let revisions = [revision_of(&first, 1), revision_of(&second, 2)];
     let numbers = |set: &Object, revisions: &[&Object]| {
-        let input = Input { daemonset: set, pods: &[], orphans: &[], revisions, orphan_revisions: &[], nodes: &[] };
+        let input = Input {
+            daemonset: set,
+            pods: &[],
+            orphans: &[],
+            revisions,
+            orphan_revisions: &[],
+            taken: &BTreeSet::new(),
+            nodes: &[],
+        };
         let plan = plan(&input, NOW.parse().expect("a time"));
         let numbers = plan.orders.iter().filter_map(|order| match order {
             Order::Create { object, .. } => object["revision"].as_i64(),
@@ -166,7 +186,15 @@ fn what_was_left_of_a_set_of_this_name_is_taken_up() {
     let (left, mut others) = (revision_of(&set, 4), revision_of(&set, 1));
     others.0["metadata"]["labels"]["app"] = "other".into();
     let plan = |revisions: &[&Object], orphan_revisions: &[&Object]| {
-        let input = Input { daemonset: &set, pods: &[], orphans: &[], revisions, orphan_revisions, nodes: &[&node] };
+        let input = Input {
+            daemonset: &set,
+            pods: &[],
+            orphans: &[],
+            revisions,
+            orphan_revisions,
+            taken: &BTreeSet::new(),
+            nodes: &[&node],
+        };
         plan(&input, NOW.parse().expect("a time"))
     };
     let first = plan(&[], &[&left, &others]);

@@ -10,7 +10,7 @@ mod scale;
 mod status;
 mod template;
 
-pub(crate) use template::template_hash;
+pub(crate) use template::template_hashes;
 
 use std::collections::BTreeSet;
 

@@ -22,15 +22,15 @@ pub(super) fn canonical(object: &Object) -> String {
 
 /// The hash for the ReplicaSet of today's template, other than any whose name is taken by another template already.
 pub(super) fn free_hash(deployment: &Object, taken: &BTreeSet<&str>) -> String {
-    let template = canonical(deployment);
-    let hashes = (0_u32..).map(|collisions| hash(&template, collisions));
-    let mut free = hashes.filter(|hash| !taken.contains(format!("{}-{hash}", deployment.name()).as_str()));
+    let mut free =
+        template_hashes(deployment).filter(|hash| !taken.contains(format!("{}-{hash}", deployment.name()).as_str()));
     free.next().expect("there are more hashes than a namespace can hold names")
 }
 
-/// The hash of an object's pod template, whatever names are taken.
-pub(crate) fn template_hash(object: &Object) -> String {
-    hash(&canonical(object), 0)
+/// The hashes of an object's pod template: the first, and what is taken in its place where a name with that is taken.
+pub(crate) fn template_hashes(object: &Object) -> impl Iterator<Item = String> + use<> {
+    let template = canonical(object);
+    (0_u32..).map(move |collisions| hash(&template, collisions))
 }
 
 fn write_canonical(text: &mut String, value: &Value) {

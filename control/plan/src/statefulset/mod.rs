@@ -1,21 +1,25 @@
 //! StatefulSet: pods with numbers, each with a name and claims that stay its own, made and replaced in order.
 //!
 //! A plan is one step, as upstream's: what comes after a pod that is not there yet, or not available, waits for it, unless the
-//! set wants its pods side by side (`Parallel`). Rules: `k8s.io/kubernetes/pkg/controller/statefulset`. What a pod and its
-//! claims look like is in [`member`]. Not here: volumes of the claims, and names in the network.
+//! set wants its pods side by side (`Parallel`). Rules: `k8s.io/kubernetes/pkg/controller/statefulset`. What a pod looks like
+//! is in [`member`], and its claims are in [`claims`]. Not here: volumes of the claims, and names in the network.
 
+mod claims;
 mod member;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
 
 use crate::order::{Event, EventType, Order, Plan, Target};
+use crate::revisions::Present;
 use crate::{owned, pod, read, revisions};
+
+pub use claims::sets_of_claim;
 
 const COMPONENT: &str = "statefulset-controller";
 /// Pods that one plan makes or takes away where their order does not matter.
@@ -33,7 +37,9 @@ pub struct Input<'a> {
     pub revisions: &'a [&'a Object],
     /// Those of its namespace that nobody controls.
     pub orphan_revisions: &'a [&'a Object],
-    /// The claims of its namespace.
+    /// The names of the ControllerRevisions of its namespace that may be called as its own.
+    pub taken: &'a BTreeSet<&'a str>,
+    /// The claims of its namespace, those at least that may be of this set ([`sets_of_claim`]).
     pub claims: &'a [&'a Object],
 }
 
@@ -51,14 +57,17 @@ struct Set<'a> {
     update: String,
     current_template: Value,
     min_ready: i64,
+    /// Claims by their names.
+    claims: BTreeMap<&'a str, &'a Object>,
 }
 
 impl<'a> Set<'a> {
-    fn of(object: &'a Object, revisions: &[&Object]) -> Self {
+    fn of(input: &Input<'a>, present: &Present<'_>) -> Self {
+        let object = input.statefulset;
         let start = object.int("/spec/ordinals/start").unwrap_or_default();
-        let update = revisions::name(object, &revisions::hash(object));
+        let update = present.name.clone();
         let said = object.text("/status/currentRevision");
-        let known = revisions.iter().find(|revision| revision.name() == said);
+        let known = input.revisions.iter().find(|revision| revision.name() == said);
         let before = known.and_then(|revision| Some((said.to_owned(), revisions::template_of(revision)?)));
         let template = || object.at("/spec/template").cloned().unwrap_or_default();
         let (current, current_template) = before.unwrap_or_else(|| (update.clone(), template()));
@@ -73,7 +82,13 @@ impl<'a> Set<'a> {
             update,
             current_template,
             min_ready: object.int("/spec/minReadySeconds").unwrap_or_default(),
+            claims: input.claims.iter().map(|claim| (claim.name(), *claim)).collect(),
         }
+    }
+
+    /// Whether there is to be a pod of this number.
+    fn wants(&self, ordinal: i64) -> bool {
+        (self.start..self.end).contains(&ordinal)
     }
 
     fn is_rolling(&self) -> bool {
@@ -108,23 +123,24 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     if !plan.orders.is_empty() {
         return plan;
     }
-    let set = Set::of(object, input.revisions);
-    let is_used = |hash: &str| {
-        let name = revisions::name(object, hash);
-        name == set.current || input.pods.iter().any(|pod| pod.label(revisions::HASH_LABEL) == Some(&name))
+    let present = Present::of(object, input.revisions, input.taken);
+    let set = Set::of(input, &present);
+    let is_used = |revision: &Object| {
+        let name = revision.name();
+        name == set.current || input.pods.iter().any(|pod| pod.label(revisions::HASH_LABEL) == Some(name))
     };
-    let hash = revisions::hash(object);
-    plan.extend(revisions::plan((&kinds::STATEFULSET, object), input.revisions, &hash, is_used));
+    plan.extend(revisions::plan((&kinds::STATEFULSET, object), input.revisions, &present, is_used));
     let pods: BTreeMap<i64, &Object> =
         input.pods.iter().filter_map(|pod| Some((member::ordinal(object, pod)?, *pod))).collect();
-    plan.extend(step(&set, &pods, input.claims, now));
-    plan.orders.extend(member::claims_without_pods(&set, &pods, input.claims));
+    let owners = pods.iter().flat_map(|(ordinal, pod)| claims::change_owners(&set, *ordinal, pod));
+    plan.orders.extend(owners.take(BURST_MAX));
+    plan.extend(step(&set, &pods, now));
     plan.extend(status(&set, &pods, now));
     plan
 }
 
 /// What is next: pods that are missing, then those that are too many, then those of an earlier template.
-fn step(set: &Set<'_>, pods: &BTreeMap<i64, &Object>, claims: &[&Object], now: Timestamp) -> Plan {
+fn step(set: &Set<'_>, pods: &BTreeMap<i64, &Object>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let mut changed = 0;
     for ordinal in set.start..set.end {
@@ -132,8 +148,7 @@ fn step(set: &Set<'_>, pods: &BTreeMap<i64, &Object>, claims: &[&Object], now: T
             return plan;
         }
         let Some(pod) = pods.get(&ordinal) else {
-            plan.say(format!("{}: pod {ordinal} is missing", set.object.name()));
-            plan.orders.extend(member::create(set, ordinal, claims));
+            plan.extend(missing(set, ordinal));
             changed += 1;
             if set.in_order {
                 return plan;
@@ -145,8 +160,9 @@ fn step(set: &Set<'_>, pods: &BTreeMap<i64, &Object>, claims: &[&Object], now: T
             plan.orders.extend(removed(set, pod));
             changed += 1;
         }
-        if pod::is_active(pod) {
-            plan.orders.extend(member::create_claims(set, ordinal, claims));
+        // Its own creation may have gone well when that of a claim did not. One that runs has, or had, what it needs.
+        if pod::is_active(pod) && matches!(pod::phase(pod), "" | "Pending") {
+            plan.orders.extend(claims::create(set, pod.name()));
         }
         let is_there = pod::is_active(pod) && set.is_available(pod, now, &mut plan);
         if !is_there && set.in_order {
@@ -154,9 +170,12 @@ fn step(set: &Set<'_>, pods: &BTreeMap<i64, &Object>, claims: &[&Object], now: T
             return plan;
         }
     }
-    for (_, pod) in pods.iter().rev().filter(|(ordinal, _)| !(set.start..set.end).contains(ordinal)) {
+    for (ordinal, pod) in pods.iter().rev().filter(|(ordinal, _)| !set.wants(**ordinal)) {
         if !pod.is_deleting() {
-            plan.orders.extend(removed(set, pod));
+            // Its claims go with it if they are its own by then.
+            if claims::change_owners(set, *ordinal, pod).is_empty() {
+                plan.orders.extend(removed(set, pod));
+            }
             changed += 1;
         }
         if set.in_order || changed >= BURST_MAX {
@@ -166,6 +185,18 @@ fn step(set: &Set<'_>, pods: &BTreeMap<i64, &Object>, claims: &[&Object], now: T
     if set.is_rolling() {
         plan.extend(replaced(set, pods, now));
     }
+    plan
+}
+
+/// Makes a pod that is not there, unless a claim of the last one of its name has to go first.
+fn missing(set: &Set<'_>, ordinal: i64) -> Plan {
+    let (mut plan, name) = (Plan::default(), member::name(set.object, ordinal));
+    if let Some(claim) = claims::going(set, &name) {
+        plan.say(format!("{}: {name} waits until the claim {} is gone", set.object.name(), claim.name()));
+        return plan;
+    }
+    plan.say(format!("{}: pod {ordinal} is missing", set.object.name()));
+    plan.orders = member::create(set, ordinal);
     plan
 }
 
