@@ -262,6 +262,36 @@ async fn api_resources_lists_the_kinds() {
 const SETTINGS: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\ndata:\n  colour: blue\n";
 
 #[tokio::test(flavor = "multi_thread")]
+async fn proxy_passes_requests_on_and_a_dump_of_the_cluster_has_its_files() {
+    let Some((cluster, kubectl)) = with_hello().await else { return };
+    let mut proxy = kubectl.follow(&["proxy", "--port", "0"]);
+    let line = proxy.line("where it serves", SOON, |line| line.starts_with("Starting to serve on ")).await;
+    let address = line.rsplit(' ').next().and_then(|text| text.parse().ok()).expect("an address");
+    let answer =
+        wk_kit::get(address, "localhost", "/api/v1/namespaces/default/services/hello").await.expect("an answer");
+    let service: Value = serde_json::from_str(&answer.body).expect("JSON");
+    assert!(answer.status == 200 && service["metadata"]["name"] == "hello", "{service}");
+    let through = "/api/v1/namespaces/default/services/hello:80/proxy/";
+    let answer = wk_kit::get(address, "localhost", through).await.expect("an answer");
+    assert!(answer.status == 200 && answer.body.contains("hello-"), "{answer:?}");
+
+    let dir = cluster.dir().join("dump");
+    let dump = ["cluster-info", "dump", "--namespaces", "default", "--output-directory", &dir.display().to_string()];
+    contains(kubectl.run(&dump).await.ok(), &["Cluster info dumped to "]);
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    contains(&read("nodes.json"), &["\"NodeList\"", "\"n1\""]);
+    contains(&read("default/pods.json"), &["\"PodList\"", "hello-"]);
+    for name in ["events", "deployments", "replicasets", "services", "daemonsets", "replication-controllers"] {
+        let list: Value = serde_json::from_str(&read(&format!("default/{name}.json"))).expect("JSON");
+        assert!(list["kind"].as_str().is_some_and(|kind| kind.ends_with("List")), "{name}: {list}");
+    }
+    let pods = cluster.nodes[0].api().await.pods_of("hello").await.expect("pods");
+    for pod in pods {
+        read(&format!("default/{}/logs.txt", pod["metadata"]["name"].as_str().expect("a name")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_have_the_words_of_kubernetes() {
     let Some((_cluster, kubectl)) = start().await else { return };
     let create = ["create", "--validate=false", "-f", "-"];
