@@ -4,7 +4,10 @@
 //! and harmless for guests that are done within a millisecond.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::RuntimeMetrics;
 
 use crate::cpu::account::Account;
 use crate::ticker::TICK;
@@ -12,11 +15,15 @@ use crate::ticker::TICK;
 /// Ticks of a window.
 const WINDOW_TICKS: u32 = 10;
 
-/// A container that ran for a tenth of a window is busy.
+/// A container that ran for less than a tenth of a window is in nobody's way.
 const BUSY_MICROS: u64 = TICK.as_micros() as u64;
 
 /// Cores are short when guests had three quarters of them: the node's own work is the rest.
 const SHORT_PERCENT: u64 = 75;
+
+/// They are short too when the threads that serve requests had hardly a moment's rest, whoever it was that kept them: the
+/// work around a short request may be as much as its guest's.
+const SERVING_PERCENT: u64 = 85;
 
 /// A busy container that had more than this part of its share of short cores is greedy. Replicas that are asked alike
 /// differ by less.
@@ -25,6 +32,10 @@ const GREEDY_PERCENT: u64 = 125;
 /// A greedy one takes turns for so many windows: a second, so that it gains little by being looked at anew.
 const GREEDY_WINDOWS: u32 = 10;
 
+/// While cores are short, every busy container takes turns if one was seen within so many windows that wants little: what it
+/// asks for would wait behind all that they have begun.
+const MEEK_WINDOWS: u32 = 20;
+
 /// A container of which one instance ran on and on begins its next ones among the heavy for so many windows: a second.
 const HEAVY_WINDOWS: u32 = 10;
 
@@ -32,29 +43,77 @@ const HEAVY_WINDOWS: u32 = 10;
 #[derive(Debug)]
 pub(crate) struct Load {
     cores: u64,
+    serving: Option<Serving>,
     ticks: AtomicU32,
     /// Begins at 1, so that an account's 0 is never this window.
     window: AtomicU32,
     used_micros: AtomicU64,
-    busy: AtomicU32,
-    /// The weights of those together.
-    busy_shares: AtomicU64,
+    /// The part of it that was not on the threads that serve requests.
+    pooled_micros: AtomicU64,
+    /// Containers that ran, and their weights together.
+    active: AtomicU32,
+    active_shares: AtomicU64,
     /// Microseconds that each unit of weight stood for in the last window, in thousandths; most where nobody had to share.
     fair_millis: AtomicU64,
+    /// The last window in which one that wants little counts.
+    meek_until: AtomicU32,
     overruns: AtomicU32,
     crowded: AtomicBool,
 }
 
+/// The threads of the runtime, which serve requests.
+#[derive(Debug)]
+struct Serving {
+    metrics: RuntimeMetrics,
+    /// When they were looked at last, and how long they all had been at work by then.
+    seen: Mutex<(Instant, Duration)>,
+}
+
+impl Serving {
+    /// Of the runtime that this is called in, if it is.
+    fn here() -> Option<Self> {
+        let metrics = tokio::runtime::Handle::try_current().ok()?.metrics();
+        let seen = Mutex::new((Instant::now(), at_work(&metrics)));
+        Some(Self { metrics, seen })
+    }
+
+    /// Time since the last look, and how long they were at work in it, all together.
+    fn look(&self) -> (Duration, Duration) {
+        let now = (Instant::now(), at_work(&self.metrics));
+        let before = std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), now);
+        (now.0.duration_since(before.0), now.1.saturating_sub(before.1))
+    }
+}
+
+#[cfg(target_has_atomic = "64")]
+fn at_work(metrics: &RuntimeMetrics) -> Duration {
+    (0..metrics.num_workers()).map(|worker| metrics.worker_total_busy_duration(worker)).sum()
+}
+
+/// Not counted by the runtime on such machines.
+#[cfg(not(target_has_atomic = "64"))]
+fn at_work(_metrics: &RuntimeMetrics) -> Duration {
+    Duration::ZERO
+}
+
 impl Load {
+    /// Of so many cores, and of the threads of the runtime that this is called in.
     pub(crate) fn new(cores: usize) -> Self {
+        Self { serving: Serving::here(), ..Self::of_guests(cores) }
+    }
+
+    fn of_guests(cores: usize) -> Self {
         Self {
             cores: cores as u64,
+            serving: None,
             ticks: AtomicU32::new(0),
             window: AtomicU32::new(1),
             used_micros: AtomicU64::new(0),
-            busy: AtomicU32::new(0),
-            busy_shares: AtomicU64::new(0),
+            pooled_micros: AtomicU64::new(0),
+            active: AtomicU32::new(0),
+            active_shares: AtomicU64::new(0),
             fair_millis: AtomicU64::new(u64::MAX),
+            meek_until: AtomicU32::new(0),
             overruns: AtomicU32::new(0),
             crowded: AtomicBool::new(false),
         }
@@ -66,14 +125,24 @@ impl Load {
             return;
         }
         self.window.fetch_add(1, Ordering::Relaxed);
-        let (used, busy) = (self.used_micros.swap(0, Ordering::Relaxed), self.busy.swap(0, Ordering::Relaxed));
-        let window = TICK.as_micros() as u64 * u64::from(WINDOW_TICKS);
-        let short = used * 100 >= window * self.cores * SHORT_PERCENT;
-        let shares = self.busy_shares.swap(0, Ordering::Relaxed);
-        let fair = if busy >= 2 && short { used.saturating_mul(1000) / shares.max(1) } else { u64::MAX };
+        let (used, active) = (self.used_micros.swap(0, Ordering::Relaxed), self.active.swap(0, Ordering::Relaxed));
+        let shares = self.active_shares.swap(0, Ordering::Relaxed);
+        let short = self.is_short(used, self.pooled_micros.swap(0, Ordering::Relaxed));
+        let fair = if active >= 2 && short { used.saturating_mul(1000) / shares.max(1) } else { u64::MAX };
         self.fair_millis.store(fair, Ordering::Relaxed);
         let overruns = u64::from(self.overruns.swap(0, Ordering::Relaxed));
         self.crowded.store(overruns > self.cores, Ordering::Relaxed);
+    }
+
+    /// Whether cores were short in a window in which guests used so much, and so much of it in the pool.
+    fn is_short(&self, used: u64, pooled: u64) -> bool {
+        let window = TICK.as_micros() as u64 * u64::from(WINDOW_TICKS);
+        let busy = self.serving.as_ref().is_some_and(|serving| {
+            let (passed, at_work) = serving.look();
+            let at_work = at_work.as_micros() + u128::from(pooled);
+            at_work * 100 >= passed.as_micros() * u128::from(self.cores * SERVING_PERCENT)
+        });
+        busy || used * 100 >= window * self.cores * SHORT_PERCENT
     }
 
     /// `account` was on a core.
@@ -84,21 +153,37 @@ impl Load {
         let seen = account.window.load(Ordering::Relaxed);
         let (at, sum) = (seen >> 32, seen & u64::from(u32::MAX));
         let before = if at == u64::from(window) { sum } else { 0 };
-        if at + 1 == u64::from(window) && self.is_greedy(account, sum) {
-            account.greedy_until.store(window + GREEDY_WINDOWS, Ordering::Relaxed);
+        if at != u64::from(window) {
+            // What did not run in the last window wanted nothing.
+            self.judge(account, if at + 1 == u64::from(window) { sum } else { 0 }, window);
+            self.active.fetch_add(1, Ordering::Relaxed);
+            self.active_shares.fetch_add(u64::from(account.shares), Ordering::Relaxed);
         }
         let total = (before + micros).min(u64::from(u32::MAX));
         account.window.store(u64::from(window) << 32 | total, Ordering::Relaxed);
-        if before < BUSY_MICROS && total >= BUSY_MICROS {
-            self.busy.fetch_add(1, Ordering::Relaxed);
-            self.busy_shares.fetch_add(u64::from(account.shares), Ordering::Relaxed);
-        }
     }
 
-    /// Whether so many microseconds in the last window were more than `account` may have of cores that are short.
-    fn is_greedy(&self, account: &Account, micros: u64) -> bool {
-        let fair = self.fair_millis.load(Ordering::Relaxed).saturating_mul(u64::from(account.shares)) / 1000;
-        micros >= BUSY_MICROS && micros > fair.saturating_mul(GREEDY_PERCENT) / 100
+    /// As [`Load::ran`], and it was on no thread that serves requests.
+    pub(crate) fn ran_in_pool(&self, account: &Account, nanos: u64) {
+        self.pooled_micros.fetch_add(nanos / 1000, Ordering::Relaxed);
+        self.ran(account, nanos);
+    }
+
+    /// What so many microseconds in the last window say of `account`.
+    fn judge(&self, account: &Account, micros: u64, window: u32) {
+        let fair = self.fair_millis.load(Ordering::Relaxed);
+        if fair == u64::MAX {
+            return;
+        }
+        let fair = fair.saturating_mul(u64::from(account.shares)) / 1000;
+        if micros.saturating_mul(2) < fair {
+            self.meek_until.store(window + MEEK_WINDOWS, Ordering::Relaxed);
+            return;
+        }
+        let others_wait = self.meek_until.load(Ordering::Relaxed) >= window;
+        if micros >= BUSY_MICROS && (others_wait || micros > fair.saturating_mul(GREEDY_PERCENT) / 100) {
+            account.greedy_until.store(window + GREEDY_WINDOWS, Ordering::Relaxed);
+        }
     }
 
     /// An instance of `account` ran for a slice and wanted more.
@@ -135,31 +220,65 @@ mod tests {
 
     #[test]
     fn busy_container_has_the_machine_for_itself_and_takes_turns_when_it_has_more_than_its_share() {
-        let load = Load::new(1);
-        let [one, two, quiet] = std::array::from_fn(|_| Account::new(CpuLimits::BEST_EFFORT));
-        let window = |parts: [u64; 3]| {
-            for (account, millis) in [&one, &two, &quiet].into_iter().zip(parts) {
-                load.ran(account, millis * 1_000_000);
-            }
-            windows(&load, 1);
-        };
-        window([90, 0, 1]);
-        window([90, 0, 1]);
+        let load = Load::of_guests(1);
+        let [one, two] = std::array::from_fn(|_| Account::new(CpuLimits::BEST_EFFORT));
+        window(&load, &[(&one, 90)]);
+        window(&load, &[(&one, 90)]);
         assert!(!load.queues(&one));
-        window([45, 45, 1]);
-        window([50, 40, 1]);
+        window(&load, &[(&one, 45), (&two, 45)]);
+        window(&load, &[(&one, 50), (&two, 40)]);
         assert!(!load.queues(&one) && !load.queues(&two), "they share as they should");
-        window([70, 20, 1]);
-        window([70, 20, 1]);
+        window(&load, &[(&one, 60), (&two, 30)]);
+        window(&load, &[(&one, 60), (&two, 30)]);
         assert!(load.queues(&one) && !load.queues(&two));
-        assert!(!load.queues(&quiet), "what asks for little is not held up");
         windows(&load, GREEDY_WINDOWS + 1);
         assert!(!load.queues(&one));
     }
 
     #[test]
+    fn whoever_wants_much_of_short_cores_takes_turns_while_another_wants_little() {
+        let load = Load::of_guests(1);
+        let [one, two, quiet] = std::array::from_fn(|_| Account::new(CpuLimits::BEST_EFFORT));
+        let all = |quiet_millis| [(&quiet, quiet_millis), (&one, 45), (&two, 45)];
+        window(&load, &all(1));
+        window(&load, &all(1));
+        window(&load, &all(1));
+        assert!(load.queues(&one) && load.queues(&two));
+        assert!(!load.queues(&quiet), "what asks for little is not held up");
+        // Nobody minds where there is room for all.
+        windows(&load, GREEDY_WINDOWS + 1);
+        for _ in 0..3 {
+            window(&load, &[(&quiet, 1), (&one, 30), (&two, 30)]);
+        }
+        assert!(!load.queues(&one) && !load.queues(&two));
+    }
+
+    /// A window in which these ran for so many milliseconds.
+    fn window(load: &Load, parts: &[(&Account, u64)]) {
+        for (account, millis) in parts {
+            load.ran(account, millis * 1_000_000);
+        }
+        windows(load, 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn threads_that_serve_without_a_rest_are_short_cores() {
+        let serving = Serving::here().expect("a runtime");
+        let work = async {
+            for _ in 0..10 {
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_millis(5) {}
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::spawn(work).await.expect("no panic");
+        let (passed, at_work) = serving.look();
+        assert!(at_work * 2 > passed, "{at_work:?} of {passed:?}");
+    }
+
+    #[test]
     fn share_is_weighed() {
-        let load = Load::new(1);
+        let load = Load::of_guests(1);
         let heavy = Account::new(CpuLimits { shares: 300, ..CpuLimits::BEST_EFFORT });
         let light = Account::new(CpuLimits { shares: 100, ..CpuLimits::BEST_EFFORT });
         for _ in 0..2 {
@@ -172,7 +291,7 @@ mod tests {
 
     #[test]
     fn container_that_ran_on_queues_for_a_second() {
-        let load = Load::new(4);
+        let load = Load::of_guests(4);
         let account = Account::new(CpuLimits::BEST_EFFORT);
         load.overran(&account);
         assert!(load.queues(&account));

@@ -190,7 +190,7 @@ impl Task {
         };
         let nanos = stretch.end();
         self.usage.ran(nanos);
-        self.load.ran(&self.usage.account, nanos);
+        self.load.ran_in_pool(&self.usage.account, nanos);
         if self.aborted.load(Ordering::SeqCst) {
             self.end();
         } else if !over && self.stage.compare_exchange(RUNNING, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_err() {
