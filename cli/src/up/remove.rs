@@ -79,7 +79,8 @@ pub(crate) async fn answer(status: &ClusterStatus, ask: Result<Ask, Status>, for
 
 async fn remove(status: &ClusterStatus, ask: &Ask) -> Result<serde_json::Value, Status> {
     let (store, name) = (&status.store, &ask.name);
-    let stored = store.read().await.map_err(|error| unavailable(&error))?.get(&members::key(name));
+    let view = store.read().await.map_err(|error| unavailable(&error))?;
+    let stored = view.get(&members::key(name));
     let member = stored.as_ref().and_then(|stored| members::read(stored)).map(|(member, _)| MemberId(member.id));
     if let (Some(id), Some(stored)) = (member, &stored) {
         check(status, ask, id)?;

@@ -58,7 +58,7 @@ pub use refusal::{from_compacted, from_read, from_watch, from_write};
 pub use sealing::{COLLECTION as SECRETS_KEYS, MissingKey, Sealing, forget_keys};
 pub use services::{SERVICE_RANGE, ServiceRange};
 pub use tags::INDEX;
-pub use vault::{KEY_BYTES, SecretsKey, Vault, check_key, check_open, open, sealed_with};
+pub use vault::{KEY_BYTES, SecretsKey, Vault, check_keys, check_open, open, sealed_with};
 pub use watch::{Change, ChangeKind, Watch};
 pub use write::Subresource;
 

@@ -4,7 +4,9 @@
 //! at all, and each such write relies on the record. Members tell which keys they were started with, the one they want
 //! first; the leader moves the cluster to another key once it is the first of every member, and seals anew what others
 //! sealed. So a key that a node alone was given never seals anything, and a rotation is: the new key before the old one
-//! on node after node, wait until [`Sealing::needs`] no longer names the old one, then take it away.
+//! on node after node, wait until [`Sealing::needs`] no longer names the old one, then take it away. While there is no record,
+//! as after the upgrade of a cluster that kept none, a member seals with a key that all have told, and the leader makes a
+//! record of one that all have.
 //!
 //! Not here: where keys come from, and who is a member (the binary).
 
@@ -91,6 +93,16 @@ fn told(view: &View, member: &str) -> Option<(Told, Revision)> {
     Some((serde_json::from_slice(&stored.bytes()).ok()?, stored.revision()))
 }
 
+/// What members have told, each with its record's name and revision.
+fn told_by_all(view: &View) -> Vec<(String, Told, Revision)> {
+    let records = view.list(COLLECTION, MEMBER);
+    let read = |stored: std::sync::Arc<Stored>| {
+        let told = serde_json::from_slice(&stored.bytes()).ok()?;
+        Some((stored.key().name().to_owned(), told, stored.revision()))
+    };
+    records.filter_map(read).collect()
+}
+
 fn op(name: String, record: &impl Serialize, expect: Expect) -> Op {
     let bytes = serde_json::to_vec(record).expect("plain fields");
     let change = Change::Put(Value { bytes: Bytes::from(bytes), stamp: None });
@@ -154,19 +166,18 @@ impl Cluster {
 
     /// The encoded form of `object` as a change, sealed with the cluster's key if it is to be and every member can open it;
     /// and what the write relies on besides. 500 where this member does not have the cluster's key.
-    pub(crate) fn put(&self, view: &View, object: &Object) -> Result<(Change, Option<Op>), Status> {
+    pub(crate) fn put(&self, view: &View, object: &Object) -> Result<(Change, Vec<Op>), Status> {
         let Some(vault) = self.sealing_vault().filter(|_| Vault::seals(object)) else {
-            return Ok((write::put(object), None));
+            return Ok((write::put(object), Vec::new()));
         };
-        let (id, revision) = record(view).map_or((None, None), |(id, revision)| (Some(id), Some(revision)));
-        let id = id.as_deref().unwrap_or_else(|| vault.first());
-        let sealed = vault.seal_with(id, object).ok_or_else(|| {
+        let Some((id, revision)) = record(view) else { return seal_unrecorded(view, vault, object) };
+        let sealed = vault.seal_with(&id, object).ok_or_else(|| {
             Status::internal(format!(
                 "the Secrets of this cluster are sealed with key {id}, which this node was not started with: give it \
                  among those of --secrets-key-file or --secrets-key-command"
             ))
         })?;
-        Ok((write::put(&sealed), Some(check(CLUSTER.to_owned(), revision))))
+        Ok((write::put(&sealed), vec![check(CLUSTER.to_owned(), Some(revision))]))
     }
 
     /// The id of the key that this member would have seal.
@@ -215,7 +226,8 @@ impl Cluster {
         Sealing { seals, secrets, plain, wants, waits_for: waits_for.unwrap_or_default() }
     }
 
-    /// Moves the cluster to this member's first key, if that is the first of all `members` too; whether it did.
+    /// Moves the cluster to this member's first key, if that is the first of all `members` too; a cluster without a record to
+    /// one that all have. Whether it did.
     ///
     /// Never while a key is missing here that Secrets are sealed with, unless it is `lost` for good.
     pub async fn turn_secrets_key(&self, members: &[String], lost: bool) -> Result<bool, Status> {
@@ -226,16 +238,25 @@ impl Cluster {
         if before.as_ref().is_some_and(|(id, _)| id == first) || !lost && !self.keys_missing(&view).is_empty() {
             return Ok(false);
         }
-        let mut ops = Vec::new();
+        let (mut ops, mut all) = (Vec::new(), Vec::new());
         for member in members {
             let Some((told, revision)) = told(&view, member) else { return Ok(false) };
-            if told.keys.first().map(String::as_str) != Some(first) {
-                return Ok(false);
-            }
             ops.push(check(format!("{MEMBER}{member}"), Some(revision)));
+            all.push(told);
         }
+        let seals = if all.iter().all(|told| told.keys.first().is_some_and(|id| id == first)) {
+            first.to_owned()
+        } else {
+            // Any key that all have is better than no record. The most is to be left as it is.
+            let mut common = vault.ids();
+            common.retain(|id| before.is_none() && all.iter().all(|told| told.keys.contains(id)));
+            let (sealed, _) = self.counted.of(&view);
+            let most = common.into_iter().rev().max_by_key(|id| sealed.get(id).copied().unwrap_or_default());
+            let Some(most) = most else { return Ok(false) };
+            most
+        };
         let expect = before.map_or(Expect::Absent, |(_, revision)| Expect::Revision(revision));
-        ops.push(op(CLUSTER.to_owned(), &Record { seals: first.to_owned() }, expect));
+        ops.push(op(CLUSTER.to_owned(), &Record { seals }, expect));
         match self.store.write(Txn { ops }).await {
             Ok(_) => Ok(true),
             Err(WriteError::Conflict { .. }) => Ok(false),
@@ -245,11 +266,11 @@ impl Cluster {
 
     /// Seals anew each Secret that is in plain form or was sealed with another key than the cluster's. How many were.
     ///
-    /// What somebody writes meanwhile is sealed by that. Does nothing while a member could not open what is sealed.
+    /// What somebody writes meanwhile is sealed by that. Does nothing while a member could not open what is sealed, or the
+    /// cluster has not said what seals.
     pub async fn reseal(&self) -> Result<usize, Status> {
-        let Some(vault) = self.sealing_vault() else { return Ok(0) };
         let view = self.store.view();
-        let seals = record(&view).map_or_else(|| vault.first().to_owned(), |(id, _)| id);
+        let Some((seals, _)) = record(&view).filter(|_| self.sealing_vault().is_some()) else { return Ok(0) };
         let mut done = 0;
         for stored in view.list(kinds::SECRET.collection(), "") {
             if key_of(&stored).as_ref() == Some(&seals) {
@@ -269,4 +290,20 @@ impl Cluster {
         }
         Ok(done)
     }
+}
+
+/// As `put`, in a cluster that has not said what seals: with the first key that all have told.
+fn seal_unrecorded(view: &View, vault: &Vault, object: &Object) -> Result<(Change, Vec<Op>), Status> {
+    let told = told_by_all(view);
+    let ids = vault.ids();
+    let common = ids.iter().find(|id| told.iter().all(|(_, told, _)| told.keys.contains(id)));
+    let sealed = common.and_then(|id| vault.seal_with(id, object)).ok_or_else(|| {
+        Status::internal(
+            "the nodes of this cluster were started with no key for Secrets in common: give all of them one among those of \
+             --secrets-key-file or --secrets-key-command",
+        )
+    })?;
+    let mut relies_on = vec![check(CLUSTER.to_owned(), None)];
+    relies_on.extend(told.into_iter().map(|(name, _, revision)| check(name, Some(revision))));
+    Ok((write::put(&sealed), relies_on))
 }

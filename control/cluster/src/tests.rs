@@ -234,6 +234,9 @@ async fn a_new_first_key_seals_anew_what_an_older_one_or_none_had() {
     plain.create(&kinds::SECRET, NAMESPACE, named("plain")).await.expect("created");
     before.create(&kinds::SECRET, NAMESPACE, named("old")).await.expect("created");
     let after = plain.clone().with_vault(Vault::new(&new, &[old]));
+    assert_eq!(after.reseal().await.expect("asked"), 0, "the cluster has not said what seals");
+    after.tell_keys("n1").await.expect("told");
+    assert!(after.turn_secrets_key(&["n1".to_owned()], false).await.expect("turned"));
     assert_eq!(after.reseal().await.expect("sealed"), 2);
     assert_eq!(after.reseal().await.expect("nothing to do"), 0);
     for stored in plain.store().view().list(kinds::SECRET.collection(), "") {
@@ -283,4 +286,37 @@ async fn a_key_seals_when_every_member_has_it_first_and_not_before() {
     assert_eq!((n1.sealing(&members).left(), n1.reseal().await.expect("sealed")), (2, 2));
     let sealing = n1.sealing(&members);
     assert_eq!((sealing.left(), sealing.needs().collect::<Vec<_>>()), (0, vec![new.id().as_str()]));
+}
+
+#[tokio::test]
+async fn without_a_record_only_a_key_seals_that_all_have_and_the_record_is_made_of_one() {
+    let (plain, _dir) = cluster().await;
+    let [a, b, c] = [b"a of these", b"b of these", b"c of these"].map(|secret| SecretsKey::derived(secret));
+    plain.store().speak(SEALED_LEVEL);
+    // In the middle of a rotation, in the version before: nobody kept a record.
+    let n1 = plain.clone().with_vault(Vault::new(&a, &[]));
+    let n2 = plain.clone().with_vault(Vault::new(&b, std::slice::from_ref(&a)));
+    for (cluster, name) in [(&n1, "n1"), (&n2, "n2")] {
+        cluster.tell_keys(name).await.expect("told");
+        cluster.create(&kinds::SECRET, NAMESPACE, named(name)).await.expect("created");
+    }
+    let members = ["n1".to_owned(), "n2".to_owned()];
+    assert_eq!(n1.sealing(&members).secrets, [(a.id(), 2)].into());
+    // One with a key of its own alone joins: nobody seals what somebody cannot open.
+    let stranger = plain.clone().with_vault(Vault::new(&c, &[]));
+    stranger.tell_keys("n3").await.expect("told");
+    for cluster in [&n1, &stranger] {
+        let refused = cluster.create(&kinds::SECRET, NAMESPACE, named("lost")).await.expect_err("for some alone");
+        assert!(refused.code == 500 && refused.message.contains("no key for Secrets in common"), "{refused}");
+    }
+    let three = ["n1".to_owned(), "n2".to_owned(), "n3".to_owned()];
+    assert!(!n2.turn_secrets_key(&three, false).await.expect("asked"));
+    // What it told goes with it.
+    plain.store().write(crate::forget_keys("n3").into()).await.expect("forgotten");
+    assert!(n2.turn_secrets_key(&members, false).await.expect("turned"), "although n1 does not have its first");
+    let sealing = n2.sealing(&members);
+    assert_eq!((sealing.seals, sealing.wants), (Some(a.id()), Some(b.id())));
+    assert_eq!(n2.reseal().await.expect("nothing to do"), 0);
+    n2.create(&kinds::SECRET, NAMESPACE, named("third")).await.expect("created");
+    assert_eq!((n1.keys_missing(&plain.store().view()), n1.sealing(&members).left()), (Vec::new(), 0));
 }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,6 +30,9 @@ pub(crate) const SEALED_LEVEL: u32 = 3;
 pub const KEY_BYTES: usize = 32;
 
 const NONCE_BYTES: usize = 24;
+
+/// Objects that cannot be opened and are named in one answer, besides the first.
+const NAMED_MAX: usize = 20;
 
 /// Said before what is hashed or sealed, so that no other use of the same key gives the same bytes.
 const ID_CONTEXT: &[u8] = b"wk.dev secrets key id\0";
@@ -152,14 +155,29 @@ pub fn check_open(kind: &Kind, object: &Object) -> Result<(), Status> {
     Err(cannot_open(object.namespace(), object.name(), key))
 }
 
-/// As [`check_open`], of an object as it is stored, without decoding it. One that was tampered with passes.
-pub fn check_key(kind: &Kind, stored: &Stored) -> Result<(), Status> {
-    let Some(key) = kind.sealed.then(|| sealing::key_of(stored)).flatten() else { return Ok(()) };
-    if OPENERS.read().unwrap_or_else(PoisonError::into_inner).contains_key(&key) {
+/// As [`check_open`], of many objects as they are stored, without decoding them: one answer for all that cannot be opened. Those
+/// that were tampered with pass.
+pub fn check_keys<'a>(kind: &Kind, all: impl IntoIterator<Item = &'a Arc<Stored>>) -> Result<(), Status> {
+    if !kind.sealed {
         return Ok(());
     }
-    let (namespace, name) = stored.key().name().split_once('/').unwrap_or_default();
-    Err(cannot_open(namespace, name, &key))
+    let openers = OPENERS.read().unwrap_or_else(PoisonError::into_inner);
+    let lost = |stored: &'a Arc<Stored>| {
+        let key = sealing::key_of(stored).filter(|key| !openers.contains_key(key))?;
+        Some((stored.key().name(), key))
+    };
+    let mut lost = all.into_iter().filter_map(lost);
+    let Some((first, key)) = lost.next() else { return Ok(()) };
+    let (namespace, name) = first.split_once('/').unwrap_or_default();
+    let mut status = cannot_open(namespace, name, &key);
+    let others: Vec<&str> = lost.map(|(name, _)| name).collect();
+    if !others.is_empty() {
+        let more = if others.len() > NAMED_MAX { " and others" } else { "" };
+        let named = others[..others.len().min(NAMED_MAX)].join(", ");
+        let message = &mut status.message;
+        *message = format!("{message}; nor can it open {} more: {named}{more}", others.len());
+    }
+    Err(status)
 }
 
 fn cannot_open(namespace: &str, name: &str, key: &str) -> Status {

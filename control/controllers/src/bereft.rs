@@ -1,10 +1,11 @@
 //! Who is named as an owner, and who is there: kept from one look to the next and brought up to date by what differs, so that
 //! a write of one object does not cost a look at all of them.
 //!
-//! It remembers nothing that the store does not say: made anew from any view it is the same. Not here: what is garbage
-//! ([`wk_plan::garbage`]), which is asked only when something may be.
+//! Besides that it remembers what a look at everything found nothing to do about: an owner of a kind that nobody knows counts
+//! as there, and what is held may be held for years. Not here: what is garbage ([`wk_plan::garbage`]), which is asked only
+//! when something may be.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use wk_api::kinds;
@@ -21,8 +22,10 @@ pub(crate) struct Bereft {
     solid: HashMap<Box<str>, usize>,
     /// The uids that objects name as their owners, each behind the namespace of who names it, and how many do.
     owners: HashMap<Box<str>, usize>,
-    /// Objects that go, and are held by a finalizer.
-    held: usize,
+    /// Objects that go and are held by a finalizer: their uids, each behind its namespace, and how many have each.
+    held: HashMap<Box<str>, usize>,
+    /// Of the two above those for which there was nothing to do, and of which nothing that names them or is them changed since.
+    let_be: HashSet<Box<str>>,
 }
 
 impl Bereft {
@@ -40,6 +43,11 @@ impl Bereft {
         for (_, part) in before.iter().filter(|(collection, _)| !now.contains_key(*collection)) {
             self.take(part, &nothing);
         }
+        let definitions = kinds::CRD.collection();
+        if before.get(definitions) != now.get(definitions) {
+            // Another kind is known, or one less.
+            self.let_be.clear();
+        }
         self.seen = now;
     }
 
@@ -54,31 +62,61 @@ impl Bereft {
     }
 
     fn add(&mut self, stored: &Arc<Stored>) {
-        let (brief, home) = (brief(stored), namespace(stored));
+        let (brief, home) = (self.heed(stored), namespace(stored));
         if !brief.is_deleting() {
             count(&mut self.solid, &of(home, brief.uid()));
         }
-        self.held += usize::from(is_held(brief));
+        if is_held(brief) {
+            count(&mut self.held, &of(home, brief.uid()));
+        }
         brief.owners().for_each(|owner| count(&mut self.owners, &of(home, owner)));
     }
 
     fn remove(&mut self, stored: &Arc<Stored>) {
-        let (brief, home) = (brief(stored), namespace(stored));
+        let (brief, home) = (self.heed(stored), namespace(stored));
         if !brief.is_deleting() {
             discount(&mut self.solid, &of(home, brief.uid()));
         }
-        self.held -= usize::from(is_held(brief));
+        if is_held(brief) {
+            discount(&mut self.held, &of(home, brief.uid()));
+        }
         brief.owners().for_each(|owner| discount(&mut self.owners, &of(home, owner)));
     }
 
-    /// Whether an owner of any object is gone or going, or anything that goes is held. An owner is in the same namespace or in
-    /// none.
+    /// The brief of an object that comes, goes or changes: there may be something to do about it and its owners again.
+    fn heed<'a>(&mut self, stored: &'a Arc<Stored>) -> &'a Brief {
+        let (brief, home) = (brief(stored), namespace(stored));
+        if !self.let_be.is_empty() {
+            for uid in brief.owners().chain([brief.uid()]) {
+                self.let_be.remove(of(home, uid).as_str());
+                self.let_be.remove(of("", uid).as_str());
+            }
+        }
+        if home.is_empty() {
+            // It may be the owner of objects in any namespace.
+            self.let_be.retain(|known| !known.ends_with(brief.uid()));
+        }
+        brief
+    }
+
+    /// There was nothing to do about anything.
+    pub(crate) fn let_be(&mut self) {
+        self.let_be = self.open().cloned().collect();
+    }
+
+    /// Whether an owner of any object is gone or going, or anything that goes is held, and there may be something to do about
+    /// it. An owner is in the same namespace or in none.
     pub(crate) fn may_be_any(&self) -> bool {
+        self.open().any(|uid| !self.let_be.contains(uid))
+    }
+
+    /// Owners that are gone or going, and what is held.
+    fn open(&self) -> impl Iterator<Item = &Box<str>> {
         let is_there = |owner: &str| {
             let uid = owner.split_once('/').map_or(owner, |(_, uid)| uid);
             self.solid.contains_key(owner) || self.solid.contains_key(of("", uid).as_str())
         };
-        self.held > 0 || self.owners.keys().any(|owner| !is_there(owner))
+        self.held.keys().chain(self.owners.keys().filter(move |owner| !is_there(owner)))
     }
 }
 
@@ -164,9 +202,51 @@ mod tests {
             assert_eq!((followed.may_be_any(), anew.may_be_any()), (expected, expected), "after step {at}");
         }
         assert!(
-            followed.owners.is_empty() && followed.held == 0 && followed.solid.len() == 1,
+            followed.owners.is_empty() && followed.held.is_empty() && followed.solid.len() == 1,
             "nothing is left behind"
         );
+        store.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_there_was_nothing_to_do_about_is_let_be_until_it_or_what_names_it_changes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
+        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
+        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        let (map, role, pod, crd) = (&kinds::CONFIGMAP, &kinds::CLUSTERROLE, &kinds::POD, &kinds::CRD);
+        // Owners of a kind that nobody knows, or that cannot be found, and one that goes and is held.
+        let crooked = |uid: &str| json!({"uid": uid, "ownerReferences": [{"uid": "z"}]});
+        let held = json!({"uid": "h", "deletionTimestamp": "2025-01-01T00:00:00Z", "finalizers": ["a/b"]});
+        write(&store, map, "n/crooked", Some(crooked("c"))).await;
+        write(&store, role, "crooked", Some(crooked("r"))).await;
+        write(&store, map, "n/held", Some(held.clone())).await;
+        let mut followed = Bereft::default();
+        followed.follow(&store.view());
+        assert!(followed.may_be_any());
+        followed.let_be();
+        let owned = |uid: &str, owner: &str| json!({"uid": uid, "ownerReferences": [{"uid": owner}]});
+        let steps: [(&Kind, &str, Option<Value>, bool); 9] = [
+            (pod, "n/1", Some(json!({"uid": "1"})), false),
+            (pod, "n/1", None, false),
+            (map, "n/another", Some(crooked("d")), true),
+            (map, "m/another", Some(crooked("e")), true),
+            (map, "n/held", Some(held), true),
+            (map, "n/of-held", Some(owned("o", "h")), true),
+            (map, "n/of-held", None, true),
+            (role, "z", Some(json!({"uid": "z"})), false),
+            (role, "z", None, true),
+        ];
+        for (at, (kind, name, metadata, expected)) in steps.into_iter().enumerate() {
+            write(&store, kind, name, metadata).await;
+            followed.follow(&store.view());
+            assert_eq!(followed.may_be_any(), expected, "after step {at}");
+            followed.let_be();
+        }
+        assert!(!followed.may_be_any());
+        write(&store, crd, "foos.x", Some(json!({"uid": "f"}))).await;
+        followed.follow(&store.view());
+        assert!(followed.may_be_any(), "another kind is known");
         store.stop().await;
     }
 }

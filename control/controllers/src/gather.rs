@@ -1,14 +1,15 @@
-//! The facts of each planner, from one view of the local copy. Those of owners of pods are in `workloads.rs`.
+//! The facts of each planner, from one view of the local copy. Those of owners of pods are in `workloads.rs`, the
+//! scheduler's in `placing.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wk_api::{Kind, Object, kinds, quota};
 use wk_base::time::Timestamp;
-use wk_cluster::{Brief, PodBrief, brief, kinds_in, label_hash, object, stored_kind, stored_kinds_in};
+use wk_cluster::{Brief, PodBrief, brief, kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
     Plan, apiservice, claims, definitions, disruption, ephemeral, events, garbage, ingresses, leases, namespaces,
-    podgc, resourcequotas, rootca, scheduler, serviceaccounts, voters,
+    podgc, resourcequotas, rootca, serviceaccounts, voters,
 };
 use wk_store::{Part, Revision, Stored, View};
 
@@ -60,97 +61,8 @@ pub(crate) fn disruptions(desk: &Desk, now: Timestamp) -> Plan {
     plan
 }
 
-pub(crate) fn schedule() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
-    let mut waiting: Grouped<()> = Grouped::new(&kinds::POD, |pod, each| {
-        if waits(pod) {
-            each(());
-        }
-    });
-    move |desk, now| {
-        let view = desk.cluster.store().view();
-        waiting.follow(&view);
-        if waiting.of(&()).members().is_empty() { Plan::default() } else { place(&view, now) }
-    }
-}
-
-/// Finds nodes for the pods that wait for one.
-fn place(view: &View, now: Timestamp) -> Plan {
-    let all: Vec<Arc<Stored>> = view.list(kinds::POD.collection(), "").collect();
-    let pods: Vec<_> = all.iter().filter(|pod| waits(pod) || has_claims(pod)).map(|pod| object(pod)).collect();
-    let nodes = list(view, &kinds::NODE);
-    let nodes = borrowed(&nodes);
-    let placed = all.iter().filter_map(|stored| {
-        let (brief, pod) = (brief(stored), brief(stored).pod()?);
-        let bare = scheduler::Placed {
-            node: &pod.node,
-            sibling_of: brief.controller().filter(|_| !brief.is_deleting()),
-            asked: pod.requests,
-            priority: pod.priority.into(),
-            is_going: brief.is_deleting(),
-            pod: None,
-        };
-        (!pod.node.is_empty() && !pod.is_finished).then_some((stored, bare))
-    });
-    let (placed, bare): (Vec<&Arc<Stored>>, Vec<scheduler::Placed<'_>>) = placed.unzip();
-    let shown = Shown::to(&pods, &bare, &nodes);
-    let shown: Vec<Option<Arc<Object>>> =
-        placed.iter().zip(&bare).map(|(stored, one)| shown.has(stored, one).then(|| object(stored))).collect();
-    let placed = bare.iter().zip(&shown).map(|(one, pod)| scheduler::Placed { pod: pod.as_deref(), ..*one });
-    let (claims, volumes) = (list(view, &kinds::PERSISTENTVOLUMECLAIM), list(view, &kinds::PERSISTENTVOLUME));
-    let (namespaces, budgets) = (list(view, &kinds::NAMESPACE), list(view, &kinds::PODDISRUPTIONBUDGET));
-    let input = scheduler::Input {
-        pods: &borrowed(&pods),
-        placed: &placed.collect::<Vec<_>>(),
-        nodes: &nodes,
-        claims: &borrowed(&claims),
-        volumes: &borrowed(&volumes),
-        namespaces: &borrowed(&namespaces),
-        budgets: &borrowed(&budgets),
-    };
-    scheduler::plan(&input, now)
-}
-
-/// Which pods that have a node are shown to the scheduler as they are. Of the others a few numbers are enough, and none is
-/// decoded.
-struct Shown<'a> {
-    /// Namespaces, or any, and the labels that pods there have to have.
-    about: BTreeSet<(Option<String>, Vec<u64>)>,
-    /// Below which priority pods may have to go, by node.
-    rooms: BTreeMap<&'a str, i64>,
-}
-
-impl<'a> Shown<'a> {
-    /// What has to be shown for the sake of those of `pods` that wait.
-    fn to(pods: &[Arc<Object>], placed: &[scheduler::Placed<'a>], nodes: &[&'a Object]) -> Self {
-        let waiting: Vec<&Object> = pods.iter().map(Arc::as_ref).filter(|pod| scheduler::is_waiting(pod)).collect();
-        let interests = waiting.iter().flat_map(|pod| scheduler::interests(pod));
-        let about = interests.map(|interest| {
-            let labels = interest.labels.iter().map(|(key, value)| label_hash(key, value));
-            (interest.namespace.map(str::to_owned), labels.collect())
-        });
-        Self { about: about.collect(), rooms: scheduler::rooms(&waiting, placed, nodes) }
-    }
-
-    fn has(&self, stored: &Stored, placed: &scheduler::Placed<'_>) -> bool {
-        let space = stored.key().name().split_once('/').map_or("", |(namespace, _)| namespace);
-        let is_meant = |(namespace, labels): &(Option<String>, Vec<u64>)| {
-            namespace.as_ref().is_none_or(|namespace| namespace == space)
-                && labels.iter().all(|label| brief(stored).labels().any(|own| own == *label))
-        };
-        brief(stored).pod().is_some_and(|pod| pod.repels)
-            || self.rooms.get(placed.node).is_some_and(|below| placed.priority < *below)
-            || self.about.iter().any(is_meant)
-    }
-}
-
-/// Whether a pod has no node yet and may get one from this scheduler. Others' are not decoded each time something changes.
-fn waits(pod: &Stored) -> bool {
-    let brief = brief(pod);
-    brief.pod().is_some_and(|pod| pod.is_ours && pod.node.is_empty() && !pod.is_finished) && !brief.is_deleting()
-}
-
 /// Whether a pod names claims, or has volumes that become some.
-fn has_claims(pod: &Stored) -> bool {
+pub(crate) fn has_claims(pod: &Stored) -> bool {
     brief(pod).pod().is_some_and(|pod| pod.has_claims)
 }
 
@@ -225,7 +137,11 @@ pub(crate) fn garbage() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
         // Events have no owners, and the planner takes any that is named as an owner to be there.
         let objects = all_of(&view, |kind| *kind != kinds::EVENT);
         let objects: Vec<_> = objects.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
-        garbage::plan(&garbage::Input { objects: &objects, kinds: &kinds_in(&view) })
+        let plan = garbage::plan(&garbage::Input { objects: &objects, kinds: &kinds_in(&view) });
+        if plan.orders.is_empty() {
+            bereft.let_be();
+        }
+        plan
     }
 }
 

@@ -30,6 +30,7 @@ mod hearing;
 mod heartbeats;
 mod held;
 mod measured;
+mod placing;
 mod recorder;
 mod refusals;
 mod roles;
@@ -44,7 +45,7 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wk_base::backoff::Backoff;
 use wk_base::error::Chain;
@@ -60,7 +61,7 @@ use hearing::Hearing;
 use recorder::Recorder;
 use refusals::Refusals;
 use wake::Wakes;
-use work::Desk;
+use work::{Desk, Looks};
 
 /// All controllers of the cluster.
 #[derive(Debug)]
@@ -139,7 +140,7 @@ fn start(parts: &Parts) -> JoinSet<()> {
     set.spawn(recording);
     let mut wakes = Wakes::default();
     let hearing = Arc::new(Hearing::default());
-    let (prompt, unhurried) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
+    let (prompt, unhurried, nodes) = (Looks::default(), Looks::default(), Looks::default());
     set.spawn(hearing::listen(Arc::clone(&hearing), Arc::clone(clock), Arc::clone(heartbeats)));
     for shell in shells::all(Arc::clone(&hearing)) {
         let wake = wakes.subscribe(&shell.reads, shell.reads_custom);
@@ -154,7 +155,7 @@ fn start(parts: &Parts) -> JoinSet<()> {
             user: writes::user(shell.name),
             authority: Arc::clone(authority),
             refusals: Refusals::default(),
-            long_looks: Arc::clone(if shell.rest > shells::PROMPT { &unhurried } else { &prompt }),
+            looks: shell.looks(&prompt, &unhurried, &nodes),
         };
         let (name, desk, hearing) = (shell.name, Arc::new(desk), Arc::clone(&hearing));
         let mut first = Some(shell);

@@ -11,6 +11,7 @@ use wk_plan::{Plan, nodes, taints};
 use crate::autoscale::autoscale;
 use crate::gather;
 use crate::hearing::Hearing;
+use crate::placing;
 use crate::roles;
 use crate::work::{Desk, Shell};
 use crate::workloads;
@@ -35,6 +36,9 @@ const UNHURRIED_REST: u32 = 49;
 
 /// Looks without a wake-up. Every wake-up could get lost and the cluster would still get there, this slowly.
 const RESYNC: Duration = Duration::from_secs(30);
+
+/// Who looks at the heartbeats.
+pub(crate) const NODES: &str = "nodes";
 
 /// Between looks at the heartbeats: silence is noticed this much late at most.
 const NODES_RESYNC: Duration = Duration::from_millis(250);
@@ -83,12 +87,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         ),
         shell("cronjob", vec![&kinds::CRONJOB, &kinds::JOB], PROMPT, workloads::cronjobs()),
         shell("job", vec![&kinds::JOB, &kinds::POD], PROMPT, workloads::jobs()),
-        shell(
-            "scheduler",
-            vec![&kinds::POD, &kinds::NODE, &kinds::PERSISTENTVOLUMECLAIM, &kinds::PERSISTENTVOLUME],
-            PROMPT,
-            gather::schedule(),
-        ),
+        shell("scheduler", placing::READS.to_vec(), PROMPT, placing::schedule()),
         shell(
             "claims",
             vec![
@@ -154,7 +153,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         },
         shell("events", Vec::new(), UNHURRIED, gather::old_events),
         Shell { resync: VOTERS_RESYNC, ..shell("voters", Vec::new(), UNHURRIED, gather::voters) },
-        Shell { resync: NODES_RESYNC, ..shell("nodes", vec![&kinds::NODE], PROMPT, watch_nodes(hearing)) },
+        Shell { resync: NODES_RESYNC, ..shell(NODES, vec![&kinds::NODE], PROMPT, watch_nodes(hearing)) },
     ]
 }
 

@@ -1,7 +1,7 @@
 //! The loop of every shell: wait, look, plan, write, and again.
 //!
-//! A look that takes long goes on a thread of its own, one at a time: on one of the runtime's it would hold up whatever
-//! waits there, requests and Raft's messages among it.
+//! Looks go on threads of their own: how long one takes is only known afterwards, and on one of the runtime's it would hold
+//! up whatever waits there, requests and Raft's messages among it. Those that took long take turns, and so do the others.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use crate::held::Held;
 use crate::measured::Measured;
 use crate::recorder::Recorder;
 use crate::refusals::Refusals;
+use crate::shells;
 use crate::under_way::UnderWay;
 use crate::writes::Writes;
 
@@ -40,8 +41,23 @@ pub(crate) struct Desk {
     pub(crate) writes: Arc<dyn Writes>,
     pub(crate) user: String,
     pub(crate) refusals: Refusals,
-    /// Whose turn it is to look for long: the others' cores are for those whom somebody waits for.
-    pub(crate) long_looks: Arc<Semaphore>,
+    /// Whose turn it is to look.
+    pub(crate) looks: Looks,
+}
+
+/// Whose turn it is to look: of those that take turns one looks, the other cores are for those whom somebody waits for.
+#[derive(Clone)]
+pub(crate) struct Looks {
+    /// For looks that are soon over, if they take as long as the last one did.
+    quick: Arc<Semaphore>,
+    /// For those that take longer.
+    long: Arc<Semaphore>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { quick: Arc::new(Semaphore::new(1)), long: Arc::new(Semaphore::new(1)) }
+    }
 }
 
 /// One row of the table of shells.
@@ -62,7 +78,19 @@ pub(crate) struct Shell {
     pub(crate) pass: Pass,
 }
 
-/// A look that took longer than this goes on a thread of its own the next time: some steps of a request.
+impl Shell {
+    /// With whom it takes turns. Whoever notices that nodes are silent waits for nobody.
+    pub(crate) fn looks(&self, prompt: &Looks, unhurried: &Looks, nodes: &Looks) -> Looks {
+        match self.name {
+            shells::NODES => nodes,
+            _ if self.rest > shells::PROMPT => unhurried,
+            _ => prompt,
+        }
+        .clone()
+    }
+}
+
+/// A look that took longer than this is a long one the next time: some steps of a request.
 const LONG: Duration = Duration::from_micros(200);
 
 /// One look at the facts, and what follows from it at this time.
@@ -98,7 +126,7 @@ pub(crate) async fn work(mut shell: Shell, desk: Arc<Desk>, wake: Arc<Notify>) {
             let start = Instant::now();
             let Some((mut plan, took)) = look(&mut shell, &desk, takes).await else { return };
             takes = took;
-            let rest = shell.rest.max(took * shell.rest_factor);
+            let rest = rest(&shell, took);
             for line in &plan.report {
                 tracing::debug!("{line}");
             }
@@ -126,22 +154,22 @@ pub(crate) async fn work(mut shell: Shell, desk: Arc<Desk>, wake: Arc<Notify>) {
     .await;
 }
 
+/// How long a shell rests from the start of a look that took so long: never longer than it goes without a look anyway.
+fn rest(shell: &Shell, took: Duration) -> Duration {
+    shell.rest.max((took * shell.rest_factor).min(shell.resync))
+}
+
 /// One look, which is expected to take as long as is said, and how long it took. None when the process ends.
 async fn look(shell: &mut Shell, desk: &Arc<Desk>, takes: Duration) -> Option<(Plan, Duration)> {
-    let timed = |pass: &mut Pass, desk: &Desk| {
-        let start = Instant::now();
-        (pass(desk, desk.clock.now()), start.elapsed())
-    };
-    if takes < LONG {
-        return Some(timed(&mut shell.pass, desk));
-    }
-    let turn = Arc::clone(&desk.long_looks).acquire_owned().await.ok()?;
+    let looks = if takes < LONG { &desk.looks.quick } else { &desk.looks.long };
+    let turn = Arc::clone(looks).acquire_owned().await.ok()?;
     let mut pass = std::mem::replace(&mut shell.pass, Box::new(|_, _| Plan::default()));
     let (desk, span) = (Arc::clone(desk), tracing::Span::current());
     let looked = tokio::task::spawn_blocking(move || {
-        let looked = span.in_scope(|| timed(&mut pass, &desk));
+        let start = Instant::now();
+        let plan = span.in_scope(|| pass(&desk, desk.clock.now()));
         drop(turn);
-        (pass, looked)
+        (pass, (plan, start.elapsed()))
     });
     match looked.await {
         Ok((pass, looked)) => {
@@ -156,7 +184,78 @@ async fn look(shell: &mut Shell, desk: &Arc<Desk>, takes: Duration) -> Option<(P
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use bytes::Bytes;
+    use wk_base::time::SystemClock;
+    use wk_store::{MemberId, Options, Start, Store, Transport};
+
     use super::*;
+    use crate::hearing::Hearing;
+    use crate::writes;
+
+    struct Nowhere;
+
+    impl Transport for Nowhere {
+        fn send(&self, _to: MemberId, _message: Bytes) {}
+    }
+
+    #[tokio::test]
+    async fn no_look_however_quick_the_last_one_was_is_on_a_thread_of_the_runtime() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
+        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
+        let cluster = Cluster::new(store, Arc::new(SystemClock));
+        let desk = Arc::new(Desk {
+            clock: Arc::new(SystemClock),
+            heartbeats: Arc::default(),
+            measured: Arc::default(),
+            electorate: Electorate { roll: Arc::new(|_| BTreeMap::new()), limit: Duration::ZERO },
+            recorder: Recorder::new(cluster.clone()).0,
+            authority: "certificate".into(),
+            writes: Arc::new(cluster.clone()),
+            user: writes::user("test"),
+            refusals: Refusals::default(),
+            looks: Looks::default(),
+            cluster,
+        });
+        let threads = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+        let seen = Arc::clone(&threads);
+        let own = format!("{:?}", std::thread::current().id());
+        let pass = move |_: &Desk, _| {
+            seen.lock().expect("nobody panics").insert(format!("{:?}", std::thread::current().id()));
+            Plan::default()
+        };
+        let second = Duration::from_secs(1);
+        let mut shell = Shell {
+            name: "test",
+            reads: Vec::new(),
+            reads_custom: false,
+            rest: Duration::from_millis(1),
+            rest_factor: 9,
+            resync: second,
+            pass: Box::new(pass),
+        };
+        for takes in [Duration::ZERO, LONG, Duration::ZERO] {
+            look(&mut shell, &desk, takes).await.expect("the runtime runs");
+        }
+        assert!(!threads.lock().expect("nobody panics").contains(&own));
+        let rests = [Duration::from_millis(2), second].map(|took| rest(&shell, took));
+        assert_eq!(rests, [Duration::from_millis(18), second], "and after a long one nobody rests for ever");
+        desk.cluster.store().stop().await;
+    }
+
+    #[test]
+    fn whoever_notices_that_nodes_are_silent_waits_for_no_other_look() {
+        let (prompt, unhurried, nodes) = (Looks::default(), Looks::default(), Looks::default());
+        for shell in shells::all(Arc::new(Hearing::default())) {
+            let looks = shell.looks(&prompt, &unhurried, &nodes);
+            let takes =
+                |turns: &Looks| Arc::ptr_eq(&looks.quick, &turns.quick) || Arc::ptr_eq(&looks.long, &turns.long);
+            assert_eq!(takes(&nodes), shell.name == "nodes", "{}", shell.name);
+            assert_eq!(takes(&prompt) || takes(&unhurried), shell.name != "nodes", "{}", shell.name);
+        }
+    }
 
     #[tokio::test]
     async fn work_that_panics_is_begun_anew_and_work_that_ends_is_not() {

@@ -252,6 +252,45 @@ async fn pod_that_fits_nowhere_says_why_and_runs_when_it_fits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pod_that_waits_for_a_namespace_to_be_meant_runs_as_soon_as_it_is() {
+    let lab = Lab::start(&["n1"]).await;
+    let pod = |name: &str, affinity: serde_json::Value| {
+        json!({"metadata": {"name": name, "labels": {"app": name}},
+            "spec": {"affinity": affinity, "containers": [{"name": "c", "image": "i"}]}})
+    };
+    lab.create(&kinds::POD, pod("web", json!({}))).await;
+    lab.until("first runs", |lab| lab.ready_pods().len() == 1).await;
+    let near = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}},
+        "namespaceSelector": {"matchLabels": {"team": "shop"}}});
+    let near = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [near]}});
+    let name = json!({"kubernetes.io/hostname": "n1"});
+    label(&lab, &kinds::NODE, "n1", name).await;
+    lab.create(&kinds::POD, pod("near", near)).await;
+    let waits = |lab: &Lab| {
+        let pods = lab.list(&kinds::POD);
+        let near = pods.iter().find(|pod| pod.name() == "near");
+        near.and_then(|pod| condition(pod, "PodScheduled")).is_some_and(|said| said["status"] == "False")
+    };
+    lab.until("it waits", waits).await;
+    label(&lab, &kinds::NAMESPACE, "default", json!({"team": "shop"})).await;
+    // Half of the time after which every shell looks anyway.
+    let runs = lab.until("it runs", |lab| lab.ready_pods().len() == 2);
+    tokio::time::timeout(std::time::Duration::from_secs(15), runs).await.expect("the label is what it waited for");
+    lab.stop().await;
+}
+
+async fn label(lab: &Lab, kind: &wk_api::Kind, name: &str, labels: serde_json::Value) {
+    let change = |old: &wk_api::Object| {
+        let mut new = old.0.clone();
+        for (key, value) in labels.as_object().into_iter().flatten() {
+            new["metadata"]["labels"][key] = value.clone();
+        }
+        Ok(new)
+    };
+    lab.cluster.modify(kind, None, name, wk_cluster::Subresource::None, change).await.expect("labelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn peer_that_does_not_lead_leaves_everything_alone() {
     let lab = Lab::idle(&["n1"]).await;
     lab.create(&kinds::DEPLOYMENT, deployment("web", 1, "web:1")).await;

@@ -199,11 +199,11 @@ fn plan(planner: &str, world: &World) -> Plan {
         }
         "scheduler" => {
             let (claims, volumes) = (world.of(&kinds::PERSISTENTVOLUMECLAIM), world.of(&kinds::PERSISTENTVOLUME));
-            let placed: Vec<_> = pods.iter().filter_map(|pod| scheduler::Placed::of(pod)).collect();
+            let placed: Vec<_> = pods.iter().filter_map(|pod| placed(pod)).collect();
             let (nodes, claims, volumes) = (&nodes_all, &claims, &volumes);
             let (namespaces, budgets) = (&world.of(&kinds::NAMESPACE), &world.of(&kinds::PODDISRUPTIONBUDGET));
             let input = scheduler::Input { pods: &pods, placed: &placed, nodes, claims, volumes, namespaces, budgets };
-            scheduler::plan(&input, world.now())
+            scheduler::plan(&input, &mut scheduler::Round::default(), world.now())
         }
         "claims" => {
             let (claims, volumes) = (world.of(&kinds::PERSISTENTVOLUMECLAIM), world.of(&kinds::PERSISTENTVOLUME));
@@ -219,6 +219,21 @@ fn plan(planner: &str, world: &World) -> Plan {
         "voters" => voters::plan(&world.electorate()),
         other => panic!("no planner {other}"),
     }
+}
+
+/// What of a pod that has a node matters to the scheduler.
+fn placed(pod: &Object) -> Option<scheduler::Placed<'_>> {
+    let (node, is_going) = (pod.text("/spec/nodeName"), pod.is_deleting());
+    let is_finished = matches!(pod.text("/status/phase"), "Succeeded" | "Failed");
+    let controller = pod.items("/metadata/ownerReferences").iter().find(|owner| owner["controller"] == true);
+    (!node.is_empty() && !is_finished).then(|| scheduler::Placed {
+        node,
+        sibling_of: controller.and_then(|owner| owner["uid"].as_str()).filter(|_| !is_going),
+        asked: wk_api::requests::of_pod(pod),
+        priority: pod.int("/spec/priority").unwrap_or_default(),
+        is_going,
+        pod: Some(pod),
+    })
 }
 
 fn check(planner: &str) {

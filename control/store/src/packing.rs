@@ -39,9 +39,8 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
-    /// Packs what was there at the last call, is still so in `now`, and was not looked at before. Whether there was any.
-    pub(crate) fn pack(&mut self, now: View) -> bool {
-        let mut any = false;
+    /// Packs what was there at the last call, is still so in `now`, and was not looked at before.
+    pub(crate) fn pack(&mut self, now: View) {
         for name in self.last.collections().keys() {
             let (done, last) = (self.done.part(name), self.last.part(name));
             let written = done.differences(&last).filter_map(|difference| difference.new);
@@ -52,14 +51,11 @@ impl Packing {
             let kept = self.others.entry(Arc::clone(name)).or_default();
             let mut others =
                 Others { others: kept.iter().map(|bytes| Other::of(Arc::clone(bytes))).collect(), last: None };
-            for stored in old {
-                any |= others.pack(stored);
-            }
+            old.for_each(|stored| others.pack(stored));
             *kept = others.others.into_iter().map(|other| other.bytes).collect();
         }
         self.others.retain(|name, _| !now.is_empty(name));
         self.done = std::mem::replace(&mut self.last, now);
-        any
     }
 }
 
@@ -91,9 +87,9 @@ struct Others {
 
 impl Others {
     /// Packs an object beside the best of them, or makes it one of them.
-    fn pack(&mut self, stored: &Stored) -> bool {
+    fn pack(&mut self, stored: &Stored) {
         if !stored.is_plain() {
-            return false;
+            return;
         }
         let bytes = stored.bytes();
         let (mut most, mut best) = (bytes.len() / WORTH, None);
@@ -113,13 +109,12 @@ impl Others {
         let Some((at, packed)) = best.filter(|_| !begins) else {
             self.others.push_front(Other::of(bytes));
             self.others.truncate(OTHERS_MAX);
-            return false;
+            return;
         };
         stored.keep_packed(packed, &self.others[at].bytes);
         if let Some(used) = self.others.remove(at) {
             self.others.push_front(used);
         }
-        true
     }
 }
 
@@ -152,17 +147,17 @@ mod tests {
         let mut objects: Collection = (0..100).map(|number| object(number, number)).collect();
         let before = texts(&objects);
         let mut packing = Packing::default();
-        assert!(!packing.pack(view(&objects, 1)), "all of them are new");
+        packing.pack(view(&objects, 1));
+        assert!(objects.values().all(|stored| stored.is_plain()), "all of them are new");
         objects.extend([object(50, 1000)]);
-        assert!(packing.pack(view(&objects, 2)));
+        packing.pack(view(&objects, 2));
         let plain = |objects: &Collection| -> Vec<u64> {
             let plain = objects.values().filter(|stored| stored.is_plain());
             plain.map(|stored| stored.revision().0).collect()
         };
         assert_eq!(plain(&objects), [0, 1000], "the first, beside which the others are, and the one just written");
-        assert!(packing.pack(view(&objects, 2)));
+        packing.pack(view(&objects, 2));
         assert_eq!(plain(&objects), [0]);
-        assert!(!packing.pack(view(&objects, 2)), "nothing is left to do");
         let after = texts(&objects);
         assert_eq!((&after[..50], &after[51..]), (&before[..50], &before[51..]));
         assert_eq!(after[50], object(50, 1000).1.bytes());
@@ -177,7 +172,8 @@ mod tests {
         let objects: Collection =
             (0..20).map(|number| (Arc::from(number.to_string()), Arc::new(stored(number)))).collect();
         let mut packing = Packing::default();
-        assert!(!packing.pack(view(&objects, 1)) && !packing.pack(view(&objects, 1)));
+        packing.pack(view(&objects, 1));
+        packing.pack(view(&objects, 1));
         assert!(objects.values().all(|stored| stored.is_plain()));
         assert!(packing.others.values().all(|others| others.len() == OTHERS_MAX));
     }

@@ -10,7 +10,7 @@ use crate::render::{Ui, json as json_text, plain, yaml};
 
 /// Where they are.
 const PATH: &str = "/apis/wk.dev/v1/signingkeys";
-/// Characters of a key's id that are shown: of 43 random ones these are enough to tell sixteen keys apart.
+/// Characters of a key's id that are shown: of 43 random ones these are enough to tell hundreds of keys apart.
 const ID_SHOWN: usize = 12;
 
 /// Lists, rotates or forgets.

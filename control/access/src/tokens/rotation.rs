@@ -19,9 +19,12 @@ pub const LEAD_SECONDS: i64 = 3600;
 pub const LEAD_NOW_SECONDS: i64 = 10;
 /// A node that has not heard that another key signs may sign with the old one this much longer.
 const SLACK_SECONDS: i64 = 3600;
-/// Keys at most, whatever holds old ones: more than a year of days. Past this none is published by age: verifiers read all
-/// of them.
+/// Keys at most, whatever holds old ones: more than a year of days. Past this none is published by age or because somebody
+/// asks: verifiers read all of them.
 pub const KEYS_MAX: usize = 400;
+/// Keys at most when one is wanted now: a key that was stolen is replaced although there are so many. Nobody can ask that for
+/// more than six a minute, each taking [`LEAD_NOW_SECONDS`] before it signs.
+pub const KEYS_NOW_MAX: usize = 500;
 /// What is written down of long tokens is rounded up to this, so that it is not written for each.
 const ROUND_SECONDS: i64 = 24 * 3600;
 
@@ -108,6 +111,27 @@ pub fn due(ids: &[String], facts: &Facts, age: Option<i64>, held: impl Fn(&str) 
     if over.is_empty() { None } else { Some(Step::Forget(over)) }
 }
 
+/// Whether a key would be published by its age but for [`KEYS_MAX`].
+pub fn is_stuck(ids: &[String], facts: &Facts, age: Option<i64>, now: i64) -> bool {
+    let signs = ids.last().and_then(|signer| facts.get(signer)).map(|fact| fact.signs);
+    let is_old = |age: i64| signs.is_some_and(|signs| signs.saturating_add(age) <= now.saturating_add(lead(age)));
+    let has_next = ids.iter().any(|id| role(ids, facts, id) == Role::Next);
+    ids.len() >= KEYS_MAX && !has_next && age.is_some_and(is_old)
+}
+
+/// What is done for somebody who asks for another key, `at_once` or in its time: the one that is published is hurried, or a
+/// new one is. None where there are too many.
+pub fn wanted(ids: &[String], facts: &Facts, at_once: bool, now: i64) -> Option<Step> {
+    let (signs, most) = if at_once { (now + LEAD_NOW_SECONDS, KEYS_NOW_MAX) } else { (now + LEAD_SECONDS, KEYS_MAX) };
+    if let Some(next) = ids.iter().find(|id| role(ids, facts, id) == Role::Next) {
+        let mut facts = facts.clone();
+        // One that is to sign sooner stays so.
+        facts.entry(next.clone()).and_modify(|fact| fact.signs = fact.signs.min(signs));
+        return Some(Step::Note(facts));
+    }
+    (ids.len() < most).then_some(Step::Publish { signs })
+}
+
 /// Not more than a tenth of a key's life passes before it signs.
 fn lead(age: i64) -> i64 {
     LEAD_SECONDS.min(age / 10)
@@ -187,6 +211,33 @@ mod tests {
         let last = AGE + SHORT_SECONDS + SLACK_SECONDS;
         assert_eq!(due(&keys, &facts, Some(AGE), nobody, last - 1), None);
         assert_eq!(due(&keys, &facts, Some(AGE), nobody, last), Some(Step::Forget(ids(&["a"]))));
+    }
+
+    #[test]
+    fn key_that_was_stolen_is_replaced_however_many_old_ones_there_are_and_who_only_waits_is_told() {
+        let of = |count: usize| {
+            let ids: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+            let retired = ids.iter().map(|id| (id.clone(), Fact { retired: Some(0), ..made(0, 0) }));
+            let mut facts: Facts = retired.collect();
+            facts.insert(ids[count - 1].clone(), made(0, 0));
+            (ids, facts)
+        };
+        let asked = |count, at_once| wanted(&of(count).0, &of(count).1, at_once, DAY);
+        assert_eq!(asked(KEYS_MAX - 1, false), Some(Step::Publish { signs: DAY + LEAD_SECONDS }));
+        assert_eq!(asked(KEYS_MAX, false), None);
+        assert_eq!(asked(KEYS_MAX, true), Some(Step::Publish { signs: DAY + LEAD_NOW_SECONDS }));
+        assert_eq!(asked(KEYS_NOW_MAX, true), None, "there is an end to that, too");
+        let stuck = |count, now| is_stuck(&of(count).0, &of(count).1, Some(AGE), now);
+        assert!(stuck(KEYS_MAX, AGE) && !stuck(KEYS_MAX - 1, AGE) && !stuck(KEYS_MAX, DAY));
+        // The one that is published is hurried, and never put off.
+        let (mut ids, mut facts) = of(KEYS_NOW_MAX);
+        ids.insert(0, "next".to_owned());
+        facts.insert("next".to_owned(), made(DAY, DAY + LEAD_SECONDS));
+        for (at_once, signs) in [(true, DAY + LEAD_NOW_SECONDS), (false, DAY + LEAD_NOW_SECONDS)] {
+            let Some(Step::Note(noted)) = wanted(&ids, &facts, at_once, DAY) else { panic!("nothing is hurried") };
+            assert_eq!(noted["next"].signs, signs);
+            facts = noted;
+        }
     }
 
     #[test]

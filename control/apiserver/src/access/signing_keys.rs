@@ -50,9 +50,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Between two looks at what Secrets hold, while a key waits for nothing else: it is gone this much later at most.
 const HOLDERS_EVERY: Duration = Duration::from_mins(10);
-/// Keys at most that somebody asks for: one that signs, one to come, and old ones. More are turned faster than their tokens
-/// end.
-const KEYS_MAX: usize = 16;
+/// Between two warnings that the keys are too many to be turned by age.
+const WARN_EVERY: Duration = Duration::from_hours(1);
 /// Writes that are tried again because somebody else wrote.
 const TRIES_MAX: u32 = 5;
 /// The body of a request says one thing.
@@ -222,24 +221,40 @@ async fn turn(
         return Ok(true);
     };
     let step = {
-        let holders = RefCell::new(holders);
+        let holders = RefCell::new(&mut *holders);
         let held = |id: &str| holders.borrow_mut().hold(cluster, id);
         rotation::due(&found.ids, &found.facts, age, held, now)
     };
-    let Some(step) = step else { return Ok(false) };
+    let Some(step) = step else {
+        if rotation::is_stuck(&found.ids, &found.facts, age, now)
+            && holders.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY)
+        {
+            holders.warned = Some(Instant::now());
+            tracing::warn!(
+                keys = found.ids.len(),
+                "the key for tokens is older than --token-key-age and stays: there are too many old ones, whose tokens are \
+                 good (wk cluster keys list, forget)"
+            );
+        }
+        return Ok(false);
+    };
     tracing::info!(?step, "the keys for tokens are turned");
     take(store, authority, found, step, now).await?;
     Ok(true)
 }
 
-/// Which keys Secrets held at the last look. A look opens all of them, and one may hold a key for years.
+/// Which keys Secrets held at the last look, and when it was. A look opens all of them, and one may hold a key for years.
 #[derive(Default)]
-struct Holders(Option<(Instant, Vec<String>)>);
+struct Holders {
+    looked: Option<(Instant, Vec<String>)>,
+    /// When somebody was told that old keys are too many.
+    warned: Option<Instant>,
+}
 
 impl Holders {
     /// Whether a Secret holds the key. That none does is only ever said after a look.
     fn hold(&mut self, cluster: &Cluster, id: &str) -> bool {
-        if let Some((looked, held)) = &self.0
+        if let Some((looked, held)) = &self.looked
             && looked.elapsed() < HOLDERS_EVERY
             && held.iter().any(|own| own == id)
         {
@@ -247,7 +262,7 @@ impl Holders {
         }
         let held = held_by_secrets(cluster);
         let is_held = held.iter().any(|own| own == id);
-        self.0 = Some((Instant::now(), held));
+        self.looked = Some((Instant::now(), held));
         is_held
     }
 }
@@ -369,25 +384,16 @@ fn list(cluster: &Cluster, found: &Found) -> Value {
 /// Publishes a key, or hurries the one that is published.
 async fn rotate(server: &ApiServer, user: &User, request: &Request) -> Result<Reply, Status> {
     let authority = server.access.security.authority.as_ref();
-    let lead = if request.now { rotation::LEAD_NOW_SECONDS } else { rotation::LEAD_SECONDS };
     for _ in 0..TRIES_MAX {
-        let (mut found, now) = (latest(server).await?, server.cluster.clock().now().as_second());
+        let (found, now) = (latest(server).await?, server.cluster.clock().now().as_second());
         let Some(authority) = authority else { break };
-        let next = found.ids.iter().find(|id| rotation::role(&found.ids, &found.facts, id) == Role::Next).cloned();
-        let step = match next {
-            Some(id) => {
-                // One that is to sign sooner stays so.
-                let fact = found.facts.get_mut(&id);
-                if let Some(fact) = fact {
-                    fact.signs = fact.signs.min(now + lead);
-                }
-                Step::Note(found.facts.clone())
-            }
-            None if found.keys.len() >= KEYS_MAX => {
-                let message = format!("there are {KEYS_MAX} keys already: old ones stay while their tokens are good");
-                return Err(Status::new(409, Reason::Conflict, message));
-            }
-            None => Step::Publish { signs: now + lead },
+        let Some(step) = rotation::wanted(&found.ids, &found.facts, request.now, now) else {
+            let message = format!(
+                "there are {} keys already: old ones stay while their tokens are good. Let some be \
+                 forgotten that nobody needs (wk cluster keys list, forget)",
+                found.ids.len()
+            );
+            return Err(Status::new(409, Reason::Conflict, message));
         };
         match take(server.cluster.store(), authority, found, step, now).await {
             Ok(()) => {

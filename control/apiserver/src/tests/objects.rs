@@ -217,16 +217,19 @@ async fn secrets_are_sealed_in_the_store_and_open_to_every_read() {
 async fn a_secret_that_cannot_be_opened_here_is_refused_to_every_reader_and_can_be_deleted() {
     const SECRETS: &str = "/api/v1/namespaces/default/secrets";
     let api = Harness::start().await;
-    let lost = json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-        "metadata": {"name": "lost", "namespace": "default", "uid": "u"},
-        "sealed": {"key": "0123456789abcdef", "text": "AAAA"},
-    });
-    let (bytes, stamp) = wk_api::encode::stored(&wk_api::Object(lost));
-    let value = wk_store::Value { bytes: bytes.into(), stamp: Some(stamp) };
-    let key = wk_store::Key::new("core/secrets", "default/lost");
-    let op = wk_store::Op { key, expect: wk_store::Expect::Absent, change: wk_store::Change::Put(value) };
-    api.server.cluster.store().write(op.into()).await.expect("written");
+    let lose = async |name: &str| {
+        let lost = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": name, "namespace": "default", "uid": "u"},
+            "sealed": {"key": "0123456789abcdef", "text": "AAAA"},
+        });
+        let (bytes, stamp) = wk_api::encode::stored(&wk_api::Object(lost));
+        let value = wk_store::Value { bytes: bytes.into(), stamp: Some(stamp) };
+        let key = wk_store::Key::new("core/secrets", format!("default/{name}"));
+        let op = wk_store::Op { key, expect: wk_store::Expect::Absent, change: wk_store::Change::Put(value) };
+        api.server.cluster.store().write(op.into()).await.expect("written");
+    };
+    lose("lost").await;
 
     let (one, table) = (api.get(&format!("{SECRETS}/lost")).await, api.get_as(SECRETS, TABLE).await);
     let listed = api.get(SECRETS).await;
@@ -251,8 +254,17 @@ async fn a_secret_that_cannot_be_opened_here_is_refused_to_every_reader_and_can_
         api.post(SECRETS, &body).await.expect(201);
     }
     api.get(SECRETS).await.expect(500);
-    api.delete(&format!("{SECRETS}/lost"), &json!({})).await.expect(200);
-    assert_eq!(super::kit::names(&api.get(SECRETS).await.expect(200)).len(), 60);
+    // Nor are some of a collection deleted before one is found that cannot be shown, and all such are named.
+    api.post(SECRETS, &json!({"metadata": {"name": "before"}})).await.expect(201);
+    lose("tost").await;
+    let refused = api.delete(SECRETS, &json!({})).await.expect(500);
+    let message = refused["message"].as_str().expect("a text");
+    assert!(message.contains("Secret default/lost is") && message.ends_with("1 more: default/tost"), "{message}");
+    api.get(&format!("{SECRETS}/before")).await.expect(200);
+    for lost in ["lost", "tost"] {
+        api.delete(&format!("{SECRETS}/{lost}"), &json!({})).await.expect(200);
+    }
+    assert_eq!(super::kit::names(&api.get(SECRETS).await.expect(200)).len(), 61);
 }
 
 #[tokio::test]

@@ -50,13 +50,13 @@ pub(super) async fn collection(
     let selection = Selection::parse(&call.target, &call.query)?;
     let view = list::as_fresh_as_asked(server, "").await?;
     let cluster = guard::cluster_of(server, user);
+    let selected: Vec<_> = selection.walk(&view, None).filter(|stored| selection.admits(stored)).collect();
+    // Who cannot be shown what goes is told so before anything does.
+    wk_cluster::check_keys(call.kind(), &selected)?;
+    let objects: Vec<_> = selected.iter().map(|stored| wk_cluster::object_as(call.kind(), stored)).collect();
+    objects.iter().try_for_each(|object| wk_cluster::check_open(call.kind(), object))?;
     let mut deleted = Vec::new();
-    for stored in selection.walk(&view, None) {
-        if !selection.admits(&stored) {
-            continue;
-        }
-        let object = wk_cluster::object_as(call.kind(), &stored);
-        wk_cluster::check_open(call.kind(), &object)?;
+    for object in objects {
         match admission::delete(server, call, &cluster, object.name(), &options).await {
             Ok(_) => deleted.push(object),
             // Somebody else was faster.

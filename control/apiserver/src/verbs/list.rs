@@ -54,6 +54,8 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
         return Err(invalid_option("ListOptions", "sendInitialEvents", FieldReason::Forbidden, message));
     }
     let page = page(server, call, &selection).await?;
+    // Once an answer in pieces has begun nothing can be refused any more.
+    wk_cluster::check_keys(call.kind(), &page.items)?;
     let metadata = page.metadata();
     let now = server.cluster.clock().now();
     // Leases are shown as they are renewed, which no bytes in the store say.
@@ -64,8 +66,6 @@ pub(super) async fn run(server: &ApiServer, call: &Call, format: Format) -> Resu
         let form = pieces::Form { kind: call.kind(), shape: format.shape, include, now, pretty };
         let is_long = page.items.len() > AT_ONCE_MAX && format.encoding != Encoding::Yaml;
         if is_long || form.is_stored() && format.encoding == Encoding::Json {
-            // Once it has begun nothing can be refused any more.
-            page.items.iter().try_for_each(|stored| wk_cluster::check_key(call.kind(), stored))?;
             let body = pieces::body(form, page.items, metadata, &server.flight.turns, &call.held);
             return Ok(Reply::new(StatusCode::OK, Content::Stream { media_type: "application/json", body }));
         }

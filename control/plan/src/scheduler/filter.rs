@@ -8,6 +8,8 @@ use crate::nodes::STORE_HEALTHY;
 use crate::{conditions, read};
 use wk_api::requests::Amounts;
 
+const PREFER_NO_SCHEDULE: &str = "PreferNoSchedule";
+
 /// Empty when the node will do. As in Kubernetes the first obstacle is named alone, and of resources all that lack.
 pub(super) fn refusals(pod: &Object, asked: &Amounts, node: &Object, has: &Amounts, promised: &Amounts) -> Vec<String> {
     match obstacle(pod, node) {
@@ -65,6 +67,16 @@ pub(super) fn liking(pod: &Object, node: &Object) -> i64 {
     let wishes = pod.items("/spec/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution").iter();
     let held = wishes.filter(|wish| wish.get("preference").is_some_and(|it| holds_on(std::slice::from_ref(it), node)));
     held.filter_map(|wish| wish.get("weight")?.as_i64()).sum()
+}
+
+/// How many taints the node has that the pod had better avoid and does not tolerate.
+pub(super) fn avoided(pod: &Object, node: &Object) -> i64 {
+    let tolerations = pod.items("/spec/tolerations");
+    let is_avoided = |taint: &&Value| {
+        read::text(taint, "effect") == PREFER_NO_SCHEDULE
+            && !tolerates(tolerations, read::text(taint, "key"), read::text(taint, "value"), PREFER_NO_SCHEDULE)
+    };
+    i64::try_from(node.items("/spec/taints").iter().filter(is_avoided).count()).unwrap_or(i64::MAX / 100)
 }
 
 /// Whether the node has a taint that keeps the pod away.

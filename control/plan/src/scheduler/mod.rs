@@ -1,8 +1,9 @@
 //! The scheduler: which node each waiting pod runs on.
 //!
-//! All waiting pods are planned on one snapshot, one after the other, each counted at once. Here: the order and the
-//! choice; [`requests`] counts what is asked for and what there is, [`filter`] says why a node will not do, `rules` what
-//! others that are placed have to do with it, `score` which node is best, `preempt` who goes where none will do.
+//! The waiting pods whose turn it is are planned on one snapshot, one after the other, each counted at once. Here: the order
+//! and the choice; `turns` says whose turn it is, [`requests`] counts what is asked for and what there is, [`filter`] says why
+//! a node will not do, `rules` what others that are placed have to do with it, `score` which node is best, `preempt` who goes
+//! where none will do.
 //!
 //! Not here: moving pods that run.
 
@@ -14,7 +15,9 @@ mod score;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod turns;
 
+use std::cell::LazyCell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -33,12 +36,10 @@ pub use preempt::rooms;
 use preempt::{Room, Rooms};
 use rules::{Neighbours, Rules};
 pub use terms::{Interest, interests};
+pub use turns::{Purse, Round, Size, Waiting, repels};
 
 /// The name by which pods ask for this scheduler.
 const SCHEDULER_NAME: &str = "default-scheduler";
-
-/// Pods bound by one plan. What is left is planned when these are bound, on newer news.
-const BINDS_MAX: usize = 500;
 
 /// Pods that one plan tells why they wait. Each is a write, and nothing can be bound while those are under way; the next
 /// look goes on with the others.
@@ -55,7 +56,8 @@ const SAID_AT: &str = "lastProbeTime";
 
 /// What the decision is made from.
 pub struct Input<'a> {
-    /// The pods that have no node, and those that use claims. Others may be among them.
+    /// The pods that have no node and whose turn it is ([`Round`], [`Purse`]), and those that use claims. Others that have a node
+    /// may be among them.
     pub pods: &'a [&'a Object],
     /// What is on the nodes, of all pods.
     pub placed: &'a [Placed<'a>],
@@ -88,17 +90,6 @@ pub struct Placed<'a> {
     pub pod: Option<&'a Object>,
 }
 
-impl<'a> Placed<'a> {
-    /// What of `pod` matters to others; None when it has no node or has finished.
-    pub fn of(pod: &'a Object) -> Option<Self> {
-        let node = pod::node(pod);
-        let sibling_of = owned::controller_uid(pod).filter(|_| !pod.is_deleting());
-        let (asked, priority, is_going) = (requests::of_pod(pod), preempt::priority(pod), pod.is_deleting());
-        let placed = Self { node, sibling_of, asked, priority, is_going, pod: Some(pod) };
-        (!node.is_empty() && !pod::is_finished(pod)).then_some(placed)
-    }
-}
-
 /// A node and what is promised on it.
 struct Candidate<'a> {
     node: &'a Object,
@@ -108,25 +99,23 @@ struct Candidate<'a> {
     siblings: BTreeMap<&'a str, u64>,
 }
 
-/// Binds what fits, and says of the rest why it does not.
-pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
+/// Binds what fits, and says of the rest why it does not. Who was looked at has had its turn of `round`.
+pub fn plan(input: &Input<'_>, round: &mut Round, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let mut waiting: Vec<&Object> = input.pods.iter().copied().filter(|pod| is_waiting(pod)).collect();
     if waiting.is_empty() {
         return plan;
     }
-    waiting.sort_by_key(|pod| (Reverse(preempt::priority(pod)), read::created(pod), pod.namespace(), pod.name()));
+    waiting
+        .sort_by_cached_key(|pod| (Reverse(preempt::priority(pod)), read::created(pod), pod.namespace(), pod.name()));
     let (mut candidates, mut neighbours) = candidates(input);
-    let mut rooms = Rooms::of(input, &candidates);
+    let mut rooms = Rooms::of(input, &candidates, now);
     let mut disks = Disks::of(input);
     let (mut bound, mut refused, mut waits) = (0, 0, 0_usize);
     for pod in waiting {
-        if bound >= BINDS_MAX {
-            break;
-        }
+        round.had(pod);
         let asked = requests::of_pod(pod);
-        let rules = Rules::of(pod, &neighbours);
-        match choose(pod, &asked, &candidates, &disks, &rules) {
+        match look(pod, &asked, &candidates, &neighbours, &disks, &mut rooms) {
             Ok(index) => {
                 let candidate = &mut candidates[index];
                 candidate.take(owned::controller_uid(pod), &asked);
@@ -135,12 +124,16 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
                 plan.orders.extend(bind(pod, candidate.node.name()));
                 bound += 1;
             }
-            Err(message) => {
+            Err((message, room)) => {
                 waits += 1;
-                let room = rooms.find(pod, &asked, &candidates, &disks, &rules);
-                if let Room::Soon(index) | Room::For(index, _) = room {
-                    // Nobody who matters less takes what is about to be free.
-                    candidates[index].take(None, &asked);
+                match room {
+                    Room::Soon(index) | Room::For(index, _) => {
+                        // Nobody who matters less takes what is about to be free.
+                        candidates[index].take(None, &asked);
+                        round.again(pod);
+                    }
+                    Room::Unknown => round.had_not(pod),
+                    Room::Nowhere => {}
                 }
                 if let Room::For(index, victims) = room {
                     let node = candidates[index].node.name();
@@ -213,13 +206,35 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// The best of the nodes that will do; why none will.
-fn choose(
+/// The node for a pod; else why there is none, and what becomes of it.
+fn look<'a>(
+    pod: &'a Object,
+    asked: &Amounts,
+    candidates: &[Candidate<'a>],
+    neighbours: &Neighbours<'a>,
+    disks: &Disks<'a>,
+    rooms: &mut Rooms<'a>,
+) -> Result<usize, (String, Room<'a>)> {
+    let placed = rooms.placed();
+    if turns::is_too_much(pod, placed) {
+        let message = format!(
+            "0/{} nodes are available: the pod has more rules about other pods than are worked out beside {placed} pods.",
+            candidates.len()
+        );
+        return Err((message, Room::Nowhere));
+    }
+    let rules = LazyCell::new(|| Rules::of(pod, neighbours));
+    choose(pod, asked, candidates, disks, &rules)
+        .map_err(|message| (message, rooms.find(pod, asked, candidates, disks, &rules)))
+}
+
+/// The best of the nodes that will do; why none will. Rules about others are worked out where nothing else is in the way.
+fn choose<'a>(
     pod: &Object,
     asked: &Amounts,
     candidates: &[Candidate<'_>],
     disks: &Disks<'_>,
-    rules: &Rules<'_>,
+    rules: &LazyCell<Rules<'a>, impl FnOnce() -> Rules<'a>>,
 ) -> Result<usize, String> {
     if candidates.is_empty() {
         return Err("no nodes available to schedule pods".to_owned());
@@ -241,10 +256,11 @@ fn choose(
             *reasons.entry(reason).or_default() += 1;
         }
     }
-    score::best(pod, asked, rules, candidates, &good).ok_or_else(|| {
+    if good.is_empty() {
         let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        format!("0/{} nodes are available: {}.", candidates.len(), sorted(reasons).join(", "))
-    })
+        return Err(format!("0/{} nodes are available: {}.", candidates.len(), sorted(reasons).join(", ")));
+    }
+    Ok(score::best(pod, asked, rules, candidates, &good))
 }
 
 /// As Kubernetes lists them: by the whole text, count first.

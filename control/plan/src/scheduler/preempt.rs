@@ -4,9 +4,11 @@
 //! freed are resources: pods that another keeps away by a rule about places are not helped. Not here: when a pod is bound,
 //! which a later plan does once the room is there.
 
+use std::cell::LazyCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use wk_api::requests::{self, Amounts};
 use wk_api::strategy::{self, Disruption};
 use wk_api::{Object, kinds};
@@ -18,8 +20,14 @@ use super::{Candidate, Input, Placed, SCHEDULER_NAME, filter};
 use crate::order::{Event, EventType, Order, Target};
 use crate::read;
 
-/// Pods for which room is made by one plan: each is a look at all that have a node.
+/// Pods for which one plan looks for room, found or not: each is a look at all that have a node and matter less.
 const ROOMS_MAX: usize = 20;
+
+/// Who is gone by then is waited for in place of sending others away: twice the grace of pods that ask for no other.
+const SOON: SignedDuration = SignedDuration::from_secs(60);
+
+/// The grace of a pod that asks for no other (`spec.terminationGracePeriodSeconds`).
+const GRACE: i64 = 30;
 
 /// What a pod says of itself that goes for another.
 const PREEMPTED: Disruption = Disruption {
@@ -45,6 +53,7 @@ pub fn rooms<'a>(waiting: &[&Object], placed: &[Placed<'a>], nodes: &[&'a Object
     let mut found = BTreeMap::new();
     // What stays on each node where anything may go, by the priority of who comes: there are few of these.
     let mut staying: BTreeMap<i64, BTreeMap<&str, Amounts>> = BTreeMap::new();
+    let have: Vec<Amounts> = nodes.iter().map(|node| requests::of_node(node)).collect();
     for pod in waiting.iter().filter(|pod| may(pod)) {
         let (own, asked) = (priority(pod), requests::of_pod(pod));
         let staying = staying.entry(own).or_insert_with(|| {
@@ -57,10 +66,9 @@ pub fn rooms<'a>(waiting: &[&Object], placed: &[Placed<'a>], nodes: &[&'a Object
             }
             stays
         });
-        for node in nodes {
+        for (node, has) in nodes.iter().zip(&have) {
             let Some(promised) = staying.get(node.name()) else { continue };
-            let will_do = filter::lacking(&asked, &requests::of_node(node), promised).is_empty()
-                && filter::obstacle(pod, node).is_none();
+            let will_do = filter::lacking(&asked, has, promised).is_empty() && filter::obstacle(pod, node).is_none();
             if will_do {
                 let below = found.entry(node.name()).or_insert(own);
                 *below = own.max(*below);
@@ -78,20 +86,26 @@ pub(super) enum Room<'a> {
     For(usize, Vec<&'a Placed<'a>>),
     /// Not even then.
     Nowhere,
+    /// This plan has looked for so many others: a later one looks.
+    Unknown,
 }
 
 /// The pods that have a node, and who of them has to go by this plan.
 pub(super) struct Rooms<'a> {
     /// By the number of the node.
     placed: BTreeMap<usize, Vec<&'a Placed<'a>>>,
-    going: BTreeSet<&'a str>,
-    /// The budgets, with how many of their pods may go.
-    budgets: Vec<(&'a Object, i64)>,
-    made: usize,
+    nodes: usize,
+    /// What those ask for who matter less than some priority, on each node.
+    lesser: BTreeMap<i64, Vec<Amounts>>,
+    /// When those are gone who go by this plan.
+    sent: BTreeMap<&'a str, Timestamp>,
+    budgets: Budgets<'a>,
+    looks: usize,
+    now: Timestamp,
 }
 
 impl<'a> Rooms<'a> {
-    pub(super) fn of(input: &Input<'a>, candidates: &[Candidate<'a>]) -> Self {
+    pub(super) fn of(input: &Input<'a>, candidates: &[Candidate<'a>], now: Timestamp) -> Self {
         let number: BTreeMap<&str, usize> =
             candidates.iter().enumerate().map(|(index, candidate)| (candidate.node.name(), index)).collect();
         let mut placed = BTreeMap::<usize, Vec<&Placed<'_>>>::new();
@@ -100,100 +114,160 @@ impl<'a> Rooms<'a> {
                 placed.entry(*index).or_default().push(one);
             }
         }
-        let allowed = |budget: &&'a Object| (*budget, budget.int("/status/disruptionsAllowed").unwrap_or_default());
-        let budgets = input.budgets.iter().map(allowed).collect();
-        Self { placed, going: BTreeSet::new(), budgets, made: 0 }
+        let (lesser, sent, budgets) = (BTreeMap::new(), BTreeMap::new(), Budgets::of(input.budgets));
+        Self { placed, nodes: candidates.len(), lesser, sent, budgets, looks: 0, now }
+    }
+
+    /// How many pods have a node.
+    pub(super) fn placed(&self) -> usize {
+        self.placed.values().map(Vec::len).sum()
     }
 
     /// Looks for room for `pod`, which fits nowhere.
-    pub(super) fn find(
-        &self,
+    pub(super) fn find<'r>(
+        &mut self,
         pod: &Object,
         asked: &Amounts,
         candidates: &[Candidate<'_>],
         disks: &Disks<'_>,
-        rules: &Rules<'_>,
+        rules: &LazyCell<Rules<'r>, impl FnOnce() -> Rules<'r>>,
     ) -> Room<'a> {
-        if !may(pod) || self.made >= ROOMS_MAX {
+        if !may(pod) {
             return Room::Nowhere;
         }
         let own = priority(pod);
+        let lesser = self.lesser_than(own);
+        let could_be = |(index, candidate): &(usize, &Candidate<'_>)| {
+            let least = candidate.promised.without(&lesser[*index]);
+            lesser[*index].pods > 0
+                && filter::lacking(asked, &candidate.has, &least).is_empty()
+                && filter::obstacle(pod, candidate.node).is_none()
+                && disks.refusal(pod, candidate.node).is_none()
+                && rules.refusal(candidate.node).is_none()
+        };
+        let possible: Vec<(usize, &Candidate<'_>)> = candidates.iter().enumerate().filter(could_be).collect();
+        if possible.is_empty() {
+            return Room::Nowhere;
+        }
+        let fits =
+            |candidate: &Candidate<'_>, promised: &Amounts| filter::lacking(asked, &candidate.has, promised).is_empty();
+        let nominated = pod.text("/status/nominatedNodeName");
+        if let Some((index, candidate)) = possible.iter().find(|(_, candidate)| candidate.node.name() == nominated) {
+            // It waits for as long as those take who go for it.
+            let (going, ..) = self.going(*index, own, |_| true);
+            if fits(candidate, &candidate.promised.without(&going)) {
+                return Room::Soon(*index);
+            }
+        }
+        if self.looks == ROOMS_MAX {
+            return Room::Unknown;
+        }
+        self.looks += 1;
+        let mut soonest: Option<(Timestamp, usize)> = None;
         let mut best: Option<(Price, usize, Vec<&'a Placed<'a>>)> = None;
-        for (index, candidate) in candidates.iter().enumerate() {
-            let Some(placed) = self.placed.get(&index) else { continue };
-            let stands_against = filter::obstacle(pod, candidate.node).is_some()
-                || disks.refusal(pod, candidate.node).is_some()
-                || rules.refusal(candidate.node).is_some();
-            if stands_against {
+        for (index, candidate) in possible {
+            let now = self.now;
+            let (going, last, mut staying) = self.going(index, own, |by| by.duration_since(now).abs() <= SOON);
+            let mut promised = candidate.promised.without(&going);
+            if fits(candidate, &promised) {
+                soonest = soonest.into_iter().chain([(last, index)]).min();
                 continue;
             }
-            let fits = |promised: &Amounts| filter::lacking(asked, &candidate.has, promised).is_empty();
-            let is_going = |one: &Placed<'_>| one.is_going || one.pod.is_some_and(|it| self.going.contains(it.uid()));
-            let mut promised = candidate.promised;
-            let lesser = placed.iter().copied().filter(|one| one.priority < own);
-            let (going, staying): (Vec<&Placed<'_>>, Vec<&Placed<'_>>) = lesser.partition(|one| is_going(one));
-            for one in &going {
-                promised = promised.without(&one.asked);
-            }
-            if fits(&promised) {
-                return Room::Soon(index);
-            }
             // Only who is shown can be sent away by name.
-            let mut staying: Vec<&'a Placed<'a>> = staying.into_iter().filter(|one| one.pod.is_some()).collect();
+            staying.retain(|one| one.pod.is_some());
             for one in &staying {
                 promised = promised.without(&one.asked);
             }
-            if !fits(&promised) {
+            if !fits(candidate, &promised) {
                 continue;
             }
-            staying.sort_by_key(|one| (Reverse(one.priority), started(one), name(one)));
-            let (guarded, others) = self.guarded(&staying);
-            let mut victims = Vec::new();
-            let mut broken = 0;
-            // Each that there is room for stays: those first whose budgets would be broken, then those that matter most.
-            for (one, is_guarded) in
-                guarded.iter().map(|one| (*one, true)).chain(others.iter().map(|one| (*one, false)))
-            {
-                let mut with = promised;
-                with.add(&one.asked);
-                if fits(&with) {
-                    promised = with;
-                } else {
-                    victims.push(one);
-                    broken += usize::from(is_guarded);
-                }
-            }
+            let (broken, victims) = self.victims(staying, promised, |promised| fits(candidate, promised));
             let price = Price::of(broken, &victims);
             if best.as_ref().is_none_or(|(least, ..)| price < *least) {
                 best = Some((price, index, victims));
             }
         }
-        best.map_or(Room::Nowhere, |(_, index, victims)| Room::For(index, victims))
+        match (soonest, best) {
+            (Some((_, index)), _) => Room::Soon(index),
+            (None, Some((_, index, victims))) => Room::For(index, victims),
+            (None, None) => Room::Nowhere,
+        }
     }
 
-    /// Those whose going would break a budget, and the others.
-    fn guarded(&self, all: &[&'a Placed<'a>]) -> (Vec<&'a Placed<'a>>, Vec<&'a Placed<'a>>) {
-        let mut left: Vec<i64> = self.budgets.iter().map(|(_, allowed)| *allowed).collect();
-        all.iter().copied().partition(|one| {
-            let Some(pod) = one.pod else { return false };
-            let mut breaks = false;
-            for (number, (budget, _)) in self.budgets.iter().enumerate() {
-                if is_covered(budget, pod) {
-                    left[number] -= 1;
-                    breaks |= left[number] < 0;
-                }
+    /// What those ask for whose priority is lower, by node.
+    fn lesser_than(&mut self, priority: i64) -> &[Amounts] {
+        let (placed, nodes) = (&self.placed, self.nodes);
+        self.lesser.entry(priority).or_insert_with(|| {
+            let mut lesser = vec![Amounts::default(); nodes];
+            for (index, all) in placed {
+                all.iter().filter(|one| one.priority < priority).for_each(|one| lesser[*index].add(&one.asked));
             }
-            breaks
+            lesser
         })
+    }
+
+    /// Of those on a node who matter less: what those ask for who go, by when the last of them is gone, and who stays. One
+    /// that goes and is gone too late is neither: it holds its place, and would not go any faster.
+    fn going(
+        &self,
+        node: usize,
+        own: i64,
+        in_time: impl Fn(Timestamp) -> bool,
+    ) -> (Amounts, Timestamp, Vec<&'a Placed<'a>>) {
+        let (mut going, mut last, mut staying) = (Amounts::default(), Timestamp::MIN, Vec::new());
+        for one in self.placed.get(&node).into_iter().flatten().filter(|one| one.priority < own) {
+            match self.goes_by(one) {
+                Some(by) if in_time(by) => {
+                    going.add(&one.asked);
+                    last = last.max(by);
+                }
+                Some(_) => {}
+                None => staying.push(*one),
+            }
+        }
+        (going, last, staying)
+    }
+
+    /// When one is gone; None for one that stays.
+    fn goes_by(&self, one: &Placed<'_>) -> Option<Timestamp> {
+        let Some(pod) = one.pod else { return one.is_going.then_some(Timestamp::MAX) };
+        let marked =
+            || one.is_going.then(|| read::parse_time(pod.at("/metadata/deletionTimestamp")).unwrap_or(self.now));
+        self.sent.get(pod.uid()).copied().or_else(marked)
+    }
+
+    /// Who of `all` has to go so that it `fits`, where there is so much besides them; and of how many that breaks a budget.
+    fn victims(
+        &mut self,
+        mut all: Vec<&'a Placed<'a>>,
+        mut promised: Amounts,
+        fits: impl Fn(&Amounts) -> bool,
+    ) -> (usize, Vec<&'a Placed<'a>>) {
+        all.sort_by_cached_key(|one| (Reverse(one.priority), started(one), name(one)));
+        let (guarded, others) = self.budgets.guarded(&all);
+        let (mut broken, mut victims) = (0, Vec::new());
+        // Each that there is room for stays: those first whose budgets would be broken, then those that matter most.
+        for (one, is_guarded) in guarded.iter().map(|one| (*one, true)).chain(others.iter().map(|one| (*one, false))) {
+            let mut with = promised;
+            with.add(&one.asked);
+            if fits(&with) {
+                promised = with;
+            } else {
+                victims.push(one);
+                broken += usize::from(is_guarded);
+            }
+        }
+        (broken, victims)
     }
 
     /// `pod` gets its room on the node called `node` by sending `victims` away.
     pub(super) fn make(&mut self, pod: &Object, node: &str, victims: &[&'a Placed<'a>]) -> Vec<Order> {
-        self.made += 1;
         let mut orders = Vec::new();
         for victim in victims.iter().filter_map(|victim| victim.pod) {
-            self.going.insert(victim.uid());
-            self.budgets.iter_mut().filter(|(budget, _)| is_covered(budget, victim)).for_each(|(_, left)| *left -= 1);
+            let grace = victim.int("/spec/terminationGracePeriodSeconds").unwrap_or(GRACE);
+            let by = self.now.saturating_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);
+            self.sent.insert(victim.uid(), by);
+            self.budgets.count(victim);
             let target = Target::version(&kinds::POD, victim);
             orders.push(Order::Evict { target, grace_period_seconds: None, why: PREEMPTED });
             orders.push(Order::Event(Event {
@@ -208,10 +282,54 @@ impl<'a> Rooms<'a> {
     }
 }
 
+/// The budgets, with how many of their pods may go.
+struct Budgets<'a> {
+    all: Vec<(&'a Object, i64)>,
+    /// Which of them each pod has that was asked about.
+    of: BTreeMap<&'a str, Vec<usize>>,
+}
+
+impl<'a> Budgets<'a> {
+    fn of(budgets: &[&'a Object]) -> Self {
+        let allowed = |budget: &&'a Object| (*budget, budget.int("/status/disruptionsAllowed").unwrap_or_default());
+        Self { all: budgets.iter().map(allowed).collect(), of: BTreeMap::new() }
+    }
+
+    /// Those whose going would break a budget, and the others.
+    fn guarded(&mut self, all: &[&'a Placed<'a>]) -> (Vec<&'a Placed<'a>>, Vec<&'a Placed<'a>>) {
+        let mut left: Vec<i64> = self.all.iter().map(|(_, allowed)| *allowed).collect();
+        all.iter().copied().partition(|one| {
+            let Some(pod) = one.pod else { return false };
+            let mut breaks = false;
+            for number in self.about(pod) {
+                left[*number] -= 1;
+                breaks |= left[*number] < 0;
+            }
+            breaks
+        })
+    }
+
+    /// `pod` goes.
+    fn count(&mut self, pod: &'a Object) {
+        for number in self.about(pod).to_vec() {
+            self.all[number].1 -= 1;
+        }
+    }
+
+    /// The numbers of those that have a say about `pod`.
+    fn about(&mut self, pod: &'a Object) -> &[usize] {
+        let all = &self.all;
+        self.of.entry(pod.uid()).or_insert_with(|| {
+            let covers = |(_, (budget, _)): &(usize, &(&Object, i64))| is_covered(budget, pod);
+            all.iter().enumerate().filter(covers).map(|(number, _)| number).collect()
+        })
+    }
+}
+
 /// Whether a budget has a say about `pod`, which it has not said goodbye to.
 fn is_covered(budget: &Object, pod: &Object) -> bool {
-    let gone = read::map(budget, "/status/disruptedPods").is_some_and(|gone| gone.contains_key(pod.name()));
-    budget.namespace() == pod.namespace() && !gone && strategy::covers(budget, pod)
+    let is_gone = || read::map(budget, "/status/disruptedPods").is_some_and(|gone| gone.contains_key(pod.name()));
+    budget.namespace() == pod.namespace() && !is_gone() && strategy::covers(budget, pod)
 }
 
 fn started(one: &Placed<'_>) -> Timestamp {

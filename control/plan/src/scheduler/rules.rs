@@ -4,7 +4,9 @@
 //! Words and meaning: `k8s.io/kubernetes/pkg/scheduler/framework/plugins/{interpodaffinity,podtopologyspread}`. Not here:
 //! wishes of the pods that are there about one that comes.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde_json::Value;
 use wk_api::Object;
@@ -19,12 +21,20 @@ pub(super) struct Neighbours<'a> {
     /// The nodes by their numbers.
     nodes: Vec<&'a Object>,
     namespaces: Namespaces<'a>,
+    /// Where pods of a namespace with such labels are kept away, by the first so many of all.
+    kept_away: RefCell<BTreeMap<Kin<'a>, (usize, Rc<Kept<'a>>)>>,
 }
+
+/// A namespace, and labels of pods there.
+type Kin<'a> = (&'a str, BTreeMap<&'a str, &'a str>);
+
+/// Labels of nodes and the values of each.
+type Kept<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 impl<'a> Neighbours<'a> {
     pub(super) fn new(nodes: Vec<&'a Object>, namespaces: &[&'a Object]) -> Self {
         let namespaces = namespaces.iter().map(|namespace| (namespace.name(), namespace.labels())).collect();
-        Self { all: Vec::new(), nodes, namespaces }
+        Self { all: Vec::new(), nodes, namespaces, kept_away: RefCell::default() }
     }
 
     /// `pod` is on the node with this number.
@@ -35,6 +45,23 @@ impl<'a> Neighbours<'a> {
     /// The value of a label of the node that a neighbour is on.
     fn place(&self, neighbour: &Neighbour<'_>, key: &str) -> Option<&'a str> {
         self.nodes[neighbour.place].label(key)
+    }
+
+    /// Where pods are that keep one of these away: the same for all pods of one set.
+    fn kept_away(&self, kin: Kin<'a>) -> Rc<Kept<'a>> {
+        let mut known = self.kept_away.borrow_mut();
+        let (seen, mut kept) = known.remove(&kin).unwrap_or_default();
+        let (namespace, labels) = &kin;
+        for neighbour in &self.all[seen..] {
+            let about_it = |term: &&Term<'a>| term.means(namespace, labels, &self.namespaces);
+            for term in neighbour.repels.iter().filter(about_it) {
+                if let Some(value) = self.place(neighbour, term.topology) {
+                    Rc::make_mut(&mut kept).entry(term.topology).or_default().insert(value);
+                }
+            }
+        }
+        known.insert(kin, (self.all.len(), Rc::clone(&kept)));
+        kept
     }
 
     fn means(&self, term: &Term<'_>, neighbour: &Neighbour<'_>) -> bool {
@@ -62,7 +89,7 @@ struct Spread<'a> {
 #[derive(Default)]
 pub(super) struct Rules<'a> {
     /// Where pods are that keep it away.
-    kept_away: BTreeSet<(&'a str, &'a str)>,
+    kept_away: Rc<Kept<'a>>,
     near: Vec<Places<'a, ()>>,
     /// Nobody whom it wants to be near is anywhere, and it is one of them itself: it is the first.
     is_first: bool,
@@ -76,14 +103,8 @@ pub(super) struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     pub(super) fn of(pod: &'a Object, among: &Neighbours<'a>) -> Self {
-        let mut rules = Self::default();
         let labels = pod.labels();
-        for neighbour in among.all.iter().filter(|neighbour| !neighbour.repels.is_empty()) {
-            let about_it = |term: &&Term<'a>| term.means(pod.namespace(), &labels, &among.namespaces);
-            for term in neighbour.repels.iter().filter(about_it) {
-                rules.kept_away.extend(among.place(neighbour, term.topology).map(|value| (term.topology, value)));
-            }
-        }
+        let mut rules = Self { kept_away: among.kept_away((pod.namespace(), labels.clone())), ..Self::default() };
         if pod.at("/spec/affinity").is_some_and(Value::is_object) {
             rules.affinity(pod, &labels, among);
         }
@@ -126,16 +147,21 @@ impl<'a> Rules<'a> {
         let all =
             pod.items("/spec/topologySpreadConstraints").iter().map(|constraint| Constraint::read(constraint, pod));
         let (hard, soft): (Vec<_>, Vec<_>) = all.partition(|constraint| constraint.is_hard);
+        let selected: Vec<bool> = among.nodes.iter().map(|node| filter::selected(pod, node)).collect();
+        let tainted: Vec<bool> = among.nodes.iter().map(|node| filter::is_tainted(pod, node)).collect();
         for constraints in [&hard, &soft] {
             // A node counts that the pod could be on, and that has the labels of all of them.
-            let counts = |node: &&'a Object, constraint: &Constraint<'a>| {
-                constraints.iter().all(|constraint| node.label(constraint.term.topology).is_some())
-                    && (constraint.ignores_affinity || filter::selected(pod, node))
-                    && (constraint.ignores_taints || !filter::is_tainted(pod, node))
-            };
+            let has_all =
+                |node: &&'a Object| constraints.iter().all(|constraint| node.label(constraint.term.topology).is_some());
+            let has_all: Vec<bool> = among.nodes.iter().map(has_all).collect();
             for constraint in constraints {
                 let key = constraint.term.topology;
-                let nodes: Vec<bool> = among.nodes.iter().map(|node| counts(node, constraint)).collect();
+                let counts = |index: usize| {
+                    has_all[index]
+                        && (constraint.ignores_affinity || selected[index])
+                        && (constraint.ignores_taints || !tainted[index])
+                };
+                let nodes: Vec<bool> = (0..among.nodes.len()).map(counts).collect();
                 let places = among.nodes.iter().zip(&nodes).filter(|(_, counts)| **counts);
                 let mut at: BTreeMap<&str, i64> = places.filter_map(|(node, _)| Some((node.label(key)?, 0))).collect();
                 let meant = |neighbour: &&Neighbour<'a>| {
@@ -180,7 +206,8 @@ impl<'a> Rules<'a> {
         if self.away.iter().any(has_any) {
             return Some("node(s) didn't match pod anti-affinity rules");
         }
-        let keeps_away = |(key, value): &(&str, &str)| node.label(key) == Some(value);
+        let keeps_away =
+            |(key, values): (&&str, &BTreeSet<&str>)| node.label(key).is_some_and(|it| values.contains(it));
         let kept_away = self.kept_away.iter().any(keeps_away);
         kept_away.then_some("node(s) didn't satisfy existing pods anti-affinity rules")
     }

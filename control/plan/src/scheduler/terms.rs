@@ -7,6 +7,7 @@ use serde_json::Value;
 use wk_api::Object;
 use wk_api::selector::Labels;
 
+use super::turns::{REPELS_MAX, weight};
 use crate::read;
 
 /// Rules that a pod is not placed against.
@@ -26,7 +27,15 @@ pub(super) struct Neighbour<'a> {
 
 impl<'a> Neighbour<'a> {
     pub(super) fn new(pod: &'a Object, place: usize) -> Self {
-        Self { pod, labels: pod.labels(), place, repels: required(pod, "podAntiAffinity") }
+        // None is placed by this scheduler that has more; who binds one by hand is not to make others cost more.
+        let mut left = REPELS_MAX;
+        let mut repels = Vec::new();
+        for term in pod.items(&format!("/spec/affinity/podAntiAffinity/{REQUIRED}")) {
+            let Some(rest) = left.checked_sub(weight(term)) else { break };
+            left = rest;
+            repels.push(Term::read(term, pod));
+        }
+        Self { pod, labels: pod.labels(), place, repels }
     }
 }
 
@@ -73,6 +82,8 @@ impl<'a> Term<'a> {
 
     /// Whether it means a pod of this namespace with these labels.
     pub(super) fn means(&self, namespace: &str, labels: &BTreeMap<&str, &str>, namespaces: &Namespaces<'_>) -> bool {
+        #[cfg(test)]
+        MEANT.set(MEANT.get() + 1);
         let has = |(key, value): &(&str, &str)| labels.get(key) == Some(value);
         let of_space = || {
             self.named.contains(&namespace)
@@ -83,6 +94,12 @@ impl<'a> Term<'a> {
         };
         self.selector.matches(labels) && self.same.iter().all(has) && !self.differ.iter().any(has) && of_space()
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often a rule was held against a pod, so that tests can say what a plan costs.
+    pub(super) static MEANT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// The labels of namespaces.

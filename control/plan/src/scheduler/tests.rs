@@ -25,6 +25,14 @@ fn pod(name: &str, app: &str, on: Option<&str>, spec: &serde_json::Value) -> Obj
     pod
 }
 
+/// What of a pod matters to others; None when it has no node.
+fn placed(pod: &Object) -> Option<Placed<'_>> {
+    let (node, is_going) = (pod::node(pod), pod.is_deleting());
+    let sibling_of = owned::controller_uid(pod).filter(|_| !is_going);
+    let (asked, priority) = (requests::of_pod(pod), preempt::priority(pod));
+    (!node.is_empty()).then_some(Placed { node, sibling_of, asked, priority, is_going, pod: Some(pod) })
+}
+
 struct World {
     nodes: Vec<Object>,
     pods: Vec<Object>,
@@ -43,9 +51,9 @@ impl World {
         self
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self, round: &mut Round) -> Plan {
         let pods: Vec<&Object> = self.pods.iter().collect();
-        let placed: Vec<_> = pods.iter().filter_map(|pod| Placed::of(pod)).collect();
+        let placed: Vec<_> = pods.iter().filter_map(|pod| placed(pod)).collect();
         let (nodes, budgets): (Vec<_>, Vec<_>) = (self.nodes.iter().collect(), self.budgets.iter().collect());
         let namespace = Object::new(json!({"metadata": {"name": "default", "labels": {"team": "shop"}}}));
         let input = Input {
@@ -57,12 +65,16 @@ impl World {
             namespaces: &[&namespace],
             budgets: &budgets,
         };
-        plan(&input, "2025-01-01T00:10:00Z".parse().expect("a time"))
+        plan(&input, round, "2025-01-01T00:10:00Z".parse().expect("a time"))
     }
 
     /// Which pods get which node, as `pod on node`; which go, as `-pod`; why others wait.
     fn told(&self) -> Vec<String> {
-        let plan = self.plan();
+        self.told_in(&mut Round::default())
+    }
+
+    fn told_in(&self, round: &mut Round) -> Vec<String> {
+        let plan = self.plan(round);
         let told = plan.orders.iter().filter_map(|order| match order {
             Order::Bind { target, node } => Some(format!("{} on {node}", target.name)),
             Order::Evict { target, why, .. } => {
@@ -251,6 +263,139 @@ fn room_that_is_being_made_is_waited_for_and_nobody_less_takes_it() {
 }
 
 #[test]
+fn a_pod_that_takes_its_time_to_go_is_not_waited_for_where_others_can_go() {
+    let going = |on: &str, by: &str| {
+        let mut going = running("1", on, 0);
+        going.0["metadata"]["deletionTimestamp"] = by.into();
+        going
+    };
+    let world =
+        |by: &str, new: Object| World::new(1).with([going("a", by), running("2", "b", 3), running("3", "c", 9), new]);
+    assert_eq!(world("2025-01-01T00:10:59Z", waiting("new", 8)).told(), [""; 0], "it is gone in a minute");
+    assert_eq!(world("2026-01-01T00:00:00Z", waiting("new", 8)).told(), ["-2", "new for b"], "in a year");
+    assert_eq!(world("2025-01-01T00:00:00Z", waiting("new", 8)).told(), ["-2", "new for b"], "or never, as it seems");
+    // One for which it goes waits for as long as it takes.
+    let mut nominated = waiting("new", 8);
+    nominated.0["status"]["nominatedNodeName"] = "a".into();
+    assert_eq!(world("2026-01-01T00:00:00Z", nominated).told(), [""; 0]);
+    // Nobody else who could go: nobody is sent away, and nothing is kept for it meanwhile.
+    let mut alone = world("2026-01-01T00:00:00Z", waiting("new", 8));
+    alone.pods[1] = running("2", "b", 9);
+    assert_eq!(alone.told(), [""; 0]);
+    // And who goes by this plan is not sent away twice, however long it takes.
+    let slow = |name: &str, on: &str| {
+        let mut slow = running(name, on, 0);
+        slow.0["spec"]["terminationGracePeriodSeconds"] = 3600.into();
+        slow
+    };
+    let both = World::new(1).with([slow("1", "a"), slow("2", "b"), running("3", "c", 9)]);
+    let both = both.with([waiting("new", 8), waiting("newer", 8), waiting("newest", 8)]);
+    assert_eq!(both.told(), ["-1", "new for a", "-2", "newer for b"]);
+}
+
+#[test]
+fn one_plan_looks_for_so_much_room_and_goes_on_with_the_others_in_the_next() {
+    let there = ["a", "b", "c"].into_iter().flat_map(|on| (0..10).map(move |n| running(&format!("{on}{n}"), on, 0)));
+    let new: Vec<String> = (0..25).map(|number| format!("n{number:02}")).collect();
+    let world = World::new(10).with(there).with(new.iter().map(|name| waiting(name, 8)));
+    let mut round = Round::default();
+    let helped = |told: &[String]| told.iter().filter(|told| told.contains(" for ")).count();
+    assert_eq!(helped(&world.told_in(&mut round)), 20);
+    let uids = || new.iter().map(String::as_str);
+    assert!(!round.ends(uids()), "five had no turn");
+    // Those twenty are nominated by now, and those who go for them are on their way.
+    let mut next = World::new(10).with(world.pods.iter().cloned());
+    for (number, pod) in next.pods.iter_mut().enumerate() {
+        if number < 20 {
+            pod.0["metadata"]["deletionTimestamp"] = "2025-01-01T00:10:30Z".into();
+        }
+        if (30..50).contains(&number) {
+            pod.0["status"]["nominatedNodeName"] = if number < 40 { "a".into() } else { "b".into() };
+        }
+    }
+    let told = next.told_in(&mut round);
+    assert_eq!((helped(&told), round.ends(uids())), (5, true), "all had their turn: {told:?}");
+}
+
+#[test]
+fn rules_about_others_are_worked_out_only_for_a_pod_that_fits_otherwise() {
+    let terms: Vec<_> =
+        (0..20).map(|zone| json!({"labelSelector": meant("web"), "topologyKey": format!("z{zone}")})).collect();
+    let there = || (0..30).map(|number| pod(&format!("w{number}"), "web", Some("a"), &json!({})));
+    let mut huge = affinity("podAffinity", &json!(terms));
+    huge["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": "1000"}}}]);
+    let cost = |world: &World| {
+        terms::MEANT.set(0);
+        let told = world.told();
+        (told, terms::MEANT.get())
+    };
+    let (told, meant) =
+        cost(&World::new(90).with(there()).with((0..9).map(|n| pod(&format!("h{n}"), "h", None, &huge))));
+    assert_eq!((told[0].as_str(), meant), ("0/3 nodes are available: 3 Insufficient cpu.", 0));
+    let mut told_before = waiting("h", 8);
+    told_before.0["spec"]["affinity"] = huge["affinity"].clone();
+    told_before.0["spec"]["containers"] = huge["containers"].clone();
+    let (_, meant) = cost(&World::new(90).with(there()).with([told_before]));
+    assert_eq!(meant, 0, "nor to look for room that there cannot be");
+    // What keeps pods away is worked out once for all of one set.
+    let apart = affinity("podAntiAffinity", &json!([{"labelSelector": meant_not("x"), "topologyKey": "zone"}]));
+    let there = (0..30).map(|number| pod(&format!("w{number}"), "web", Some("c"), &apart));
+    let (told, meant) =
+        cost(&World::new(90).with(there).with((0..9).map(|n| pod(&format!("p{n}"), "p", None, &json!({})))));
+    assert_eq!((told.len(), told[0].as_str(), meant), (9, "p0 on a", 30));
+}
+
+fn meant_not(app: &str) -> serde_json::Value {
+    json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": [app]}]})
+}
+
+#[test]
+fn a_pod_with_more_rules_than_can_be_worked_out_is_told_so_and_holds_up_nobody() {
+    let wish = json!({"weight": 1, "podAffinityTerm": {"labelSelector": meant("web"), "topologyKey": "zone"}});
+    let many = json!({"affinity": {"podAffinity": {(terms::PREFERRED): vec![wish; 2_000]}}});
+    let beside = |count: usize| {
+        let (nodes, many) = (World::new(9).nodes, pod("many", "m", None, &many));
+        let placed =
+            Placed { node: "a", sibling_of: None, asked: Amounts::default(), priority: 0, is_going: false, pod: None };
+        let (nodes, placed): (Vec<&Object>, _) = (nodes.iter().collect(), vec![placed; count]);
+        let (claims, volumes, namespaces, budgets) = (&[], &[], &[], &[]);
+        let input = Input { pods: &[&many], placed: &placed, nodes: &nodes, claims, volumes, namespaces, budgets };
+        plan(&input, &mut Round::default(), "2025-01-01T00:10:00Z".parse().expect("a time")).report
+    };
+    assert_eq!(beside(30), ["1 pods find a node"]);
+    let why = "default/many waits: 0/3 nodes are available: the pod has more rules about other pods than are worked out \
+               beside 4000 pods.";
+    assert_eq!(beside(4_000), [why]);
+    let keeps_away = vec![json!({"labelSelector": meant("web"), "topologyKey": "zone"}); 1_001];
+    let keeps_away = pod("k", "k", None, &affinity("podAntiAffinity", &json!(keeps_away)));
+    let told = World::new(9).with([keeps_away, pod("p", "p", None, &json!({}))]).told();
+    assert!(told[0].contains("more rules about other pods") && told[1] == "p on a", "{told:?}");
+}
+
+#[test]
+fn a_taint_that_is_better_avoided_is_where_there_is_another_node() {
+    let taint = |effect: &str| json!([{"key": "spot", "value": "yes", "effect": effect}]);
+    let mut world = World::new(9).with([pod("p", "p", None, &json!({}))]);
+    world.nodes[0].0["spec"]["taints"] = taint("PreferNoSchedule");
+    assert_eq!(world.told(), ["p on b"]);
+    world.pods[0].0["spec"]["tolerations"] = json!([{"key": "spot", "operator": "Exists"}]);
+    assert_eq!(world.told(), ["p on a"]);
+    world.pods[0].0["spec"]["tolerations"] = json!([{"key": "spot", "operator": "Exists", "effect": "NoSchedule"}]);
+    assert_eq!(world.told(), ["p on b"], "which is about another effect");
+    // It is a wish: a node that is the only one will do, and fewer such taints are better.
+    for node in [1, 2] {
+        world.nodes[node].0["spec"]["taints"] = taint("NoSchedule");
+    }
+    world.pods[0].0["spec"]["tolerations"] = json!([]);
+    assert_eq!(world.told(), ["p on a"]);
+    let two = json!([{"key": "spot", "effect": "PreferNoSchedule"}, {"key": "old", "effect": "PreferNoSchedule"}]);
+    for (node, taints) in [(0, two), (1, taint("PreferNoSchedule")), (2, taint("NoSchedule"))] {
+        world.nodes[node].0["spec"]["taints"] = taints;
+    }
+    assert_eq!(world.told(), ["p on b"]);
+}
+
+#[test]
 fn budgets_are_broken_only_where_there_is_no_other_way() {
     let budget = |allowed: i64| {
         Object::new(json!({"metadata": {"name": "b", "namespace": "default"}, "spec": {"selector": meant("guarded")},
@@ -273,7 +418,7 @@ fn budgets_are_broken_only_where_there_is_no_other_way() {
 #[test]
 fn only_pods_that_may_have_to_go_are_asked_for() {
     let there = [running("1", "a", 0), running("2", "b", 9), running("3", "c", 5)];
-    let placed: Vec<_> = there.iter().filter_map(Placed::of).collect();
+    let placed: Vec<_> = there.iter().filter_map(placed).collect();
     let mut nodes = World::new(1).nodes;
     let asked = |new: &Object, nodes: &[Object]| {
         let nodes: Vec<&Object> = nodes.iter().collect();
