@@ -99,7 +99,7 @@ type Row = (Labels, ContainerReport);
 type Figure = (&'static str, &'static str, bool, fn(&ContainerReport) -> f64);
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floats")]
-const FIGURES: [Figure; 16] = [
+const FIGURES: [Figure; 17] = [
     ("cpu_seconds", "Time on a core", true, |it| it.cpu_seconds),
     ("cpu_throttled_seconds", "Time that it wanted a core and waited for its quota", true, |it| it.throttled_seconds),
     ("cpu_throttled_periods", "Tenths of a second in which it waited for its quota", true, |it| {
@@ -115,6 +115,7 @@ const FIGURES: [Figure; 16] = [
     ("received_bytes", "Bytes of requests' bodies", true, |it| it.bytes_in as f64),
     ("sent_bytes", "Bytes of responses' bodies", true, |it| it.bytes_out as f64),
     ("log_dropped_bytes", "Bytes of output that were dropped", true, |it| it.log_dropped as f64),
+    ("files_refused", "Files and sockets that it was not given: too many are open", true, |it| it.files_refused as f64),
     ("probes", "Times that a probe asked it", true, |it| it.probes as f64),
     ("probes_failed", "Probes that it failed", true, |it| it.probes_failed as f64),
     ("execs", "Functions and components of it that were called from outside", true, |it| it.execs as f64),

@@ -4,9 +4,12 @@
 //! Not here: calling one (`invoke.rs`), and the worlds of `wasi:http` and `wasi:cli` (`imports.rs`).
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex};
+
+use crate::invoke::InvokeError;
 
 /// Functions that are told when one is asked for that is not there, and bytes of each: more than a person reads. Whoever made
 /// the module chose their names, those of their parameters, and how many there are.
@@ -23,11 +26,11 @@ pub(crate) fn told(function: &impl fmt::Display) -> String {
     cut.0
 }
 
-/// The first of them, and how many more there are.
-pub(crate) fn listed<'a, T: fmt::Display + 'a>(all: impl ExactSizeIterator<Item = &'a T>) -> Vec<String> {
-    let more = all.len().saturating_sub(TOLD_MAX);
-    let first = all.take(TOLD_MAX).map(told);
-    first.chain((more > 0).then(|| format!("and {more} more"))).collect()
+/// The first of them, and whether there are more: they are not counted, for there may be tens of thousands.
+pub(crate) fn listed<T: fmt::Display>(mut all: impl Iterator<Item = T>) -> Vec<String> {
+    let mut listed: Vec<String> = all.by_ref().take(TOLD_MAX).map(|function| told(&function)).collect();
+    listed.extend(all.next().map(|_| "and more".to_owned()));
+    listed
 }
 
 /// As much of a text as fits.
@@ -56,10 +59,37 @@ pub(crate) struct Function {
 }
 
 impl Function {
+    fn of(component: &Component, named: Named<'_>, ty: ComponentFunc) -> Option<Self> {
+        let Named { interface, name } = named;
+        let parent = match interface {
+            Some(interface) => Some(component.get_export_index(None, interface)?),
+            None => None,
+        };
+        let index = component.get_export_index(parent.as_ref(), name)?;
+        Some(Self { interface: interface.map(str::to_owned), name: name.to_owned(), ty, index })
+    }
+
+    /// Whether it is the `run` of a program, whose arguments are those of a process.
+    pub(crate) fn is_run(&self) -> bool {
+        Named { interface: self.interface.as_deref(), name: &self.name }.is_run()
+    }
+}
+
+/// How an exported function is called.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    interface: Option<&'a str>,
+    name: &'a str,
+}
+
+impl Named<'_> {
     /// Whether `wanted` is its name: with or without the interface's version, and, for a function of the component's
     /// own, nothing but the name.
-    fn is_named(&self, wanted: &str) -> bool {
-        match (&self.interface, wanted.split_once('#')) {
+    fn is(self, wanted: &str) -> bool {
+        if wanted == RUN {
+            return self.is_run();
+        }
+        match (self.interface, wanted.split_once('#')) {
             (None, None) => self.name == wanted,
             (Some(interface), Some((wanted, function))) => {
                 self.name == function && (interface == wanted || unversioned(interface) == wanted)
@@ -68,14 +98,8 @@ impl Function {
         }
     }
 
-    /// Whether it belongs to an interface of WASI, which has its own ways of being called.
-    pub(crate) fn is_of_wasi(&self) -> bool {
-        self.interface.as_deref().is_some_and(|name| name.starts_with("wasi:"))
-    }
-
-    /// Whether it is the `run` of a program, whose arguments are those of a process.
-    pub(crate) fn is_run(&self) -> bool {
-        self.name == "run" && self.interface.as_deref().is_some_and(|name| unversioned(name) == RUN)
+    fn is_run(self) -> bool {
+        self.name == "run" && self.interface.is_some_and(|interface| unversioned(interface) == RUN)
     }
 }
 
@@ -98,7 +122,7 @@ impl fmt::Display for Function {
 /// What a program exports, and how it may be named in short.
 const RUN: &str = "wasi:cli/run";
 
-/// The one function of a program that is a core module, as `all` would say it of a component.
+/// The one function of a program that is a core module, as it would be told of a component.
 pub(crate) const PROGRAM: &str = "wasi:cli/run#run() -> result";
 
 /// Whether `wanted` names it.
@@ -125,49 +149,64 @@ pub(crate) fn name_lengths(component: &Component) -> Vec<usize> {
     lengths
 }
 
-/// All of them, in the component's order.
-pub(crate) fn all(component: &Component) -> Vec<Function> {
+/// Hands all of them to `visit`, in the component's order, until it breaks off. Nothing is made of those that nobody wants:
+/// whoever made the module chose how many there are.
+fn each<T>(component: &Component, mut visit: impl FnMut(Named<'_>, ComponentFunc) -> ControlFlow<T>) -> ControlFlow<T> {
     let engine = component.engine();
     let types = component.component_type();
-    let mut found = Vec::new();
     for (name, export) in types.exports(engine) {
         match export.ty {
-            ComponentItem::ComponentFunc(ty) => {
-                if let Some(index) = component.get_export_index(None, name) {
-                    found.push(Function { interface: None, name: name.to_owned(), ty, index });
-                }
-            }
+            ComponentItem::ComponentFunc(ty) => visit(Named { interface: None, name }, ty)?,
             ComponentItem::ComponentInstance(instance) => {
-                let Some(parent) = component.get_export_index(None, name) else { continue };
-                for (function, export) in instance.exports(engine) {
-                    let ComponentItem::ComponentFunc(ty) = export.ty else { continue };
+                let interface = Some(name);
+                for (name, export) in instance.exports(engine) {
                     // Methods and constructors need a resource, which no text names.
-                    if function.starts_with('[') {
-                        continue;
-                    }
-                    if let Some(index) = component.get_export_index(Some(&parent), function) {
-                        let interface = Some(name.to_owned());
-                        found.push(Function { interface, name: function.to_owned(), ty, index });
+                    if let (ComponentItem::ComponentFunc(ty), false) = (export.ty, name.starts_with('[')) {
+                        visit(Named { interface, name }, ty)?;
                     }
                 }
             }
             _ => {}
         }
     }
-    found
+    ControlFlow::Continue(())
+}
+
+/// Whether there is any that is not of an interface of WASI, which has its own ways of being called.
+pub(crate) fn any_of_its_own(component: &Component) -> bool {
+    let of_wasi = |named: Named<'_>| named.interface.is_some_and(|name| name.starts_with("wasi:"));
+    each(component, |named, _| if of_wasi(named) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        .is_break()
+}
+
+/// The first of them, as they are told.
+pub(crate) fn told_of(component: &Component) -> Vec<String> {
+    let mut first = Vec::new();
+    let _all = each(component, |named, ty| {
+        first.extend(Function::of(component, named, ty));
+        if first.len() > TOLD_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    listed(first.into_iter())
 }
 
 /// The one that `wanted` names; an interface's function also by its own name alone, if no other has it.
-pub(crate) fn find<'a>(functions: &'a [Function], wanted: &str) -> Option<&'a Function> {
+pub(crate) fn find(component: &Component, wanted: &str) -> Result<Function, InvokeError> {
     // In C and Rust the same name has other dashes.
-    let wanted = wanted.replace('_', "-");
-    if wanted == RUN {
-        return functions.iter().find(|function| function.is_run());
-    }
-    functions.iter().find(|function| function.is_named(&wanted)).or_else(|| {
-        let mut alike = functions.iter().filter(|function| function.name == wanted);
-        alike.next().filter(|_| alike.next().is_none())
-    })
+    let name = wanted.replace('_', "-");
+    let (mut alike, mut count) = (None, 0);
+    let found = each(component, |named, ty| {
+        if named.is(&name) {
+            return Function::of(component, named, ty).map_or(ControlFlow::Continue(()), ControlFlow::Break);
+        }
+        if named.name == name {
+            count += 1;
+            alike = alike.take().or_else(|| Function::of(component, named, ty));
+        }
+        ControlFlow::Continue(())
+    });
+    let found = found.break_value().or(alike.filter(|_| count == 1));
+    let missing = || InvokeError::NoFunction { function: wanted.to_owned(), there: told_of(component) };
+    found.ok_or_else(missing)
 }
 
 /// A type as WIT writes it; those with fields or cases by their kind alone, and one too deep in others by three dots.
@@ -224,7 +263,7 @@ mod tests {
     fn what_is_told_of_functions_is_cut() {
         let all: Vec<String> = (0..TOLD_MAX + 5).map(|at| format!("{at}{}", "ä".repeat(TOLD_BYTES_MAX))).collect();
         let told = listed(all.iter());
-        assert_eq!((told.len(), told[TOLD_MAX].as_str()), (TOLD_MAX + 1, "and 5 more"));
+        assert_eq!((told.len(), told[TOLD_MAX].as_str()), (TOLD_MAX + 1, "and more"));
         assert!(told[..TOLD_MAX].iter().all(|it| it.len() <= TOLD_BYTES_MAX && it.ends_with("ä...")), "{}", told[0]);
         assert_eq!(listed(["one()"].iter()), ["one()"]);
     }

@@ -192,8 +192,7 @@ pub(crate) fn worlds(component: &wasmtime::component::Component) -> Result<World
         http: newest(has("wasi:http", "incoming-handler", V0_2), has("wasi:http", "handler", V0_3)),
         command: newest(has("wasi:cli", "run", V0_2), has("wasi:cli", "run", V0_3)),
     };
-    let useful = || functions::all(component).iter().any(|function| !function.is_of_wasi());
-    if worlds.http.is_none() && worlds.command.is_none() && !useful() {
+    if worlds.http.is_none() && worlds.command.is_none() && !functions::any_of_its_own(component) {
         let exports = exports.iter().take(NAMES_MAX).map(|name| short(name)).collect();
         return Err(PrepareError::NoWorld { exports });
     }

@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::prepare::Prepared;
 use crate::reactor;
 use crate::sandbox::{Sandbox, Stream};
+use crate::threads::apart;
 
 /// A function cannot be called: nothing of the guest has run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -69,11 +70,8 @@ pub(crate) async fn invoke(
     let Some(pre) = &prepared.instance else {
         return run_again(engine, prepared, sandbox, function, args, cancel).await;
     };
-    let all = functions::all(pre.component());
-    let Some(function) = functions::find(&all, function) else {
-        let there = functions::listed(all.iter());
-        return Err(InvokeError::NoFunction { function: function.to_owned(), there });
-    };
+    let (component, wanted) = (pre.component().clone(), function.to_owned());
+    let function = &apart(&sandbox.usage, move || functions::find(&component, &wanted)).await?;
     let params = if function.is_run() {
         sandbox.args.extend(args);
         Vec::new()

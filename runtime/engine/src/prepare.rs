@@ -20,6 +20,8 @@ use crate::instance::HttpPre;
 use crate::invoke::InvokeError;
 use crate::preview1;
 use crate::reactor;
+use crate::threads::apart;
+use crate::usage::Usage;
 
 /// What a component is to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,22 +195,27 @@ impl Prepared {
         &self.digest
     }
 
-    /// An error if there is no such function to be called.
-    pub fn check_function(&self, function: &str) -> Result<(), InvokeError> {
-        let is_there = match (&self.instance, &self.reactor) {
-            (Some(instance), _) => functions::find(&functions::all(instance.component()), function).is_some(),
-            (None, Some(pre)) => reactor::find(&reactor::functions(pre.module()), function).is_some(),
-            (None, None) => self.command.is_some() && functions::is_program(function),
-        };
-        let missing = || InvokeError::NoFunction { function: function.to_owned(), there: self.functions() };
-        if is_there { Ok(()) } else { Err(missing()) }
+    /// An error if there is no such function to be called. The container pays for the look: whoever made the module chose
+    /// how many there are.
+    pub async fn check_function(self: &Arc<Self>, function: &str, usage: &Arc<Usage>) -> Result<(), InvokeError> {
+        let (this, function) = (Arc::clone(self), function.to_owned());
+        apart(usage, move || this.look_up(&function)).await
     }
 
-    /// The functions that can be called one by one, with their signatures.
+    fn look_up(&self, function: &str) -> Result<(), InvokeError> {
+        match (&self.instance, &self.reactor) {
+            (Some(instance), _) => functions::find(instance.component(), function).map(drop),
+            (None, Some(pre)) => reactor::find(pre.module(), function).map(drop),
+            (None, None) if self.command.is_some() && functions::is_program(function) => Ok(()),
+            (None, None) => Err(InvokeError::NoFunction { function: function.to_owned(), there: self.functions() }),
+        }
+    }
+
+    /// The functions that can be called one by one, with their signatures; the first of them, where there are very many.
     pub fn functions(&self) -> Vec<String> {
         match (&self.instance, &self.reactor) {
-            (Some(instance), _) => functions::listed(functions::all(instance.component()).iter()),
-            (None, Some(pre)) => functions::listed(reactor::functions(pre.module()).iter()),
+            (Some(instance), _) => functions::told_of(instance.component()),
+            (None, Some(pre)) => functions::listed(reactor::functions(pre.module())),
             (None, None) => vec![functions::PROGRAM.to_owned()],
         }
     }
@@ -241,7 +248,7 @@ pub(crate) fn link(linkers: &Linkers, digest: &str, code: &Loaded) -> Result<Pre
             let linked = preview1::link(&linkers.programs, module)?;
             let (command, reactor) = if module.get_export(preview1::START).is_some() {
                 (Some(CommandPre::V1(linked)), None)
-            } else if reactor::functions(module).is_empty() {
+            } else if reactor::functions(module).next().is_none() {
                 return Err(PrepareError::NoStart);
             } else {
                 (None, Some(linked))

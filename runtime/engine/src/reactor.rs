@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use wasmtime::{ExternType, FuncType, InstancePre, Module, Val, ValType};
+use wasmtime::{ExportType, ExternType, FuncType, InstancePre, Module, Val, ValType};
 
 use crate::engine::Engine;
 use crate::failure::{Exit, Failure, caught};
@@ -16,6 +16,7 @@ use crate::functions::{listed, told};
 use crate::host::Host;
 use crate::invoke::InvokeError;
 use crate::sandbox::{Sandbox, Stream};
+use crate::threads::apart;
 
 /// What a toolchain has called before anything else is.
 const INITIALIZE: &str = "_initialize";
@@ -55,25 +56,27 @@ pub(crate) fn is_callable(name: &str) -> bool {
     !name.starts_with('_')
 }
 
+/// A function that can be called, if this export is one.
+fn function(export: &ExportType<'_>) -> Option<Function> {
+    let ExternType::Func(ty) = export.ty() else { return None };
+    let mut types = ty.params().chain(ty.results());
+    let is_of_numbers = ty.results().len() <= 1 && types.all(|ty| number(&ty).is_some());
+    is_of_numbers.then(|| Function { name: export.name().to_owned(), ty: ty.clone() })
+}
+
 /// All of them, in the module's order.
-pub(crate) fn functions(module: &Module) -> Vec<Function> {
-    let callable = module.exports().filter(|export| is_callable(export.name()));
-    let functions = callable.filter_map(|export| match export.ty() {
-        ExternType::Func(ty) => Some(Function { name: export.name().to_owned(), ty }),
-        _ => None,
-    });
-    let of_numbers = |function: &Function| {
-        let mut types = function.ty.params().chain(function.ty.results());
-        function.ty.results().len() <= 1 && types.all(|ty| number(&ty).is_some())
-    };
-    functions.filter(of_numbers).collect()
+pub(crate) fn functions(module: &Module) -> impl Iterator<Item = Function> {
+    module.exports().filter(|export| is_callable(export.name())).filter_map(|export| function(&export))
 }
 
 /// The one of this name.
-pub(crate) fn find<'a>(all: &'a [Function], name: &str) -> Option<&'a Function> {
+pub(crate) fn find(module: &Module, name: &str) -> Result<Function, InvokeError> {
     // Whoever writes WIT has other dashes.
     let plain = |byte: u8| if byte == b'-' { b'_' } else { byte };
-    all.iter().find(|one| one.name == name || one.name.bytes().map(plain).eq(name.bytes().map(plain)))
+    let is_it = |known: &str| known.bytes().map(plain).eq(name.bytes().map(plain));
+    let mut named = module.exports().filter(|export| is_callable(export.name()) && is_it(export.name()));
+    let missing = || InvokeError::NoFunction { function: name.to_owned(), there: listed(functions(module)) };
+    named.find_map(|export| function(&export)).ok_or_else(missing)
 }
 
 /// Calls `function` with `args` until it answers, or until `cancel`.
@@ -85,12 +88,9 @@ pub(crate) async fn call(
     args: Vec<String>,
     cancel: CancellationToken,
 ) -> Result<Exit, InvokeError> {
-    let all = functions(pre.module());
-    let Some(found) = find(&all, function) else {
-        let there = listed(all.iter());
-        return Err(InvokeError::NoFunction { function: function.to_owned(), there });
-    };
-    let params = arguments(found, args)?;
+    let (module, wanted) = (pre.module().clone(), function.to_owned());
+    let found = apart(&sandbox.usage, move || find(&module, &wanted)).await?;
+    let params = arguments(&found, args)?;
     let mut results = vec![Val::I32(0); found.ty.results().len()];
     if let Err(failure) = engine.admit(&sandbox) {
         return Ok(Exit::Failed(failure));
@@ -184,7 +184,7 @@ mod tests {
                 (func (export "reference") (param externref))
                 (func (export "list")))"#,
         );
-        let found: Vec<_> = functions(&module).iter().map(ToString::to_string).collect();
+        let found: Vec<_> = functions(&module).map(|function| function.to_string()).collect();
         assert_eq!(found, ["add_up(p0: s32, p1: f64) -> s64", "list()"]);
     }
 }

@@ -8,10 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::commons::Commons;
 use crate::cpu::{Account, PERIOD};
 use crate::sandbox::MemoryBytes;
+use crate::threads::CONTAINER_MAX;
 
 /// What a container may have of the machine's cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,14 +79,17 @@ pub struct Usage {
     memory_elsewhere: AtomicU64,
     memory_peak: AtomicU64,
     instances: AtomicU64,
-    /// Descriptors that its instances have open in this process.
+    /// Descriptors that it has open in this process.
     pub(crate) files: AtomicU64,
+    /// Threads that it may have yet in this process, to wait for the disk.
+    pub(crate) threads: Semaphore,
     instances_total: AtomicU64,
     requests: AtomicU64,
     failures: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     log_dropped: AtomicU64,
+    files_refused: AtomicU64,
     probes: AtomicU64,
     probes_failed: AtomicU64,
     execs: AtomicU64,
@@ -117,6 +122,9 @@ pub struct Used {
     pub bytes_out: u64,
     /// Bytes of output that were dropped because it printed too much.
     pub log_dropped: u64,
+    /// Files and sockets that it was refused because it has too many open, or all containers of its process have.
+    #[serde(default)]
+    pub files_refused: u64,
     /// Times that a probe asked it.
     pub probes: u64,
     /// Those that it failed.
@@ -196,12 +204,14 @@ impl Usage {
             memory_peak: zero(),
             instances: zero(),
             files: zero(),
+            threads: Semaphore::new(CONTAINER_MAX),
             instances_total: zero(),
             requests: zero(),
             failures: zero(),
             bytes_in: zero(),
             bytes_out: zero(),
             log_dropped: zero(),
+            files_refused: zero(),
             probes: zero(),
             probes_failed: zero(),
             execs: zero(),
@@ -234,6 +244,7 @@ impl Usage {
             bytes_in: read(&self.bytes_in),
             bytes_out: read(&self.bytes_out),
             log_dropped: read(&self.log_dropped),
+            files_refused: read(&self.files_refused),
             probes: read(&self.probes),
             probes_failed: read(&self.probes_failed),
             execs: read(&self.execs),
@@ -253,6 +264,7 @@ impl Usage {
         add(&self.periods.count, before.throttled_periods, now.throttled_periods);
         add(&self.instances, before.instances, now.instances);
         add(&self.instances_total, before.instances_total, now.instances_total);
+        add(&self.files_refused, before.files_refused, now.files_refused);
         // It has no more than its own limit, whatever is said.
         let most = |bytes: u64| bytes.min(self.memory_max.0);
         self.memory_peak.fetch_max(most(now.memory_peak), Ordering::Relaxed);
@@ -293,6 +305,11 @@ impl Usage {
     /// Output was dropped.
     pub fn dropped_output(&self, bytes: u64) {
         self.log_dropped.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A file or a socket was not opened: it has too many.
+    pub(crate) fn refused_file(&self) {
+        self.files_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn ran(&self, nanos: u64) {

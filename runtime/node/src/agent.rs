@@ -229,7 +229,7 @@ impl Agent {
         self.runner.ledger.remove(uid);
         let (logs, uid) = (self.runner.logs.clone(), uid.to_owned());
         let named = format!("{}_{}", local.pod.spec.namespace, local.pod.spec.name);
-        tokio::task::spawn_blocking(move || logs.remove(&uid, &named));
+        self.tasks.spawn_until_stop("logs", async move { logs.remove(uid, named).await });
     }
 
     fn pod_event(&mut self, uid: &str, event: pod::Event) {

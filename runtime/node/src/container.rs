@@ -32,10 +32,6 @@ const BACKOFF_RESET: Duration = Duration::from_mins(10);
 const FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// Reasons and limits of one container of which it is known when they were told last: several times what there are.
 const TOLD_MAX: usize = 64;
-/// How what is told of a command ends that the image does not have.
-const NOT_FOUND: &str = "exit code 127";
-/// Of what is told of a hook's command so much goes into an event.
-const HOOK_BYTES_MAX: usize = 512;
 /// What a container whose preStop hook took the whole grace period gets on top, once. Kubernetes' figure.
 pub(crate) const HOOK_EXTENSION: Duration = Duration::from_secs(2);
 /// The code of a run that was ended from outside, as a shell shows SIGKILL.
@@ -494,13 +490,9 @@ impl Container {
     }
 }
 
-/// Why a hook's command failed, as the end of a sentence. What a guest printed or answered is not told: it may hold what
-/// is not for everybody's eyes. That there is no such command are the node's own words.
+/// Why a hook failed, as the end of a sentence.
 fn because(failure: Option<&str>) -> String {
-    let Some(failure) = failure else { return String::new() };
-    let last = failure.lines().last().unwrap_or_default();
-    let words = if last.ends_with(NOT_FOUND) { &failure[..failure.floor_char_boundary(HOOK_BYTES_MAX)] } else { last };
-    if last.starts_with("command terminated") { format!(": {words}") } else { String::new() }
+    failure.filter(|told| !told.is_empty()).map_or_else(String::new, |told| format!(": {told}"))
 }
 
 /// What a message says but for its numbers: which limit it is.

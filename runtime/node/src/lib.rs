@@ -141,6 +141,7 @@ impl Node {
         // Of the data directory: that of logs is made with the first of them.
         let disk = parts.logs_dir.parent().unwrap_or(&parts.logs_dir).to_owned();
         let (logs, consoles) = (Logs::new(parts.logs_dir), Consoles::default());
+        logs.expire(tasks);
         let meters = Meters::new(parts.workers.account().clone());
         meters.start(tasks);
         let registry = volumes::Registry { blobs: parts.blobs.clone(), peers: Arc::clone(&parts.peers) };

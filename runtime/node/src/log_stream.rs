@@ -249,7 +249,7 @@ mod tests {
         let followed = stream(&logs, "uid", "app", &LogQuery { follow: true, ..LogQuery::default() }).unwrap();
         writer.finish();
         drop(writer);
-        logs.remove("uid", "default_web");
+        logs.remove("uid".to_owned(), "default_web".to_owned()).await;
         assert_eq!(all(followed).await, "one\n");
     }
 

@@ -14,9 +14,10 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use wk_base::tasks::Tasks;
 use wk_base::time::{Clock, Timestamp};
 use wk_engine::Level;
 
@@ -30,6 +31,11 @@ const FILES_MAX: u32 = 5;
 const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Runs of which the log is kept: this one and the one before, for `--previous`.
 const RUNS_KEPT: u32 = 2;
+
+/// Pods whose logs are put aside at once: thousands may go together, and threads that wait for the disk are for all.
+const REMOVALS_MAX: usize = 4;
+/// Between two looks for logs of pods that are gone and old.
+const EXPIRE_PAUSE: Duration = Duration::from_hours(1);
 
 /// The most of a log that is a message: Kubernetes' figures.
 const LAST_LINES: usize = 80;
@@ -61,6 +67,7 @@ pub struct Logs {
     dir: PathBuf,
     live: Arc<Mutex<Live>>,
     ended: Arc<Ended>,
+    removals: Arc<Semaphore>,
 }
 
 /// Containers that were run by this process: pod and container.
@@ -103,7 +110,7 @@ impl Logs {
     /// Logs under `dir`, made as needed.
     pub fn new(dir: PathBuf) -> Self {
         let ended = Arc::new(Ended::beside(&dir));
-        Self { dir, live: Arc::default(), ended }
+        Self { dir, live: Arc::default(), ended, removals: Arc::new(Semaphore::new(REMOVALS_MAX)) }
     }
 
     /// Opens the log of run number `restart` for writing and drops the logs of runs long gone.
@@ -133,7 +140,18 @@ impl Logs {
     }
 
     /// Lets go of what a pod printed, which is called `named` from now on: it is kept for a while, where there is room.
-    pub fn remove(&self, pod: &str, named: &str) {
+    pub async fn remove(&self, pod: String, named: String) {
+        self.forget(&pod);
+        let _turn = self.removals.acquire().await;
+        let (dir, ended) = (self.dir.join(pod), Arc::clone(&self.ended));
+        let put_aside = move || {
+            ended.keep(&dir, &named);
+            let _ = fs::remove_dir_all(dir);
+        };
+        let _ = tokio::task::spawn_blocking(put_aside).await;
+    }
+
+    fn forget(&self, pod: &str) {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         // A pod's containers follow each other: nothing is looked at of the thousands of others.
         let of_pod = live.range((pod.to_owned(), String::new())..).take_while(|((of, _), _)| of == pod);
@@ -141,16 +159,27 @@ impl Logs {
         for key in &of_pod {
             live.remove(key);
         }
-        drop(live);
-        self.ended.keep(&self.dir.join(pod), named);
-        let _ = fs::remove_dir_all(self.dir.join(pod));
     }
 
-    /// Removes the logs of pods that are not in `keep`, but for those begun since `begun`.
+    /// Removes logs of pods that are gone once they are old, until the tasks stop.
+    pub fn expire(&self, tasks: &Tasks) {
+        let ended = Arc::clone(&self.ended);
+        tasks.spawn_until_stop("ended-logs", async move {
+            loop {
+                let ended = Arc::clone(&ended);
+                let _ = tokio::task::spawn_blocking(move || ended.expire()).await;
+                tokio::time::sleep(EXPIRE_PAUSE).await;
+            }
+        });
+    }
+
+    /// Lets go of the logs of pods that are not in `keep`, but for those begun since `begun`.
     pub fn keep_only(&self, keep: &dyn Fn(&str) -> bool, begun: SystemTime) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         for entry in entries.flatten() {
             if !entry.file_name().to_str().is_some_and(keep) && crate::volumes::is_older(&entry, begun) {
+                // They went while this node was down, and nobody knows any more what they were called.
+                self.ended.keep(&entry.path(), "");
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -224,7 +224,7 @@ impl Runner {
         let given = Given { restart: run.restart, variables: variables.len(), arguments: args.len() };
         page.begins(&run.spec, &prepared.module, given);
         page.runs_in(&place);
-        let metered = self.meters.begin(&run.pod, &run.spec);
+        let metered = self.meters.begin(&run.pod, &run.spec, report.limit_sink("FilesLimit"));
         page.measured(&metered.usage);
         let message = says.then(|| mounts.clone());
         let (console, input) = Console::new(&run.spec, variables.clone(), mounts.clone());

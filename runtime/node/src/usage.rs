@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use wk_base::tasks::Tasks;
 use wk_engine::{Commons, CpuLimits, MemoryBytes, Usage, memory_of_machine};
 
+use crate::net::LimitSink;
 use crate::spec::ContainerSpec;
 use crate::worker::asked::Pot;
 
@@ -20,6 +21,9 @@ const SAMPLES_MAX: usize = 4;
 /// All containers together hold no more than three quarters of the machine: the rest is the node's own, the compiler's,
 /// and the kernel's cache of files. Past it the kernel ends the process that holds most, which is the node with all pods.
 const COMMONS_QUARTERS: u64 = 3;
+
+/// What is told of a container that was refused files or sockets. Always the same: how often is a metric.
+const FILES_REFUSED: &str = "files or sockets were not opened: it has too many, or all containers of its process have";
 
 /// What runs here uses. Clones share it.
 #[derive(Clone)]
@@ -60,6 +64,10 @@ impl Account {
 
 struct Meter {
     usage: Arc<Usage>,
+    /// Told when it was refused files; of the last run.
+    limit: LimitSink,
+    /// Files it had been refused then.
+    refused: u64,
     /// Runs under way: one, or two for a moment when one follows the other.
     runs: u32,
     samples: VecDeque<Sample>,
@@ -72,12 +80,21 @@ struct Sample {
 }
 
 impl Meter {
-    fn of(spec: &ContainerSpec, account: &Account) -> Self {
+    fn of(spec: &ContainerSpec, account: &Account, limit: LimitSink) -> Self {
         let cpu = CpuLimits::of_millis(spec.cpu_request, spec.cpu_limit);
         let commons = account.of(if spec.memory_total.is_some() { Pot::All } else { Pot::Unlimited });
         let most = MemoryBytes(spec.memory_total.unwrap_or_else(half_of_memory));
         let usage = Usage::within(cpu, most, MemoryBytes(spec.memory_request), commons);
-        Self { usage, runs: 0, samples: VecDeque::from([Sample { at: Instant::now(), cpu: Duration::ZERO }]) }
+        let samples = VecDeque::from([Sample { at: Instant::now(), cpu: Duration::ZERO }]);
+        Self { usage, limit, refused: 0, runs: 0, samples }
+    }
+
+    fn sample(&mut self, at: Instant) {
+        let used = self.usage.used();
+        push(&mut self.samples, Sample { at, cpu: used.cpu });
+        if std::mem::replace(&mut self.refused, used.files_refused) < used.files_refused {
+            (self.limit)(FILES_REFUSED);
+        }
     }
 }
 
@@ -142,6 +159,9 @@ pub struct ContainerReport {
     pub bytes_out: u64,
     /// Bytes of output that were dropped.
     pub log_dropped: u64,
+    /// Files and sockets that it was refused: it had too many.
+    #[serde(default)]
+    pub files_refused: u64,
     /// Times that a probe asked it.
     #[serde(default)]
     pub probes: u64,
@@ -160,18 +180,19 @@ impl Meters {
     }
 
     /// What a run of this container counts in: what its runs before it in the same pod counted in, so that figures only
-    /// grow and a quota is not had anew by crashing.
-    pub fn begin(&self, pod: &Arc<str>, spec: &ContainerSpec) -> Metered {
+    /// grow and a quota is not had anew by crashing. `limit` is told when it was refused files.
+    pub fn begin(&self, pod: &Arc<str>, spec: &ContainerSpec, limit: LimitSink) -> Metered {
         let mut inner = self.lock();
         let Inner { pods, .. } = &mut *inner;
         let containers = pods.entry(Arc::clone(pod)).or_default();
         let known = containers.iter().position(|(name, _)| *name == spec.name);
         let place = known.unwrap_or_else(|| {
             containers.reserve_exact(1);
-            containers.push((spec.name.clone(), Meter::of(spec, &self.account)));
+            containers.push((spec.name.clone(), Meter::of(spec, &self.account, Arc::clone(&limit))));
             containers.len() - 1
         });
         let (_, meter) = &mut containers[place];
+        meter.limit = limit;
         meter.runs += 1;
         let usage = Arc::clone(&meter.usage);
         Metered { meters: self.clone(), pod: Arc::clone(pod), container: Arc::clone(&spec.name), usage }
@@ -197,7 +218,7 @@ impl Meters {
     fn sample(&self, at: Instant) {
         let mut inner = self.lock();
         for (_, meter) in inner.pods.values_mut().flatten() {
-            push(&mut meter.samples, Sample { at, cpu: meter.usage.used().cpu });
+            meter.sample(at);
         }
         push(&mut inner.machine, Sample { at, cpu: machine_cpu() });
     }
@@ -270,6 +291,7 @@ fn container(name: &str, meter: &Meter, now: Instant) -> ContainerReport {
         bytes_in: used.bytes_in,
         bytes_out: used.bytes_out,
         log_dropped: used.log_dropped,
+        files_refused: used.files_refused,
         probes: used.probes,
         probes_failed: used.probes_failed,
         execs: used.execs,
@@ -321,6 +343,8 @@ fn parse_cpu(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use wk_engine::Used;
+
     use super::*;
 
     fn spec() -> ContainerSpec {
@@ -330,18 +354,34 @@ mod tests {
     #[test]
     fn container_is_shown_while_it_runs_and_counts_on_when_it_starts_again() {
         let meters = Meters::new(Account::of_machine());
-        let first = meters.begin(&"u".into(), &spec());
+        let first = meters.begin(&"u".into(), &spec(), Arc::new(|_| {}));
         first.usage.request();
         let report = meters.report();
         let shown = &report.pods["u"][0];
         assert_eq!((shown.name.as_str(), shown.requests, shown.memory_limit), ("app", 1, 1000));
         drop(first);
         assert_eq!(meters.report().pods.len(), 0);
-        let again = meters.begin(&"u".into(), &spec());
+        let again = meters.begin(&"u".into(), &spec(), Arc::new(|_| {}));
         again.usage.request();
         assert_eq!(meters.report().pods["u"][0].requests, 2);
         meters.remove("u");
         assert!(meters.usage("u", "app").is_none());
+    }
+
+    #[test]
+    fn container_that_was_refused_files_is_told_so_by_the_next_sample() {
+        let meters = Meters::new(Account::of_machine());
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&told);
+        let run = meters.begin(&"u".into(), &spec(), Arc::new(move |what| sink.lock().unwrap().push(what.to_owned())));
+        meters.sample(Instant::now());
+        assert!(told.lock().unwrap().is_empty());
+        let refused = |files_refused| Used { files_refused, ..Used::default() };
+        run.usage.take_over(&refused(0), &refused(3));
+        meters.sample(Instant::now());
+        meters.sample(Instant::now());
+        assert_eq!(*told.lock().unwrap(), [FILES_REFUSED]);
+        assert_eq!(meters.report().pods["u"][0].files_refused, 3);
     }
 
     #[test]

@@ -176,6 +176,30 @@ async fn component_of_functions_alone_is_neither_program_nor_server() {
 }
 
 #[tokio::test]
+async fn container_pays_for_the_look_at_what_its_module_exports_and_is_told_the_first() {
+    let kit = Kit::new();
+    let path = kit.dir.path().join("many.wasm");
+    let exports: String = (0..3_000).map(|at| format!("(export \"f{at}\" (func $ready))\n")).collect();
+    let text = format!(
+        r#"(component
+        (core module $module (func (export "yes") (result i32) i32.const 1))
+        (core instance $m (instantiate $module))
+        (func $ready (result bool) (canon lift (core func $m "yes")))
+        {exports})"#
+    );
+    std::fs::write(&path, wat::parse_str(text).expect("is WebAssembly text")).expect("writes");
+    let prepared = kit.prepare(&path).await;
+    let sandbox = Sandbox::bare();
+    assert_eq!(prepared.check_function("f2999", &sandbox.usage).await, Ok(()));
+    let looked = sandbox.usage.used().cpu;
+    assert!(looked > Duration::ZERO);
+    let called = kit.engine.invoke(&prepared, sandbox.clone(), "f3000", Vec::new(), CancellationToken::new()).await;
+    let Err(InvokeError::NoFunction { there, .. }) = called else { panic!("{called:?}") };
+    assert_eq!((there.len(), there[0].as_str(), there[64].as_str()), (65, "f0() -> bool", "and more"));
+    assert!(sandbox.usage.used().cpu > looked);
+}
+
+#[tokio::test]
 async fn server_with_functions_stays_a_server() {
     let kit = Kit::new();
     let prepared = functions(&kit).await;

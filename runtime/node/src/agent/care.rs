@@ -117,9 +117,10 @@ impl Agent {
                 }
             };
             let Some(failure) = until.run_until_cancelled(acted).await else { return };
-            if let Some(why) = &failure {
-                tracing::info!(pod = uid, container = &*target.container, ?hook, why, "hook failed");
+            if let Some(failure) = &failure {
+                tracing::info!(pod = uid, container = &*target.container, ?hook, why = failure.why, "hook failed");
             }
+            let failure = failure.map(|failure| failure.told);
             let event = pod::Event::Container(container, container::Event::HookEnded { hook, failure });
             // The queue is closed only when the node stops.
             let _ = queue.send(Event::Pod { uid, event }).await;

@@ -113,7 +113,7 @@ pub enum Event {
     },
     /// It went past a limit that ends nothing: what was too much was dropped or refused.
     LimitReached {
-        /// `LogLimit`, `ConnectionLimit`.
+        /// `LogLimit`, `ConnectionLimit`, `FilesLimit`.
         reason: &'static str,
         /// Which limit, with its number.
         message: String,
@@ -122,7 +122,7 @@ pub enum Event {
     HookEnded {
         /// Which.
         hook: Hook,
-        /// Why it failed, if it did.
+        /// Why it failed, if it did, as everybody may read it; empty where there is nothing that may be told.
         failure: Option<String>,
     },
     /// A probe came to another result than before: as often as its threshold says.

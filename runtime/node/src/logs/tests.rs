@@ -131,17 +131,26 @@ fn records_keep_their_level_and_leave_half_a_line_alone() {
 }
 
 #[test]
-fn what_pods_left_goes_and_what_was_made_since_stays() {
-    let dir = tempfile::tempdir().unwrap();
+fn what_pods_left_is_put_aside_and_what_was_made_since_stays() {
+    let top = tempfile::tempdir().unwrap();
+    let dir = top.path().join("pods");
     for pod in ["known", "gone", "new"] {
-        fs::create_dir(dir.path().join(pod)).unwrap();
+        fs::create_dir_all(dir.join(pod).join("app")).unwrap();
     }
-    let begun = SystemTime::now() - std::time::Duration::from_mins(1);
+    fs::write(dir.join("gone/app/0.log"), "its last words").unwrap();
+    let begun = SystemTime::now() - Duration::from_mins(1);
     for old in ["known", "gone"] {
-        File::open(dir.path().join(old)).unwrap().set_modified(begun - std::time::Duration::from_secs(1)).unwrap();
+        File::open(dir.join(old)).unwrap().set_modified(begun - Duration::from_secs(1)).unwrap();
     }
-    Logs::new(dir.path().to_owned()).keep_only(&|uid| uid == "known", begun);
-    let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    left.sort();
-    assert_eq!(left, ["known", "new"]);
+    Logs::new(dir.clone()).keep_only(&|uid| uid == "known", begun);
+    let names = |dir: &Path| -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = entries.collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&dir), ["known", "new"]);
+    // It went while the node was down, and is kept like others.
+    let kept = names(&top.path().join("logs-of-ended-pods"));
+    assert!(kept.len() == 1 && kept[0].ends_with("_14_gone"), "{kept:?}");
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,11 +17,10 @@ use http_body_util::{BodyStream, StreamBody};
 use hyper::body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::{ReaderStream, StreamReader};
 use wk_base::body::{self, Body, boxed};
 use wk_base::error::Chain;
-use wk_engine::{Duplex, NetworkError};
+use wk_engine::{Duplex, NetworkError, Place, Usage};
 use wk_mesh::{Mesh, NodeName};
 
 use super::Node;
@@ -46,24 +46,24 @@ pub(crate) enum TunnelError {
 }
 
 /// A stream that holds a place until it ends.
-pub(super) struct Held {
+pub(super) struct Held<P> {
     stream: Box<dyn Duplex>,
-    _place: OwnedSemaphorePermit,
+    _place: P,
 }
 
-impl Held {
-    pub(super) fn new(stream: Box<dyn Duplex>, place: OwnedSemaphorePermit) -> Self {
+impl<P> Held<P> {
+    pub(super) fn new(stream: Box<dyn Duplex>, place: P) -> Self {
         Self { stream, _place: place }
     }
 }
 
-impl AsyncRead for Held {
+impl<P: Unpin> AsyncRead for Held<P> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Held {
+impl<P: Unpin> AsyncWrite for Held<P> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -167,13 +167,23 @@ pub(crate) fn streamed(bytes: impl AsyncRead + Send + 'static) -> Body {
     boxed(StreamBody::new(ReaderStream::with_capacity(bytes, PIPE_BYTES).map_ok(Frame::data)))
 }
 
-/// Connects out of the cluster.
-pub(super) async fn outside(to: SocketAddr, patience: Duration) -> Result<TcpStream, NetworkError> {
+/// Connects out of the cluster, by a socket of this process for the container.
+pub(super) async fn outside(
+    usage: &Arc<Usage>,
+    to: SocketAddr,
+    patience: Duration,
+) -> Result<Box<dyn Duplex>, NetworkError> {
+    let place = descriptor(usage)?;
     let connected = tokio::time::timeout(patience.min(CONNECT_MAX), TcpStream::connect(to)).await;
     let stream = connected.map_err(|_| NetworkError::ConnectTimeout)?.map_err(|error| connect_error(&error))?;
     // Guests write what they mean to send; waiting for more helps nobody.
     let _ = stream.set_nodelay(true);
-    Ok(stream)
+    Ok(Box::new(Held::new(Box::new(stream), place)))
+}
+
+/// A place for a socket of the container among what guests have open here. That there is none is counted with it.
+pub(super) fn descriptor(usage: &Arc<Usage>) -> Result<Place, NetworkError> {
+    Place::take(usage).map_err(|_| NetworkError::TooMany("files and sockets are open".into()))
 }
 
 /// Whether an address is one of this machine's: the kernel goes there from the very same address. Nothing is sent.

@@ -92,28 +92,22 @@ impl GuestNetwork {
         }
     }
 
-    /// The Service that `name` means and that is not there, if it looks like one: this pod may reach the cluster, and
-    /// what stands behind the dot is one of its namespaces.
-    fn no_service<'a>(&self, name: &'a str) -> Option<(&'a str, &'a str)> {
-        judge::cluster(&self.pod).ok()?;
-        let (service, rest) = name.trim_end_matches('.').split_once('.')?;
-        let namespace = rest.strip_suffix(".svc").unwrap_or(rest);
-        let cluster = self.node.sources.cluster();
-        cluster.local_object(&wk_api::kinds::NAMESPACE, None, namespace).map(|_| (service, namespace))
-    }
-
     async fn look_up_outside(&self, name: &str) -> Result<Vec<IpAddr>, NetworkError> {
-        judge::look_up(&self.pod, name).map_err(|denied| match self.no_service(name) {
-            Some((service, namespace)) => self.voice.no_service(name, service, namespace),
+        judge::look_up(&self.pod, name).map_err(|denied| match judge::no_service(&self.pod, name) {
+            Some(service) => self.voice.no_service(name, service, &self.pod.spec.namespace),
             None => self.voice.denied(&format!("looking up {name}"), &denied),
         })?;
-        let turn = self.pod.lookup().await;
         let asked = name.to_owned();
-        let answer = tokio::task::spawn_blocking(charged(&self.usage, move || {
-            // The turn ends with the question, not with the guest's patience for its answer.
-            let _turn = turn;
-            (asked.as_str(), 0).to_socket_addrs().map(|all| all.map(|it| it.ip().to_canonical()).collect::<Vec<_>>())
-        }));
+        let answer = async {
+            let turn = self.pod.lookup().await;
+            let ask = charged(&self.usage, move || {
+                // The turn ends with the question, not with the guest's patience for its answer.
+                let _turn = turn;
+                let answer = (asked.as_str(), 0).to_socket_addrs();
+                answer.map(|all| all.map(|it| it.ip().to_canonical()).collect::<Vec<_>>())
+            });
+            tokio::task::spawn_blocking(ask).await
+        };
         let answer = tokio::time::timeout(LOOK_UP_MAX, answer).await.map_err(|_| NetworkError::NameFailed)?;
         let mut addresses = match answer {
             Ok(Ok(addresses)) => addresses,
@@ -174,7 +168,7 @@ impl GuestNetwork {
             Some(Lead::Nobody) => Err(NetworkError::Refused),
             Some(Lead::Pod(node)) => dial::pod(&self.node, &node, &to.ip().to_string(), to.port(), from).await,
             Some(Lead::Service(service, port)) => self.open_service(&service, port, patience, from).await,
-            Some(Lead::Outside) => Ok(Box::new(dial::outside(to, patience).await?)),
+            Some(Lead::Outside) => dial::outside(&self.usage, to, patience).await,
         }
     }
 
@@ -198,8 +192,8 @@ impl GuestNetwork {
             }
         }
         for to in judge::api(&table, &service.name, &self.node.name) {
-            match dial::outside(to, patience).await {
-                Ok(stream) => return Ok(Box::new(stream)),
+            match dial::outside(&self.usage, to, patience).await {
+                Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
         }
@@ -209,8 +203,8 @@ impl GuestNetwork {
                 last = self.voice.denied(&format!("connection to {to} behind service {}", service.name), &denied);
                 continue;
             }
-            match dial::outside(to, patience).await {
-                Ok(stream) => return Ok(Box::new(stream)),
+            match dial::outside(&self.usage, to, patience).await {
+                Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
         }

@@ -83,6 +83,14 @@ pub(super) fn look_up(pod: &Pod, name: &str) -> Result<(), Denied> {
     if pod.spec.egress.may_look_up(name) { Ok(()) } else { Err(Denied { add: wk_network::egress::plain(name) }) }
 }
 
+/// The Service of the pod's own namespace that `name`, which is nobody's, would mean: a name misspelt. Of other namespaces
+/// nothing is said, or whoever may ask would learn which ones there are.
+pub(super) fn no_service<'a>(pod: &Pod, name: &'a str) -> Option<&'a str> {
+    cluster(pod).ok()?;
+    let (service, namespace) = name.trim_end_matches('.').split_once('.')?;
+    (namespace == pod.spec.namespace).then_some(service)
+}
+
 fn block(address: IpAddr, port: u16) -> String {
     let length = if address.is_ipv4() { 32 } else { 128 };
     format!("{address}/{length}:{port}")

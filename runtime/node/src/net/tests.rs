@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wk_engine::{Listener, NetworkError};
 use wk_network::{Lead, Node, Service, ServiceName, ServicePort, Table};
@@ -182,4 +183,43 @@ fn addresses_written_behind_a_service_are_outside_ones() {
     assert!(judge::api(&table, &ServiceName::new("shop", "kubernetes"), "n2").is_empty());
     let api = judge::api(&table, &ServiceName::new("default", "kubernetes"), "n2");
     assert_eq!(api, [address("192.0.2.2:6443"), address("192.0.2.1:6443")]);
+}
+
+#[test]
+fn name_of_a_service_that_is_not_there_tells_nothing_of_other_namespaces() {
+    let (pods, name) = (Pods::default(), "db.shop");
+    let pod = pod(&pods, "cluster");
+    assert_eq!(judge::no_service(&pod, name), Some("db"));
+    for other in ["db.kube-system", "db.nowhere", "db", "a.db.shop", "db.shop.example.com"] {
+        assert_eq!(judge::no_service(&pod, other), None, "{other}");
+    }
+}
+
+#[test]
+fn pods_of_one_namespace_leave_look_ups_to_others() {
+    let pods = Pods::default();
+    let enter = |namespace: &str, number: u8| {
+        let spec = NetworkSpec {
+            namespace: namespace.into(),
+            egress: "".parse().expect("an annotation"),
+            authorities: Vec::new(),
+            request_timeout: Duration::from_secs(1),
+            aliases: Vec::new(),
+        };
+        let uid = format!("{namespace}-{number}");
+        pods.enter(&uid.as_str().into(), IpAddr::from([10, 128, 1, number]), &Arc::new(spec))
+    };
+    let many: Vec<_> = (0..100).map(|number| enter("shop", number)).collect();
+    let (mut looking, mut waiting) = (Vec::new(), 0);
+    for pod in many.iter().chain(&many).chain(&many) {
+        match pod.lookup().now_or_never() {
+            Some(turns) => looking.push(turns),
+            None => waiting += 1,
+        }
+    }
+    assert_eq!((looking.len(), waiting), (32, 300 - 32));
+    let other = enter("other", 200);
+    assert!(other.lookup().now_or_never().is_some());
+    looking.pop();
+    assert!(many[99].lookup().now_or_never().is_some());
 }

@@ -15,10 +15,11 @@ use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use wk_base::body::{self, Body};
-use wk_engine::{Datagrams, NetworkError};
+use wk_engine::{Datagrams, NetworkError, Place};
 use wk_mesh::NodeName;
 use wk_network::Lead;
 
+use super::dial;
 use super::guest::GuestNetwork;
 use super::pods::Pod;
 use crate::traffic::Apps;
@@ -97,7 +98,7 @@ struct Socket {
     network: GuestNetwork,
     at: SocketAddr,
     waiting: mpsc::Receiver<Waiting>,
-    outside: Option<UdpSocket>,
+    outside: Option<(UdpSocket, Place)>,
     buffer: Vec<u8>,
     /// Whom outside it wrote to: nobody else's datagrams are taken in.
     written: Known,
@@ -153,7 +154,7 @@ impl Datagrams for Socket {
             self.heard.insert(from);
             return Poll::Ready(Ok((data, self.services.get(&from).copied().unwrap_or(from))));
         }
-        let Some(outside) = &self.outside else { return Poll::Pending };
+        let Some((outside, _)) = &self.outside else { return Poll::Pending };
         self.buffer.resize(BYTES_MAX, 0);
         loop {
             let mut buffer = ReadBuf::new(&mut self.buffer);
@@ -239,14 +240,15 @@ impl Socket {
                 SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             };
+            let place = dial::descriptor(&self.network.usage)?;
             let made = std::net::UdpSocket::bind((any, 0)).and_then(|socket| {
                 socket.set_nonblocking(true)?;
                 UdpSocket::from_std(socket)
             });
-            self.outside = Some(made.map_err(|_| NetworkError::Unreachable)?);
+            self.outside = Some((made.map_err(|_| NetworkError::Unreachable)?, place));
         }
         self.written.insert(to);
-        match self.outside.as_ref().map(|outside| outside.try_send_to(data, to)) {
+        match self.outside.as_ref().map(|(outside, _)| outside.try_send_to(data, to)) {
             Some(Err(error)) if error.kind() != std::io::ErrorKind::WouldBlock => Err(NetworkError::Unreachable),
             _ => Ok(()),
         }

@@ -139,7 +139,7 @@ impl Place {
             Self::Here(engine) => engine.invoke(code, sandbox, function, args, cancel).await,
             Self::Worker { engine, workers, class } => {
                 // What a worker is asked takes the sandbox's input along.
-                code.check_function(function)?;
+                code.check_function(function, &sandbox.usage).await?;
                 let job = Job::Call(function.to_owned(), args);
                 let code = stored(engine, code).map_err(InvokeError::Place)?;
                 worker::run(workers, class, job, code, sandbox, cancel).await

@@ -13,12 +13,14 @@ use wk_base::body::{self, Body};
 use crate::net::{Caller, Refused};
 use crate::spec::{Action, HttpGet, PORT_UNKNOWN};
 use crate::streams::console::Consoles;
-use crate::streams::exec;
+use crate::streams::exec::{self, Ended, NOT_FOUND};
 use crate::traffic::{Apps, CallError};
 use crate::usage::Meters;
 
 /// Read of an answer: the rest says nothing more. Kubernetes' figure.
 const ANSWER_BYTES_MAX: usize = 10 * 1024;
+/// Of what the node says of a hook's command so much goes into an event.
+const HOOK_BYTES_MAX: usize = 512;
 /// What guests know the prober of Kubernetes by.
 const AGENT: &str = "kube-probe/1.33";
 
@@ -69,11 +71,17 @@ impl Own {
     }
 
     /// Does what a hook says; why it failed, if it did.
-    pub async fn act(&self, target: &Target, action: &Action) -> Option<String> {
+    pub async fn act(&self, target: &Target, action: &Action) -> Option<HookFailure> {
         match action {
             // As the kubelet: what counts is that there was an answer.
-            Action::Http(get) => self.status(target, get).await.err(),
-            Action::Exec(command) => self.exec(target, command).await.err(),
+            Action::Http(get) => {
+                let told = String::new();
+                self.status(target, get).await.err().map(|why| HookFailure { why, told })
+            }
+            Action::Exec(command) => match self.command(target, command).await {
+                Ok(ended) => HookFailure::of(&ended),
+                Err(why) => Some(HookFailure { why, told: String::new() }),
+            },
             Action::Sleep(time) => {
                 tokio::time::sleep(*time).await;
                 None
@@ -104,16 +112,14 @@ impl Own {
 
     /// `exec`: a command that ends with code 0.
     pub(super) async fn exec(&self, target: &Target, command: &[String]) -> Result<(), String> {
+        why(&self.command(target, command).await?).map_or(Ok(()), Err)
+    }
+
+    async fn command(&self, target: &Target, command: &[String]) -> Result<Ended, String> {
         let Some(console) = self.consoles.get(&target.pod, &target.container) else {
             return Err("the container does not run".to_owned());
         };
-        let (code, output) = exec::once(&console, command, ANSWER_BYTES_MAX).await;
-        let ended = format!("command terminated with exit code {code}");
-        match (code, output.trim_end()) {
-            (0, _) => Ok(()),
-            (_, "") => Err(ended),
-            (_, output) => Err(format!("{output}\n{ended}")),
-        }
+        Ok(exec::once(&console, command, ANSWER_BYTES_MAX).await)
     }
 
     async fn status(&self, target: &Target, get: &HttpGet) -> Result<u16, String> {
@@ -155,6 +161,46 @@ impl Own {
     }
 }
 
+/// Why a hook failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookFailure {
+    /// All that is known, for the node's own log.
+    pub why: String,
+    /// What everybody may read. What a guest printed or answered is not in it: it may hold what is not for everybody's eyes.
+    pub told: String,
+}
+
+impl HookFailure {
+    /// None for a command that ended well.
+    fn of(ended: &Ended) -> Option<Self> {
+        let told = match ended {
+            Ended::Code(code, _) => terminated(*code),
+            Ended::Missing(words) => {
+                format!("{}\n{}", &words[..words.floor_char_boundary(HOOK_BYTES_MAX)], terminated(NOT_FOUND))
+            }
+        };
+        why(ended).map(|why| Self { why, told })
+    }
+}
+
+/// Why a command that ended like this has failed, if it has: what it wrote, and its code.
+fn why(ended: &Ended) -> Option<String> {
+    let (code, output) = match ended {
+        Ended::Code(0, _) => return None,
+        Ended::Code(code, output) => (*code, output),
+        Ended::Missing(words) => (NOT_FOUND, words),
+    };
+    let ended = terminated(code);
+    Some(match output.trim_end() {
+        "" => ended,
+        output => format!("{output}\n{ended}"),
+    })
+}
+
+fn terminated(code: i32) -> String {
+    format!("command terminated with exit code {code}")
+}
+
 /// An error for the port of a name that no port of the container has: the pod runs, and is not ready, as in Kubernetes.
 fn named(port: u16) -> Result<(), String> {
     if port == PORT_UNKNOWN {
@@ -193,6 +239,20 @@ fn request(get: &HttpGet, url: &str) -> Result<Request<Body>, http::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_hook_prints_is_told_to_nobody_whatever_code_it_ends_with() {
+        assert_eq!(HookFailure::of(&Ended::Code(0, "secret".into())), None);
+        for code in [1, 127] {
+            let failure = HookFailure::of(&Ended::Code(code, "secret\n".into())).unwrap();
+            assert_eq!(failure.told, format!("command terminated with exit code {code}"));
+            assert_eq!(failure.why, format!("secret\n{}", failure.told), "the node's own log has it");
+        }
+        let missing = HookFailure::of(&Ended::Missing("there is no sh".into())).unwrap();
+        assert_eq!(missing.told, "there is no sh\ncommand terminated with exit code 127");
+        let long = HookFailure::of(&Ended::Missing("ä".repeat(HOOK_BYTES_MAX))).unwrap();
+        assert!(long.told.len() < HOOK_BYTES_MAX + 50, "{}", long.told.len());
+    }
 
     #[test]
     fn probes_say_who_they_are_and_ask_the_host_that_the_spec_names() {

@@ -11,7 +11,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use wk_base::body::{Body, BoxError};
 use wk_base::error::Chain;
 use wk_base::id;
@@ -42,7 +42,7 @@ struct Inner {
     process: String,
     count: AtomicU64,
     registry: Registry,
-    kept: Mutex<Kept>,
+    kept: Arc<Mutex<Kept>>,
     failed: std::sync::Mutex<Failed>,
 }
 
@@ -57,14 +57,14 @@ struct Failure {
 }
 
 impl Failed {
-    /// Why the image is not tried now.
+    /// Why the image is not tried now: the same words each time, since other words are another event.
     fn known(&self, digest: &Digest, now: Instant) -> Option<String> {
-        let failure = self.0.get(digest).filter(|failure| now < failure.again)?;
-        Some(format!("{}; it is tried again in {} s", failure.why, (failure.again - now).as_secs() + 1))
+        self.0.get(digest).filter(|failure| now < failure.again).map(|failure| failure.why.clone())
     }
 
     fn note(&mut self, digest: Digest, why: &str, now: Instant) {
         let pause = self.0.get(&digest).map_or(FAILED_FIRST, |before| (before.pause * 2).min(FAILED_MAX));
+        tracing::debug!(%digest, why, ?pause, "image not unpacked; it is tried again after a pause");
         if self.0.len() >= FAILED_COUNT_MAX
             && let Some(first) = self.0.iter().min_by_key(|(_, failure)| failure.again).map(|(digest, _)| *digest)
         {
@@ -90,9 +90,7 @@ impl Unpacked {
 impl Drop for Unpacked {
     fn drop(&mut self) {
         let dir = std::mem::take(&mut self.whole);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(move || remove::remove(&dir));
-        }
+        remove::soon(move || remove::remove(&dir));
     }
 }
 
@@ -135,7 +133,7 @@ impl Images {
             process,
             count: AtomicU64::new(0),
             registry,
-            kept: Mutex::default(),
+            kept: Arc::default(),
             failed: std::sync::Mutex::default(),
         }))
     }
@@ -158,7 +156,7 @@ impl Images {
             }
         })?;
         // One at a time: it is the disk that takes the time.
-        let mut kept = self.0.kept.lock().await;
+        let mut kept = Arc::clone(&self.0.kept).lock_owned().await;
         if let Some(there) = kept.find(&digest) {
             return Ok(there);
         }
@@ -166,12 +164,27 @@ impl Images {
         if let Some(why) = self.failed().known(&digest, Instant::now()) {
             return Err(why);
         }
-        let unpacked = self.unpack(&mut kept, reference, digest, layers).await;
-        match &unpacked {
-            Ok(_) => drop(self.failed().0.remove(&digest)),
-            Err(why) => self.failed().note(digest, why, Instant::now()),
-        }
-        unpacked
+        self.clone().lay_out(kept, reference.to_owned(), digest, layers).await
+    }
+
+    /// Unpacks an image. A pod that is deleted meanwhile does not stop that: what a thread is writing has to be counted, or
+    /// removed when it is done, and the next image waits for it.
+    async fn lay_out(
+        self,
+        mut kept: OwnedMutexGuard<Kept>,
+        reference: String,
+        digest: Digest,
+        layers: Vec<Layer>,
+    ) -> Result<Arc<Unpacked>, String> {
+        let task = tokio::spawn(async move {
+            let unpacked = self.unpack(&mut kept, &reference, digest, layers).await;
+            match &unpacked {
+                Ok(_) => drop(self.failed().0.remove(&digest)),
+                Err(why) => self.failed().note(digest, why, Instant::now()),
+            }
+            unpacked
+        });
+        task.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     async fn unpack(
@@ -236,6 +249,8 @@ impl Peers for Nobody {
 
 #[cfg(test)]
 mod tests {
+    use wk_image::{Blobs, Content};
+
     use super::*;
 
     #[test]
@@ -243,7 +258,9 @@ mod tests {
         let (mut failed, start) = (Failed::default(), Instant::now());
         let (image, other) = (Digest::of(b"image"), Digest::of(b"other"));
         failed.note(image, "no room", start);
-        assert_eq!(failed.known(&image, start).as_deref(), Some("no room; it is tried again in 11 s"));
+        for later in [Duration::ZERO, Duration::from_secs(7)] {
+            assert_eq!(failed.known(&image, start + later).as_deref(), Some("no room"), "whenever it is asked");
+        }
         assert!(failed.known(&other, start).is_none() && failed.known(&image, start + FAILED_FIRST).is_none());
         failed.note(image, "no room", start + FAILED_FIRST);
         assert!(failed.known(&image, start + 2 * FAILED_FIRST).is_some());
@@ -251,6 +268,34 @@ mod tests {
             failed.note(Digest::of(number.to_string().as_bytes()), "x", start + FAILED_FIRST);
         }
         assert!(failed.0.len() <= FAILED_COUNT_MAX && failed.known(&image, start + 2 * FAILED_FIRST).is_some());
+    }
+
+    #[test]
+    fn image_of_a_pod_that_goes_while_it_is_unpacked_is_counted_and_the_next_one_waits() {
+        let top = tempfile::tempdir().unwrap();
+        let (root, blob) = (top.path().join("volumes"), top.path().join("blob"));
+        std::fs::write(&blob, "a layer").unwrap();
+        let layers = vec![Layer { content: Content::File("site/index.html".into()), path: blob }];
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let blobs = Blobs::open(&top.path().join("blobs")).unwrap();
+            let images = Images::new(&root, Registry { blobs, peers: Arc::new(Nobody) });
+            // The disk is busy with something else.
+            let (done, busy) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || busy.recv());
+            let digest = Digest::of(b"image");
+            let kept = Arc::clone(&images.0.kept).lock_owned().await;
+            let asked = tokio::spawn(images.clone().lay_out(kept, "x".into(), digest, layers));
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            asked.abort();
+            assert!(asked.await.is_err_and(|error| error.is_cancelled()));
+            drop(done);
+            let _ = busy.await.unwrap();
+            let there = images.0.kept.lock().await.find(&digest).expect("it is counted");
+            assert_eq!(std::fs::read_to_string(there.dir().join("site/index.html")).unwrap(), "a layer");
+        });
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod pod;
 mod projected;
 mod remove;
 mod sub_path;
+mod told;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,6 +15,7 @@ use wk_store::Stored;
 use crate::spec::{MountSpec, PodSpec, Projection, VolumeSource, VolumeSpec};
 
 use super::image::Unpacked;
+use super::told::Told;
 use super::{Parts, claim, empty_dir, host_path, layout, memory, projected, remove, sub_path};
 
 /// Between two tries to make a volume, when nothing has told that it may work now: the kubelet's figures.
@@ -41,8 +42,8 @@ pub(super) struct PodVolumes {
 struct State {
     /// Of each volume what is there of it, in the order of the specs.
     ready: Vec<Option<Ready>>,
-    /// What was last said to people about a volume that cannot be made.
-    told: Option<String>,
+    /// What was last said to people about those that cannot be made.
+    told: Told,
 }
 
 /// A volume that is there.
@@ -74,7 +75,7 @@ impl PodVolumes {
             mounts.any(|mount| mount.volume == spec.name && !mount.read_only)
         };
         let read_only = specs.iter().map(|spec| !writes(spec)).collect();
-        let state = State { ready: specs.iter().map(|_| None).collect(), told: None };
+        let state = State { ready: specs.iter().map(|_| None).collect(), told: Told::default() };
         let (stored, condemned) = (std::sync::Mutex::new(stored), AtomicBool::new(false));
         let (state, making) = (Mutex::new(state), Mutex::new(()));
         Self { dir, specs, read_only, is_old, stored, state, making, condemned }
@@ -119,14 +120,16 @@ impl PodVolumes {
             let made = self.make_one(parts, &object, spec).await;
             let mut state = self.state.lock().await;
             match made {
-                Ok(ready) => state.ready[index] = Some(ready),
+                Ok(ready) => {
+                    state.ready[index] = Some(ready);
+                    state.told.forget(&spec.name);
+                }
                 Err(why) => {
                     state.tell(parts, &object, &spec.name, &why);
                     return false;
                 }
             }
         }
-        self.state.lock().await.told = None;
         true
     }
 
@@ -366,21 +369,18 @@ fn place_of(dir: &Path) -> Option<(&Path, &str, &str)> {
 impl State {
     fn tell(&mut self, parts: &Parts, pod: &Arc<Object>, volume: &str, why: &str) {
         let message = format!("MountVolume.SetUp failed for volume {volume:?} : {why}");
-        if self.told.as_ref() != Some(&message) {
+        if self.told.is_new(volume, &message) {
             parts.recorder.warn(pod, "FailedMount", &message, &parts.tasks);
-            self.told = Some(message);
         }
     }
 }
 
 impl Drop for PodVolumes {
     fn drop(&mut self) {
-        if self.condemned.load(Ordering::Acquire)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        if self.condemned.load(Ordering::Acquire) {
             let written: Vec<PathBuf> = self.limited().map(|(_, place, _)| place).collect();
             let dir = std::mem::take(&mut self.dir);
-            runtime.spawn_blocking(move || {
+            remove::soon(move || {
                 for dir in &written {
                     remove::remove(dir);
                 }

@@ -8,6 +8,20 @@ use std::path::Path;
 
 use cap_std::fs::Dir;
 use rustix::io::Errno;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+/// Removals at once: thousands of pods may go together, and threads that wait for the disk are for all.
+static TURNS: Semaphore = Semaphore::const_new(4);
+
+/// Does `work` when it is its turn, on a thread that may wait. Where no runtime is, the next start of the node does it.
+pub(super) fn soon(work: impl FnOnce() + Send + 'static) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(async move {
+        let _turn = TURNS.acquire().await;
+        let _ = tokio::task::spawn_blocking(work).await;
+    });
+}
 
 /// Removes `path` and all below it. What cannot be removed is named in the log and tried again at the next start.
 pub(super) fn remove(path: &Path) {

@@ -1,4 +1,4 @@
-//! Work that may wait for the disk: on a thread that may, and at the container's cost.
+//! Calls of 0.2 on threads that may wait for the disk, at the container's cost.
 //!
 //! wasmtime's own calls go to such threads as well, but what they take there is nobody's: a guest with a hundredth of a
 //! core would keep whole cores busy with reads of a cached file. So each call is made there as a whole, with descriptors of
@@ -11,18 +11,9 @@ use futures::FutureExt as _;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::{self, Descriptor, Dir, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::{FsError, FsResult};
-use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
 
-use crate::cpu::charged;
+use crate::threads::apart;
 use crate::usage::Usage;
-
-/// Does `work` on a thread that may wait for the disk. What has not begun when this is dropped is not done.
-pub(super) fn apart<T: Send + 'static>(
-    usage: &Arc<Usage>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> AbortOnDropJoinHandle<T> {
-    spawn_blocking(charged(usage, work))
-}
 
 /// Makes one of wasmtime's calls there, about `descriptors`, which `call` finds in a table of its own.
 pub(super) async fn call<const N: usize, T, F>(usage: Arc<Usage>, descriptors: [Descriptor; N], call: F) -> FsResult<T>

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, FileType};
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry};
 
-use super::apart::apart;
-use super::places::Place;
+use crate::places::Place;
+use crate::threads::apart;
 use crate::usage::Usage;
 
 /// Entries that are read ahead of the guest.

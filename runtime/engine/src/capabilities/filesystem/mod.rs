@@ -8,7 +8,6 @@
 mod apart;
 pub(crate) mod entries;
 mod next;
-mod places;
 mod streams;
 
 use std::collections::HashMap;
@@ -20,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::filesystem::types::HostDescriptor as _;
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 use wasmtime_wasi::{FsPerms, OpenMode};
@@ -27,11 +27,11 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 use crate::disk::Room;
 use crate::host::Host;
 use crate::mounts::{Late, Mounts, Opened};
+use crate::places::Place;
 use crate::usage::Usage;
 
 use apart::call;
 use entries::{LISTING_BYTES, Listing};
-use places::Place;
 use streams::{Reading, Writing};
 
 /// What a store knows of its guest's files.
@@ -40,7 +40,7 @@ pub(crate) struct Files {
     opened: Option<Arc<Vec<Opened>>>,
     /// Where descriptors come from. The table of handles bounds it.
     origins: HashMap<u32, Origin>,
-    /// Calls of 0.3 that may run beside each other.
+    /// Pieces that streams of 0.3 may read or write beside each other.
     turns: Option<Arc<Semaphore>>,
     /// Directories that are being read by 0.3: streams are in no table of the host's.
     listings: Arc<AtomicU64>,
@@ -52,6 +52,14 @@ impl Files {
     pub(crate) fn held(&self) -> u64 {
         self.listings.load(Ordering::Relaxed).saturating_mul(LISTING_BYTES as u64)
     }
+}
+
+/// How a file is to be opened.
+#[derive(Clone, Copy)]
+struct How {
+    path: types::PathFlags,
+    open: types::OpenFlags,
+    descriptor: types::DescriptorFlags,
 }
 
 /// Where a descriptor comes from.
@@ -138,11 +146,33 @@ impl View<'_> {
         self.origin(one) == self.origin(other)
     }
 
+    /// Opens a file; what it will be is not in the table yet.
+    fn opening(
+        &self,
+        fd: &Fd,
+        path: String,
+        how: How,
+    ) -> io::Result<(Origin, impl Future<Output = FsResult<Descriptor>> + Send + use<>)> {
+        let origin = Origin { mount: self.origin(fd), place: Some(Arc::new(Place::take(self.usage)?)) };
+        let room = self.room(fd).filter(|_| how.open.contains(types::OpenFlags::CREATE));
+        let opening = self.of(fd, async move |view, fd| {
+            add_name(room)?;
+            let opened = view.open_at(fd, how.path, path, how.open, how.descriptor).await?;
+            Ok(view.table.delete(opened)?)
+        });
+        Ok((origin, opening))
+    }
+
     /// Takes in what was opened below a mount; an error when it cannot be counted.
-    fn enter(&mut self, opened: &Resource<Descriptor>, origin: Origin, written: bool) -> io::Result<()> {
+    fn take_in(&mut self, opened: Descriptor, origin: Origin, how: How) -> FsResult<Fd> {
+        let opened = self.inner.table.push(opened)?;
         self.origins.insert(opened.rep(), origin);
-        let counted = self.counted(opened).filter(|_| written);
-        counted.map_or(Ok(()), |(room, file)| room.remember(&file))
+        let counted = self.counted(&opened).filter(|_| how.descriptor.contains(types::DescriptorFlags::WRITE));
+        if let Err(error) = counted.map_or(Ok(()), |(room, file)| room.remember(&file)) {
+            types::HostDescriptor::drop(self, opened).map_err(FsError::trap)?;
+            return Err(error.into());
+        }
+        Ok(opened)
     }
 
     fn forget(&mut self, fd: &Resource<Descriptor>) {
@@ -380,20 +410,10 @@ impl types::HostDescriptor for View<'_> {
         flags: types::DescriptorFlags,
     ) -> FsResult<Fd> {
         self.look(&fd).await?;
-        let origin = Origin { mount: self.origin(&fd), place: Some(Arc::new(Place::take(self.usage)?)) };
-        let room = self.room(&fd).filter(|_| open_flags.contains(types::OpenFlags::CREATE));
-        let opened = self.of(&fd, async move |view, fd| {
-            add_name(room)?;
-            let opened = view.open_at(fd, path_flags, path, open_flags, flags).await?;
-            Ok(view.table.delete(opened)?)
-        });
-        let opened = opened.await?;
-        let opened = self.inner.table.push(opened)?;
-        if let Err(error) = self.enter(&opened, origin, flags.contains(types::DescriptorFlags::WRITE)) {
-            types::HostDescriptor::drop(self, opened).map_err(FsError::trap)?;
-            return Err(error.into());
-        }
-        Ok(opened)
+        let how = How { path: path_flags, open: open_flags, descriptor: flags };
+        let (origin, opening) = self.opening(&fd, path, how)?;
+        let opened = opening.await?;
+        self.take_in(opened, origin, how)
     }
 
     async fn readlink_at(&mut self, fd: Fd, path: String) -> FsResult<String> {

@@ -12,9 +12,9 @@ use rustix::io::{ReadWriteFlags, pwritev2};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
 
-use super::apart::apart;
-use super::places::Place;
 use crate::disk::Room;
+use crate::places::Place;
+use crate::threads::begin;
 use crate::usage::Usage;
 
 /// The most that is read at once, however much a guest asks for: the host holds it.
@@ -49,7 +49,7 @@ impl Reading {
 
     fn begin(&mut self, bytes: usize) {
         let (file, position) = (Arc::clone(&self.file), self.position);
-        self.state = Read::Waiting(apart(&self.usage, move || read(&file, position, bytes)));
+        self.state = Read::Waiting(begin(&self.usage, move || read(&file, position, bytes)));
     }
 
     async fn settled(&mut self) {
@@ -117,13 +117,6 @@ impl InputStream for Reading {
             self.settled().await;
         }
         self.read(bytes)
-    }
-
-    async fn cancel(&mut self) {
-        // What has begun is waited for, so that a guest cannot heap up such work by dropping streams.
-        if let Read::Waiting(task) = std::mem::replace(&mut self.state, Read::Over) {
-            task.cancel().await;
-        }
     }
 }
 
@@ -200,7 +193,7 @@ impl OutputStream for Writing {
         }
         let (file, room, position) = (Arc::clone(&self.file), self.room.clone(), self.position);
         self.position = position.map(|position| position.saturating_add(bytes.len() as u64));
-        self.state = Written::Waiting(apart(&self.usage, move || {
+        self.state = Written::Waiting(begin(&self.usage, move || {
             if let Some(room) = room {
                 room.extend(&file, position, bytes.len() as u64)?;
             }
@@ -227,8 +220,7 @@ impl OutputStream for Writing {
     }
 
     async fn cancel(&mut self) {
-        if let Written::Waiting(task) = std::mem::replace(&mut self.state, Written::Over) {
-            task.cancel().await;
-        }
+        // What it has taken is written, also where a thread is waited for.
+        self.ready().await;
     }
 }

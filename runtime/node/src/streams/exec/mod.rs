@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::Semaphore;
 use tokio_util::io::SyncIoBridge;
 use wk_base::error::Chain;
 use wk_engine::Mounts;
@@ -30,8 +31,14 @@ use crate::streams::terminal::{self, Key, Terminal};
 const PIPE_BYTES: usize = 64 * 1024;
 /// Read from a command at a time.
 const PIECE_BYTES: usize = 32 * 1024;
+/// Commands of the node's own that run for clients at once, of one container and of all: each has a thread for as long as its
+/// client sends, and threads that wait are for others too (tokio's own number is 512).
+pub(super) const CONTAINER_COMMANDS_MAX: usize = 8;
+static COMMANDS: Semaphore = Semaphore::const_new(64);
 /// What a shell ends with when there is no such program.
-const NOT_FOUND: i32 = 127;
+pub(crate) const NOT_FOUND: i32 = 127;
+/// What a shell ends with for a program that cannot be run like this.
+const MISUSED: i32 = 126;
 /// What a shell ends with after Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
@@ -128,11 +135,18 @@ pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to:
     if let Some(program) = console.program().filter(|_| !is_built_in(&wanted.command)) {
         return Box::pin(program::run(&program, wanted, from, to)).await;
     }
+    let (Ok(_own), Ok(one)) = (console.commands.try_acquire(), COMMANDS.try_acquire()) else {
+        let why = "exec: too many commands run in this container, or on its node: try again when one has ended\n";
+        let channel = if wanted.tty { Channel::Stdout } else { Channel::Stderr };
+        let _ = to.send(channel, Bytes::from_static(why.as_bytes())).await;
+        return end(to, MISUSED).await;
+    };
     let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
     let (command_out, stdout) = tokio::io::duplex(PIPE_BYTES);
     let (command_err, stderr) = tokio::io::duplex(PIPE_BYTES);
     let (env, mounts, args) = (console.env.to_vec(), filled(console).await, wanted.command.clone());
     let running = tokio::task::spawn_blocking(move || {
+        let _one = one;
         let mut stdin = SyncIoBridge::new(command_in);
         let (mut stdout, mut stderr) = (SyncIoBridge::new(command_out), SyncIoBridge::new(command_err));
         let files = match Files::open(&mounts) {
@@ -186,12 +200,24 @@ pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to:
     end(to, code).await;
 }
 
-/// Runs a command that reads nothing to its end, and returns its code and the start of what it wrote. Dropping the future
+/// How a command ended that the node itself has run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// With this code, after it wrote what begins like this.
+    Code(i32, String),
+    /// It did not begin, for there is none of its name, as the node says here. No guest has a part in it.
+    Missing(String),
+}
+
+/// Runs a command that reads nothing to its end, and returns the start of what it wrote with how it ended. Dropping the future
 /// ends it with its next piece of output: a probe that has timed out leaves no thread behind.
-pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -> (i32, String) {
+pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -> Ended {
+    let start = |text: String| text.chars().take(bytes_max).collect();
     if let Some(program) = console.program().filter(|_| !is_built_in(args)) {
-        let (code, text) = program::once(&program, args).await;
-        return (code, text.chars().take(bytes_max).collect());
+        return match program::once(&program, args).await {
+            Ended::Code(code, text) => Ended::Code(code, start(text)),
+            Ended::Missing(why) => Ended::Missing(start(why)),
+        };
     }
     let (env, mounts, args) = (console.env.to_vec(), filled(console).await, args.to_vec());
     let gone = Arc::new(AtomicBool::new(false));
@@ -199,7 +225,7 @@ pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -
     let ran = tokio::task::spawn_blocking(move || {
         let files = match Files::open(&mounts) {
             Ok(files) => files,
-            Err(error) => return (1, Chain(&error).to_string()),
+            Err(error) => return Ended::Code(1, Chain(&error).to_string()),
         };
         let start = || Start { bytes: Vec::new(), bytes_max, gone: Arc::clone(&gone) };
         let (mut stdout, mut stderr) = (start(), start());
@@ -216,9 +242,10 @@ pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -
             1
         });
         stdout.bytes.append(&mut stderr.bytes);
-        (code, String::from_utf8_lossy(&stdout.bytes).into_owned())
+        let text = String::from_utf8_lossy(&stdout.bytes).into_owned();
+        if code == NOT_FOUND { Ended::Missing(text) } else { Ended::Code(code, text) }
     });
-    ran.await.unwrap_or_else(|error| (1, error.to_string()))
+    ran.await.unwrap_or_else(|error| Ended::Code(1, error.to_string()))
 }
 
 /// Whoever waits for a command's end. Dropping it says that nobody does any more.

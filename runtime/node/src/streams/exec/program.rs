@@ -12,15 +12,13 @@ use wk_engine::{Exit, Failure, Input, InvokeError, Output, Prepared, Sandbox, St
 use wk_image::{Blobs, Peers, Reference};
 use wk_streams::relay::{Channel, Exec, Receiver, Sender};
 
-use super::{INTERRUPTED, NOT_FOUND, PIPE_BYTES};
+use super::{Ended, INTERRUPTED, MISUSED, NOT_FOUND, PIPE_BYTES};
 use crate::logs;
 use crate::place::Place;
 use crate::spec::ContainerSpec;
 use crate::streams::console::Watcher;
 use crate::streams::{end, terminal};
 
-/// What a shell ends with for a program that cannot be run like this.
-const MISUSED: i32 = 126;
 /// What a program exports.
 const RUN: &str = "wasi:cli/run";
 /// What a shell ends with for a program that was killed.
@@ -89,7 +87,10 @@ pub(super) async fn run(program: &Program, wanted: Exec, mut from: Receiver, to:
         ..program.sandbox(Arc::new(ToClient(Arc::clone(&sink))))
     };
     let call = async {
-        let code = call(program, sandbox, &wanted.command, &sink).await;
+        let code = call(program, sandbox, &wanted.command, &sink).await.unwrap_or_else(|missing| {
+            sink.push(logs::Stream::Err, format!("{missing}\n").as_bytes());
+            NOT_FOUND
+        });
         sink.end();
         code
     };
@@ -111,11 +112,14 @@ pub(super) async fn run(program: &Program, wanted: Exec, mut from: Receiver, to:
     end(to, code).await;
 }
 
-/// Calls it for the node itself, which sends it nothing, and returns the code and what it wrote.
-pub(super) async fn once(program: &Program, command: &[String]) -> (i32, String) {
+/// Calls it for the node itself, which sends it nothing, and returns what it wrote with how it ended.
+pub(super) async fn once(program: &Program, command: &[String]) -> Ended {
     let sink = Arc::new(Watcher::default());
     let sandbox = program.sandbox(Arc::new(ToClient(Arc::clone(&sink))));
-    let code = call(program, sandbox, command, &sink).await;
+    let code = match call(program, sandbox, command, &sink).await {
+        Ok(code) => code,
+        Err(missing) => return Ended::Missing(missing),
+    };
     sink.end();
     let mut text = Vec::new();
     while let Some(pieces) = sink.next().await {
@@ -123,21 +127,22 @@ pub(super) async fn once(program: &Program, command: &[String]) -> (i32, String)
             text.extend_from_slice(data);
         }
     }
-    (code, String::from_utf8_lossy(&text).into_owned())
+    Ended::Code(code, String::from_utf8_lossy(&text).into_owned())
 }
 
-async fn call(program: &Program, sandbox: Sandbox, command: &[String], sink: &Watcher) -> i32 {
-    let Some((function, args)) = command.split_first() else { return NOT_FOUND };
+/// The code it ended with; an error where there is no such function and nothing began, in the node's words.
+async fn call(program: &Program, sandbox: Sandbox, command: &[String], sink: &Watcher) -> Result<i32, String> {
+    let Some((function, args)) = command.split_first() else { return Err("exec: no command is named".to_owned()) };
     program.container.usage.called();
     let tell = |text: String| sink.push(logs::Stream::Err, format!("{text}\n").as_bytes());
     let called = match program.invoke(sandbox, function, args).await {
         Ok(called) => called,
         Err(why) => {
             tell(format!("exec: {function:?}: {why}"));
-            return MISUSED;
+            return Ok(MISUSED);
         }
     };
-    match called {
+    Ok(match called {
         Ok(Exit::Code(code)) => code,
         Ok(Exit::Cancelled) => {
             tell("the container was stopped".to_owned());
@@ -151,17 +156,16 @@ async fn call(program: &Program, sandbox: Sandbox, command: &[String], sink: &Wa
             KILLED
         }
         Err(error @ InvokeError::NoFunction { .. }) => {
-            tell(format!(
+            return Err(format!(
                 "exec: {function:?}: executable file not found: a wasm pod has no shell and no programs; {error}; \
                  what is answered here besides is cat, env, ls, tar and test"
             ));
-            NOT_FOUND
         }
         Err(error) => {
             tell(format!("exec: {error}"));
             MISUSED
         }
-    }
+    })
 }
 
 /// Sends what the function writes until it has ended and all of it is sent.

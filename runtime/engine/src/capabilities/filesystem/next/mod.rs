@@ -1,31 +1,32 @@
-//! `wasi:filesystem` 0.3, over the same directories and descriptors as 0.2, with the same rules.
+//! `wasi:filesystem` 0.3, over the same directories and descriptors as 0.2, with the same rules: its calls are those of 0.2,
+//! made by descriptors of their own, so that one which its guest gives up has its thread until it is done. `words` says
+//! their types as 0.3 does.
 //!
-//! Calls are wasmtime's own once they are allowed; what they take on other threads the container pays for by an estimate.
 //! Ours are the streams: they take room before they write, and are paid for as they are. That of a directory's entries:
 //! wasmtime's keeps a thread for each until the guest has read it, and a guest need not read.
 
 mod streams;
+mod words;
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use wasmtime::AsContextMut as _;
 use wasmtime::component::{Access, Accessor, FutureReader, HasData, Linker, Resource, StreamReader};
-use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::filesystem::types::HostDescriptor as _;
+use wasmtime_wasi::p2::{FsError, FsResult};
 use wasmtime_wasi::p3::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::apart::apart;
-use super::places::Place;
-use super::{Given, Origin, View, add_name, grow, view};
+use super::{Given, View, add_name, grow, view};
 use crate::host::Host;
-use crate::usage::Usage;
+use crate::places::Place;
 use streams::{Entries, Listed, Opened, Outcome, Reading, Writing};
 
-/// Calls of one instance that run beside each other, each on a thread that other pods need too. The rest wait.
-const CALLS_MAX: usize = 8;
+/// Pieces that the streams of one instance read or write beside each other. The rest wait.
+const PIECES_MAX: usize = 8;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     preopens::add_to_linker::<_, Given>(linker, view)?;
@@ -40,82 +41,40 @@ fn inner(host: &mut Host) -> <WasiFilesystem as HasData>::Data<'_> {
     view(host).inner
 }
 
-fn theirs(store: &Store) -> Accessor<Host, WasiFilesystem> {
-    store.with_getter::<WasiFilesystem>(|host| inner(host))
-}
-
 impl View<'_> {
-    fn turns(&mut self) -> Arc<Semaphore> {
-        Arc::clone(self.turns.get_or_insert_with(|| Arc::new(Semaphore::new(CALLS_MAX))))
-    }
-
     /// The file of a descriptor, for a stream.
     fn opened(&mut self, fd: &Fd, file: Arc<File>) -> Opened {
-        Opened { file, _place: self.place(fd), usage: Arc::clone(self.usage), turns: self.turns() }
+        let turns = Arc::clone(self.turns.get_or_insert_with(|| Arc::new(Semaphore::new(PIECES_MAX))));
+        Opened { file, _place: self.place(fd), usage: Arc::clone(self.usage), turns }
     }
 }
 
-async fn taken(turns: Arc<Semaphore>) -> OwnedSemaphorePermit {
-    turns.acquire_owned().await.expect("it is never closed")
+/// One of 0.2's calls about a descriptor.
+async fn call<T, F>(store: &Store, fd: &Fd, work: F) -> FilesystemResult<T>
+where
+    T: Send + 'static,
+    F: AsyncFnOnce(&mut WasiFilesystemCtxView<'_>, Fd) -> FsResult<T> + Send + 'static,
+{
+    let done = store.with(|mut store| store.get().of(fd, work));
+    done.await.map_err(words::error)
 }
 
-/// What a call costs on a core at most, besides its path: a system call or two, and the way to another thread.
-const CALL_NANOS: u64 = 5_000;
-/// What each byte of a path costs at most: a name of one letter and its slash are a system call.
-const PATH_BYTE_NANOS: u64 = 1_000;
-
-/// A call's turn on another thread, which the container pays for at its end.
-struct Turn {
-    _permit: OwnedSemaphorePermit,
-    usage: Arc<Usage>,
-    began: Instant,
-    nanos_max: u64,
+/// One of 0.2's calls about two.
+async fn call_both<T, F>(store: &Store, one: &Fd, other: &Fd, work: F) -> FilesystemResult<T>
+where
+    T: Send + 'static,
+    F: AsyncFnOnce(&mut WasiFilesystemCtxView<'_>, Fd, Fd) -> FsResult<T> + Send + 'static,
+{
+    let done = store.with(|mut store| store.get().of_both(one, other, work));
+    done.await.map_err(words::error)
 }
 
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let took = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.usage.ran(took.min(self.nanos_max));
+/// Waits for the content of what the guest looks into.
+async fn look(store: &Store, fd: &Fd) -> FilesystemResult<()> {
+    match store.with(|mut store| store.get().late(fd)) {
+        Some(late) => Ok(late.look().await?),
+        None => Ok(()),
     }
-}
-
-/// Waits for a turn; `paths` are what the call resolves.
-async fn turn(store: &Store, paths: &[&str]) -> Turn {
-    let (turns, usage) = store.with(|mut store| {
-        let mut view = store.get();
-        (view.turns(), Arc::clone(view.usage))
-    });
-    let bytes: usize = paths.iter().map(|path| path.len()).sum();
-    let nanos_max = CALL_NANOS + u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(PATH_BYTE_NANOS);
-    Turn { _permit: taken(turns).await, usage, began: Instant::now(), nanos_max }
-}
-
-/// Waits for a turn, and for the content of what the guest looks into.
-async fn look(store: &Store, fd: &Fd, path: &str) -> FilesystemResult<Turn> {
-    let turn = turn(store, &[path]).await;
-    if let Some(late) = store.with(|mut store| store.get().late(fd)) {
-        late.look().await?;
-    }
-    Ok(turn)
-}
-
-/// Takes room before anything is written. A full directory is looked through, which takes long, at the container's cost.
-async fn take_room(
-    store: &Store,
-    needed: bool,
-    take: impl FnOnce() -> std::io::Result<()> + Send + 'static,
-) -> std::io::Result<()> {
-    if !needed {
-        return Ok(());
-    }
-    let usage = store.with(|mut store| Arc::clone(store.get().usage));
-    apart(&usage, take).await
-}
-
-/// Takes room for a new name below `fd`.
-async fn room_for_name(store: &Store, fd: &Fd) -> std::io::Result<()> {
-    let room = store.with(|mut store| store.get().room(fd));
-    take_room(store, room.is_some(), move || add_name(room)).await
 }
 
 impl preopens::Host for View<'_> {
@@ -195,29 +154,31 @@ impl types::HostDescriptorWithStore<Host> for Given {
     }
 
     async fn advise(store: &Store, fd: Fd, offset: u64, length: u64, advice: types::Advice) -> FilesystemResult<()> {
-        let _turn = turn(store, &[]).await;
-        WasiFilesystem::advise(&theirs(store), fd, offset, length, advice).await
+        let advice = words::advice(advice);
+        call(store, &fd, async move |view, fd| view.advise(fd, offset, length, advice).await).await
     }
 
     async fn sync_data(store: &Store, fd: Fd) -> FilesystemResult<()> {
-        let _turn = turn(store, &[]).await;
-        WasiFilesystem::sync_data(&theirs(store), fd).await
+        call(store, &fd, async move |view, fd| view.sync_data(fd).await).await
     }
 
     async fn get_flags(store: &Store, fd: Fd) -> FilesystemResult<types::DescriptorFlags> {
-        WasiFilesystem::get_flags(&theirs(store), fd).await
+        let flags = call(store, &fd, async move |view, fd| view.get_flags(fd).await).await?;
+        Ok(words::descriptor_flags_told(flags))
     }
 
     async fn get_type(store: &Store, fd: Fd) -> FilesystemResult<types::DescriptorType> {
-        let _turn = turn(store, &[]).await;
-        WasiFilesystem::get_type(&theirs(store), fd).await
+        let kind = call(store, &fd, async move |view, fd| view.get_type(fd).await).await?;
+        Ok(words::descriptor_type(kind))
     }
 
     async fn set_size(store: &Store, fd: Fd, size: u64) -> FilesystemResult<()> {
-        let _turn = turn(store, &[]).await;
         let counted = store.with(|mut store| store.get().counted(&fd));
-        take_room(store, counted.is_some(), move || grow(counted, size)).await?;
-        WasiFilesystem::set_size(&theirs(store), fd, size).await
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd| {
+            grow(counted, size)?;
+            view.set_size(fd, size).await
+        };
+        call(store, &fd, work).await
     }
 
     async fn set_times(
@@ -226,8 +187,8 @@ impl types::HostDescriptorWithStore<Host> for Given {
         accessed: types::NewTimestamp,
         modified: types::NewTimestamp,
     ) -> FilesystemResult<()> {
-        let _turn = turn(store, &[]).await;
-        WasiFilesystem::set_times(&theirs(store), fd, accessed, modified).await
+        let (accessed, modified) = (words::time(accessed)?, words::time(modified)?);
+        call(store, &fd, async move |view, fd| view.set_times(fd, accessed, modified).await).await
     }
 
     fn read_directory(
@@ -236,33 +197,35 @@ impl types::HostDescriptorWithStore<Host> for Given {
     ) -> wasmtime::Result<(StreamReader<types::DirectoryEntry>, Told)> {
         let (outcome, told) = oneshot::channel();
         let outcome = Outcome::new(outcome);
-        let mut view = store.get();
-        let (turns, late, usage) = (view.turns(), view.late(&fd), Arc::clone(view.usage));
+        let view = store.get();
+        let (late, usage) = (view.late(&fd), Arc::clone(view.usage));
         let listed = Listed::one_more(view.listings);
         let entries = match (view.inner.table.get(&fd)?, Place::take(&usage)) {
             (Descriptor::Dir(dir), Ok(place)) => {
-                Entries::new(usage, (Arc::clone(&dir.dir), place, listed), late, turns, outcome)
+                Entries::new(usage, (Arc::clone(&dir.dir), place, listed), late, outcome)
             }
-            (Descriptor::Dir(_), Err(error)) => Entries::none(error.into(), usage, turns, outcome),
-            (Descriptor::File(_), _) => Entries::none(types::ErrorCode::NotDirectory, usage, turns, outcome),
+            (Descriptor::Dir(_), Err(error)) => Entries::none(error.into(), usage, outcome),
+            (Descriptor::File(_), _) => Entries::none(types::ErrorCode::NotDirectory, usage, outcome),
         };
         Ok((StreamReader::new(&mut store, entries)?, FutureReader::new(&mut store, told)?))
     }
 
     async fn sync(store: &Store, fd: Fd) -> FilesystemResult<()> {
-        let _turn = turn(store, &[]).await;
-        WasiFilesystem::sync(&theirs(store), fd).await
+        call(store, &fd, async move |view, fd| view.sync(fd).await).await
     }
 
     async fn create_directory_at(store: &Store, fd: Fd, path: String) -> FilesystemResult<()> {
-        let _turn = turn(store, &[&path]).await;
-        room_for_name(store, &fd).await?;
-        WasiFilesystem::create_directory_at(&theirs(store), fd, path).await
+        let room = store.with(|mut store| store.get().room(&fd));
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd| {
+            add_name(room)?;
+            view.create_directory_at(fd, path).await
+        };
+        call(store, &fd, work).await
     }
 
     async fn stat(store: &Store, fd: Fd) -> FilesystemResult<types::DescriptorStat> {
-        let _turn = turn(store, &[]).await;
-        WasiFilesystem::stat(&theirs(store), fd).await
+        let stat = call(store, &fd, async move |view, fd| view.stat(fd).await).await?;
+        Ok(words::stat(stat))
     }
 
     async fn stat_at(
@@ -271,8 +234,10 @@ impl types::HostDescriptorWithStore<Host> for Given {
         flags: types::PathFlags,
         path: String,
     ) -> FilesystemResult<types::DescriptorStat> {
-        let _turn = look(store, &fd, &path).await?;
-        WasiFilesystem::stat_at(&theirs(store), fd, flags, path).await
+        look(store, &fd).await?;
+        let flags = words::path_flags(flags);
+        let stat = call(store, &fd, async move |view, fd| view.stat_at(fd, flags, path).await).await?;
+        Ok(words::stat(stat))
     }
 
     async fn set_times_at(
@@ -283,8 +248,8 @@ impl types::HostDescriptorWithStore<Host> for Given {
         accessed: types::NewTimestamp,
         modified: types::NewTimestamp,
     ) -> FilesystemResult<()> {
-        let _turn = turn(store, &[&path]).await;
-        WasiFilesystem::set_times_at(&theirs(store), fd, flags, path, accessed, modified).await
+        let (flags, accessed, modified) = (words::path_flags(flags), words::time(accessed)?, words::time(modified)?);
+        call(store, &fd, async move |view, fd| view.set_times_at(fd, flags, path, accessed, modified).await).await
     }
 
     async fn link_at(
@@ -295,12 +260,16 @@ impl types::HostDescriptorWithStore<Host> for Given {
         new_fd: Fd,
         new_path: String,
     ) -> FilesystemResult<()> {
-        let _turn = turn(store, &[&path, &new_path]).await;
-        if !store.with(|mut store| store.get().is_within_one(&fd, &new_fd)) {
-            return Err(types::ErrorCode::CrossDevice.into());
-        }
-        room_for_name(store, &new_fd).await?;
-        WasiFilesystem::link_at(&theirs(store), fd, flags, path, new_fd, new_path).await
+        let room = store.with(|mut store| {
+            let view = store.get();
+            view.is_within_one(&fd, &new_fd).then(|| view.room(&new_fd))
+        });
+        let (room, flags) = (room.ok_or(types::ErrorCode::CrossDevice)?, words::path_flags(flags));
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd, new_fd| {
+            add_name(room)?;
+            view.link_at(fd, flags, path, new_fd, new_path).await
+        };
+        call_both(store, &fd, &new_fd, work).await
     }
 
     async fn open_at(
@@ -311,62 +280,60 @@ impl types::HostDescriptorWithStore<Host> for Given {
         open_flags: types::OpenFlags,
         flags: types::DescriptorFlags,
     ) -> FilesystemResult<Fd> {
-        let _turn = look(store, &fd, &path).await?;
-        let origin = store.with(|mut store| -> std::io::Result<Origin> {
-            let view = store.get();
-            Ok(Origin { mount: view.origin(&fd), place: Some(Arc::new(Place::take(view.usage)?)) })
-        })?;
-        if open_flags.contains(types::OpenFlags::CREATE) {
-            room_for_name(store, &fd).await?;
-        }
-        let opened = WasiFilesystem::open_at(&theirs(store), fd, path_flags, path, open_flags, flags).await?;
-        store.with(|mut store| {
-            let mut view = store.get();
-            if let Err(error) = view.enter(&opened, origin, flags.contains(types::DescriptorFlags::WRITE)) {
-                types::HostDescriptor::drop(&mut view, opened).map_err(FilesystemError::trap)?;
-                return Err(error.into());
-            }
-            Ok(opened)
-        })
+        look(store, &fd).await?;
+        let how = super::How {
+            path: words::path_flags(path_flags),
+            open: words::open_flags(open_flags),
+            descriptor: words::descriptor_flags(flags),
+        };
+        let (origin, opening) = store.with(|mut store| store.get().opening(&fd, path, how))?;
+        let opened = opening.await.map_err(words::error)?;
+        store.with(|mut store| store.get().take_in(opened, origin, how)).map_err(words::error)
     }
 
     async fn readlink_at(store: &Store, fd: Fd, path: String) -> FilesystemResult<String> {
-        let _turn = look(store, &fd, &path).await?;
-        WasiFilesystem::readlink_at(&theirs(store), fd, path).await
+        look(store, &fd).await?;
+        call(store, &fd, async move |view, fd| view.readlink_at(fd, path).await).await
     }
 
     async fn remove_directory_at(store: &Store, fd: Fd, path: String) -> FilesystemResult<()> {
-        let _turn = turn(store, &[&path]).await;
-        WasiFilesystem::remove_directory_at(&theirs(store), fd, path).await
+        call(store, &fd, async move |view, fd| view.remove_directory_at(fd, path).await).await
     }
 
     async fn rename_at(store: &Store, fd: Fd, path: String, new_fd: Fd, new_path: String) -> FilesystemResult<()> {
-        let _turn = turn(store, &[&path, &new_path]).await;
         if !store.with(|mut store| store.get().is_within_one(&fd, &new_fd)) {
             return Err(types::ErrorCode::CrossDevice.into());
         }
-        WasiFilesystem::rename_at(&theirs(store), fd, path, new_fd, new_path).await
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd, new_fd| {
+            view.rename_at(fd, path, new_fd, new_path).await
+        };
+        call_both(store, &fd, &new_fd, work).await
     }
 
     async fn symlink_at(store: &Store, fd: Fd, target: String, path: String) -> FilesystemResult<()> {
-        let _turn = turn(store, &[&target, &path]).await;
-        room_for_name(store, &fd).await?;
-        WasiFilesystem::symlink_at(&theirs(store), fd, target, path).await
+        let room = store.with(|mut store| store.get().room(&fd));
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, fd| {
+            add_name(room)?;
+            view.symlink_at(fd, target, path).await
+        };
+        call(store, &fd, work).await
     }
 
     async fn unlink_file_at(store: &Store, fd: Fd, path: String) -> FilesystemResult<()> {
-        let _turn = turn(store, &[&path]).await;
-        WasiFilesystem::unlink_file_at(&theirs(store), fd, path).await
+        call(store, &fd, async move |view, fd| view.unlink_file_at(fd, path).await).await
     }
 
     async fn is_same_object(store: &Store, one: Fd, other: Fd) -> wasmtime::Result<bool> {
-        let _turn = turn(store, &[]).await;
-        WasiFilesystem::is_same_object(&theirs(store), one, other).await
+        let work = async move |view: &mut WasiFilesystemCtxView<'_>, one, other| {
+            view.is_same_object(one, other).await.map_err(FsError::trap)
+        };
+        let same = store.with(|mut store| store.get().of_both(&one, &other, work));
+        same.await.map_err(Into::into)
     }
 
     async fn metadata_hash(store: &Store, fd: Fd) -> FilesystemResult<types::MetadataHashValue> {
-        let _turn = turn(store, &[]).await;
-        WasiFilesystem::metadata_hash(&theirs(store), fd).await
+        let hash = call(store, &fd, async move |view, fd| view.metadata_hash(fd).await).await?;
+        Ok(words::hash(hash))
     }
 
     async fn metadata_hash_at(
@@ -375,7 +342,9 @@ impl types::HostDescriptorWithStore<Host> for Given {
         flags: types::PathFlags,
         path: String,
     ) -> FilesystemResult<types::MetadataHashValue> {
-        let _turn = look(store, &fd, &path).await?;
-        WasiFilesystem::metadata_hash_at(&theirs(store), fd, flags, path).await
+        look(store, &fd).await?;
+        let flags = words::path_flags(flags);
+        let hash = call(store, &fd, async move |view, fd| view.metadata_hash_at(fd, flags, path).await).await?;
+        Ok(words::hash(hash))
     }
 }

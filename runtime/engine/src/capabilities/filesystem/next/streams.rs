@@ -13,16 +13,16 @@ use std::task::{Context, Poll};
 use rustix::fs::{Dir, FileType};
 use rustix::io::{ReadWriteFlags, pwritev2};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::{JoinHandle, spawn_blocking};
 use wasmtime::component::{Destination, Source, StreamConsumer, StreamProducer, StreamResult, VecBuffer};
 use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi::p3::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
 use super::super::entries::{Found, batch};
-use super::super::places::Place;
-use crate::cpu::charged;
 use crate::disk::Room;
 use crate::mounts::Late;
+use crate::places::Place;
+use crate::threads::{Thread, apart};
 use crate::usage::Usage;
 
 /// What one piece of work writes at most: as much as the host copies for it.
@@ -58,17 +58,37 @@ pub(super) struct Opened {
     /// It stays open for as long as the stream is there.
     pub(super) _place: Option<Arc<Place>>,
     pub(super) usage: Arc<Usage>,
+    /// Of the instance's streams, so that the host holds so many pieces and no more.
     pub(super) turns: Arc<Semaphore>,
 }
 
-/// A piece of work on another thread, in its turn among the instance's calls.
+impl Opened {
+    /// A turn and a thread, where there are both.
+    fn try_take(&self) -> Option<(OwnedSemaphorePermit, Thread)> {
+        let turn = Arc::clone(&self.turns).try_acquire_owned().ok()?;
+        Some((turn, Thread::try_take(&self.usage)?))
+    }
+
+    /// Waits for them.
+    fn take(&self) -> Taking {
+        let (turns, usage) = (Arc::clone(&self.turns), Arc::clone(&self.usage));
+        Box::pin(async move {
+            let turn = turns.acquire_owned().await.expect("it is never closed");
+            (turn, Thread::take(&usage).await)
+        })
+    }
+}
+
+type Taking = Pin<Box<dyn Future<Output = (OwnedSemaphorePermit, Thread)> + Send>>;
+
+/// A piece of work on another thread, in its turn.
 enum Work<T> {
     /// None is asked for.
     Idle,
     /// The turn is waited for.
-    Wanted(Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>),
-    /// It is done, and its outcome is not taken yet: so many pieces and no more does the host hold.
-    Begun(JoinHandle<io::Result<T>>, Arc<OwnedSemaphorePermit>),
+    Wanted(Taking),
+    /// It may be done, and its outcome is not taken yet.
+    Begun(AbortOnDropJoinHandle<io::Result<T>>, OwnedSemaphorePermit),
 }
 
 /// How far it is.
@@ -85,7 +105,7 @@ impl<T: Send + 'static> Work<T> {
     fn poll<F: FnOnce() -> io::Result<T> + Send + 'static>(
         &mut self,
         cx: &mut Context<'_>,
-        turns: &Arc<Semaphore>,
+        opened: &Opened,
         finish: bool,
         work: impl FnOnce() -> F,
     ) -> Done<T> {
@@ -94,15 +114,15 @@ impl<T: Send + 'static> Work<T> {
             match std::mem::replace(self, Self::Idle) {
                 Self::Idle | Self::Wanted(_) if finish => return Done::Cancelled,
                 Self::Idle => {
-                    *self = match Arc::clone(turns).try_acquire_owned() {
-                        Ok(turn) => Self::begun(turn, &mut work),
-                        Err(_) => Self::Wanted(Box::pin(super::taken(Arc::clone(turns)))),
+                    *self = match opened.try_take() {
+                        Some(taken) => Self::begun(taken, &mut work),
+                        None => Self::Wanted(opened.take()),
                     };
                 }
-                Self::Wanted(mut turn) => match turn.as_mut().poll(cx) {
-                    Poll::Ready(turn) => *self = Self::begun(turn, &mut work),
+                Self::Wanted(mut taking) => match taking.as_mut().poll(cx) {
+                    Poll::Ready(taken) => *self = Self::begun(taken, &mut work),
                     Poll::Pending => {
-                        *self = Self::Wanted(turn);
+                        *self = Self::Wanted(taking);
                         return Done::NotYet;
                     }
                 },
@@ -111,7 +131,7 @@ impl<T: Send + 'static> Work<T> {
                         // Only what has not begun ends by this.
                         task.abort();
                     }
-                    return match Pin::new(&mut task).poll(cx) {
+                    return match Pin::new(&mut *task).poll(cx) {
                         Poll::Pending => {
                             *self = Self::Begun(task, turn);
                             Done::NotYet
@@ -125,20 +145,13 @@ impl<T: Send + 'static> Work<T> {
         }
     }
 
-    fn begun<F, W>(turn: OwnedSemaphorePermit, work: &mut Option<W>) -> Self
+    fn begun<F, W>((turn, thread): (OwnedSemaphorePermit, Thread), work: &mut Option<W>) -> Self
     where
         F: FnOnce() -> io::Result<T> + Send + 'static,
         W: FnOnce() -> F,
     {
         let Some(work) = work.take().map(|work| work()) else { return Self::Idle };
-        // A stream that is dropped leaves work behind, which has its turn until it is done.
-        let turn = Arc::new(turn);
-        let kept = Arc::clone(&turn);
-        let task = spawn_blocking(move || {
-            let _turn = kept;
-            work()
-        });
-        Self::Begun(task, turn)
+        Self::Begun(thread.work(work), turn)
     }
 }
 
@@ -175,14 +188,14 @@ impl<T: 'static> StreamProducer<T> for Reading {
         }
         let read = || {
             let (file, at) = (Arc::clone(&opened.file), *position);
-            charged(&opened.usage, move || {
+            move || {
                 let mut piece = vec![0; wanted];
                 let read = file.read_at(&mut piece, at)?;
                 piece.truncate(read);
                 Ok(piece)
-            })
+            }
         };
-        Poll::Ready(Ok(match work.poll(cx, &opened.turns, finish, read) {
+        Poll::Ready(Ok(match work.poll(cx, opened, finish, read) {
             Done::NotYet => return Poll::Pending,
             Done::Cancelled => StreamResult::Cancelled,
             Done::With(Ok(piece)) if piece.is_empty() => outcome.end(Ok(())),
@@ -230,7 +243,7 @@ impl<T: 'static> StreamConsumer<T> for Writing {
         let write = || {
             let (room, file, position) = (room.clone(), Arc::clone(&opened.file), *position);
             let bytes: Vec<u8> = source.remaining().iter().take(PIECE_BYTES).copied().collect();
-            charged(&opened.usage, move || {
+            move || {
                 if let Some(room) = room {
                     room.extend(&file, position, bytes.len() as u64)?;
                 }
@@ -238,9 +251,9 @@ impl<T: 'static> StreamConsumer<T> for Writing {
                     Some(position) => file.write_at(&bytes, position),
                     None => Ok(pwritev2(&*file, &[IoSlice::new(&bytes)], 0, ReadWriteFlags::APPEND)?),
                 }
-            })
+            }
         };
-        Poll::Ready(Ok(match work.poll(cx, &opened.turns, finish, write) {
+        Poll::Ready(Ok(match work.poll(cx, opened, finish, write) {
             Done::NotYet => return Poll::Pending,
             Done::Cancelled => StreamResult::Cancelled,
             Done::With(Ok(written)) => {
@@ -274,17 +287,16 @@ type Batch = Result<(Dir, Vec<DirectoryEntry>), ErrorCode>;
 /// The entries of a directory.
 pub(super) struct Entries {
     usage: Arc<Usage>,
-    turns: Arc<Semaphore>,
     outcome: Outcome,
     state: State,
     /// Its own descriptor, and its buffer.
-    _held: Option<(Place, Listed)>,
+    held: Option<Arc<(Place, Listed)>>,
 }
 
 enum State {
     /// Nothing was read.
     New(Arc<File>, Option<Arc<Late>>),
-    Reading(JoinHandle<Batch>),
+    Reading(AbortOnDropJoinHandle<Batch>),
     /// Some were, and more may follow.
     More(Dir),
     Over(Result<(), ErrorCode>),
@@ -295,37 +307,31 @@ impl Entries {
         usage: Arc<Usage>,
         (dir, place, listed): (Arc<File>, Place, Listed),
         late: Option<Arc<Late>>,
-        turns: Arc<Semaphore>,
         outcome: Outcome,
     ) -> Self {
-        Self { usage, turns, outcome, state: State::New(dir, late), _held: Some((place, listed)) }
+        Self { usage, outcome, state: State::New(dir, late), held: Some(Arc::new((place, listed))) }
     }
 
     /// None, for this reason.
-    pub(super) fn none(why: ErrorCode, usage: Arc<Usage>, turns: Arc<Semaphore>, outcome: Outcome) -> Self {
-        Self { usage, turns, outcome, state: State::Over(Err(why)), _held: None }
+    pub(super) fn none(why: ErrorCode, usage: Arc<Usage>, outcome: Outcome) -> Self {
+        Self { usage, outcome, state: State::Over(Err(why)), held: None }
     }
 
     fn begin(&self, open: impl FnOnce() -> io::Result<Dir> + Send + 'static, late: Option<Arc<Late>>) -> State {
-        let turns = Arc::clone(&self.turns);
-        let work = charged(&self.usage, move || batch(open()?));
-        State::Reading(tokio::spawn(async move {
-            let _turn = super::taken(turns).await;
+        let (usage, held) = (Arc::clone(&self.usage), self.held.clone());
+        State::Reading(spawn(async move {
             if let Some(late) = late {
                 late.look().await?;
             }
-            let (dir, found) = spawn_blocking(work).await.map_err(io::Error::other)??;
+            let read = move || {
+                // A stream that is dropped leaves this behind, with its descriptor.
+                let _held = held;
+                batch(open()?)
+            };
+            let (dir, found) = apart(&usage, read).await?;
             let entry = |found: Found| DirectoryEntry { type_: named(found.kind), name: found.name };
             Ok((dir, found.into_iter().map(entry).collect()))
         }))
-    }
-}
-
-impl Drop for Entries {
-    fn drop(&mut self) {
-        if let State::Reading(task) = &self.state {
-            task.abort();
-        }
     }
 }
 
@@ -350,7 +356,7 @@ impl<T: 'static> StreamProducer<T> for Entries {
                 State::More(dir) => this.state = this.begin(move || Ok(dir), None),
                 State::Over(outcome) => return Poll::Ready(Ok(this.outcome.end(outcome))),
                 State::Reading(mut task) => {
-                    let Poll::Ready(batch) = Pin::new(&mut task).poll(cx) else {
+                    let Poll::Ready(batch) = Pin::new(&mut *task).poll(cx) else {
                         this.state = State::Reading(task);
                         return if finish { Poll::Ready(Ok(StreamResult::Cancelled)) } else { Poll::Pending };
                     };
