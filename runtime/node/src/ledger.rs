@@ -17,7 +17,10 @@ use crate::spec::ContainerSpec;
 
 /// All pods of a node. Clones share them.
 #[derive(Clone, Default)]
-pub struct Ledger(Arc<Mutex<HashMap<Arc<str>, Vec<Arc<Page>>>>>);
+pub struct Ledger(Arc<Mutex<Pages>>);
+
+/// By pod's uid.
+type Pages = HashMap<Arc<str>, Vec<Arc<Page>>>;
 
 /// One container, from its first start until its pod is gone.
 pub struct Page {
