@@ -76,13 +76,11 @@ pub(crate) fn begin<T: Send + 'static>(
     usage: &Arc<Usage>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> AbortOnDropJoinHandle<T> {
-    match Thread::try_take(usage) {
-        Some(thread) => thread.work(work),
-        None => {
-            let usage = Arc::clone(usage);
-            spawn(async move { apart(&usage, work).await })
-        }
+    if let Some(thread) = Thread::try_take(usage) {
+        return thread.work(work);
     }
+    let usage = Arc::clone(usage);
+    spawn(async move { apart(&usage, work).await })
 }
 
 #[cfg(test)]
@@ -102,10 +100,10 @@ mod tests {
     #[tokio::test]
     async fn one_container_leaves_threads_to_others_also_when_it_gives_up_what_it_began() {
         let (one, other) = (usage(), usage());
-        let (begun, begins) = mpsc::channel();
+        let (begun, begins) = mpsc::sync_channel(CONTAINER_MAX);
         let mut ends = Vec::new();
         for _ in 0..CONTAINER_MAX {
-            let (end, ended) = mpsc::channel::<()>();
+            let (end, ended) = mpsc::sync_channel::<()>(1);
             let begun = begun.clone();
             let work = begin(&one, move || {
                 begun.send(()).expect("somebody counts");

@@ -179,7 +179,8 @@ async fn component_of_functions_alone_is_neither_program_nor_server() {
 async fn container_pays_for_the_look_at_what_its_module_exports_and_is_told_the_first() {
     let kit = Kit::new();
     let path = kit.dir.path().join("many.wasm");
-    let exports: String = (0..3_000).map(|at| format!("(export \"f{at}\" (func $ready))\n")).collect();
+    let exports: Vec<_> = (0..3_000).map(|at| format!("(export \"f{at}\" (func $ready))")).collect();
+    let exports = exports.concat();
     let text = format!(
         r#"(component
         (core module $module (func (export "yes") (result i32) i32.const 1))

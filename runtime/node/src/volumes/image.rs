@@ -278,10 +278,10 @@ mod tests {
         let layers = vec![Layer { content: Content::File("site/index.html".into()), path: blob }];
         let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
         runtime.block_on(async {
-            let blobs = Blobs::open(&top.path().join("blobs")).unwrap();
+            let blobs = Blobs::open(top.path().join("blobs")).unwrap();
             let images = Images::new(&root, Registry { blobs, peers: Arc::new(Nobody) });
             // The disk is busy with something else.
-            let (done, busy) = std::sync::mpsc::channel::<()>();
+            let (done, busy) = std::sync::mpsc::sync_channel::<()>(1);
             let busy = tokio::task::spawn_blocking(move || busy.recv());
             let digest = Digest::of(b"image");
             let kept = Arc::clone(&images.0.kept).lock_owned().await;
