@@ -141,11 +141,8 @@ async fn newcomer(settings: &Settings, data_dir: &DataDir, join: &Join) -> anyho
     }
     // A start that was interrupted asks again with the same key, and is known as the same node.
     let (key, csr) = data_dir.newcomer()?;
-    let secrets_keys = if settings.secrets_key_lost {
-        None
-    } else {
-        Some(secrets_keys::given(settings.secrets_keys.as_ref()).await?)
-    };
+    let secrets_keys =
+        if settings.secrets_key_lost { None } else { Some(secrets_keys::given(settings.secrets_keys.as_ref()).await?) };
     let give_up = tokio::time::Instant::now() + PATIENCE;
     let mut name_attempt = 0;
     loop {

@@ -201,7 +201,9 @@ mod tests {
         });
         let mut purse = Purse::of(size);
         let turn: Vec<&Object> = round.in_order(line.collect()).take_while(|pod| purse.affords(pod)).collect();
-        turn.iter().for_each(|pod| round.had(pod));
+        for pod in &turn {
+            round.had(pod);
+        }
         turn.iter().map(|pod| pod.uid().to_owned()).collect()
     }
 
