@@ -3,6 +3,7 @@
 mod hanging;
 mod lab;
 mod members;
+mod sets;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,17 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lab::{Lab, condition, deployment, is_ready};
 use serde_json::json;
-use wk_api::kinds;
 use wk_api::strategy::DeleteOptions;
+use wk_api::{Object, kinds};
 
 fn is_available(lab: &Lab, replicas: i64) -> bool {
-    let deployments = lab.list(&kinds::DEPLOYMENT);
-    deployments.first().is_some_and(|web| {
-        let count = |field: &str| web.int(&format!("/status/{field}")) == Some(replicas);
-        web.int("/status/observedGeneration") == Some(web.generation())
-            && ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"].iter().all(|field| count(field))
-            && condition(web, "Progressing").is_some_and(|progress| progress["reason"] == "NewReplicaSetAvailable")
-    })
+    lab.list(&kinds::DEPLOYMENT).first().is_some_and(|web| is_complete(web, replicas))
+}
+
+fn is_complete(web: &Object, replicas: i64) -> bool {
+    let count = |field: &str| web.int(&format!("/status/{field}")) == Some(replicas);
+    web.int("/status/observedGeneration") == Some(web.generation())
+        && ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"].iter().all(|field| count(field))
+        && condition(web, "Progressing").is_some_and(|progress| progress["reason"] == "NewReplicaSetAvailable")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +210,7 @@ async fn custom_objects_go_with_their_namespace_their_owner_and_their_definition
     lab.until("namespace gone", |lab| lab.list(&kinds::NAMESPACE).iter().all(|found| found.name() != "shop")).await;
     assert!(lab.list(widget).is_empty());
 
-    let owned = |owner: &wk_api::Object, name: &str| {
+    let owned = |owner: &Object, name: &str| {
         json!({"metadata": {"name": name, "ownerReferences": [{
             "apiVersion": "example.com/v1", "kind": "Widget", "name": owner.name(), "uid": owner.uid(),
         }]}})
@@ -252,6 +254,19 @@ async fn pod_that_fits_nowhere_says_why_and_runs_when_it_fits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn controller_that_panics_again_and_again_stops_no_other() {
+    // Those of the nodes and of the voters ask for the members.
+    let roll = Arc::new(|_: &_| panic!("a crooked record"));
+    let lab = Lab::with(&["n1"], |cluster| Arc::new(cluster.clone()), roll).await;
+    lab.leads.send_replace(true);
+    for count in 1..=8 {
+        lab.create(&kinds::DEPLOYMENT, deployment(&format!("web-{count}"), 1, "web:1")).await;
+        lab.until("available", |lab| lab.list(&kinds::DEPLOYMENT).iter().all(|web| is_complete(web, 1))).await;
+    }
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pod_that_waits_for_a_namespace_to_be_meant_runs_as_soon_as_it_is() {
     let lab = Lab::start(&["n1"]).await;
     let pod = |name: &str, affinity: serde_json::Value| {
@@ -280,7 +295,7 @@ async fn pod_that_waits_for_a_namespace_to_be_meant_runs_as_soon_as_it_is() {
 }
 
 async fn label(lab: &Lab, kind: &wk_api::Kind, name: &str, labels: serde_json::Value) {
-    let change = |old: &wk_api::Object| {
+    let change = |old: &Object| {
         let mut new = old.0.clone();
         for (key, value) in labels.as_object().into_iter().flatten() {
             new["metadata"]["labels"][key] = value.clone();

@@ -12,7 +12,7 @@ use wk_api::{Kind, Object, Status, kinds};
 use wk_base::tasks::Tasks;
 use wk_base::time::{Clock as _, ManualClock};
 use wk_cluster::{Cluster, Subresource};
-use wk_controllers::{Controllers, Electorate, Heartbeats, Parts, Told, Writes};
+use wk_controllers::{Controllers, Electorate, Heartbeats, Parts, Roll, Told, Writes};
 use wk_store::{MemberId, Options, Start, Store, Transport};
 
 /// Longer than any condition takes on a busy machine; a test that waits this long has failed.
@@ -50,6 +50,15 @@ impl Lab {
 
     /// As [`Lab::idle`], and they write in this way.
     pub(crate) async fn writing(nodes: &[&str], writes: impl FnOnce(&Cluster) -> Arc<dyn Writes>) -> Self {
+        Self::with(nodes, writes, Arc::new(|_| BTreeMap::new())).await
+    }
+
+    /// As [`Lab::writing`], and the members are read in this way.
+    pub(crate) async fn with(
+        nodes: &[&str],
+        writes: impl FnOnce(&Cluster) -> Arc<dyn Writes>,
+        roll: Arc<Roll>,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let mut options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
         options.index = Some(wk_cluster::INDEX);
@@ -67,7 +76,7 @@ impl Lab {
         for node in nodes {
             lab.add_node(node).await;
         }
-        let electorate = Electorate { roll: Arc::new(|_| BTreeMap::new()), limit: PATIENCE };
+        let electorate = Electorate { roll, limit: PATIENCE };
         let (cluster, beats) = (lab.cluster.clone(), lab.heartbeats.clone());
         let parts = Parts {
             writes: writes(&cluster),
