@@ -31,7 +31,11 @@ const WHOLE: Duration = Duration::from_secs(1);
 /// one core a shell; they are looked at together.
 const PROMPT_REST: u32 = 9;
 
-/// The same for the others: there are fifteen, and together they leave most of a core to those whom somebody waits for.
+/// A prompt shell rests no longer: its looks are short, so one that took long was made on a machine that had no time for it,
+/// and pods wait.
+const PROMPT_REST_MAX: Duration = Duration::from_secs(3);
+
+/// As [`PROMPT_REST`] for the others: there are fifteen, and together they leave most of a core to those whom somebody waits for.
 const UNHURRIED_REST: u32 = 49;
 
 /// Looks without a wake-up. Every wake-up could get lost and the cluster would still get there, this slowly.
@@ -173,8 +177,8 @@ fn shell(
     rest: Duration,
     pass: impl FnMut(&Desk, Timestamp) -> Plan + Send + 'static,
 ) -> Shell {
-    let rest_factor = if rest > PROMPT { UNHURRIED_REST } else { PROMPT_REST };
-    Shell { name, reads, reads_custom: false, rest, rest_factor, resync: RESYNC, pass: Box::new(pass) }
+    let (rest_factor, rest_max) = if rest > PROMPT { (UNHURRIED_REST, RESYNC) } else { (PROMPT_REST, PROMPT_REST_MAX) };
+    Shell { name, reads, reads_custom: false, rest, rest_factor, rest_max, resync: RESYNC, pass: Box::new(pass) }
 }
 
 /// The pass of the shell that evicts from tainted nodes. It remembers since when it knows each taint.

@@ -72,6 +72,8 @@ pub(crate) struct Shell {
     pub(crate) rest: Duration,
     /// How many times as long as it looked and planned it rests.
     pub(crate) rest_factor: u32,
+    /// And for how long at most, however long it looked.
+    pub(crate) rest_max: Duration,
     /// From one look to the next at most.
     pub(crate) resync: Duration,
     /// Looks and plans.
@@ -156,7 +158,7 @@ pub(crate) async fn work(mut shell: Shell, desk: Arc<Desk>, wake: Arc<Notify>) {
 
 /// How long a shell rests from the start of a look that took so long: never longer than it goes without a look anyway.
 fn rest(shell: &Shell, took: Duration) -> Duration {
-    shell.rest.max((took * shell.rest_factor).min(shell.resync))
+    shell.rest.max((took * shell.rest_factor).min(shell.rest_max).min(shell.resync))
 }
 
 /// One look, which is expected to take as long as is said, and how long it took. None when the process ends.
@@ -233,7 +235,8 @@ mod tests {
             reads_custom: false,
             rest: Duration::from_millis(1),
             rest_factor: 9,
-            resync: second,
+            rest_max: second,
+            resync: second * 2,
             pass: Box::new(pass),
         };
         for takes in [Duration::ZERO, LONG, Duration::ZERO] {
@@ -242,6 +245,8 @@ mod tests {
         assert!(!threads.lock().expect("nobody panics").contains(&own));
         let rests = [Duration::from_millis(2), second].map(|took| rest(&shell, took));
         assert_eq!(rests, [Duration::from_millis(18), second], "and after a long one nobody rests for ever");
+        shell.resync = Duration::from_millis(250);
+        assert_eq!(rest(&shell, second), shell.resync);
         desk.cluster.store().stop().await;
     }
 
