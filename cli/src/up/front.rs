@@ -102,7 +102,7 @@ impl Handler for MeshFront {
             witness::MEMBERS_PATH => witness::tell(&self.heart.members),
             _ => match self.runs.get() {
                 Some(runs) => runs.answer(request).await,
-                None => plain(StatusCode::NOT_FOUND, "nothing runs here: it is a witness, or has only begun"),
+                None => traffic::nothing_runs(),
             },
         }
     }

@@ -158,3 +158,18 @@ fn waits(pod: &Stored) -> bool {
     let brief = brief(pod);
     brief.pod().is_some_and(|pod| pod.is_ours && pod.node.is_empty() && !pod.is_finished) && !brief.is_deleting()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hearing::Hearing;
+    use crate::shells;
+
+    #[test]
+    fn namespaces_and_budgets_wake_the_scheduler_as_they_are_what_pods_may_wait_for() {
+        let shell = shells::named("scheduler", Arc::new(Hearing::default()));
+        for kind in [&kinds::POD, &kinds::NODE, &kinds::NAMESPACE, &kinds::PODDISRUPTIONBUDGET] {
+            assert!(shell.reads.contains(&kind), "{}", kind.kind);
+        }
+    }
+}

@@ -287,6 +287,7 @@ async fn pod_that_waits_for_a_namespace_to_be_meant_runs_as_soon_as_it_is() {
         near.and_then(|pod| condition(pod, "PodScheduled")).is_some_and(|said| said["status"] == "False")
     };
     lab.until("it waits", waits).await;
+    lab.until("and says so", |lab| !lab.list(&kinds::EVENT).is_empty()).await;
     label(&lab, &kinds::NAMESPACE, "default", json!({"team": "shop"})).await;
     // Half of the time after which every shell looks anyway.
     let runs = lab.until("it runs", |lab| lab.ready_pods().len() == 2);

@@ -413,6 +413,11 @@ fn serving(apps: &[Arc<App>], port: u16) -> Option<&Arc<App>> {
     declares.or_else(|| apps.iter().find(|app| app.spec.ports.is_empty())).or_else(only)
 }
 
+/// Answers another node's request where no pod runs yet, or ever: no guest has seen it, and it may go to another pod.
+pub fn nothing_runs() -> Response<Body> {
+    mesh_error(StatusCode::SERVICE_UNAVAILABLE, "gone", "nothing runs here: it is a witness, or has only begun")
+}
+
 fn mesh_error(status: StatusCode, what: &'static str, message: &str) -> Response<Body> {
     let mut response = Response::new(body::full(message.to_owned()));
     *response.status_mut() = status;

@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::DuplexStream;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use wk_engine::{Mounts, Variables};
 
 use crate::logs::Stream;
 use crate::spec::ContainerSpec;
-use crate::streams::exec::CONTAINER_COMMANDS_MAX;
 use crate::streams::exec::program::Program;
 
 /// Output that waits for one slow watcher: some seconds of a talkative program over a slow link.
@@ -80,8 +79,6 @@ pub struct Console {
     pub tty: bool,
     /// Whether the first client's end of input is the container's.
     pub stdin_once: bool,
-    /// Commands of the node's own that may run for clients yet.
-    pub(super) commands: Semaphore,
     /// Until the run ends: it holds the container's network and files, whose output leads here.
     program: Mutex<Option<Arc<Program>>>,
     input: Option<Arc<tokio::sync::Mutex<Option<DuplexStream>>>>,
@@ -100,7 +97,6 @@ impl Console {
             tty: spec.tty,
             stdin_once: spec.stdin_once,
             input: writer.map(|writer| Arc::new(tokio::sync::Mutex::new(Some(writer)))),
-            commands: Semaphore::new(CONTAINER_COMMANDS_MAX),
             program: Mutex::default(),
             watchers: Mutex::default(),
         };

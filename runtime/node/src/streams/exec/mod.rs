@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio::sync::Semaphore;
 use tokio_util::io::SyncIoBridge;
 use wk_base::error::Chain;
 use wk_engine::Mounts;
@@ -31,14 +30,8 @@ use crate::streams::terminal::{self, Key, Terminal};
 const PIPE_BYTES: usize = 64 * 1024;
 /// Read from a command at a time.
 const PIECE_BYTES: usize = 32 * 1024;
-/// Commands of the node's own that run for clients at once, of one container and of all: each has a thread for as long as its
-/// client sends, and threads that wait are for others too (tokio's own number is 512).
-pub(super) const CONTAINER_COMMANDS_MAX: usize = 8;
-static COMMANDS: Semaphore = Semaphore::const_new(64);
 /// What a shell ends with when there is no such program.
 pub(crate) const NOT_FOUND: i32 = 127;
-/// What a shell ends with for a program that cannot be run like this.
-const MISUSED: i32 = 126;
 /// What a shell ends with after Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
@@ -135,18 +128,11 @@ pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to:
     if let Some(program) = console.program().filter(|_| !is_built_in(&wanted.command)) {
         return Box::pin(program::run(&program, wanted, from, to)).await;
     }
-    let (Ok(_own), Ok(one)) = (console.commands.try_acquire(), COMMANDS.try_acquire()) else {
-        let why = "exec: too many commands run in this container, or on its node: try again when one has ended\n";
-        let channel = if wanted.tty { Channel::Stdout } else { Channel::Stderr };
-        let _ = to.send(channel, Bytes::from_static(why.as_bytes())).await;
-        return end(to, MISUSED).await;
-    };
     let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
     let (command_out, stdout) = tokio::io::duplex(PIPE_BYTES);
     let (command_err, stderr) = tokio::io::duplex(PIPE_BYTES);
     let (env, mounts, args) = (console.env.to_vec(), filled(console).await, wanted.command.clone());
     let running = tokio::task::spawn_blocking(move || {
-        let _one = one;
         let mut stdin = SyncIoBridge::new(command_in);
         let (mut stdout, mut stderr) = (SyncIoBridge::new(command_out), SyncIoBridge::new(command_err));
         let files = match Files::open(&mounts) {

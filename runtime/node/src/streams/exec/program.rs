@@ -12,13 +12,15 @@ use wk_engine::{Exit, Failure, Input, InvokeError, Output, Prepared, Sandbox, St
 use wk_image::{Blobs, Peers, Reference};
 use wk_streams::relay::{Channel, Exec, Receiver, Sender};
 
-use super::{Ended, INTERRUPTED, MISUSED, NOT_FOUND, PIPE_BYTES};
+use super::{Ended, INTERRUPTED, NOT_FOUND, PIPE_BYTES};
 use crate::logs;
 use crate::place::Place;
 use crate::spec::ContainerSpec;
 use crate::streams::console::Watcher;
 use crate::streams::{end, terminal};
 
+/// What a shell ends with for a program that cannot be run like this.
+const MISUSED: i32 = 126;
 /// What a program exports.
 const RUN: &str = "wasi:cli/run";
 /// What a shell ends with for a program that was killed.

@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use tar::EntryType::{Link, Regular, Symlink};
-use wk_streams::relay::{self, Channel, Exec, Receiver};
 
 use super::files::{Files, Mount};
 use super::{Process, command, once};
@@ -199,35 +197,4 @@ fn command_that_nobody_waits_for_any_more_ends() {
     // Waits for the command's thread, this long at most.
     runtime.shutdown_timeout(Duration::from_secs(30));
     assert!(begun.elapsed() < Duration::from_secs(30));
-}
-
-#[tokio::test]
-async fn commands_that_wait_for_their_clients_leave_threads_to_others() {
-    let (console, _) =
-        Console::new(&ContainerSpec::default(), wk_engine::Variables::default(), wk_engine::Mounts::default());
-    let begin = || {
-        let ((client, input), (sender, output)) = (relay::channel(), relay::channel());
-        let command = ["cat", "-"].map(str::to_owned).to_vec();
-        let wanted = Exec { command, stdin: true, stdout: true, stderr: true, ..Exec::default() };
-        let console = Arc::clone(&console);
-        let session = tokio::spawn(async move { super::run(&console, wanted, Receiver::new(input), &sender).await });
-        (client, Receiver::new(output), session)
-    };
-    let mut sessions = Vec::new();
-    for _ in 0..super::CONTAINER_COMMANDS_MAX {
-        let (client, mut output, session) = begin();
-        client.send(Channel::Stdin, Bytes::from_static(b"x")).await.unwrap();
-        assert_eq!(output.next().await.unwrap().unwrap().channel, Channel::Stdout, "it runs");
-        sessions.push((client, output, session));
-    }
-    let (_client, mut output, session) = begin();
-    session.await.unwrap();
-    let first = output.next().await.unwrap().unwrap();
-    assert!(String::from_utf8_lossy(&first.data).starts_with("exec: too many commands"), "{first:?}");
-    let (client, _output, session) = sessions.pop().unwrap();
-    client.end(Channel::Stdin).await.unwrap();
-    session.await.unwrap();
-    let (client, mut output, _session) = begin();
-    client.send(Channel::Stdin, Bytes::from_static(b"x")).await.unwrap();
-    assert_eq!(output.next().await.unwrap().unwrap().channel, Channel::Stdout, "there is room again");
 }
