@@ -103,7 +103,7 @@ fn scope(target: &Target, verb: &str) -> &'static str {
 }
 
 impl Requests {
-    /// Counts one that is worked on, until the answer is dropped.
+    /// Counts one that is worked on, until what is returned is dropped.
     pub(crate) fn begin(&self, method: &Method) -> UnderWay {
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let sort = Sort { request_kind: if reads { "readOnly" } else { "mutating" } };
