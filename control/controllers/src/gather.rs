@@ -224,8 +224,10 @@ pub(crate) fn api_service(desk: &Desk, now: Timestamp) -> Plan {
         stored.map(|stored| object(&stored))
     };
     let (service, endpoints) = (one(&kinds::SERVICE), one(&kinds::ENDPOINTS));
-    let mut slices = list(&view, &kinds::ENDPOINTSLICE);
-    slices.retain(|slice| slice.namespace() == apiservice::NAMESPACE);
+    // Ours begin with its name; all slices of a large cluster decoded are megabytes.
+    let ours = format!("{}/{}", apiservice::NAMESPACE, apiservice::NAME);
+    let slices: Vec<Arc<Object>> =
+        view.list(kinds::ENDPOINTSLICE.collection(), &ours).map(|stored| object(&stored)).collect();
     let service_cidr = view.get(&wk_cluster::key(&kinds::SERVICECIDR, None, apiservice::NAME));
     let service_cidr = service_cidr.map(|stored| object(&stored));
     let input = apiservice::Input {
