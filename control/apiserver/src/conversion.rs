@@ -233,9 +233,15 @@ async fn all(reach: &Reach, kind: &Kind, mut objects: Vec<Arc<Object>>) -> Resul
         && let Some(webhook) = convert::webhook(kind, objects[*first].api_version())
     {
         let sent: Vec<&Value> = wanted.iter().map(|at| &objects[*at].0).collect();
-        let made = ask(reach, kind, webhook, &sent).await.map_err(|why| {
-            Status::internal(format!("conversion webhook for {}, Kind={} failed: {why}", kind.api_version(), kind.kind))
-        })?;
+        let failed = |how: String| {
+            Status::internal(format!("conversion webhook for {}, Kind={} {how}", kind.api_version(), kind.kind))
+        };
+        let made = ask(reach, kind, webhook, &sent).await.map_err(|why| failed(format!("failed: {why}")))?;
+        if let Some((index, why)) =
+            sent.iter().zip(&made).enumerate().find_map(|(index, (own, made))| Some((index, another(own, made)?)))
+        {
+            return Err(failed(format!("returned invalid converted object at index {index}: {why}")));
+        }
         for (at, mut value) in wanted.into_iter().zip(made) {
             // Of the metadata a webhook may change what people write into it.
             let mut metadata = objects[at].metadata().clone();
@@ -250,6 +256,15 @@ async fn all(reach: &Reach, kind: &Kind, mut objects: Vec<Arc<Object>>) -> Resul
         }
     }
     Ok(objects.iter().map(|object| Arc::new(kind.shown(object).into_owned())).collect())
+}
+
+/// What shows that `made` is another object than `own`.
+fn another(own: &Value, made: &Value) -> Option<String> {
+    let differs = |(key, word)| {
+        let [own, made] = [own, made].map(|object| object["metadata"][key].as_str().unwrap_or_default());
+        (own != made).then(|| format!("must have the same {word}: {own} != {made}"))
+    };
+    [("name", "name"), ("namespace", "namespace"), ("uid", "UID")].into_iter().find_map(differs)
 }
 
 async fn ask(reach: &Reach, kind: &Kind, webhook: &Value, objects: &[&Value]) -> Result<Vec<Value>, String> {

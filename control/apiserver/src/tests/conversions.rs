@@ -76,3 +76,20 @@ async fn what_is_applied_in_one_version_is_owned_in_it_and_defended_in_the_other
     let again = apply(&api, WIDGETS, "two", &other).await.expect(200);
     assert_eq!(again["metadata"]["resourceVersion"], forced["metadata"]["resourceVersion"]);
 }
+
+#[tokio::test]
+async fn a_webhook_that_answers_with_another_object_is_refused() {
+    let api = Harness::start().await;
+    let hook = start(|path, request| {
+        let mut answer = convert(path, request);
+        answer["convertedObjects"][0]["metadata"]["name"] = "other".into();
+        answer
+    })
+    .await;
+    api.post(DEFINITIONS, &two_versions(&hook)).await.expect(201);
+    api.post(WIDGETS, &widget("a", &json!({ "size": "small" }))).await.expect(201);
+    let refused = api.get(&format!("{BETA}/a")).await.expect(500);
+    let expected = "Internal error occurred: conversion webhook for example.com/v1beta1, Kind=Widget returned invalid \
+                    converted object at index 0: must have the same name: a != other";
+    assert_eq!(refused["message"], expected);
+}
