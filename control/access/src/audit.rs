@@ -233,15 +233,13 @@ pub fn redact(body: &mut Value) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match name.as_str() {
-                    "data" | "stringData" if value.is_object() => {
+                    "data" | "stringData" | "annotations" if value.is_object() => {
                         for entry in value.as_object_mut().into_iter().flat_map(|entries| entries.values_mut()) {
                             *entry = REDACTED.into();
                         }
                     }
-                    "data" | "stringData" | "token" | "kubectl.kubernetes.io/last-applied-configuration" => {
-                        *value = REDACTED.into();
-                    }
-                    "metadata" | "spec" | "status" | "items" | "annotations" | "object" | "rows" => within(value),
+                    "data" | "stringData" | "annotations" | "token" => *value = REDACTED.into(),
+                    "metadata" | "spec" | "status" | "items" | "object" | "rows" => within(value),
                     // Cells of a table, and all else that is flat, hold no data of a Secret.
                     _ => {}
                 }
@@ -318,7 +316,7 @@ mod tests {
     fn no_secret_is_left_in_a_body() {
         let secret = json!({
             "kind": "Secret", "metadata": {"name": "s", "annotations": {
-                "kubectl.kubernetes.io/last-applied-configuration": "{\"data\":{\"p\":\"hidden\"}}", "a": "b"}},
+                "kubectl.kubernetes.io/last-applied-configuration": "{\"data\":{\"p\":\"hidden\"}}", "a": "hidden"}},
             "data": {"p": "hidden"}, "stringData": {"q": "hidden"}, "type": "Opaque",
         });
         let bodies = [
