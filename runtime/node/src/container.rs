@@ -274,6 +274,7 @@ impl Container {
         if !matches!(self.state, State::Terminated(_)) {
             self.run = None;
             self.state = State::Terminated(Termination {
+                run: self.restarts,
                 code: KILLED,
                 reason: "ContainerStatusUnknown".into(),
                 message: "The container could not be located when the pod was terminated".into(),
@@ -398,7 +399,7 @@ impl Container {
         // It was told to stop and did: that is no success of its own.
         let is_killed = code == 0 && matches!(why, Some(Why::Unhealthy(_) | Why::PostStart));
         let (code, reason) = if is_killed { (KILLED, "Error".to_owned()) } else { (code, reason) };
-        let end = Termination { code, reason, message, started, finished: now };
+        let end = Termination { run: self.restarts, code, reason, message, started, finished: now };
         self.passed |= self.role == Role::Init && end.succeeded();
         if !self.starts_again(why, &end) {
             self.state = State::Terminated(end);
@@ -439,7 +440,7 @@ impl Container {
         let worth_telling = self.is_worth_telling(&reason, limit, now);
         // What looks for containers that ran out of memory looks for this code.
         let code = if reason == "OOMKilled" { KILLED } else { 1 };
-        self.last = Some(Termination { code, reason, message, started: self.began, finished: now });
+        self.last = Some(Termination { run: self.restarts, code, reason, message, started: self.began, finished: now });
         if worth_telling { vec![Order::Report] } else { Vec::new() }
     }
 

@@ -80,7 +80,7 @@ pub(crate) fn named(pod: &PodSpec) -> String {
 
 /// `chars` is the longest that one of its messages may be.
 fn container_status(container: &Container, image: &str, pod: &PodSpec, chars: usize) -> Value {
-    let id = format!("wasm://{}/{}/{}", pod.uid, container.name, container.restarts);
+    let id = |run: u32| format!("wasm://{}/{}/{run}", pod.uid, container.name);
     let state = match &container.state {
         State::Waiting { reason: reason @ "CrashLoopBackOff", message, .. } => {
             let message = format!("{message} pod={}", named(pod));
@@ -90,20 +90,26 @@ fn container_status(container: &Container, image: &str, pod: &PodSpec, chars: us
             json!({"waiting": {"reason": reason, "message": cut(message, chars)}})
         }
         State::Running { since } => json!({"running": {"startedAt": rfc3339(*since)}}),
-        State::Terminated(end) => json!({"terminated": termination(end, &id, chars)}),
+        State::Terminated(end) => json!({"terminated": termination(end, &id(end.run), chars)}),
     };
-    let last = container.last.as_ref().map_or(json!({}), |end| json!({"terminated": termination(end, &id, chars)}));
+    let last = container.last.as_ref();
+    let last = last.map_or(json!({}), |end| json!({"terminated": termination(end, &id(end.run), chars)}));
     json!({
         "name": container.name,
         "image": image,
         "imageID": container.image_id,
-        "containerID": id,
+        "containerID": id(container.restarts),
         "ready": container.is_ready(),
         "started": container.is_started(),
         "restartCount": container.restarts,
         "state": state,
         "lastState": last,
     })
+}
+
+/// The run that the id of a container ends with.
+fn run_of(id: &str) -> Option<u32> {
+    id.rsplit('/').next()?.parse().ok()
 }
 
 fn termination(end: &Termination, id: &str, chars: usize) -> Value {

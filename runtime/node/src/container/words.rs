@@ -34,6 +34,8 @@ impl RestartPolicy {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Termination {
+    /// Which run it was, 0 for the first.
+    pub run: u32,
     /// Exit code as a shell would show it: 137 for a container that was killed.
     pub code: i32,
     /// `Completed`, `Error`, `OOMKilled`, `DeadlineExceeded`, …

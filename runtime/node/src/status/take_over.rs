@@ -42,6 +42,7 @@ fn take_over_one(
     let restarts = u32::try_from(status.restart_count).unwrap_or(0);
     let read = |state: &core::ContainerState| {
         state.terminated.as_ref().map(|end| Termination {
+            run: end.container_id.as_deref().and_then(super::run_of).unwrap_or(restarts),
             code: end.exit_code,
             reason: end.reason.clone().unwrap_or_default(),
             message: end.message.clone().unwrap_or_default(),
@@ -62,6 +63,7 @@ fn take_over_one(
         return Container::new(spec, policy, restarts + u32::from(crashed), last);
     };
     let end = Termination {
+        run: restarts,
         code: 137,
         reason: "NodeRestarted".into(),
         message: "the node's process ended while the container ran".into(),

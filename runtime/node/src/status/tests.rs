@@ -77,6 +77,18 @@ fn running_pod_is_ready_and_a_new_process_counts_its_restart() {
 }
 
 #[test]
+fn each_run_of_a_container_has_an_id_of_its_own() {
+    let crashed = Event::Ended { code: 137, reason: "WorkerCrashed".into(), message: String::new() };
+    let (status, typed) = status_after(RestartPolicy::Always, &[started(), crashed, started()]);
+    let container = &status["containerStatuses"][0];
+    let run = |id: &Value| super::run_of(id.as_str().unwrap());
+    assert_eq!(run(&container["containerID"]), Some(1));
+    assert_eq!(run(&container["lastState"]["terminated"]["containerID"]), Some(0));
+    let next = take_over(&spec(RestartPolicy::Always), Some(&typed), at(9));
+    assert_eq!((next[0].restarts, next[0].last.as_ref().unwrap().run), (2, 1));
+}
+
+#[test]
 fn finished_pod_is_not_run_again_by_a_new_process() {
     let (status, typed) = status_after(RestartPolicy::Never, &[started(), ended(0)]);
     assert_eq!(status["phase"], "Succeeded");
