@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use wk_base::time::Timestamp;
-use wk_plan::Plan;
+use wk_plan::{Order, Plan};
 use wk_store::Stored;
 
 use crate::grouped::Group;
@@ -70,7 +70,7 @@ impl Settled {
     }
 
     /// The plan for the owner `uid`, made from objects of these `versions` at `now`; an empty one if the last plan from the
-    /// same was empty and is not due.
+    /// same asked for nothing and is not due.
     pub(crate) fn plan(&mut self, uid: &str, versions: &Versions, now: Timestamp, plan: impl FnOnce() -> Plan) -> Plan {
         let (versions, pass) = (versions.0.finish(), self.pass);
         if let Some(last) = self.by_uid.get_mut(uid)
@@ -86,7 +86,8 @@ impl Settled {
             tracing::error!(uid, "the plan for an owner panicked");
             Plan::default()
         });
-        if made.orders.is_empty() {
+        if made.orders.iter().all(|order| matches!(order, Order::Event(_))) {
+            // What is only told is told once.
             self.by_uid.insert(uid.to_owned(), Last { versions, due: made.due, pass });
         } else {
             // Orders may be refused, so they are planned again until the facts say that they were carried out.
@@ -99,7 +100,7 @@ impl Settled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wk_plan::{Event, EventType, Order, Target};
+    use wk_plan::{Event, EventType, Target};
 
     fn versions(number: u64) -> Versions {
         let mut versions = Versions::default();
@@ -127,20 +128,26 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_planned_until_there_are_none() {
+    fn orders_are_planned_until_there_are_none_and_what_is_only_told_is_told_once() {
         let mut settled = Settled::default();
         settled.begin();
-        let regarding = Target {
+        let target = Target {
             kind: &wk_api::kinds::POD,
             namespace: None,
             name: "a".into(),
             uid: "u".into(),
             resource_version: None,
         };
+        let regarding = target.clone();
         let event = Event { regarding, kind: EventType::Normal, reason: "R", message: String::new(), component: "c" };
-        let orders = || Plan { orders: vec![Order::Event(event.clone())], ..Plan::default() };
-        for _ in 0..2 {
-            assert_eq!(settled.plan("u", &versions(1), at(0), orders).orders.len(), 1);
+        let told = || Plan { orders: vec![Order::Event(event.clone())], ..Plan::default() };
+        let done = || Plan { orders: vec![target.clone().delete(), Order::Event(event.clone())], ..Plan::default() };
+        for expected in [2, 2] {
+            assert_eq!(settled.plan("u", &versions(1), at(0), done).orders.len(), expected);
+        }
+        for (version, expected) in [(2, 1), (2, 0), (3, 1)] {
+            let plan = settled.plan("u", &versions(version), at(0), told);
+            assert_eq!(plan.orders.len(), expected, "only told, at version {version}");
         }
     }
 

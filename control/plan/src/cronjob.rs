@@ -49,12 +49,14 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     };
     // It was read when it was written.
     let Ok(schedule) = Schedule::parse(cronjob.text("/spec/schedule")) else { return plan };
+    let Some(next) = schedule.next(now, zone) else {
+        plan.orders.push(never(cronjob));
+        return plan;
+    };
+    plan.due_by(next);
     let last = last_scheduled(cronjob, input.jobs).unwrap_or_else(|| read::created(cronjob));
     let deadline = cronjob.int("/spec/startingDeadlineSeconds").map(SignedDuration::from_secs);
     let earliest = deadline.and_then(|deadline| now.checked_sub(deadline).ok()).map_or(last, |start| start.max(last));
-    if let Some(next) = schedule.next(now, zone) {
-        plan.due_by(next);
-    }
     let Some((due, missed)) = latest(&schedule, earliest, now, zone) else { return plan };
     let running: Vec<&Object> = input.jobs.iter().copied().filter(|job| !is_finished(job)).collect();
     match cronjob.text("/spec/concurrencyPolicy") {
@@ -203,6 +205,14 @@ fn create(cronjob: &Object, due: Timestamp) -> Order {
     }
 }
 
+/// Tells that the schedule can be read and is never due: the 31st of February. In the words of Kubernetes, for whom a time that
+/// never comes is always the same.
+fn never(cronjob: &Object) -> Order {
+    let schedule = cronjob.text("/spec/schedule");
+    let why = "time difference between two schedules is less than 1 second";
+    event(cronjob, EventType::Warning, "InvalidSchedule", format!("invalid schedule: {schedule} : {why}"))
+}
+
 fn event(cronjob: &Object, kind: EventType, reason: &'static str, message: String) -> Order {
     let regarding = Target::incarnation(&kinds::CRONJOB, cronjob);
     Order::Event(Event { regarding, kind, reason, message, component: COMPONENT })
@@ -316,6 +326,15 @@ mod tests {
         let (three, four) = (job(START - 15, Some("Failed")), job(START - 10, None));
         let plan = planned(&cronjob(&json!({})), &[&one, &two, &three, &four], "2025-01-01T00:00:31Z");
         assert_eq!(removed(&plan), [one.name()]);
+    }
+
+    #[test]
+    fn schedule_that_is_never_due_is_told() {
+        let plan = planned(&cronjob(&json!({"schedule": "59 23 31 2 *"})), &[], "2025-01-01T01:00:00Z");
+        let message = "invalid schedule: 59 23 31 2 * : time difference between two schedules is less than 1 second";
+        assert!(plan.to_string().contains(message) && plan.due.is_none(), "{plan}");
+        let suspended = cronjob(&json!({"schedule": "59 23 31 2 *", "suspend": true}));
+        assert!(planned(&suspended, &[], "2025-01-01T01:00:00Z").orders.is_empty());
     }
 
     #[test]
