@@ -270,7 +270,7 @@ impl ApiServer {
         if let Route::Modules(rest) = route {
             return modules::answer(self, &parts.method, &rest, &query, body).await;
         }
-        if parts.method != Method::GET && route != Route::Nowhere {
+        if parts.method != Method::GET && !matches!(route, Route::Nowhere | Route::NoSuchResource) {
             return respond(Err(not_allowed()), json);
         }
         match route {

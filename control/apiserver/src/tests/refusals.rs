@@ -147,6 +147,10 @@ async fn methods_that_mean_nothing_on_a_path_are_not_allowed() {
         let answer = api.send(method.clone(), path, &[], empty()).await;
         assert_eq!(answer.reason(), of(405, "MethodNotAllowed"), "{method} {path}");
     }
+    for path in ["/api/v1/nothings", "/api/v1/namespaces/default/nodes", "/apis/apps/v1/deployments/web"] {
+        let answer = api.send(Method::POST, path, &[], empty()).await;
+        assert_eq!(answer.reason(), of(404, "NotFound"), "there is none, whatever is asked of it: {path}");
+    }
     // An answer to HEAD has no body that could give a reason.
     let answer = api.send(Method::HEAD, CONFIG_MAPS, &[], empty()).await;
     assert_eq!((answer.code.as_u16(), answer.text.as_str()), (405, ""));
