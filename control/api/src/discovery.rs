@@ -1,6 +1,10 @@
 //! Discovery: which groups, versions and resources there are, in the old form (one document a version) and the
 //! aggregated one; and the version document.
 
+mod resources;
+
+pub use resources::ResourceList;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -11,8 +15,6 @@ use crate::kind::{Kind, Scope, Subresource};
 
 /// What `/status` and `/scale` can do.
 const SUBRESOURCE_VERBS: [&str; 3] = ["get", "patch", "update"];
-/// Member of a resource's entry, true when something acts on its objects and they are not only kept.
-const ACTED: &str = "wk.dev/acted";
 /// The Kubernetes version whose API this is: one minor above kubectl 1.32, within its skew.
 const MAJOR: &str = "1";
 const MINOR: &str = "33";
@@ -114,48 +116,6 @@ fn group_entry(group: &str, versions: &[&str]) -> Value {
     let entry = |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
     let versions: Vec<Value> = versions.iter().map(entry).collect();
     json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
-}
-
-/// `GET /api/v1` (group "") and `GET /apis/<group>/<version>`; none when there is no such version.
-pub fn api_resource_list(kinds: &[&'static Kind], group: &str, version: &str) -> Option<Value> {
-    let kinds = kinds_of(kinds, group, version);
-    let first = kinds.first()?;
-    let mut resources = Vec::new();
-    for kind in &kinds {
-        let mut entry = json!({
-            "name": kind.plural,
-            "singularName": kind.singular,
-            "namespaced": kind.is_namespaced(),
-            "kind": kind.kind,
-            "verbs": kind.verbs(),
-        });
-        if kind.acts {
-            // Not in Kubernetes; clients skip members that they do not know.
-            json::set(&mut entry, ACTED, true);
-        }
-        words(&mut entry, kind);
-        resources.push(entry);
-        for sub in subresources(kind) {
-            let mut entry = json!({
-                "name": format!("{}/{}", kind.plural, sub.name),
-                "singularName": "",
-                "namespaced": kind.is_namespaced(),
-                "kind": sub.kind,
-                "verbs": sub.verbs,
-            });
-            if !sub.group.is_empty() {
-                json::set(&mut entry, "group", sub.group);
-                json::set(&mut entry, "version", sub.version);
-            }
-            resources.push(entry);
-        }
-    }
-    Some(json!({
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": first.api_version(),
-        "resources": resources,
-    }))
 }
 
 fn words(entry: &mut Value, kind: &Kind) {
@@ -279,12 +239,15 @@ mod tests {
     use super::*;
     use crate::kinds::kinds;
 
+    fn list_of(group: &str, version: &str) -> Option<Value> {
+        ResourceList::of(kinds(), group, version).map(|list| serde_json::to_value(list).expect("a value"))
+    }
+
     #[test]
     fn both_forms_of_discovery_name_every_kind() {
         let versions = groups(kinds()).into_iter().chain([("", vec!["v1"])]);
         let versions = versions.flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)));
-        let lists: String =
-            versions.map(|(group, version)| api_resource_list(kinds(), group, version).unwrap().to_string()).collect();
+        let lists: String = versions.map(|(group, version)| list_of(group, version).unwrap().to_string()).collect();
         let aggregated = aggregated_core(kinds(), "v2").to_string() + &aggregated_groups(kinds(), "v2").to_string();
         for kind in kinds() {
             assert!(lists.contains(&format!("\"name\":\"{}\"", kind.plural)), "{kind}");
@@ -292,7 +255,7 @@ mod tests {
         }
         assert_eq!(api_group(kinds(), "autoscaling").unwrap()["preferredVersion"]["version"], "v2");
         assert_eq!(api_group(kinds(), "autoscaling").unwrap()["versions"][1]["version"], "v1");
-        let resources = api_resource_list(kinds(), "", "v1").unwrap();
+        let resources = list_of("", "v1").unwrap();
         for resource in resources["resources"].as_array().unwrap() {
             let verbs = resource["verbs"].as_array().unwrap();
             let plain = !resource["name"].as_str().unwrap().contains('/');
@@ -302,12 +265,12 @@ mod tests {
         }
         assert!(lists.contains("\"name\":\"pods/log\"") && lists.contains("\"name\":\"deployments/scale\""));
         let acted = |group: &str, name: &str| {
-            let list = api_resource_list(kinds(), group, "v1").unwrap();
+            let list = list_of(group, "v1").unwrap();
             let found = list["resources"].as_array().unwrap().iter().find(|entry| entry["name"] == name).cloned();
-            found.unwrap()[ACTED].clone()
+            found.unwrap()["wk.dev/acted"].clone()
         };
         assert_eq!((acted("", "pods"), acted("networking.k8s.io", "networkpolicies")), (json!(true), Value::Null));
-        assert!(api_resource_list(kinds(), "apps", "v2").is_none());
+        assert!(list_of("apps", "v2").is_none());
         assert_eq!(api_group(kinds(), "apps").unwrap()["preferredVersion"]["groupVersion"], "apps/v1");
         assert!(api_group(kinds(), "").is_none());
     }

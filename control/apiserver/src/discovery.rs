@@ -2,6 +2,7 @@
 
 use http::header::VARY;
 use http::{HeaderMap, HeaderValue, Response};
+use serde::Serialize;
 use wk_api::{Kind, discovery};
 use wk_base::body::Body;
 
@@ -38,18 +39,29 @@ pub(crate) fn answer(
         (Document::CoreVersions, None) => (discovery::api_versions(), None),
         (Document::Groups, None) => (discovery::api_group_list(kinds), None),
         (Document::Group(group), _) => (discovery::api_group(kinds, group)?, None),
-        (Document::Resources { group, version }, _) => (discovery::api_resource_list(kinds, group, version)?, None),
+        (Document::Resources { group, version }, _) => {
+            return Some(plain(&discovery::ResourceList::of(kinds, group, version)?, headers, query));
+        }
     };
     if let Some(media_type) = media_type {
         return Some(Tagged::new(value.to_string(), media_type).answer(headers));
     }
-    Some(match negotiate::format(headers, query, &[Shape::Full]) {
-        Ok(format) if format.encoding == Encoding::Json => Tagged::new(value.to_string(), JSON).answer(headers),
+    Some(plain(&value, headers, query))
+}
+
+/// A document of the old form. Its members stay in their order in JSON.
+fn plain(document: &impl Serialize, headers: &HeaderMap, query: &Query) -> Response<Body> {
+    match negotiate::format(headers, query, &[Shape::Full]) {
+        Ok(format) if format.encoding == Encoding::Json => {
+            let text = serde_json::to_string(document).expect("a document is text");
+            Tagged::new(text, JSON).answer(headers)
+        }
         Ok(format) => {
+            let value = serde_json::to_value(document).expect("a document is a value");
             let mut response = respond(Ok(Reply::ok(value)), format.encoding);
             response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
             response
         }
         Err(status) => respond(Err(status), Encoding::Json),
-    })
+    }
 }

@@ -17,6 +17,10 @@ async fn discovery_comes_in_both_forms() {
     assert_eq!(api.get("/apis/apps").await.expect(200)["kind"], "APIGroup");
     assert_eq!(api.get("/api/v1").await.expect(200)["kind"], "APIResourceList");
     assert_eq!(api.get("/apis/apps/v1").await.expect(200)["groupVersion"], "apps/v1");
+    let text = api.get_as("/api/v1", "application/json").await.text;
+    assert!(
+        text.starts_with(r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[{"name":"#)
+    );
     assert_eq!(api.get("/apis/nobody").await.code, 404);
     let paths = api.get("/").await.expect(200)["paths"].to_string();
     assert!(paths.contains("\"/apis/apps/v1\"") && paths.contains("\"/openapi/v3\""), "{paths}");
