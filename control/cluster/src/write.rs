@@ -140,7 +140,7 @@ impl Cluster {
         if let Some(owners) = wanted.owners {
             managed::put(&mut object, owners);
         } else if self.manager.tracks_creation() {
-            let target = Target::object(kind.storage());
+            let target = Target::made(kind.storage());
             managed::track(&target, None, &mut object, given.as_ref(), self.manager.name(), facts.now);
         }
         Ok(object)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wk_api::{Object, Status, kinds};
 use wk_base::time::Timestamp;
-use wk_cluster::{Cluster, Subresource};
+use wk_cluster::{Cluster, Manager, Subresource};
 
 use crate::status::rfc3339;
 
@@ -18,6 +18,9 @@ pub const API_ANNOTATION: &str = "wk.dev/api";
 
 /// Pods a node takes: what the runtime is built to hold when they idle, and well within a node's address range.
 const PODS_MAX: u32 = 10_000;
+
+/// Who writes the Node, as its `managedFields` tell.
+const MANAGER: &str = "kubelet";
 
 /// `nodeStatusReportFrequency` of kubelets.
 const SAY_EVERY: Duration = Duration::from_mins(5);
@@ -42,8 +45,10 @@ pub struct Facts {
     pub runtime: String,
 }
 
-/// Creates the Node object or brings it up to date, with `Ready` true: the process that calls this is alive.
+/// Creates the Node object or brings it up to date, with `Ready` true: the process that calls this is alive. As in Kubernetes,
+/// who owns which of its fields is recorded from the first.
 pub async fn register(cluster: &Cluster, facts: &Facts) -> Result<(), Status> {
+    let cluster = &cluster.as_manager(Manager::client(MANAGER));
     let machine = machine();
     let change = |old: &Object| {
         let mut new = old.0.clone();

@@ -23,6 +23,7 @@ use self::entries::{Id, Managers, Operation, Owned};
 use self::set::Set;
 use crate::json;
 use crate::kind::Kind;
+use crate::kinds;
 use crate::object::{Object, time_text};
 use crate::schema::{Schema, scale_schema, schema_of};
 
@@ -66,6 +67,11 @@ impl Target {
     pub fn object(kind: &Kind) -> Self {
         let reset = if kind.has_status { Set::of(&["f:status"]) } else { Set::default() };
         Self::new(kind, "", reset)
+    }
+
+    /// An object that is made. Only a Node brings its status along.
+    pub fn made(kind: &Kind) -> Self {
+        if *kind == kinds::NODE { Self::new(kind, "", Set::default()) } else { Self::object(kind) }
     }
 
     /// The status of an object.

@@ -102,6 +102,19 @@ async fn other_writes_are_recorded_as_updates_of_their_manager() {
 }
 
 #[tokio::test]
+async fn owners_of_a_node_are_recorded_though_it_brings_nothing_but_its_status() {
+    let api = Harness::start().await;
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": "plain" }, "status": { "capacity": { "memory": "1Gi" } },
+    });
+    let made = api.post("/api/v1/nodes?fieldManager=maker", &node).await.expect(201);
+    assert_eq!(managers(&made), pairs(&[("maker", "Update")]));
+    let taint = json!({ "spec": { "taints": [{ "key": "dedicated", "effect": "PreferNoSchedule" }] } });
+    let tainted = api.patch("/api/v1/nodes/plain?fieldManager=kubectl-taint", &taint).await.expect(200);
+    assert!(managers(&tainted).contains(&("kubectl-taint".to_owned(), "Update".to_owned())), "{tainted}");
+}
+
+#[tokio::test]
 async fn status_and_scale_have_entries_of_their_own() {
     let api = Harness::start().await;
     let path = format!("{DEPLOYMENTS}/d");
