@@ -29,7 +29,7 @@ pub(crate) struct RestoreArgs {
     /// Where the new cluster's first node is to keep everything: an empty directory [default: $WK_HOME, else ~/.wk]
     #[arg(long = "data-dir", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Name of that node, a DNS label [default: derived from the host name]
+    /// Name of that node, a DNS name [default: derived from the host name]
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// The key of the Secrets in it: `identity/ca.key` of a node of the old cluster, or what --secrets-key-file named

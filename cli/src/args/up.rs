@@ -17,7 +17,7 @@ pub(crate) const MESH_PORT: u16 = 7443;
 /// Options of `wk up`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct UpArgs {
-    /// Name of this node, a DNS label [default: derived from the host name and the address]
+    /// Name of this node, a DNS name [default: derived from the host name and the address]
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Address to listen on, and under which the other nodes reach this one [default: as before, else 127.0.0.1]

@@ -23,7 +23,7 @@ pub(super) async fn run(args: &RestoreArgs, ui: &mut Ui) -> anyhow::Result<()> {
         return ui.line(&format!("{}: whole\n{}", args.file.display(), describe(&summary)));
     }
     let name = match &args.name {
-        Some(name) => name.parse().map_err(|error| usage("--name must be a DNS label, such as n1").because(error))?,
+        Some(name) => name.parse().map_err(|error| usage("--name must be a DNS name, such as n1").because(error))?,
         None => settings::host_name(0),
     };
     let root = args.data_dir()?;

@@ -45,7 +45,8 @@ pub(crate) struct Ask {
 impl Ask {
     /// Reads what a client asks for.
     pub(crate) fn of_client(path: &str, query: Option<&str>) -> Result<Self, Status> {
-        let name = path.strip_prefix(API_PREFIX).unwrap_or_default();
+        let name = percent_encoding::percent_decode_str(path.strip_prefix(API_PREFIX).unwrap_or_default());
+        let name = name.decode_utf8_lossy();
         let name = name.parse().map_err(|error| Status::bad_request(format!("{name:?}: {}", Chain(&error))))?;
         let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let force = pairs.into_iter().any(|(key, value)| key == "force" && value == "true");
@@ -211,6 +212,8 @@ mod tests {
         let found = ask("/apis/wk.dev/v1/cluster/members/n3", Some("force=true")).expect("reads");
         assert_eq!((found.name.as_str(), found.force), ("n3", true));
         assert!(!ask("/apis/wk.dev/v1/cluster/members/n3", None).expect("reads").force);
+        let dotted = ask("/apis/wk.dev/v1/cluster/members/n3%2Eexample%2Ecom", None).expect("reads");
+        assert_eq!(dotted.name.as_str(), "n3.example.com");
         assert_eq!(ask("/apis/wk.dev/v1/cluster/members/", None).expect_err("no name").code, 400);
     }
 }

@@ -117,7 +117,7 @@ impl Settings {
             return Err(usage(format!("--zone becomes a label of the Node: {wrong}")).into());
         }
         let name = args.name.as_deref().map(str::parse).transpose();
-        let name = name.map_err(|error| usage("--name must be a DNS label, such as n1").because(error))?;
+        let name = name.map_err(|error| usage("--name must be a DNS name, such as n1").because(error))?;
         let join = match (args.join, args.token) {
             (Some(peer), Some(token)) => {
                 let token = token.reveal().parse().map_err(|error| {

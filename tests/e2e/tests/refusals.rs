@@ -218,7 +218,7 @@ async fn senseless_options_are_refused_before_anything_is_made() {
     nothing_left(&node);
     let mut node = Node::new("Not-A-Label", cluster.net().ip(1), cluster.dir());
     let output = refused(&mut node, &[]).await;
-    says(&output, USAGE, &["--name", "DNS label"]);
+    says(&output, USAGE, &["--name", "DNS name"]);
     assert!(!node.data_dir().exists());
     let mut node = Node::new("n3", cluster.net().ip(1), cluster.dir());
     let said = refused(&mut node, &["--token", "wk1.x"]).await.failed(USAGE).to_owned();

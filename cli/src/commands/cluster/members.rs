@@ -27,7 +27,7 @@ pub(super) async fn status(client: &Client, args: &MembersArgs, ui: &mut Ui) -> 
 /// Removes a member for good.
 pub(super) async fn remove(client: &Client, args: &RemoveArgs, ui: &mut Ui) -> anyhow::Result<()> {
     let force = if args.force { "?force=true" } else { "" };
-    // A name that is no DNS label is refused by the server; what would change the path is not sent.
+    // A name that is no DNS name is refused by the server; what would change the path is not sent.
     let name = percent_encoding::utf8_percent_encode(&args.node, percent_encoding::NON_ALPHANUMERIC).to_string();
     let name = name.replace("%2D", "-");
     client.exchange(&Method::DELETE, &format!("{MEMBERS_PATH}/{name}{force}"), JSON, None).await?;
