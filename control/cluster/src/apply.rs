@@ -139,7 +139,7 @@ impl Cluster {
         let value = match request.subresource {
             Subresource::Scale => applied.value,
             // Without nulls, and with values in their canonical form.
-            _ => decode::patched(kind, applied.value, Vec::new(), FieldValidation::Ignore)?.0,
+            _ => decode::patched(kind, applied.value, None, Vec::new(), FieldValidation::Ignore)?.0,
         };
         Ok((value, applied.managed_fields))
     }

@@ -13,8 +13,11 @@ use crate::field::Errors;
 use crate::json;
 use crate::kind::Kind;
 use crate::kinds::CONFIGMAP;
+use crate::patch::strategic;
 use crate::schema::schema_of;
 use crate::status::Status;
+
+use self::walk::Words;
 
 pub use duplicates::{BoundedError, bounded, nth_duplicate};
 
@@ -61,7 +64,7 @@ pub fn bytes(kind: &Kind, bytes: &[u8], validation: FieldValidation) -> Result<(
         unrecognized(kind, bytes, &format!("couldn't get version/kind; json parse error: {why}"))
     })?;
     check_type(kind, &value)?;
-    clean(kind, value, validation, unfit(kind), |unknown| {
+    clean(kind, value, Words::Json, validation, unfit(kind), |unknown| {
         if unknown.is_empty() && duplicates.is_empty() { Vec::new() } else { order::in_order(bytes, &unknown) }
     })
 }
@@ -81,7 +84,7 @@ pub fn yaml(
         _ => lines,
     };
     check_type(kind, &value)?;
-    clean(kind, value, validation, unfit(kind), |unknown| [lines, unknown].concat())
+    clean(kind, value, Words::Json, validation, unfit(kind), |unknown| [lines, unknown].concat())
 }
 
 /// 400 for a body that does not say what it is.
@@ -119,10 +122,12 @@ pub fn protobuf(kind: &Kind, bytes: &[u8]) -> Result<Value, Status> {
     checked(kind, value, Vec::new(), FieldValidation::Ignore).map(|(value, _)| value)
 }
 
-/// As [`body`], for what a patch made of an object: `problems` were found in the patch. Unfit values are 422.
+/// As [`body`], for what a patch made of an object: `problems` were found in the patch, which is `merged` if it was a
+/// strategic one. Unfit values are 422.
 pub fn patched(
     kind: &Kind,
     value: Value,
+    merged: Option<&Value>,
     problems: Vec<String>,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
@@ -131,13 +136,18 @@ pub fn patched(
     }
     check_type(kind, &value)?;
     // Who may patch a Secret may not read it by that.
-    let shown = if kind.sealed { "<hidden>".to_owned() } else { value.to_string() };
+    let shown = match merged {
+        _ if kind.sealed => "<hidden>".to_owned(),
+        Some(patch) => strategic::go_text(patch),
+        None => value.to_string(),
+    };
+    let words = if merged.is_some() { Words::Converter } else { Words::Json };
     let unfit = |why: &str| {
         let mut errors = Errors::new();
         errors.invalid_str("patch", &shown, why);
         Status::invalid_named("", "", "", &errors.into_vec())
     };
-    clean(kind, value, validation, unfit, |unknown| [unknown, problems].concat())
+    clean(kind, value, words, validation, unfit, |unknown| [unknown, problems].concat())
 }
 
 /// Parses JSON text; answers the value and one text for each duplicate field.
@@ -152,7 +162,7 @@ fn checked(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     check_type(kind, &value)?;
-    clean(kind, value, validation, unfit(kind), |unknown| [unknown, others].concat())
+    clean(kind, value, Words::Json, validation, unfit(kind), |unknown| [unknown, others].concat())
 }
 
 /// 400 for a body that says what it is and is not.
@@ -168,11 +178,12 @@ fn unfit(kind: &Kind) -> impl Fn(&str) -> Status {
 fn clean(
     kind: &Kind,
     value: Value,
+    words: Words,
     validation: FieldValidation,
     refused: impl Fn(&str) -> Status,
     problems: impl FnOnce(Vec<String>) -> Vec<String>,
 ) -> Result<(Value, Vec<String>), Status> {
-    let (mut value, unknown) = pruned(kind, value).map_err(|why| refused(&why))?;
+    let (mut value, unknown) = pruned(kind, value, words).map_err(|why| refused(&why))?;
     let mut problems = if validation == FieldValidation::Ignore { Vec::new() } else { problems(unknown) };
     problems.truncate(PROBLEMS_MAX);
     json::set(&mut value, "apiVersion", kind.api_version());
@@ -193,13 +204,13 @@ fn clean(
 }
 
 /// The value without what its schema does not know, and what that was; or the first type error.
-fn pruned(kind: &Kind, value: Value) -> Result<(Value, Vec<String>), String> {
-    let Some(custom) = kind.custom else { return walk::Walk::new(schema_of(kind)).root(value) };
+fn pruned(kind: &Kind, value: Value, words: Words) -> Result<(Value, Vec<String>), String> {
+    let Some(custom) = kind.custom else { return walk::Walk::new(schema_of(kind), words).root(value) };
     // The metadata is that of any object, the rest is as the definition says.
     let Value::Object(mut members) = value else { return Err("the object is no JSON object".to_owned()) };
     let metadata = members.remove("metadata").filter(|metadata| !metadata.is_null());
     let (metadata, mut problems) = match metadata {
-        Some(metadata) => pruned(&CONFIGMAP, serde_json::json!({ "metadata": metadata }))?,
+        Some(metadata) => pruned(&CONFIGMAP, serde_json::json!({ "metadata": metadata }), words)?,
         None => (Value::Null, Vec::new()),
     };
     let mut value = Value::Object(members);

@@ -10,9 +10,19 @@ use crate::object::{micro_time_text, time_text};
 use crate::quantity::Quantity;
 use crate::schema::{Schema, Shape, Struct};
 
+/// Whose words refuse a value of a wrong type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Words {
+    /// Those of Go's `encoding/json`, for what came as text.
+    Json,
+    /// Those of Kubernetes' converter from maps to structs, for what a strategic merge patch made.
+    Converter,
+}
+
 /// The state of a pass.
 pub(super) struct Walk<'a> {
     schema: &'a Schema,
+    words: Words,
     /// Names of the fields above, without indices: what Go's type errors show.
     fields: Vec<&'a str>,
     /// The innermost struct.
@@ -23,8 +33,8 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(schema: &'a Schema) -> Self {
-        Self { schema, fields: Vec::new(), owner: "", path: String::new(), unknown: Vec::new() }
+    pub(super) fn new(schema: &'a Schema, words: Words) -> Self {
+        Self { schema, words, fields: Vec::new(), owner: "", path: String::new(), unknown: Vec::new() }
     }
 
     /// Cleans a whole object.
@@ -88,9 +98,6 @@ impl<'a> Walk<'a> {
                 Ok(Value::Number(number))
             }
             (Shape::Int64, Value::Number(number)) if number.is_i64() => Ok(Value::Number(number)),
-            (Shape::Int32 | Shape::Int64, Value::Number(number)) => {
-                Err(self.mismatch(&format!("number {number}"), shape))
-            }
             (Shape::Bytes, Value::String(text)) => base64_text(text),
             (Shape::Time, Value::String(text)) => time(&text).map(|time| Value::from(time_text(time))),
             (Shape::MicroTime, Value::String(text)) => time(&text).map(|time| Value::from(micro_time_text(time))),
@@ -101,7 +108,7 @@ impl<'a> Walk<'a> {
             (Shape::IntOrString, Value::Number(number)) => Err(without_field(&format!("number {number}"), "int32")),
             (Shape::IntOrString, other) => Err(without_field(go_name(&other), "int32")),
             (Shape::Time | Shape::MicroTime, other) => Err(without_field(go_name(&other), "string")),
-            (shape, other) => Err(self.mismatch(go_name(&other), shape)),
+            (shape, other) => Err(self.mismatch(&other, shape)),
         }
     }
 
@@ -131,13 +138,48 @@ impl<'a> Walk<'a> {
         Ok(Value::Array(kept))
     }
 
-    fn mismatch(&self, what: &str, shape: &Shape) -> String {
+    fn mismatch(&self, value: &Value, shape: &Shape) -> String {
+        if self.words == Words::Converter {
+            return unconvertible(value, shape, &shape.go_type(self.schema));
+        }
+        let what = match (shape, value) {
+            (Shape::Int32 | Shape::Int64, Value::Number(number)) => format!("number {number}"),
+            _ => go_name(value).to_owned(),
+        };
         format!(
             "json: cannot unmarshal {what} into Go struct field {}.{} of type {}",
             self.owner,
             self.fields.join("."),
             shape.go_type(self.schema)
         )
+    }
+}
+
+/// What Kubernetes' converter says of a value that does not fit.
+fn unconvertible(value: &Value, shape: &Shape, go_type: &str) -> String {
+    let found = go_kind(value);
+    match (shape, value) {
+        (Shape::Struct(..), _) => format!("cannot restore struct from: {found}"),
+        (Shape::Map(..), _) => format!("cannot restore map from {found}"),
+        (Shape::List(..) | Shape::Bytes, _) => format!("cannot restore slice from {found}"),
+        (Shape::Text(_) | Shape::Int32 | Shape::Int64, Value::Number(_)) => {
+            format!("cannot convert {found} to {go_type}")
+        }
+        (Shape::Text(_), _) => "unrecognized type: string".to_owned(),
+        _ => format!("unrecognized type: {go_type}"),
+    }
+}
+
+/// What Go calls the kind of a value that was JSON.
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "invalid",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
     }
 }
 

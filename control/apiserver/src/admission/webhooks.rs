@@ -181,7 +181,7 @@ impl Asked<'_> {
         if self.shows_something_else() {
             return Ok(value);
         }
-        let (value, _) = decode::patched(hook.kind, value, Vec::new(), FieldValidation::Ignore)?;
+        let (value, _) = decode::patched(hook.kind, value, None, Vec::new(), FieldValidation::Ignore)?;
         conversion::between(self.server, hook.kind, self.call.kind(), value).await
     }
 

@@ -85,6 +85,18 @@ async fn patches_that_do_not_fit_are_refused_in_kubernetes_words() {
         ),
         (
             STRATEGIC,
+            json!({ "metadata": { "labels": "x" } }),
+            422,
+            " \"\" is invalid: patch: Invalid value: \"map[metadata:map[labels:x]]\": cannot restore map from string",
+        ),
+        (
+            STRATEGIC,
+            json!({ "spec": { "replicas": "x", "paused": true } }),
+            422,
+            " \"\" is invalid: patch: Invalid value: \"map[spec:map[paused:true replicas:x]]\": unrecognized type: int32",
+        ),
+        (
+            STRATEGIC,
             json!({ "metadata": { "name": "other" } }),
             400,
             "the name of the object (other) does not match the name on the URL (web)",

@@ -61,7 +61,7 @@ pub(super) async fn run(
             return change.apply(&Schema::none(), current.0.clone());
         }
         let value = change.apply(schema_of(call.kind()), current.0.clone())?;
-        let (value, found) = decode::patched(call.kind(), value, change.problems.clone(), validation)?;
+        let (value, found) = decode::patched(call.kind(), value, change.merged(), change.problems.clone(), validation)?;
         warnings = found;
         Ok(value)
     };
@@ -114,6 +114,14 @@ fn read(kind: PatchType, bytes: &[u8]) -> Result<Change, Status> {
 }
 
 impl Change {
+    /// The patch, if it is a strategic one.
+    fn merged(&self) -> Option<&Value> {
+        match &self.how {
+            How::Strategic(patch) => Some(patch),
+            How::Merge(_) | How::Json(_) => None,
+        }
+    }
+
     fn apply(&self, schema: &Schema, mut value: Value) -> Result<Value, Status> {
         match &self.how {
             How::Merge(patch) => {

@@ -96,7 +96,9 @@ impl Choices<'_> {
 
 /// Whether the patch was taken. What it made is as sound as what was there.
 fn is_taken(kind: &Kind, base: &Object, patched: Value, facts: &Facts<'_>) -> Result<bool, TestCaseError> {
-    let Ok((value, _)) = decode::patched(kind, patched, Vec::new(), FieldValidation::Ignore) else { return Ok(false) };
+    let Ok((value, _)) = decode::patched(kind, patched, None, Vec::new(), FieldValidation::Ignore) else {
+        return Ok(false);
+    };
     let Ok(made) = update(kind, base, value, facts) else { return Ok(false) };
     // Written once more as it is, it is taken, and nothing changes: defaults are whole, and no rule is broken.
     let again = update(kind, &made, made.0.clone(), facts);
