@@ -1,4 +1,5 @@
-//! `spec.podCIDR`: a /18 of 10.128.0.0/9 for each node, the lowest that is free.
+//! `spec.podCIDR`: a /18 of 10.128.0.0/9 for each node, the lowest that is free. A Node that somebody wrote, and no machine
+//! has said of what it has, gets none.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -7,6 +8,7 @@ use serde_json::json;
 use wk_api::{Object, kinds};
 
 use crate::order::{Order, Plan, Target};
+use crate::read;
 
 /// The first address of all pods: 10.128.0.0/9.
 const FIRST: u32 = 0x0a80_0000;
@@ -29,7 +31,8 @@ pub(super) fn plan(nodes: &[&Object]) -> Plan {
         }
     }
     let mut free = (0..RANGES).map(cidr).filter(|cidr| !taken.contains_key(cidr.as_str()));
-    for node in nodes.iter().filter(|node| node.text("/spec/podCIDR").is_empty() && !node.is_deleting()) {
+    let lacks = |node: &&&Object| node.text("/spec/podCIDR").is_empty() && has_machine(node) && !node.is_deleting();
+    for node in nodes.iter().filter(lacks) {
         let Some(cidr) = free.next() else {
             plan.say(format!("{}: no address range is left for its pods; {RANGES} nodes have one", node.name()));
             continue;
@@ -39,6 +42,10 @@ pub(super) fn plan(nodes: &[&Object]) -> Plan {
         plan.orders.push(Order::Update { target, change: json!({"spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}) });
     }
     plan
+}
+
+fn has_machine(node: &Object) -> bool {
+    read::map(node, "/status/allocatable").is_some_and(|resources| !resources.is_empty())
 }
 
 fn cidr(index: u32) -> String {
