@@ -135,13 +135,18 @@ impl Cluster {
         facts: &Facts<'_>,
     ) -> Result<Object, Status> {
         let given = managed::take_given(&wanted.value);
-        let complete = |object: &mut Object| admission::complete(view, kind.storage(), object);
+        let tracks = wanted.owners.is_none() && self.manager.tracks_creation();
+        let complete = |object: &mut Object| {
+            // Before admission, as in Kubernetes: what that fills in is nobody's, and no apply takes it away.
+            if tracks {
+                let target = Target::made(kind.storage());
+                managed::track(&target, None, object, given.as_ref(), self.manager.name(), facts.now);
+            }
+            admission::complete(view, kind.storage(), object)
+        };
         let mut object = strategy::create_completed(kind, namespace, wanted.value, facts, complete)?;
         if let Some(owners) = wanted.owners {
             managed::put(&mut object, owners);
-        } else if self.manager.tracks_creation() {
-            let target = Target::made(kind.storage());
-            managed::track(&target, None, &mut object, given.as_ref(), self.manager.name(), facts.now);
         }
         Ok(object)
     }

@@ -8,6 +8,7 @@ use super::customs::{DEFINITIONS, WIDGETS, widget, widgets};
 use super::kit::{Answer, CONFIG_MAPS, Harness, JSON, config_map};
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+const PODS: &str = "/api/v1/namespaces/default/pods";
 const APPLY: &str = "application/apply-patch+yaml";
 
 async fn apply(api: &Harness, path: &str, parameters: &str, config: &Value) -> Answer {
@@ -112,6 +113,26 @@ async fn owners_of_a_node_are_recorded_though_it_brings_nothing_but_its_status()
     let taint = json!({ "spec": { "taints": [{ "key": "dedicated", "effect": "PreferNoSchedule" }] } });
     let tainted = api.patch("/api/v1/nodes/plain?fieldManager=kubectl-taint", &taint).await.expect(200);
     assert!(managers(&tainted).contains(&("kubectl-taint".to_owned(), "Update".to_owned())), "{tainted}");
+}
+
+#[tokio::test]
+async fn an_applied_pod_keeps_what_the_cluster_filled_in() {
+    let api = Harness::start().await;
+    let config = |image: &str| {
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
+            "spec": { "containers": [{ "name": "c", "image": image }] } })
+    };
+    let made = api.post(&format!("{PODS}?fieldManager=kubectl-client-side-apply"), &config("x:1")).await.expect(201);
+    // So kubectl goes over to server-side apply.
+    let mut entry = made["metadata"]["managedFields"][0].clone();
+    entry["operation"] = "Apply".into();
+    entry["manager"] = "kubectl".into();
+    let operations = json!([{ "op": "replace", "path": "/metadata/managedFields", "value": [entry] }]);
+    let (path, media) = (format!("{PODS}/p"), [("content-type", "application/json-patch+json")]);
+    api.send(Method::PATCH, &path, &media, full(operations.to_string())).await.expect(200);
+    let applied = apply(&api, &path, "fieldManager=kubectl", &config("x:2")).await.expect(200);
+    assert_eq!(applied["spec"]["containers"][0]["image"], "x:2");
+    assert_eq!(applied["spec"]["serviceAccountName"], "default");
 }
 
 #[tokio::test]

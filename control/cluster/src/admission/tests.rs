@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wk_api::{Kind, Object, Status, kinds};
 
 use crate::tests::cluster;
-use crate::{Cluster, Freshness, Subresource};
+use crate::{Cluster, Freshness, Manager, Subresource};
 
 const NAMESPACE: Option<&str> = Some("default");
 
@@ -46,6 +46,25 @@ async fn a_pod_is_somebody_who_exists() {
     make(&cluster, &kinds::SERVICEACCOUNT, robot).await;
     let made = make(&cluster, &kinds::POD, body).await;
     assert_eq!(made.at("/spec/imagePullSecrets/0/name"), Some(&json!("key")));
+}
+
+#[tokio::test]
+async fn what_is_filled_in_belongs_to_nobody() {
+    let (cluster, _dir) = cluster().await;
+    let limits = json!([{"type": "Container", "default": {"cpu": "1"}}]);
+    make(&cluster, &kinds::LIMITRANGE, json!({"metadata": {"name": "l"}, "spec": {"limits": limits}})).await;
+    let client = cluster.as_manager(Manager::client("kubectl"));
+    let made = make(&client, &kinds::POD, pod("a", &json!({}), &json!({"memory": "1Gi"}))).await;
+    let entries = made.items("/metadata/managedFields");
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    let spec = entries[0]["fieldsV1"]["f:spec"].as_object().expect("fields of the spec");
+    assert!(spec.contains_key("f:restartPolicy"), "defaults are the writer's: {spec:?}");
+    let filled_in = ["f:serviceAccountName", "f:serviceAccount", "f:priority", "f:tolerations", "f:volumes"];
+    assert!(filled_in.iter().all(|field| !spec.contains_key(*field)), "{spec:?}");
+    let container = &spec["f:containers"]["k:{\"name\":\"c\"}"];
+    assert!(container.get("f:volumeMounts").is_none(), "{container}");
+    assert_eq!(container["f:resources"]["f:limits"], json!({".": {}, "f:memory": {}}));
+    assert_eq!(made.text("/spec/containers/0/resources/limits/cpu"), "1");
 }
 
 #[tokio::test]
