@@ -249,9 +249,10 @@ pub(crate) fn node_leases(desk: &Desk, _now: Timestamp) -> Plan {
     let of_nodes: Vec<Arc<Object>> =
         view.list(kinds::LEASE.collection(), &prefix).map(|stored| object(&stored)).collect();
     let namespace = view.get(&wk_cluster::key(&kinds::NAMESPACE, None, leases::NAMESPACE));
-    let is_possible = namespace.is_some_and(|stored| !object(&stored).is_deleting());
+    let namespace = namespace.map(|stored| object(&stored));
     let (nodes, of_nodes, heard) = (borrowed(&nodes), borrowed(&of_nodes), desk.heartbeats.heard());
-    leases::plan(&leases::Input { nodes: &nodes, leases: &of_nodes, is_possible, heard: &heard })
+    let namespace = namespace.as_deref();
+    leases::plan(&leases::Input { nodes: &nodes, leases: &of_nodes, namespace, heard: &heard })
 }
 
 pub(crate) fn resource_quotas(desk: &Desk, now: Timestamp) -> Plan {

@@ -1,4 +1,4 @@
-//! Leases of nodes in [`NAMESPACE`], as kubelets keep them: one for each node, which goes with it.
+//! Leases of nodes in [`NAMESPACE`], as kubelets keep them: one for each node, which goes with it. And that namespace itself.
 //!
 //! Heartbeats do not go through the log, so neither do renewals: whoever reads such a Lease is shown when the leader last
 //! heard its node. What is written is that there is one, and, when its node falls silent, when it was heard last.
@@ -24,8 +24,8 @@ pub struct Input<'a> {
     pub nodes: &'a [&'a Object],
     /// The Leases of [`NAMESPACE`].
     pub leases: &'a [&'a Object],
-    /// Whether that namespace is there.
-    pub is_possible: bool,
+    /// That namespace, if it is there. It may be deleted, as in Kubernetes, and comes back.
+    pub namespace: Option<&'a Object>,
     /// When this leader last heard each node, by name.
     pub heard: &'a BTreeMap<String, Timestamp>,
 }
@@ -33,7 +33,13 @@ pub struct Input<'a> {
 /// Makes those that are missing.
 pub fn plan(input: &Input<'_>) -> Plan {
     let mut plan = Plan::default();
-    if !input.is_possible {
+    let Some(namespace) = input.namespace else {
+        plan.say(format!("{NAMESPACE}: is missing"));
+        let object = json!({"metadata": {"name": NAMESPACE}});
+        plan.orders.push(Order::Create { kind: &kinds::NAMESPACE, namespace: None, object, announce: None });
+        return plan;
+    };
+    if namespace.is_deleting() {
         return plan;
     }
     let there: BTreeMap<&str, &Object> = input.leases.iter().map(|lease| (lease.name(), *lease)).collect();
@@ -82,7 +88,12 @@ mod tests {
 
     fn planned(node: &Object, leases: &[&Object], second: i64) -> Vec<Order> {
         let heard = BTreeMap::from([("n1".to_owned(), Timestamp::from_second(second).expect("a time"))]);
-        plan(&Input { nodes: &[node], leases, is_possible: true, heard: &heard }).orders
+        plan(&Input { nodes: &[node], leases, namespace: Some(&namespace("")), heard: &heard }).orders
+    }
+
+    fn namespace(deleted: &str) -> Object {
+        let deleted = Some(deleted).filter(|time| !time.is_empty());
+        Object::new(json!({"metadata": {"name": NAMESPACE, "deletionTimestamp": deleted}}))
     }
 
     #[test]
@@ -98,7 +109,17 @@ mod tests {
         assert_eq!(change["spec"]["renewTime"], "1970-01-01T00:16:40.000000Z");
         assert_eq!(planned(&silent, &[&lease], 10), [], "it says so already");
         let nobody = BTreeMap::new();
-        let input = Input { nodes: &[&alive], leases: &[], is_possible: true, heard: &nobody };
+        let there = namespace("");
+        let input = Input { nodes: &[&alive], leases: &[], namespace: Some(&there), heard: &nobody };
         assert_eq!(plan(&input).orders, [], "a leader that has heard nobody says nothing");
+    }
+
+    #[test]
+    fn their_namespace_comes_back_when_it_was_deleted() {
+        let (alive, nobody, going) = (node("True"), BTreeMap::new(), namespace("2025-01-01T00:00:00Z"));
+        let planned = |namespace| plan(&Input { nodes: &[&alive], leases: &[], namespace, heard: &nobody }).orders;
+        assert_eq!(planned(Some(&going)), [], "it is not gone yet");
+        let [Order::Create { kind, object, .. }] = &planned(None)[..] else { panic!("one namespace") };
+        assert_eq!((*kind, &object["metadata"]["name"]), (&kinds::NAMESPACE, &json!(NAMESPACE)));
     }
 }
