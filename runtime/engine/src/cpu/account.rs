@@ -21,8 +21,8 @@ pub(crate) struct Account {
     pub(crate) id: u64,
     pub(crate) shares: u32,
     quota: Option<Mutex<Bucket>>,
-    /// Weighted time it has had; written only under the queue's lock.
-    pub(crate) virtual_time: AtomicU64,
+    /// Weighted time it has had; looked at under the queue's lock only.
+    pub(crate) virtual_time: Mutex<u128>,
     /// In which window it last ran, and for how many microseconds in it.
     pub(super) window: AtomicU64,
     /// The last window in which it takes turns, having had more than its share.
@@ -37,7 +37,7 @@ impl Account {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             shares: limits.shares.max(1),
             quota: limits.quota.map(|millis| Mutex::new(Bucket::new(millis, Instant::now()))),
-            virtual_time: AtomicU64::new(0),
+            virtual_time: Mutex::default(),
             window: AtomicU64::new(0),
             greedy_until: AtomicU32::new(0),
             heavy_until: AtomicU32::new(0),

@@ -5,8 +5,7 @@
 //! while divided by its weight. One that comes back from idleness starts at the time of those that are there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use crate::ticker::TICK;
@@ -18,15 +17,15 @@ const SHARES_UNIT: u128 = 1024;
 /// Containers that have tasks which are ready or running.
 pub(super) struct Turns<T> {
     present: HashMap<u64, Present<T>>,
-    order: BTreeSet<(u64, u64)>,
+    order: BTreeSet<(u128, u64)>,
     throttled: BTreeMap<(Instant, u64), Instant>,
     /// Virtual time of whoever is behind all others; never goes back.
-    floor: u64,
+    floor: u128,
 }
 
 struct Present<T> {
     usage: Arc<Usage>,
-    virtual_time: u64,
+    virtual_time: u128,
     ready: VecDeque<T>,
     running: u32,
     place: Place,
@@ -58,12 +57,13 @@ impl<T> Default for Turns<T> {
     }
 }
 
-fn weighted(nanos: u64, shares: u32) -> u64 {
-    u64::try_from(u128::from(nanos) * SHARES_UNIT / u128::from(shares.max(1))).unwrap_or(u64::MAX)
+/// In 128 bits: 64 would be used up after a week of a large machine's cores for one container that asks for none.
+fn weighted(nanos: u128, shares: u32) -> u128 {
+    nanos * SHARES_UNIT / u128::from(shares.max(1))
 }
 
-fn slice(shares: u32) -> u64 {
-    weighted(u64::try_from(TICK.as_nanos()).unwrap_or(u64::MAX), shares)
+fn slice(shares: u32) -> u128 {
+    weighted(TICK.as_nanos(), shares)
 }
 
 impl<T> Turns<T> {
@@ -73,7 +73,7 @@ impl<T> Turns<T> {
         let floor = self.floor;
         let present = self.present.entry(account.id).or_insert_with(|| Present {
             usage: Arc::clone(usage),
-            virtual_time: account.virtual_time.load(Ordering::Relaxed).max(floor),
+            virtual_time: (*account.virtual_time.lock().unwrap_or_else(PoisonError::into_inner)).max(floor),
             ready: VecDeque::new(),
             running: 0,
             place: Place::Nowhere,
@@ -104,7 +104,7 @@ impl<T> Turns<T> {
         self.floor = self.floor.max(virtual_time);
         let present = self.present.get_mut(&id).expect("what is in order is present");
         present.place = Place::Nowhere;
-        present.virtual_time = present.virtual_time.saturating_add(slice(present.usage.account.shares));
+        present.virtual_time += slice(present.usage.account.shares);
         present.running += 1;
         let task = present.ready.pop_front().expect("what is in order has a task");
         self.place(id, now);
@@ -121,10 +121,9 @@ impl<T> Turns<T> {
         }
         let shares = usage.account.shares;
         present.running -= 1;
-        present.virtual_time =
-            present.virtual_time.saturating_sub(slice(shares)).saturating_add(weighted(nanos, shares));
+        present.virtual_time = present.virtual_time - slice(shares) + weighted(nanos.into(), shares);
         if present.running == 0 && present.ready.is_empty() {
-            usage.account.virtual_time.store(present.virtual_time, Ordering::Relaxed);
+            *usage.account.virtual_time.lock().unwrap_or_else(PoisonError::into_inner) = present.virtual_time;
             self.present.remove(&id);
         } else if present.place == Place::Nowhere {
             self.place(id, now);
@@ -219,6 +218,25 @@ mod tests {
             turns.ran(usage, SLICE, now);
         }
         assert!((199..=201).contains(&had[0]), "{had:?}");
+    }
+
+    #[test]
+    fn turns_are_fair_however_much_time_was_had() {
+        let containers = [container(2), container(2)];
+        let mut turns = Turns::default();
+        let now = Instant::now();
+        let mut had = [0, 0];
+        for task in [0, 1] {
+            turns.push(&containers[task], task, now);
+        }
+        for round in 0..402 {
+            let Next::Run(task) = turns.next(now) else { panic!("something is ready") };
+            turns.push(&containers[task], task, now);
+            // Each has had some centuries.
+            turns.ran(&containers[task], if round < 2 { u64::MAX } else { SLICE }, now);
+            had[task] += 1;
+        }
+        assert_eq!(had, [201, 201]);
     }
 
     #[test]
