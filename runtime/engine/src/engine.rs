@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -67,10 +68,10 @@ impl Unstarted {
         Ok(Self { linkers, code, settings, instances_of_one })
     }
 
-    /// The engine, which can run guests.
-    pub fn start(self) -> Result<Engine, EngineError> {
+    /// The engine, which can run guests, asked on the threads of `runtime`.
+    pub fn start(self, runtime: &Handle) -> Result<Engine, EngineError> {
         let Self { linkers, code, settings, instances_of_one } = self;
-        let scheduler = Arc::new(Scheduler::new());
+        let scheduler = Arc::new(Scheduler::new(runtime));
         let weak = linkers.engine().weak();
         let ticker = Ticker::start(weak, Arc::clone(&scheduler.load)).map_err(EngineError::Ticker)?;
         let (code, prepared) = (Arc::new(code), Mutex::default());
@@ -94,7 +95,7 @@ struct Inner {
 }
 
 impl Engine {
-    /// Starts an engine. Blocks for some milliseconds; a node needs one.
+    /// Starts an engine, within the runtime of tokio that asks its guests. Blocks for some milliseconds; a node needs one.
     pub fn new(options: Options) -> Result<Self, EngineError> {
         let Options { cache_dir, cache_bytes_max, instances_max, compilations_max, target, compiler, colleagues } =
             options;
@@ -103,7 +104,7 @@ impl Engine {
             Err(source) => return Err(EngineError::CacheDir { dir: cache_dir, source }),
         };
         let code = Code::new(cache, compiler, colleagues, compilations_max);
-        Unstarted::new(&target, instances_max, code)?.start()
+        Unstarted::new(&target, instances_max, code)?.start(&Handle::current())
     }
 
     /// Makes the module at `wasm_path` ready to run.

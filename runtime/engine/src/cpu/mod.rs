@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::LIMITED;
@@ -42,9 +43,10 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    pub(crate) fn new() -> Self {
+    /// For guests that are asked on the threads of `runtime`.
+    pub(crate) fn new(runtime: &Handle) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { load: Arc::new(Load::new(cores)), pool: Pool::new(cores) }
+        Self { load: Arc::new(Load::new(cores, runtime)), pool: Pool::new(cores) }
     }
 }
 

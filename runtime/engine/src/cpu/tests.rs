@@ -24,7 +24,7 @@ fn container(cpu: CpuLimits) -> Arc<Usage> {
 
 #[tokio::test]
 async fn quick_guest_stays_on_the_thread_that_asked_for_it() {
-    let scheduler = Arc::new(Scheduler::new());
+    let scheduler = Arc::new(Scheduler::new(&Handle::current()));
     let usage = container(CpuLimits::BEST_EFFORT);
     let here = std::thread::current().id();
     let work = async {
@@ -37,7 +37,7 @@ async fn quick_guest_stays_on_the_thread_that_asked_for_it() {
 
 #[tokio::test]
 async fn guest_that_runs_on_moves_to_a_thread_of_guests_and_is_charged() {
-    let scheduler = Arc::new(Scheduler::new());
+    let scheduler = Arc::new(Scheduler::new(&Handle::current()));
     let usage = container(CpuLimits::BEST_EFFORT);
     let wanted = Duration::from_millis(40);
     let thread = Guest::new(&scheduler, &usage, burn(wanted)).await;
@@ -49,7 +49,7 @@ async fn guest_that_runs_on_moves_to_a_thread_of_guests_and_is_charged() {
 
 #[tokio::test]
 async fn timers_fire_in_the_pool() {
-    let scheduler = Arc::new(Scheduler::new());
+    let scheduler = Arc::new(Scheduler::new(&Handle::current()));
     let usage = container(CpuLimits::BEST_EFFORT);
     let work = async {
         burn(Duration::from_millis(20)).await;
@@ -67,7 +67,7 @@ async fn dropping_a_guest_in_the_pool_ends_it_wherever_it_is() {
             self.0.store(true, Ordering::SeqCst);
         }
     }
-    let scheduler = Arc::new(Scheduler::new());
+    let scheduler = Arc::new(Scheduler::new(&Handle::current()));
     for asleep in [false, true] {
         let usage = container(CpuLimits::BEST_EFFORT);
         let gone = Gone(Arc::default());
@@ -93,7 +93,7 @@ async fn dropping_a_guest_in_the_pool_ends_it_wherever_it_is() {
 
 #[tokio::test]
 async fn panic_of_a_guest_in_the_pool_is_its_callers() {
-    let scheduler = Arc::new(Scheduler::new());
+    let scheduler = Arc::new(Scheduler::new(&Handle::current()));
     let usage = container(CpuLimits::BEST_EFFORT);
     let work = async {
         burn(Duration::from_millis(20)).await;
@@ -106,7 +106,7 @@ async fn panic_of_a_guest_in_the_pool_is_its_callers() {
 
 #[tokio::test]
 async fn quota_stretches_work_over_time() {
-    let scheduler = Arc::new(Scheduler::new());
+    let scheduler = Arc::new(Scheduler::new(&Handle::current()));
     let usage = container(CpuLimits { shares: 1024, quota: Some(10) });
     let began = Instant::now();
     // One millisecond is there, the first slice takes ten, and another one comes in a tenth of a second.

@@ -102,10 +102,10 @@ fn run(give_back: fn(), tries: impl FnOnce(&[String])) -> Result<(), WorkerError
     missing.extend(confine::confine(&assignment));
     tries(&missing);
 
-    let engine = engine.start().map_err(WorkerError::Engine)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime =
         runtime.worker_threads(assignment.threads.max(1)).enable_all().build().map_err(WorkerError::Runtime)?;
+    let engine = engine.start(runtime.handle()).map_err(WorkerError::Engine)?;
     let _entered = runtime.enter();
     let node = runtime.block_on(network::connect(socket(node)?)).map_err(WorkerError::Node)?;
     let worker = Worker::new(engine, Ready { missing }, node);
