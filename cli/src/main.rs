@@ -21,10 +21,6 @@ use std::process::ExitCode;
 
 use crate::render::Ui;
 
-/// A thread that may wait and has nothing to do ends after this. They take turns at what comes, so that where each look of a
-/// controller is on one of them, as many as there ever were would stay, each with memory that it keeps to itself.
-const THREAD_REST: std::time::Duration = std::time::Duration::from_millis(500);
-
 fn main() -> ExitCode {
     if wk_node::worker::is_wanted() {
         // It gives up its rights before it makes its threads.
@@ -32,8 +28,7 @@ fn main() -> ExitCode {
     }
     let cli = args::parse();
     let mut ui = Ui::for_process();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_keep_alive(THREAD_REST).build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(commands::run(cli, &mut ui))) {
+    match wk_base::threads::run(commands::run(cli, &mut ui)).map_err(anyhow::Error::from).flatten() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if exit::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,4 +1,4 @@
-//! What every crate of wk needs and no domain owns: clock, ids, back-off, error chains, bodies, tasks, tracing.
+//! What every crate of wk needs and no domain owns: clock, ids, back-off, error chains, bodies, tasks, threads, tracing.
 //!
 //! Not here: any word of Kubernetes, Raft or WebAssembly.
 //!
@@ -15,5 +15,6 @@ pub mod body;
 pub mod error;
 pub mod id;
 pub mod tasks;
+pub mod threads;
 pub mod time;
 pub mod trace;

@@ -102,9 +102,8 @@ fn run(give_back: fn(), tries: impl FnOnce(&[String])) -> Result<(), WorkerError
     missing.extend(confine::confine(&assignment));
     tries(&missing);
 
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime =
-        runtime.worker_threads(assignment.threads.max(1)).enable_all().build().map_err(WorkerError::Runtime)?;
+    let runtime = wk_base::threads::runtime().worker_threads(assignment.threads.max(1)).build();
+    let runtime = runtime.map_err(WorkerError::Runtime)?;
     let engine = engine.start(runtime.handle()).map_err(WorkerError::Engine)?;
     let _entered = runtime.enter();
     let node = runtime.block_on(network::connect(socket(node)?)).map_err(WorkerError::Node)?;
