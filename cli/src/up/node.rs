@@ -94,8 +94,11 @@ impl Node {
         };
         // What is known here may be old; but as long as nothing better is known, nobody is told of empty Secrets, and no
         // pod begins that would end at once.
-        if keys().is_err() {
-            until_readable(&base.store, base.witness).await;
+        if let Err(missing) = keys() {
+            if !until_readable(&base.store, base.witness).await {
+                tracing::warn!("no leader yet, and no pod begins before the cluster says if this holds: {missing:#}");
+            }
+            while !until_readable(&base.store, base.witness).await {}
             keys()?;
         }
         let agent = match ports.ingress {
