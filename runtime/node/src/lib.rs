@@ -35,6 +35,8 @@ pub mod sources;
 pub mod spec;
 pub mod status;
 pub mod streams;
+#[cfg(test)]
+mod testing;
 pub mod traffic;
 pub mod usage;
 pub mod volumes;

@@ -3,27 +3,10 @@ use std::net::IpAddr;
 use serde_json::json;
 use wk_api::{Kind, Object, kinds};
 use wk_cluster::Cluster;
-use wk_store::{MemberId, Options, Start, Store, Timing, Transport};
 
 use super::*;
 use crate::spec::{self, ContainerSpec};
-
-struct Nobody;
-
-impl Transport for Nobody {
-    fn send(&self, _to: MemberId, _message: bytes::Bytes) {}
-}
-
-async fn cluster() -> (Cluster, tempfile::TempDir) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut options = Options::new(dir.path(), MemberId(1), Start::Bootstrap);
-    options.timing = Timing { tick: std::time::Duration::from_millis(5), ..Timing::default() };
-    options.index = Some(wk_cluster::INDEX);
-    let store = Store::open(options, Arc::new(Nobody)).expect("an empty store");
-    let cluster = Cluster::new(store, Arc::new(wk_base::time::SystemClock));
-    cluster.ensure_namespaces().await.expect("the namespaces of a new cluster");
-    (cluster, dir)
-}
+use crate::testing::cluster;
 
 async fn create(cluster: &Cluster, kind: &'static Kind, object: serde_json::Value) {
     cluster.create(kind, Some("default"), object).await.expect("a good object");

@@ -21,6 +21,8 @@ mod pod;
 mod projected;
 mod remove;
 mod sub_path;
+#[cfg(test)]
+mod tests;
 mod told;
 mod watch;
 
@@ -131,7 +133,11 @@ struct Filler {
 #[async_trait]
 impl Fill for Filler {
     async fn fill(&self, mount: &Mount) -> io::Result<()> {
-        self.pod.fill(&self.volumes.0.parts, &mount.root).await.map_err(io::Error::other)
+        let (volumes, pod, root) = (self.volumes.clone(), Arc::clone(&self.pod), mount.root.clone());
+        // In a task, and to its end: whoever keeps files up to date waits for it, and the guest that looks may have used up
+        // its time, or go.
+        let filled = tokio::spawn(async move { pod.fill(&volumes.0.parts, &root).await }).await;
+        filled.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 }
 
