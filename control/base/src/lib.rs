@@ -1,4 +1,4 @@
-//! What every crate of wk needs and no domain owns: clock, ids, back-off, error chains, bodies, tasks, threads, tracing.
+//! What every crate of wk needs and no domain owns: clock, ids, back-off, error chains, bodies, tasks, threads, tracing, turns.
 //!
 //! Not here: any word of Kubernetes, Raft or WebAssembly.
 //!
@@ -18,3 +18,4 @@ pub mod tasks;
 pub mod threads;
 pub mod time;
 pub mod trace;
+pub mod turns;

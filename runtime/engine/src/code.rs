@@ -13,9 +13,10 @@ use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 use wasmtime::component::Component;
 use wasmtime::{Module, Precompiled};
+use wk_base::turns::Turns;
 
 use crate::cache::Cache;
-use crate::compiler::{Compiler, Turns};
+use crate::compiler::Compiler;
 use crate::prepare::{self, PrepareError};
 use crate::target::Settings;
 

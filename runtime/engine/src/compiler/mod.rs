@@ -5,7 +5,6 @@
 //! and on processor time, and nothing to lose. Not here: where compiled code is kept (`cache`), and who asks for it.
 
 mod process;
-mod turns;
 mod worker;
 
 use std::path::PathBuf;
@@ -18,7 +17,6 @@ use crate::adapt::{self, Image};
 use crate::prepare::PrepareError;
 use crate::target::{Profile, Settings};
 
-pub(crate) use self::turns::Turns;
 pub use self::worker::compile_worker;
 
 /// Where modules are compiled.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ::http::{Request, Response};
 use async_trait::async_trait;
+use tokio_util::task::AbortOnDropHandle;
 use wk_base::body::Body;
 use wk_engine::{Connection, Datagrams, Duplex, Listener, Network, NetworkError, Patience, Usage, charged};
 use wk_network::{Lead, Named, Service};
@@ -97,26 +98,7 @@ impl GuestNetwork {
             Some(service) => self.voice.no_service(name, service, &self.pod.spec.namespace),
             None => self.voice.denied(&format!("looking up {name}"), &denied),
         })?;
-        let asked = name.to_owned();
-        let answer = async {
-            let turn = self.pod.lookup().await;
-            let ask = charged(&self.usage, move || {
-                // The turn ends with the question, not with the guest's patience for its answer.
-                let _turn = turn;
-                let answer = (asked.as_str(), 0).to_socket_addrs();
-                answer.map(|all| all.map(|it| it.ip().to_canonical()).collect::<Vec<_>>())
-            });
-            tokio::task::spawn_blocking(ask).await
-        };
-        let answer = tokio::time::timeout(LOOK_UP_MAX, answer).await.map_err(|_| NetworkError::NameFailed)?;
-        let mut addresses = match answer {
-            Ok(Ok(addresses)) => addresses,
-            Ok(Err(error)) => {
-                tracing::debug!(name, %error, "name not found");
-                return Err(NetworkError::NoName);
-            }
-            Err(_) => return Err(NetworkError::NameFailed),
-        };
+        let mut addresses = look_up_here(&self.pod, &self.usage, name).await?;
         addresses.dedup();
         if addresses.is_empty() {
             return Err(NetworkError::NoName);
@@ -209,6 +191,28 @@ impl GuestNetwork {
             }
         }
         Err(last)
+    }
+}
+
+/// Asks this machine's resolver, within a task: the turns to do so are everybody's, and the guest that asks may not be looked
+/// at for a while, having used up its time.
+pub(super) async fn look_up_here(pod: &Arc<Pod>, usage: &Arc<Usage>, name: &str) -> Result<Vec<IpAddr>, NetworkError> {
+    let (pod, usage, name) = (Arc::clone(pod), Arc::clone(usage), name.to_owned());
+    let answer = async move {
+        let turn = pod.lookup().await;
+        let ask = charged(&usage, move || {
+            // The turn ends with the question, not with the guest's patience for its answer.
+            let _turn = turn;
+            let answer = (name.as_str(), 0).to_socket_addrs();
+            answer.inspect_err(|error| tracing::debug!(name, %error, "name not found"))
+        });
+        tokio::task::spawn_blocking(ask).await
+    };
+    let answer = AbortOnDropHandle::new(tokio::spawn(tokio::time::timeout(LOOK_UP_MAX, answer))).await;
+    match answer {
+        Ok(Ok(Ok(Ok(all)))) => Ok(all.map(|it| it.ip().to_canonical()).collect()),
+        Ok(Ok(Ok(Err(_)))) => Err(NetworkError::NoName),
+        Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(NetworkError::NameFailed),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wk_base::turns::{Turn, Turns};
 use wk_engine::NetworkError;
 
 use super::idle::Idle;
@@ -21,12 +22,14 @@ pub(super) const SOCKETS_MAX: usize = 512;
 /// Requests that one pod may have under way at once: what a browser of a hundred tabs would have.
 pub(super) const REQUESTS_MAX: usize = 128;
 
-/// Names that one pod may be looking up at once, those of one namespace, and all: each keeps a thread of the host for as long
-/// as the resolver takes, ten seconds where its servers do not answer. All together have a quarter of the runtime's threads
-/// for such waits (tokio's own number is 512), beside the half that guests' files have.
+/// Names that one pod may be looking up at once, and all: each keeps a thread of the host for as long as the resolver takes,
+/// ten seconds where its servers do not answer. All together have a quarter of the runtime's threads for such waits (tokio's
+/// own number is 512), beside the half that guests' files have.
 const LOOKUPS_MAX: usize = 4;
-const NAMESPACE_LOOKUPS_MAX: usize = 32;
 const ALL_LOOKUPS_MAX: usize = 128;
+/// A namespace that looks up one name for so many turns that are free gets no more: as with descriptors, some are left for
+/// the next, however many there are whose servers do not answer.
+const LOOKUPS_FREE_PART: usize = 3;
 
 /// Datagrams of one pod on their way over the mesh; more are lost, as in a full network.
 const DATAGRAMS_MAX: usize = 64;
@@ -39,35 +42,23 @@ const PORT_FIRST: u16 = 32_768;
 const PORT_LAST: u16 = 60_999;
 
 /// The pods of this node that have a network, by uid and by address. Clones share the table.
-#[derive(Clone, Default)]
-pub struct Pods(Arc<Mutex<Table>>);
+#[derive(Clone)]
+pub struct Pods {
+    table: Arc<Mutex<Table>>,
+    /// Turns to look up a name, which namespaces share.
+    lookups: Turns,
+}
 
+#[derive(Default)]
 struct Table {
     by_uid: HashMap<Arc<str>, Weak<Pod>>,
     by_address: HashMap<IpAddr, Weak<Pod>>,
-    /// Turns to look up a name, of the namespaces that do.
-    lookups: HashMap<String, Weak<Semaphore>>,
-    all_lookups: Arc<Semaphore>,
 }
 
-impl Default for Table {
+impl Default for Pods {
     fn default() -> Self {
-        let all_lookups = Arc::new(Semaphore::new(ALL_LOOKUPS_MAX));
-        Self { by_uid: HashMap::new(), by_address: HashMap::new(), lookups: HashMap::new(), all_lookups }
-    }
-}
-
-impl Table {
-    /// Turns of all pods of a namespace, and of all pods.
-    fn lookups(&mut self, namespace: &str) -> [Arc<Semaphore>; 2] {
-        let all = Arc::clone(&self.all_lookups);
-        if let Some(known) = self.lookups.get(namespace).and_then(Weak::upgrade) {
-            return [known, all];
-        }
-        self.lookups.retain(|_, turns| turns.strong_count() > 0);
-        let turns = Arc::new(Semaphore::new(NAMESPACE_LOOKUPS_MAX));
-        self.lookups.insert(namespace.to_owned(), Arc::downgrade(&turns));
-        [turns, all]
+        let lookups = Turns::with_part_of_free(ALL_LOOKUPS_MAX, LOOKUPS_FREE_PART);
+        Self { table: Arc::default(), lookups }
     }
 }
 
@@ -88,8 +79,7 @@ struct Used {
     idle: Arc<Idle>,
     sockets: Arc<Semaphore>,
     requests: Arc<Semaphore>,
-    /// Its own, its namespace's and those of all.
-    lookups: [Arc<Semaphore>; 3],
+    lookups: Arc<Semaphore>,
     datagrams: Arc<Semaphore>,
     names: Mutex<BTreeMap<IpAddr, Vec<String>>>,
     next_port: AtomicU16,
@@ -120,21 +110,20 @@ impl Pods {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Pod {
     fn used(&self) -> &Used {
         self.used.get_or_init(|| {
-            let [of_namespace, of_all] = self.pods.table().lookups(&self.spec.namespace);
             Box::new(Used {
                 ports: Ports::default(),
                 udp: UdpPorts::default(),
                 idle: Arc::default(),
                 sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
                 requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-                lookups: [Arc::new(Semaphore::new(LOOKUPS_MAX)), of_namespace, of_all],
+                lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
                 datagrams: Arc::new(Semaphore::new(DATAGRAMS_MAX)),
                 names: Mutex::default(),
                 next_port: AtomicU16::new(0),
@@ -186,12 +175,9 @@ impl Pod {
     }
 
     /// A turn to look up a name; waits for it.
-    pub(super) async fn lookup(&self) -> Vec<OwnedSemaphorePermit> {
-        let mut turns = Vec::new();
-        for of in &self.used().lookups {
-            turns.push(Arc::clone(of).acquire_owned().await.expect("nobody closes it"));
-        }
-        turns
+    pub(super) async fn lookup(&self) -> (OwnedSemaphorePermit, Turn) {
+        let own = Arc::clone(&self.used().lookups).acquire_owned().await.expect("nobody closes it");
+        (own, self.pods.lookups.take(&self.spec.namespace).await)
     }
 
     /// A number for the near end of a connection, or for a listener that wants any.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use wk_engine::{Listener, NetworkError};
+use wk_engine::{CpuLimits, Listener, MemoryBytes, NetworkError, Usage};
 use wk_network::{Lead, Node, Service, ServiceName, ServicePort, Table};
 
+use super::guest::look_up_here;
 use super::judge::{self, Denied};
 use super::pods::{Pod, Pods, SOCKETS_MAX};
 use super::ports::{Caller, Refused};
@@ -22,15 +23,18 @@ fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-fn pod(pods: &Pods, egress: &str) -> Arc<Pod> {
-    let spec = NetworkSpec {
-        namespace: "shop".into(),
+fn spec(namespace: &str, egress: &str) -> Arc<NetworkSpec> {
+    Arc::new(NetworkSpec {
+        namespace: namespace.into(),
         egress: egress.parse().expect("an annotation"),
         authorities: Vec::new(),
         request_timeout: Duration::from_secs(1),
         aliases: Vec::new(),
-    };
-    pods.enter(&"u1".into(), address("10.128.0.5:0").ip(), &Arc::new(spec))
+    })
+}
+
+fn pod(pods: &Pods, egress: &str) -> Arc<Pod> {
+    pods.enter(&"u1".into(), address("10.128.0.5:0").ip(), &spec("shop", egress))
 }
 
 /// Nobody is told of limits.
@@ -195,21 +199,15 @@ fn name_of_a_service_that_is_not_there_tells_nothing_of_other_namespaces() {
     }
 }
 
+fn enter(pods: &Pods, namespace: &str, number: u8) -> Arc<Pod> {
+    let uid = format!("{namespace}-{number}");
+    pods.enter(&uid.as_str().into(), IpAddr::from([10, 128, 1, number]), &spec(namespace, ""))
+}
+
 #[test]
-fn pods_of_one_namespace_leave_look_ups_to_others() {
+fn pods_of_one_namespace_leave_look_ups_to_others_and_so_do_many_namespaces() {
     let pods = Pods::default();
-    let enter = |namespace: &str, number: u8| {
-        let spec = NetworkSpec {
-            namespace: namespace.into(),
-            egress: "".parse().expect("an annotation"),
-            authorities: Vec::new(),
-            request_timeout: Duration::from_secs(1),
-            aliases: Vec::new(),
-        };
-        let uid = format!("{namespace}-{number}");
-        pods.enter(&uid.as_str().into(), IpAddr::from([10, 128, 1, number]), &Arc::new(spec))
-    };
-    let many: Vec<_> = (0..100).map(|number| enter("shop", number)).collect();
+    let many: Vec<_> = (0..100).map(|number| enter(&pods, "shop", number)).collect();
     let (mut looking, mut waiting) = (Vec::new(), 0);
     for pod in many.iter().chain(&many).chain(&many) {
         match pod.lookup().now_or_never() {
@@ -218,8 +216,27 @@ fn pods_of_one_namespace_leave_look_ups_to_others() {
         }
     }
     assert_eq!((looking.len(), waiting), (32, 300 - 32));
-    let other = enter("other", 200);
+    let other = enter(&pods, "other", 200);
     assert!(other.lookup().now_or_never().is_some());
     looking.pop();
     assert!(many[99].lookup().now_or_never().is_some());
+
+    let more = ["a", "b", "c", "d", "e", "f"].map(|namespace| (0..32).map(move |number| (namespace, number)));
+    let more: Vec<_> = more.into_iter().flatten().map(|(namespace, number)| enter(&pods, namespace, number)).collect();
+    looking.extend(more.iter().filter_map(|pod| pod.lookup().now_or_never()));
+    assert!(other.lookup().now_or_never().is_some(), "{} look", looking.len());
+}
+
+#[tokio::test]
+async fn look_up_of_a_guest_that_is_not_looked_at_keeps_no_turn_from_others() {
+    let (pods, usage) = (Pods::default(), Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(0)));
+    let many: Vec<_> = (0..33).map(|number| enter(&pods, "shop", number)).collect();
+    let mut busy: Vec<_> = many[..32].iter().filter_map(|pod| pod.lookup().now_or_never()).collect();
+    assert_eq!(busy.len(), 32);
+    let mut asked = Box::pin(look_up_here(&many[32], &usage, "localhost"));
+    assert!(asked.as_mut().now_or_never().is_none());
+    busy.pop();
+    let other = tokio::time::timeout(Duration::from_secs(20), many[0].lookup());
+    assert!(other.await.is_ok());
+    assert!(asked.await.is_ok_and(|addresses| addresses.iter().all(IpAddr::is_loopback)));
 }
