@@ -10,11 +10,10 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use rustix::io::{ReadWriteFlags, pwritev2};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
-use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
 
 use crate::disk::Room;
 use crate::places::Place;
-use crate::threads::begin;
+use crate::threads::{Apart, begin};
 use crate::usage::Usage;
 
 /// The most that is read at once, however much a guest asks for: the host holds it.
@@ -36,7 +35,7 @@ pub(super) struct Reading {
 
 enum Read {
     Idle,
-    Waiting(AbortOnDropJoinHandle<Read>),
+    Waiting(Apart<Read>),
     There(Bytes),
     Failed(io::Error),
     Over,
@@ -134,7 +133,7 @@ pub(super) struct Writing {
 
 enum Written {
     Ready,
-    Waiting(AbortOnDropJoinHandle<io::Result<()>>),
+    Waiting(Apart<io::Result<()>>),
     Failed(io::Error),
     Over,
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use rustix::fs::{Dir, FileType};
 use rustix::io::{ReadWriteFlags, pwritev2};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::component::{Destination, Source, StreamConsumer, StreamProducer, StreamResult, VecBuffer};
 use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi::p3::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
@@ -22,7 +22,7 @@ use super::super::entries::{Found, batch};
 use crate::disk::Room;
 use crate::mounts::Late;
 use crate::places::Place;
-use crate::threads::{Thread, apart};
+use crate::threads::{Apart, apart, begin};
 use crate::usage::Usage;
 
 /// What one piece of work writes at most: as much as the host copies for it.
@@ -62,33 +62,16 @@ pub(super) struct Opened {
     pub(super) turns: Arc<Semaphore>,
 }
 
-impl Opened {
-    /// A turn and a thread, where there are both.
-    fn try_take(&self) -> Option<(OwnedSemaphorePermit, Thread)> {
-        let turn = Arc::clone(&self.turns).try_acquire_owned().ok()?;
-        Some((turn, Thread::try_take(&self.usage)?))
-    }
-
-    /// Waits for them.
-    fn take(&self) -> Taking {
-        let (turns, usage) = (Arc::clone(&self.turns), Arc::clone(&self.usage));
-        Box::pin(async move {
-            let turn = turns.acquire_owned().await.expect("it is never closed");
-            (turn, Thread::take(&usage).await)
-        })
-    }
-}
-
-type Taking = Pin<Box<dyn Future<Output = (OwnedSemaphorePermit, Thread)> + Send>>;
+type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
 
 /// A piece of work on another thread, in its turn.
 enum Work<T> {
     /// None is asked for.
     Idle,
     /// The turn is waited for.
-    Wanted(Taking),
+    Wanted(Turn),
     /// It may be done, and its outcome is not taken yet.
-    Begun(AbortOnDropJoinHandle<io::Result<T>>, OwnedSemaphorePermit),
+    Begun { apart: Apart<io::Result<T>>, _turn: OwnedSemaphorePermit },
 }
 
 /// How far it is.
@@ -109,49 +92,29 @@ impl<T: Send + 'static> Work<T> {
         finish: bool,
         work: impl FnOnce() -> F,
     ) -> Done<T> {
-        let mut work = Some(work);
-        loop {
-            match std::mem::replace(self, Self::Idle) {
-                Self::Idle | Self::Wanted(_) if finish => return Done::Cancelled,
-                Self::Idle => {
-                    *self = match opened.try_take() {
-                        Some(taken) => Self::begun(taken, &mut work),
-                        None => Self::Wanted(opened.take()),
-                    };
-                }
-                Self::Wanted(mut taking) => match taking.as_mut().poll(cx) {
-                    Poll::Ready(taken) => *self = Self::begun(taken, &mut work),
-                    Poll::Pending => {
-                        *self = Self::Wanted(taking);
-                        return Done::NotYet;
-                    }
-                },
-                Self::Begun(mut task, turn) => {
-                    if finish {
-                        // Only what has not begun ends by this.
-                        task.abort();
-                    }
-                    return match Pin::new(&mut *task).poll(cx) {
-                        Poll::Pending => {
-                            *self = Self::Begun(task, turn);
-                            Done::NotYet
-                        }
-                        Poll::Ready(Ok(done)) => Done::With(done),
-                        Poll::Ready(Err(_)) if finish => Done::Cancelled,
-                        Poll::Ready(Err(error)) => Done::With(Err(io::Error::other(error))),
-                    };
-                }
-            }
+        if finish && !matches!(self, Self::Begun { .. }) {
+            *self = Self::Idle;
+            return Done::Cancelled;
         }
-    }
-
-    fn begun<F, W>((turn, thread): (OwnedSemaphorePermit, Thread), work: &mut Option<W>) -> Self
-    where
-        F: FnOnce() -> io::Result<T> + Send + 'static,
-        W: FnOnce() -> F,
-    {
-        let Some(work) = work.take().map(|work| work()) else { return Self::Idle };
-        Self::Begun(thread.work(work), turn)
+        if let Self::Idle = self {
+            *self = Self::Wanted(Box::pin(Arc::clone(&opened.turns).acquire_owned()));
+        }
+        if let Self::Wanted(turn) = self {
+            let Poll::Ready(turn) = turn.as_mut().poll(cx) else { return Done::NotYet };
+            let turn = turn.expect("it is never closed");
+            *self = Self::Begun { apart: begin(&opened.usage, work()), _turn: turn };
+        }
+        let Self::Begun { apart, .. } = self else { return Done::NotYet };
+        if finish {
+            apart.cancel();
+        }
+        let Poll::Ready(ended) = apart.poll_end(cx) else { return Done::NotYet };
+        *self = Self::Idle;
+        match ended {
+            Ok(done) => Done::With(done),
+            Err(_) if finish => Done::Cancelled,
+            Err(error) => Done::With(Err(io::Error::other(error))),
+        }
     }
 }
 
