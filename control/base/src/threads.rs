@@ -42,18 +42,18 @@ mod tests {
     #[test]
     fn threads_that_waited_end_soon_after_their_work() {
         thread_local! {
-            static HERE: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) };
+            static HERE: RefCell<Option<mpsc::SyncSender<()>>> = const { RefCell::new(None) };
         }
         let runtime = runtime().worker_threads(1).build().expect("threads");
-        let (here, gone) = mpsc::channel();
+        let (here, gone) = mpsc::sync_channel(1);
         runtime.block_on(runtime.spawn_blocking(|| HERE.replace(Some(here)))).expect("no panic");
         assert_eq!(gone.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected));
     }
 
     #[test]
     fn process_ends_though_something_waits_for_a_disk_that_hangs() {
-        let (begun, begins) = mpsc::channel();
-        let (_never, hangs) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::sync_channel(1);
+        let (_never, hangs) = mpsc::sync_channel::<()>(1);
         let began = Instant::now();
         let ended = run(async move {
             tokio::task::spawn_blocking(move || {
