@@ -48,7 +48,7 @@ async fn change(cluster: &Cluster, seen: Revision) {
     {
         return;
     }
-    std::future::pending().await;
+    std::future::pending::<()>().await;
 }
 
 /// Whether a request is ours, approved, and not answered.
