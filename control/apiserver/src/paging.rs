@@ -1,8 +1,8 @@
 //! Lists in pages: all pages of a list show the objects as they were when the first one was answered.
 //!
-//! A continue token names the revision and the last name served. The view it was served from is kept for a while, and
-//! made again from the history after that, or at another peer; a page whose revision neither reaches is answered with
-//! 410 and a token that goes on at the present, as in Kubernetes.
+//! A continue token names the revision, when the list began, and the last name served. The view it was served from is kept
+//! for a while, and made again from the history after that, or at another peer; a page whose revision neither reaches, or
+//! whose list began long ago, is answered with 410 and a token that goes on at the present, as in Kubernetes.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use wk_api::Status;
+use wk_base::time::Timestamp;
 use wk_store::{Revision, View};
 
 /// Views kept at most. A view holds on to the objects replaced since, so under steady writes each costs what was
@@ -30,6 +31,9 @@ pub(crate) struct Token {
     v: String,
     /// The revision of the first page; 0 to go on at the present.
     rv: u64,
+    /// When the first page was answered, in seconds; 0 if that does not matter.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    at: i64,
     /// The last name in the store that was served.
     start: String,
     /// How many objects come after that one, if it is known.
@@ -37,14 +41,32 @@ pub(crate) struct Token {
     left: Option<usize>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
 impl Token {
-    pub(crate) fn new(revision: Revision, after: &str, left: Option<usize>) -> Self {
-        Self { v: TOKEN_VERSION.to_owned(), rv: revision.0, start: after.to_owned(), left }
+    /// The token of a page that is answered `now` and ends with the name `after`; `before` is that of the page before.
+    pub(crate) fn new(
+        revision: Revision,
+        after: &str,
+        left: Option<usize>,
+        now: Timestamp,
+        before: Option<&Self>,
+    ) -> Self {
+        let at = before.filter(|before| before.rv == revision.0).map_or(now.as_second(), |before| before.at);
+        Self { v: TOKEN_VERSION.to_owned(), rv: revision.0, at, start: after.to_owned(), left }
+    }
+
+    /// Whether its list began so long ago that Kubernetes would have forgotten what was there then.
+    pub(crate) fn is_too_old(&self, now: Timestamp) -> bool {
+        self.at > 0 && now.as_second().saturating_sub(self.at) > VIEW_AGE_MAX.as_secs().cast_signed()
     }
 
     /// The token that goes on after the same name at the present, whatever has changed.
     pub(crate) fn inconsistent(&self) -> Self {
-        Self { rv: 0, left: None, ..self.clone() }
+        Self { rv: 0, at: 0, left: None, ..self.clone() }
     }
 
     /// How many objects come after the last one served; None when it is to be counted.
@@ -148,11 +170,22 @@ mod tests {
 
     #[test]
     fn a_token_says_the_same_after_a_round_trip_and_nonsense_is_refused() {
-        let token = Token::new(Revision(17), "default/web", Some(3));
+        let token = Token::new(Revision(17), "default/web", Some(3), Timestamp::UNIX_EPOCH, None);
         assert_eq!(Token::decode(&token.encode()).expect("our own"), token);
         assert_eq!((token.inconsistent().revision(), token.inconsistent().left()), (None, None));
         for text in ["x", "e30", &URL_SAFE_NO_PAD.encode(r#"{"v":"v9","rv":1,"start":""}"#)] {
             assert_eq!(Token::decode(text).expect_err("nonsense").code, 400, "{text}");
         }
+    }
+
+    #[test]
+    fn a_list_is_as_old_as_its_first_page() {
+        let at = |seconds| Timestamp::from_second(seconds).expect("a time");
+        let first = Token::new(Revision(17), "a", None, at(1_000), None);
+        let second = Token::new(Revision(17), "b", None, at(1_290), Some(&first));
+        assert!(!second.is_too_old(at(1_300)) && second.is_too_old(at(1_301)));
+        // Gone on with at the present, it is another list.
+        let third = Token::new(Revision(18), "c", None, at(1_310), Some(&second.inconsistent()));
+        assert!(!third.is_too_old(at(1_610)));
     }
 }

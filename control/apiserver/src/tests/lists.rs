@@ -82,13 +82,36 @@ async fn a_page_whose_time_has_passed_says_how_to_go_on() {
     let api = Harness::start().await;
     api.config_maps(&["a", "b", "c"]).await;
     api.overflow_history(&format!("{CONFIG_MAPS}/c")).await;
-    let old = crate::paging::Token::new(wk_store::Revision(1), "default/a", None).encode();
+    let old =
+        crate::paging::Token::new(wk_store::Revision(1), "default/a", None, wk_base::time::Timestamp::now(), None)
+            .encode();
     let refused = api.get(&format!("{CONFIG_MAPS}?limit=1&continue={old}")).await;
     assert_eq!(refused.reason(), (410, "Expired".to_owned()));
     let token = refused.json()["metadata"]["continue"].as_str().expect("a token").to_owned();
     let page = api.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await.expect(200);
     assert_eq!(names(&page), ["b"]);
     assert_eq!(api.get(&format!("{CONFIG_MAPS}?continue=nonsense")).await.reason(), (400, "BadRequest".to_owned()));
+}
+
+#[tokio::test]
+async fn a_list_that_began_long_ago_is_gone_on_with_at_a_later_revision_also_where_nothing_changed() {
+    let api = Harness::start().await;
+    api.config_maps(&["a", "b", "c"]).await;
+    let first = api.get(&format!("{CONFIG_MAPS}?limit=1")).await.expect(200);
+    let revision = first["metadata"]["resourceVersion"].as_str().expect("text");
+    let then = wk_base::time::Timestamp::from_second(1).expect("a time");
+    let of_first = wk_store::Revision(revision.parse().expect("a number"));
+    let old = crate::paging::Token::new(of_first, "default/a", Some(2), then, None).encode();
+    let refused = api.get(&format!("{CONFIG_MAPS}?limit=1&continue={old}")).await;
+    assert_eq!(refused.reason(), (410, "Expired".to_owned()));
+    let token = refused.json()["metadata"]["continue"].as_str().expect("a token").to_owned();
+    let second = api.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await.expect(200);
+    assert_eq!((names(&second), &second["metadata"]["remainingItemCount"]), (vec!["b".to_owned()], &json!(1)));
+    assert_ne!(second["metadata"]["resourceVersion"], revision);
+    let token = second["metadata"]["continue"].as_str().expect("a token");
+    let third = api.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await.expect(200);
+    assert_eq!(names(&third), ["c"]);
+    assert_eq!(third["metadata"]["resourceVersion"], second["metadata"]["resourceVersion"]);
 }
 
 #[tokio::test]

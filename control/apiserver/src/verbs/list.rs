@@ -14,7 +14,7 @@ use wk_api::table::{self, Include};
 use wk_api::{FieldReason, Kind, Object, Status};
 use wk_base::time::Timestamp;
 use wk_cluster::Freshness;
-use wk_store::{Revision, Stored, View};
+use wk_store::{Change, Expect, Key, Op, Revision, Stored, View};
 
 use crate::conversion;
 use crate::leases;
@@ -148,7 +148,7 @@ async fn page(server: &ApiServer, call: &Call, selection: &Selection) -> Result<
             as_fresh_as_asked(server, version).await?
         }
     };
-    let page = cut(selection, &view, token.as_ref(), limit).await;
+    let page = cut(selection, &view, token.as_ref(), limit, server.cluster.clock().now()).await;
     if page.next.is_some() {
         server.pages.keep(selection.kind.collection(), &view);
     }
@@ -182,7 +182,22 @@ async fn continued(server: &ApiServer, kind: &Kind, token: &Token, version: &str
     let Some(revision) = token.revision() else {
         return server.cluster.view(Freshness::Linearizable).await;
     };
-    exactly_at(server, kind, revision).await?.ok_or_else(|| paging::expired(token))
+    if !token.is_too_old(server.cluster.clock().now())
+        && let Some(view) = exactly_at(server, kind, revision).await?
+    {
+        return Ok(view);
+    }
+    move_on(server, kind, revision).await;
+    Err(paging::expired(token))
+}
+
+/// Makes the present another revision than `revision`: who goes on with its list sees by the revision that it is another.
+async fn move_on(server: &ApiServer, kind: &Kind, revision: Revision) {
+    if server.cluster.store().view().revision() == revision {
+        let op = Op { key: Key::new(kind.collection(), ""), expect: Expect::Any, change: Change::Check };
+        // Nothing is written, and nothing is lost when that cannot be.
+        drop(server.cluster.store().write(op.into()).await);
+    }
 }
 
 async fn exactly(server: &ApiServer, kind: &Kind, version: &str) -> Result<View, Status> {
@@ -206,7 +221,7 @@ async fn exactly_at(server: &ApiServer, kind: &Kind, revision: Revision) -> Resu
 }
 
 /// Up to `limit` selected objects from where `token` goes on; all of them when it is 0.
-async fn cut(selection: &Selection, view: &View, token: Option<&Token>, limit: usize) -> Page {
+async fn cut(selection: &Selection, view: &View, token: Option<&Token>, limit: usize, now: Timestamp) -> Page {
     let mut items = Vec::new();
     let mut walk = selection.walk(view, token.map(Token::after));
     let mut next = None;
@@ -229,7 +244,7 @@ async fn cut(selection: &Selection, view: &View, token: Option<&Token>, limit: u
             let left =
                 || token.and_then(Token::left).map_or_else(|| 1 + walk.count(), |left| left.saturating_sub(limit));
             remaining = selection.is_all().then(left);
-            next = Some(Token::new(view.revision(), last.key().name(), remaining));
+            next = Some(Token::new(view.revision(), last.key().name(), remaining, now, token));
             break;
         }
         items.push(stored);
@@ -239,7 +254,7 @@ async fn cut(selection: &Selection, view: &View, token: Option<&Token>, limit: u
 
 /// All selected objects.
 pub(super) async fn selected(selection: &Selection, view: &View) -> Vec<Arc<Stored>> {
-    cut(selection, view, None, 0).await.items
+    cut(selection, view, None, 0, Timestamp::UNIX_EPOCH).await.items
 }
 
 impl Page {
