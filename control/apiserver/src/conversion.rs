@@ -16,11 +16,15 @@ use wk_cluster::{ApplyRequest, Cluster, Freshness, Settled, Subresource, check_o
 use wk_store::Stored;
 
 use crate::admission::{self, Reach, post};
+use crate::selection::Selection;
 use crate::server::ApiServer;
 use crate::verbs::Call;
 
 /// How long a conversion may take, as in Kubernetes.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Objects that are sent to a webhook together to be looked at: some hundred KiB.
+const AT_ONCE_MAX: usize = 100;
 
 /// Writes that were decided anew because the object had changed while the webhook was asked.
 const TRIES_MAX: u32 = 5;
@@ -54,6 +58,22 @@ impl Converter {
     pub(crate) async fn shown(&self, objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, Status> {
         all(&self.reach, self.kind, objects).await
     }
+}
+
+/// Those of `stored` that the selectors let through in the version that they are about. They are let through by what no
+/// version changes already.
+pub(crate) async fn selected(
+    server: &ApiServer,
+    selection: &Selection,
+    stored: Vec<Arc<Stored>>,
+) -> Result<Vec<Arc<Stored>>, Status> {
+    let Some(fields) = selection.converted() else { return Ok(stored) };
+    let mut found = Vec::new();
+    for some in stored.chunks(AT_ONCE_MAX) {
+        let shown = shown(server, selection.kind, some).await?;
+        found.extend(some.iter().zip(shown).filter(|(_, shown)| fields.matches(shown)).map(|(own, _)| Arc::clone(own)));
+    }
+    Ok(found)
 }
 
 /// One stored object as it reads in the version of `kind`.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use wk_api::custom::convert;
 use wk_api::selector::{Fields, Labels};
 use wk_api::{Kind, Object, Status};
 use wk_cluster::{Cluster, Watch, brief, label_hash};
@@ -18,24 +19,36 @@ pub(crate) struct Selection {
     labels: Labels,
     /// The labels that every selected object has, as briefs know them.
     terms: Vec<u64>,
+    /// What is asked of objects as they are stored.
     fields: Fields,
+    /// What is asked of them in the version of `kind`, where a webhook makes it of what is stored.
+    converted: Option<Fields>,
 }
 
 impl Selection {
     pub(crate) fn parse(target: &Target, query: &Query) -> Result<Self, Status> {
         let labels = Labels::parse(query.text("labelSelector"))?;
+        let asked = Fields::parse(target.kind, query.text("fieldSelector"))?;
+        let by_webhook = convert::asks_webhook(target.kind) && asked.are_of_a_version();
+        let (fields, converted) = if by_webhook { (asked.of_every_version(), Some(asked)) } else { (asked, None) };
         Ok(Self {
             kind: target.kind,
             namespace: target.namespace.clone(),
             terms: labels.equalities().map(|(key, value)| label_hash(key, value)).collect(),
             labels,
-            fields: Fields::parse(target.kind, query.text("fieldSelector"))?,
+            fields,
+            converted,
         })
     }
 
     /// Whether the selectors let everything through.
     pub(crate) fn is_all(&self) -> bool {
-        self.labels.is_empty() && self.fields.is_empty()
+        self.labels.is_empty() && self.fields.is_empty() && self.converted.is_none()
+    }
+
+    /// What else is asked of an object when it is converted.
+    pub(crate) fn converted(&self) -> Option<&Fields> {
+        self.converted.as_ref()
     }
 
     pub(crate) fn matches(&self, object: &Object) -> bool {

@@ -73,6 +73,16 @@ impl Fields {
         self.0.iter().all(|term| (term.read.of(object) == term.value) == term.equal)
     }
 
+    /// Whether it looks at fields that a definition declares for one version: another may have them elsewhere.
+    pub fn are_of_a_version(&self) -> bool {
+        self.0.iter().any(|term| matches!(term.read, Read::Custom(_)))
+    }
+
+    /// What every version of an object says alike.
+    pub fn of_every_version(&self) -> Self {
+        Self(self.0.iter().filter(|term| !matches!(term.read, Read::Custom(_))).cloned().collect())
+    }
+
     /// The fields that must have one value: label and value.
     pub fn equalities(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().filter(|term| term.equal).map(|term| (term.label, term.value.as_str()))

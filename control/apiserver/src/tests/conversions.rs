@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use wk_base::body::full;
 
 use super::customs::{DEFINITIONS, WIDGETS, widget};
-use super::kit::{Answer, Harness, JSON, pair};
+use super::kit::{Answer, Harness, JSON, names, pair};
 use super::webhooks::{convert, start, two_versions};
 
 const BETA: &str = "/apis/example.com/v1beta1/namespaces/default/widgets";
@@ -92,4 +92,41 @@ async fn a_webhook_that_answers_with_another_object_is_refused() {
     let expected = "Internal error occurred: conversion webhook for example.com/v1beta1, Kind=Widget returned invalid \
                     converted object at index 0: must have the same name: a != other";
     assert_eq!(refused["message"], expected);
+}
+
+async fn selectors_look_at_the_fields_of_the_version_that_is_asked_for() {
+    let api = Harness::start().await;
+    let hook = start(convert).await;
+    let mut definition = two_versions(&hook);
+    let beta = definition["spec"]["versions"].as_array_mut().expect("versions").iter_mut();
+    let beta = beta.filter(|version| version["name"] == "v1beta1").next_back().expect("the other version");
+    beta["selectableFields"] = json!([{ "jsonPath": ".spec.extent" }]);
+    api.post(DEFINITIONS, &definition).await.expect(201);
+    let small = format!("{BETA}?fieldSelector=spec.extent%3Dsmall");
+    let mut events = api.watch(&format!("{small}&watch=true"), JSON).await;
+    for (name, size) in [("a", "small"), ("b", "small"), ("c", "large"), ("d", "small")] {
+        api.post(WIDGETS, &widget(name, &json!({ "size": size }))).await.expect(201);
+    }
+    assert_eq!(names(&api.get(&small).await.expect(200)), ["a", "b", "d"]);
+    let first = api.get(&format!("{small}&limit=2")).await.expect(200);
+    let token = first["metadata"]["continue"].as_str().expect("a token").to_owned();
+    let second = api.get(&format!("{small}&limit=2&continue={token}")).await.expect(200);
+    assert_eq!((names(&first), names(&second)), (vec!["a".to_owned(), "b".to_owned()], vec!["d".to_owned()]));
+    for name in ["a", "b", "d"] {
+        assert_eq!(events.short().await, pair("ADDED", name));
+    }
+    let mut present = api.watch(&format!("{small}&watch=true"), JSON).await;
+    assert_eq!(present.short().await, pair("ADDED", "a"));
+
+    api.patch(&format!("{WIDGETS}/a"), &json!({ "metadata": { "labels": { "one": "two" } } })).await.expect(200);
+    assert_eq!(events.short().await, pair("MODIFIED", "a"));
+    api.patch(&format!("{WIDGETS}/a"), &json!({ "spec": { "size": "large" } })).await.expect(200);
+    let left = events.next().await.expect("an event");
+    assert_eq!((&left["type"], &left["object"]["spec"]["extent"]), (&json!("DELETED"), &json!("small")));
+    let now = api.get(&format!("{WIDGETS}/a")).await.expect(200);
+    assert_eq!(left["object"]["metadata"]["resourceVersion"], now["metadata"]["resourceVersion"]);
+    api.send(Method::DELETE, &small, &[], full(String::new())).await.expect(200);
+    assert_eq!(events.short().await, pair("DELETED", "b"));
+    assert_eq!(events.short().await, pair("DELETED", "d"));
+    assert_eq!(names(&api.get(WIDGETS).await.expect(200)), ["a", "c"]);
 }

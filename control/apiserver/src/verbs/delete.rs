@@ -9,6 +9,7 @@ use wk_cluster::Deleted;
 use crate::access::{User, guard};
 use crate::admission;
 use crate::body;
+use crate::conversion;
 use crate::negotiate::{self, Format};
 use crate::respond::{Content, Reply};
 use crate::selection::Selection;
@@ -50,7 +51,8 @@ pub(super) async fn collection(
     let selection = Selection::parse(&call.target, &call.query)?;
     let view = list::as_fresh_as_asked(server, "").await?;
     let cluster = guard::cluster_of(server, user);
-    let selected: Vec<_> = selection.walk(&view, None).filter(|stored| selection.admits(stored)).collect();
+    let selected = selection.walk(&view, None).filter(|stored| selection.admits(stored)).collect();
+    let selected = conversion::selected(server, &selection, selected).await?;
     // Who cannot be shown what goes is told so before anything does.
     wk_cluster::check_keys(call.kind(), &selected)?;
     let objects: Vec<_> = selected.iter().map(|stored| wk_cluster::object_as(call.kind(), stored)).collect();

@@ -148,7 +148,11 @@ async fn page(server: &ApiServer, call: &Call, selection: &Selection) -> Result<
             as_fresh_as_asked(server, version).await?
         }
     };
-    let page = cut(selection, &view, token.as_ref(), limit, server.cluster.clock().now()).await;
+    let page = if selection.converted().is_some() {
+        converted(server, selection, &view, token.as_ref(), limit).await?
+    } else {
+        cut(selection, &view, token.as_ref(), limit, server.cluster.clock().now()).await
+    };
     if page.next.is_some() {
         server.pages.keep(selection.kind.collection(), &view);
     }
@@ -252,9 +256,34 @@ async fn cut(selection: &Selection, view: &View, token: Option<&Token>, limit: u
     Page { revision: view.revision(), items, next, remaining }
 }
 
+/// The same where a webhook has to be asked what the selectors look at.
+async fn converted(
+    server: &ApiServer,
+    selection: &Selection,
+    view: &View,
+    token: Option<&Token>,
+    limit: usize,
+) -> Result<Page, Status> {
+    let now = server.cluster.clock().now();
+    let all = cut(selection, view, token, 0, now).await.items;
+    let mut items = conversion::selected(server, selection, all).await?;
+    let goes_on = limit > 0 && items.len() > limit;
+    if goes_on {
+        items.truncate(limit);
+    }
+    let last = items.last().filter(|_| goes_on);
+    let next = last.map(|last| Token::new(view.revision(), last.key().name(), None, now, token));
+    Ok(Page { revision: view.revision(), items, next, remaining: None })
+}
+
 /// All selected objects.
-pub(super) async fn selected(selection: &Selection, view: &View) -> Vec<Arc<Stored>> {
-    cut(selection, view, None, 0, Timestamp::UNIX_EPOCH).await.items
+pub(super) async fn selected(
+    server: &ApiServer,
+    selection: &Selection,
+    view: &View,
+) -> Result<Vec<Arc<Stored>>, Status> {
+    let all = cut(selection, view, None, 0, Timestamp::UNIX_EPOCH).await.items;
+    conversion::selected(server, selection, all).await
 }
 
 impl Page {

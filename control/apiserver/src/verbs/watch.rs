@@ -110,18 +110,18 @@ async fn start(server: &ApiServer, selection: &Selection, query: &Query, bookmar
     let version = query.text("resourceVersion");
     let asked = list::revision(version)?;
     let initial = initial_events(query)?;
-    let from = async |view: &View, shown: bool| Start {
-        initial: if shown { list::selected(selection, view).await } else { Vec::new() },
-        after: view.revision(),
-        mark_initial_end: initial == Some(true) && bookmarks,
+    let from = async |view: &View, shown: bool| {
+        let initial_objects = if shown { list::selected(server, selection, view).await? } else { Vec::new() };
+        let mark_initial_end = initial == Some(true) && bookmarks;
+        Ok(Start { initial: initial_objects, after: view.revision(), mark_initial_end })
     };
     match (initial, asked) {
         // Of the future too: then nothing is told until it has come.
         (None | Some(false), Some(revision)) if revision > Revision(0) => {
             Ok(Start { initial: Vec::new(), after: revision, mark_initial_end: false })
         }
-        (Some(false), _) => Ok(from(&server.cluster.view(Freshness::Linearizable).await?, false).await),
-        (None | Some(true), _) => Ok(from(&list::as_fresh_as_asked(server, version).await?, true).await),
+        (Some(false), _) => from(&server.cluster.view(Freshness::Linearizable).await?, false).await,
+        (None | Some(true), _) => from(&list::as_fresh_as_asked(server, version).await?, true).await,
     }
 }
 
@@ -189,7 +189,7 @@ impl Following {
             more = self.collect().await;
         }
         if let Some(converter) = &self.converter
-            && let Err(status) = self.writer.convert(converter).await
+            && let Err(status) = self.writer.convert(converter, &self.selection).await
         {
             // What was to be told is lost, so nothing may follow.
             self.writer.refuse(&status);
@@ -284,6 +284,9 @@ impl Following {
         }
         let previous = change.previous().filter(|object| self.selection.matches(object));
         let after = change.kind != ChangeKind::Deleted && self.selection.matches(&change.object());
+        if self.selection.converted().is_some() {
+            return self.writer.wait(change, previous, after);
+        }
         match (previous, after) {
             (None, false) => {}
             (None, true) => self.writer.put(ChangeKind::Added, &change.stored),

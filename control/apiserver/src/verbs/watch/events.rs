@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use wk_api::table::{self, Include};
 use wk_api::{Kind, Object, Status};
 use wk_base::time::Clock;
-use wk_cluster::ChangeKind;
+use wk_cluster::{Change, ChangeKind};
 use wk_store::{Revision, Stored};
 
 use crate::conversion::Converter;
 use crate::negotiate::{Format, Shape};
+use crate::selection::Selection;
 use crate::shapes;
 use crate::verbs::Call;
 
@@ -36,6 +37,31 @@ enum Waiting {
     Line(Bytes),
     /// An object as it is stored.
     Object(&'static str, Arc<Object>),
+    /// A change that may be one for who watches.
+    Change(Unjudged),
+}
+
+/// A change whose objects are to be converted before the selectors can look at them.
+struct Unjudged {
+    /// As it was, if the selectors may have let it through.
+    previous: Option<Arc<Object>>,
+    /// As it is, or was when it was deleted.
+    object: Arc<Object>,
+    is_deleted: bool,
+    /// Whether the selectors may let it through as it is.
+    may_match: bool,
+}
+
+impl Waiting {
+    /// What is to be converted for it, in order.
+    fn objects(&self) -> impl Iterator<Item = Arc<Object>> {
+        let (previous, object) = match self {
+            Self::Line(_) => (None, None),
+            Self::Object(_, object) => (None, Some(object)),
+            Self::Change(change) => (change.previous.as_ref(), Some(&change.object)),
+        };
+        previous.into_iter().chain(object).map(Arc::clone)
+    }
 }
 
 impl Writer {
@@ -60,25 +86,49 @@ impl Writer {
         self.lines.len() + self.waiting.as_ref().map_or(0, |(_, bytes)| *bytes)
     }
 
-    /// Writes what waits for being converted.
-    pub(super) async fn convert(&mut self, converter: &Converter) -> Result<(), Status> {
+    /// Writes what waits for being converted, as far as `selection` lets it through.
+    pub(super) async fn convert(&mut self, converter: &Converter, selection: &Selection) -> Result<(), Status> {
         let Some((waiting, _)) = self.waiting.as_mut().map(std::mem::take) else { return Ok(()) };
-        let objects = waiting.iter().filter_map(|one| match one {
-            Waiting::Line(_) => None,
-            Waiting::Object(_, object) => Some(Arc::clone(object)),
-        });
+        let objects = waiting.iter().flat_map(Waiting::objects);
         let mut shown = converter.shown(objects.collect()).await?.into_iter();
+        let mut next = || shown.next().ok_or_else(|| Status::internal("a conversion left an object out"));
         for one in waiting {
             match one {
                 Waiting::Line(line) => self.lines.put_slice(&line),
                 Waiting::Object(word, _) => {
-                    let object = shown.next().ok_or_else(|| Status::internal("a conversion left an object out"))?;
-                    let value = self.show(&object);
-                    self.write(word, value.to_string().as_bytes());
+                    let object = next()?;
+                    self.converted(word, &object);
+                }
+                Waiting::Change(change) => {
+                    let previous = if change.previous.is_some() { Some(next()?) } else { None };
+                    let object = next()?;
+                    self.judged(&change, previous.as_deref(), &object, selection);
                 }
             }
         }
         Ok(())
+    }
+
+    fn converted(&mut self, word: &str, object: &Object) {
+        let value = self.show(object);
+        self.write(word, value.to_string().as_bytes());
+    }
+
+    /// Writes what a change is to who watches, now that both states read in their version.
+    fn judged(&mut self, change: &Unjudged, previous: Option<&Object>, object: &Object, selection: &Selection) {
+        let admits = |object: &&Object| selection.converted().is_none_or(|fields| fields.matches(object));
+        let is = change.may_match && admits(&object);
+        match previous.filter(admits) {
+            None if is => self.converted("ADDED", object),
+            None => {}
+            Some(_) if is => self.converted("MODIFIED", object),
+            Some(_) if change.is_deleted => self.converted("DELETED", object),
+            Some(previous) => {
+                let mut last = previous.clone();
+                last.metadata_mut().insert("resourceVersion".to_owned(), object.resource_version().into());
+                self.converted("DELETED", &last);
+            }
+        }
     }
 
     pub(super) fn take(&mut self) -> Bytes {
@@ -99,6 +149,17 @@ impl Writer {
             self.line(word, &stored.bytes());
         } else {
             self.opened(word, &wk_cluster::object_as(self.kind, stored));
+        }
+    }
+
+    /// A change that is judged when it is converted: with its object as it was, if the selectors may have let that through,
+    /// and whether they may do so now.
+    pub(super) fn wait(&mut self, change: &Change, previous: Option<Arc<Object>>, may_match: bool) {
+        let Some((waiting, bytes)) = &mut self.waiting else { return };
+        if previous.is_some() || may_match {
+            let is_deleted = change.kind == ChangeKind::Deleted;
+            waiting.push(Waiting::Change(Unjudged { previous, object: change.object(), is_deleted, may_match }));
+            *bytes += change.stored.size();
         }
     }
 
