@@ -46,6 +46,19 @@ impl<'a> Present<'a> {
     }
 }
 
+impl<'a> Present<'a> {
+    /// The same, where a client wrote the template down under another name and the set's own revision is gone. Pods are known
+    /// by the set's hash all the same.
+    pub(crate) fn or_alike(self, set: &Object, revisions: &[&'a Object]) -> Self {
+        let (None, Some(template)) = (self.there, read::at(set, "/spec/template")) else { return self };
+        let alike = revisions.iter().copied().filter(|revision| template_of(revision).as_ref() == Some(template));
+        match alike.max_by_key(|revision| (number(revision), revision.name())) {
+            Some(there) => Self { name: there.name().to_owned(), there: Some(there), ..self },
+            None => self,
+        }
+    }
+}
+
 fn number(revision: &Object) -> i64 {
     revision.int("/revision").unwrap_or_default()
 }

@@ -88,7 +88,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
         plan.orders = claims;
         return plan;
     }
-    let present = Present::of(set, input.revisions, input.taken);
+    let present = Present::of(set, input.revisions, input.taken).or_alike(set, input.revisions);
     let is_used = |revision: &Object| {
         let hash = revision.label(revisions::HASH_LABEL);
         hash.is_some()

@@ -178,6 +178,13 @@ fn templates_have_revisions_and_one_that_comes_back_is_the_latest() {
     assert_eq!(numbers(&second, &[&revisions[0]]), [2]);
     assert_eq!(numbers(&second, &[&revisions[0], &revisions[1]]), [] as [i64; 0]);
     assert_eq!(numbers(&first, &[&revisions[0], &revisions[1]]), [3]);
+    // Somebody wrote the present template down by hand, and deleted what the set had made.
+    let mut by_hand = revision_of(&second, 2);
+    by_hand.0["data"] = json!({"spec": {"template": first.0["spec"]["template"]}});
+    by_hand.0["data"]["spec"]["template"]["$patch"] = "replace".into();
+    by_hand.0["metadata"]["labels"][revisions::HASH_LABEL] = "other".into();
+    assert_eq!(numbers(&first, &[&by_hand]), [] as [i64; 0]);
+    assert_eq!(numbers(&second, &[&by_hand]), [3]);
 }
 
 #[test]
