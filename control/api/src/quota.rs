@@ -202,7 +202,9 @@ fn claim(object: &Object, usage: &mut Amounts) {
     let storage = storage.unwrap_or(Quantity::ZERO);
     usage.insert("persistentvolumeclaims".to_owned(), one);
     usage.insert("requests.storage".to_owned(), storage);
-    let class = object.text("/spec/storageClassName");
+    // Before claims had a field for it they were annotated with their class.
+    let annotated = object.annotation("volume.beta.kubernetes.io/storage-class");
+    let class = annotated.unwrap_or_else(|| object.text("/spec/storageClassName"));
     if !class.is_empty() {
         usage.insert(format!("{class}{STORAGE_CLASS_SUFFIX}persistentvolumeclaims"), one);
         usage.insert(format!("{class}{STORAGE_CLASS_SUFFIX}requests.storage"), storage);
@@ -313,6 +315,12 @@ mod tests {
                 json!({"spec": {"storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}}}),
                 json!({"requests.storage": "1", "fast.storageclass.storage.k8s.io/requests.storage": "1"}),
                 "fast.storageclass.storage.k8s.io/requests.storage=1Gi,requests.storage=1Gi",
+            ),
+            (
+                &PERSISTENTVOLUMECLAIM,
+                json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "fast"}}}),
+                json!({"fast.storageclass.storage.k8s.io/persistentvolumeclaims": "1"}),
+                "fast.storageclass.storage.k8s.io/persistentvolumeclaims=1",
             ),
         ] {
             assert_eq!(charged(&hard, &json!({}), kind, &object), used, "{kind}");
