@@ -34,7 +34,21 @@ impl Object {
     /// The object as a typed struct, for those who compute with it.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Status> {
         T::deserialize(&self.0)
+            .or_else(|error| self.dated().map_or(Err(error), T::deserialize))
             .map_err(|error| Status::internal(format!("object {:?} does not fit its type: {error}", self.name())))
+    }
+
+    /// The same with a time in each condition, if some lack one: the types want one, and clients may leave it out.
+    fn dated(&self) -> Option<Value> {
+        let lacks = |condition: &Value| condition.is_object() && json::get(condition, "lastTransitionTime").is_null();
+        if !self.items("/status/conditions").iter().any(lacks) {
+            return None;
+        }
+        let mut dated = self.0.clone();
+        for condition in json::items_mut(json::object_at(&mut dated, "status"), "conditions") {
+            json::default(condition, "lastTransitionTime", "1970-01-01T00:00:00Z");
+        }
+        Some(dated)
     }
 
     /// The value at a JSON pointer such as `/spec/replicas`.

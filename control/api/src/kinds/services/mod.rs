@@ -124,6 +124,12 @@ fn default(value: &mut Value) {
             json::set(spec, "clusterIPs", vec![ip]);
         }
     }
+    let reached_at = value.pointer_mut("/status/loadBalancer/ingress").and_then(Value::as_array_mut);
+    for ingress in reached_at.into_iter().flatten() {
+        if !json::text(ingress, &["ip"]).is_empty() {
+            json::default(ingress, "ipMode", "VIP");
+        }
+    }
 }
 
 /// What was allocated stays, unless the new type has no use for it.

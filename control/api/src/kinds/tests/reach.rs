@@ -142,3 +142,17 @@ fn names_of_variables_and_domains_are_as_free_as_in_kubernetes() {
     let equals = json!({"spec": {"containers": [{"name": "c", "image": "i", "env": [{"name": "a=b"}]}]}});
     assert!(refusal(&POD, &equals).contains("printable ASCII characters other than '='"));
 }
+
+#[test]
+fn services_say_how_the_addresses_of_balancers_are_reached_and_are_read_without_dates() {
+    let ingress = json!([{"ip": "203.0.113.1"}, {"hostname": "a.example"}]);
+    let mut service = json!({
+        "metadata": {"name": "s"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
+        "status": {"loadBalancer": {"ingress": ingress}, "conditions": [{"type": "A", "status": "True"}]},
+    });
+    SERVICE.fill(&mut service);
+    let ingress = json!([{"ip": "203.0.113.1", "ipMode": "VIP"}, {"hostname": "a.example"}]);
+    assert_eq!(service["status"]["loadBalancer"]["ingress"], ingress);
+    let read = crate::Object::new(service).read::<k8s_openapi::api::core::v1::Service>().expect("a service");
+    assert_eq!(read.status.and_then(|status| status.conditions).map_or(0, |all| all.len()), 1);
+}
