@@ -50,6 +50,7 @@ pub(crate) mod validate;
 pub(crate) mod version;
 pub mod zones;
 
+pub use cel::duration;
 pub use field::{Errors, FieldError, FieldReason};
 pub use kind::{Kind, Scope};
 pub use kinds::kinds;

@@ -207,10 +207,9 @@ impl ApiServer {
             Ok(held) => held,
             Err(status) => return respond(Err(status), json),
         };
-        let deadline = match &route {
-            Route::Modules(_) => UPLOAD_DEADLINE,
-            route if route.is_proxy() => PROXY_DEADLINE,
-            _ => REQUEST_DEADLINE,
+        let deadline = match deadline(&route, &query) {
+            Ok(deadline) => deadline,
+            Err(status) => return respond(Err(status), json),
         };
         let answer = async {
             let route = self.second_look(route, parts).await;
@@ -370,4 +369,25 @@ impl fmt::Debug for ApiServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiServer").field("pages", &self.pages).finish_non_exhaustive()
     }
+}
+
+/// How long an answer may take until its head: less when the client asks for it (`timeout=10s`) and nothing goes on in the
+/// body.
+fn deadline(route: &Route, query: &Query) -> Result<Duration, Status> {
+    let Route::Resource(target) = route else {
+        return Ok(if matches!(route, Route::Modules(_)) { UPLOAD_DEADLINE } else { REQUEST_DEADLINE });
+    };
+    if route.is_proxy() {
+        return Ok(PROXY_DEADLINE);
+    }
+    let goes_on = matches!(target.subresource.as_deref(), Some("log" | "exec" | "attach" | "portforward"));
+    let asked = query.text("timeout");
+    if asked.is_empty() || goes_on || query.flag("watch") {
+        return Ok(REQUEST_DEADLINE);
+    }
+    let asked = wk_api::duration(asked).ok_or_else(|| {
+        let why = format!("time: invalid duration {asked:?}");
+        Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+    })?;
+    Ok(if asked.is_positive() { REQUEST_DEADLINE.min(asked.unsigned_abs()) } else { REQUEST_DEADLINE })
 }

@@ -25,6 +25,7 @@ mod tests;
 pub(crate) use authorizer::Asking;
 pub(crate) use check::Known;
 pub(crate) use eval::{Budget, Fault};
+pub use strings::duration;
 pub(crate) use value::Value;
 
 /// Longest expression, as long as those of any published definition several times over: parsing is recursive.

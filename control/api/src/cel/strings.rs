@@ -79,7 +79,7 @@ pub(crate) fn shown(value: &Value<'_>) -> String {
 }
 
 /// A duration as Go writes it: `1h30m`, `-1.5s`.
-pub(super) fn duration(text: &str) -> Option<SignedDuration> {
+pub fn duration(text: &str) -> Option<SignedDuration> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

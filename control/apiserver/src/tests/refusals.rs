@@ -243,3 +243,18 @@ async fn a_full_server_refuses_at_once_and_watches_take_no_room() {
     assert_eq!(refused[0].headers["retry-after"], "1");
     assert_eq!((flight.reads.free(), flight.reads.waiting()), (number, 0));
 }
+
+#[tokio::test]
+async fn a_client_says_how_long_it_would_wait() {
+    let api = Harness::start().await;
+    for path in [CONFIG_MAPS, "/api/v1/namespaces/default/pods?limit=1"] {
+        let path = format!("{path}{}timeout", if path.contains('?') { "&" } else { "?" });
+        let refused = api.get(&format!("{path}=invalid")).await;
+        assert_eq!(refused.reason(), of(400, "BadRequest"), "{path}");
+        let message = "invalid timeout specified in the request URL - time: invalid duration \"invalid\"";
+        assert_eq!(refused.json()["message"], message);
+        for good in ["10s", "1h", "0s", ""] {
+            api.get(&format!("{path}={good}")).await.expect(200);
+        }
+    }
+}
