@@ -26,6 +26,11 @@ impl Tagged {
         &self.hash
     }
 
+    /// Whether a tag that a client sends back is this one: weak or not, and quoted again by those who took the quotes off.
+    fn is_named(&self, tag: &str) -> bool {
+        tag.trim().trim_matches('"').trim_start_matches("W/").trim_matches('"') == self.hash
+    }
+
     /// The document, or 304 if the client has it.
     pub(crate) fn answer(&self, headers: &HeaderMap) -> Response<Body> {
         let tag = format!("\"{}\"", self.hash);
@@ -34,7 +39,7 @@ impl Tagged {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .any(|value| value.trim().trim_start_matches("W/") == tag);
+            .any(|value| self.is_named(value));
         let mut response = Response::new(if known { empty() } else { full(self.text.clone()) });
         if known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;

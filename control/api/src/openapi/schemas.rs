@@ -133,6 +133,10 @@ fn tag(schema: &mut Value, kind: &Kind, name: &str) {
 
 /// The schema of a custom kind: that of its definition, with what all objects have.
 fn custom(published: &Value, dialect: Dialect) -> Value {
+    if dialect == Dialect::V2 && keeps_unknown(published) {
+        // Whoever reads of any field would refuse all others.
+        return json!({"type": "object"});
+    }
     let mut schema = published.clone();
     if dialect == Dialect::V2 {
         plainer(&mut schema);
@@ -140,9 +144,15 @@ fn custom(published: &Value, dialect: Dialect) -> Value {
     let mut properties = Map::new();
     properties.insert("apiVersion".to_owned(), text(API_VERSION));
     properties.insert("kind".to_owned(), text(KIND));
-    properties.insert("metadata".to_owned(), json!({"$ref": format!("#/$defs/{META}.ObjectMeta")}));
+    let metadata = json!({"$ref": format!("#/$defs/{META}.ObjectMeta"), "description": "Standard object's metadata."});
+    properties.insert("metadata".to_owned(), metadata);
     json::as_object(json::object_at(&mut schema, "properties")).extend(properties);
     schema
+}
+
+/// Whether objects of this schema may have any field.
+fn keeps_unknown(schema: &Value) -> bool {
+    json::flag(schema, &["x-kubernetes-preserve-unknown-fields"])
 }
 
 /// Leaves out what version 2 cannot say.

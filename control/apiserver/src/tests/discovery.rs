@@ -50,6 +50,9 @@ async fn openapi_documents_are_kept_by_their_hash() {
     let api = Harness::start().await;
     let index = api.get("/openapi/v3").await;
     let tag = index.headers["etag"].to_str().expect("text").to_owned();
+    let requoted = format!("\"W/{}\"", tag.trim_end_matches('"'));
+    let weak = api.send(Method::GET, "/openapi/v3", &[("if-none-match", requoted.as_str())], empty()).await;
+    assert_eq!(weak.code, 304);
     let again = api.send(Method::GET, "/openapi/v3", &[("if-none-match", tag.as_str())], empty()).await;
     assert_eq!(again.code.as_u16(), 304);
     let address = index.json()["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("an address").to_owned();
@@ -124,4 +127,23 @@ async fn every_group_version_has_an_api_service_that_is_local_and_available() {
     let one = api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.apps").await.expect(200);
     assert_eq!(one["status"]["conditions"][0]["reason"], "Local");
     api.get("/apis/apiregistration.k8s.io/v1/apiservices/v9.apps").await.expect(404);
+}
+
+#[tokio::test]
+async fn version_two_says_nothing_of_the_fields_of_kinds_that_may_have_any() {
+    let api = Harness::start().await;
+    let mut definition = widgets();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
+        json!({ "description": "Anything", "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    definition["spec"]["versions"][0]["selectableFields"] = json!([]);
+    definition["spec"]["versions"][0]["subresources"] = json!({});
+    api.post(DEFINITIONS, &definition).await.expect(201);
+    let mut shown = api.get("/openapi/v2").await.expect(200)["definitions"]["com.example.v1.Widget"].take();
+    shown.as_object_mut().expect("a schema").remove("x-kubernetes-group-version-kind").expect("its kind");
+    assert_eq!(shown, json!({ "type": "object" }));
+    let third = api.get("/openapi/v3/apis/example.com/v1").await.expect(200);
+    let third = &third["components"]["schemas"]["com.example.v1.Widget"];
+    assert_eq!(third["description"], "Anything");
+    // `kubectl explain widget.metadata` begins with it.
+    assert_eq!(third["properties"]["metadata"]["description"], "Standard object's metadata.");
 }
