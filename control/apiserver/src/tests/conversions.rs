@@ -94,6 +94,7 @@ async fn a_webhook_that_answers_with_another_object_is_refused() {
     assert_eq!(refused["message"], expected);
 }
 
+#[tokio::test]
 async fn selectors_look_at_the_fields_of_the_version_that_is_asked_for() {
     let api = Harness::start().await;
     let hook = start(convert).await;
