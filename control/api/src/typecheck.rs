@@ -17,6 +17,9 @@ use crate::schema::schema_of;
 /// Kinds that one policy is checked against, as in Kubernetes.
 const KINDS_MAX: usize = 10;
 
+/// Kinds that are looked for on behalf of one policy: it may name any number that there are not.
+const LOOKUPS_MAX: usize = 1_000;
+
 /// The variables that are objects of the kind.
 const OBJECTS: [&str; 2] = ["object", "oldObject"];
 
@@ -42,18 +45,20 @@ pub fn told(spec: &Value, find: impl Fn(&str, &str, &str) -> Option<&'static Kin
 /// The kinds that the rules name by group, version and resource.
 fn kinds(spec: &Value, find: impl Fn(&str, &str, &str) -> Option<&'static Kind>) -> Vec<&'static Kind> {
     let mut found: Vec<&'static Kind> = Vec::new();
+    let mut lookups = 0;
     for rule in json::items(spec, &["matchConstraints", "resourceRules"]) {
         let texts = |key: &str| json::items(rule, &[key]).iter().filter_map(Value::as_str).collect::<Vec<_>>();
-        for group in texts("apiGroups") {
-            for version in texts("apiVersions") {
-                // What is below a resource is sent in another form.
-                for plural in texts("resources").into_iter().filter(|plural| !plural.contains('/')) {
-                    let kind = find(group, version, plural);
-                    found.extend(kind.filter(|kind| !found.contains(kind)));
-                    if found.len() == KINDS_MAX {
-                        return found;
-                    }
+        let (groups, versions, mut plurals) = (texts("apiGroups"), texts("apiVersions"), texts("resources"));
+        // What is below a resource is sent in another form.
+        plurals.retain(|plural| !plural.contains('/'));
+        let versions = if plurals.is_empty() { Vec::new() } else { versions };
+        for (group, version) in groups.iter().flat_map(|group| versions.iter().map(move |version| (group, version))) {
+            for plural in &plurals {
+                if found.len() == KINDS_MAX || lookups == LOOKUPS_MAX {
+                    return found;
                 }
+                lookups += 1;
+                found.extend(find(group, version, plural).filter(|kind| !found.contains(kind)));
             }
         }
     }
@@ -80,6 +85,7 @@ fn mistake(kind: &Kind, text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Object;
 
     fn said(resource: (&str, &str, &str), expression: &str) -> Value {
         let (group, version, plural) = resource;
@@ -140,5 +146,56 @@ mod tests {
         for other in [("*", "*", "*"), ("example.com", "v1", "widgets"), ("apps", "v1", "deployments/scale")] {
             assert_eq!(said(other, "object.foo"), json!({}), "{other:?}");
         }
+    }
+
+    #[test]
+    fn keys_of_custom_maps_and_texts_of_a_format_are_not_warned_of() {
+        let integers = json!({"type": "object", "additionalProperties": {"type": "integer"}});
+        let times = json!({"type": "array", "items": {"type": "string", "format": "date-time"}});
+        let properties = json!({"limits": integers, "times": times, "name": {"type": "string"}});
+        let spec = json!({"type": "object", "properties": properties});
+        let definition = Object::new(json!({
+            "metadata": {"name": "widgets.example.com"},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+                "versions": [{"name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}}],
+            },
+        }));
+        let kinds = crate::custom::kinds(&definition);
+        let told = |expression: &str| {
+            let rule = json!({"apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["widgets"]});
+            let constraints = json!({"resourceRules": [rule]});
+            told(&json!({"matchConstraints": constraints, "validations": [{"expression": expression}]}), |_, _, _| {
+                kinds.first().copied()
+            })
+        };
+        for sound in [
+            "object.spec.limits.all(k, k.startsWith('cpu'))",
+            "object.spec.limits.all(k, v, v > 1)",
+            "object.spec.times.all(t, t - t > duration('1s'))",
+            "object.all(k, k != '')",
+        ] {
+            assert_eq!(told(sound), json!({}), "{sound}");
+        }
+        for wrong in ["object.spec.limits['cpu'].startsWith('c')", "object.spec.name - 'a' == ''"] {
+            assert!(told(wrong).to_string().contains("no matching overload"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn kinds_that_there_are_not_are_looked_for_a_thousand_times_at_most() {
+        let names: Vec<String> = (0..1_000).map(|number| format!("n{number}")).collect();
+        let below: Vec<String> = names.iter().map(|name| format!("{name}/status")).collect();
+        let looked = std::cell::Cell::new(0);
+        let find = |_: &str, _: &str, _: &str| {
+            looked.set(looked.get() + 1);
+            None
+        };
+        for resources in [&below, &names] {
+            let rule = json!({"apiGroups": names, "apiVersions": names, "resources": resources});
+            assert_eq!(told(&json!({"matchConstraints": {"resourceRules": [rule]}}), find), json!({}));
+        }
+        assert_eq!(looked.get(), LOOKUPS_MAX);
     }
 }

@@ -128,9 +128,7 @@ impl<'a> Checking<'a> {
                 let over = self.visit(over)?;
                 let depth = self.names.len();
                 let (first, second) = match names.len() {
-                    1 if matches!(over, Known::Schema(schema) if schema.kind == Some(Type::Object)) => {
-                        (Known::Anything, Known::Anything)
-                    }
+                    1 if is_map(over) => (Known::Anything, Known::Anything),
                     1 => (element(over), Known::Anything),
                     _ => (Known::Anything, element(over)),
                 };
@@ -238,6 +236,15 @@ impl<'a> Checking<'a> {
             first = first.or(Some(found));
         }
         if space.is_some() { Ok(Known::Anything) } else { types::call(name, first) }
+    }
+}
+
+/// Whether a loop with one name goes over keys.
+fn is_map(over: Known<'_>) -> bool {
+    match over {
+        Known::Schema(schema) => schema.kind == Some(Type::Object),
+        Known::Node(node) => matches!(node.shape(), Shape::Map(..) | Shape::Struct(..)),
+        Known::Anything | Known::Plain(_) => false,
     }
 }
 

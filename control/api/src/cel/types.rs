@@ -5,7 +5,7 @@
 
 use super::check::Known;
 use crate::custom::schema::{Schema, Type};
-use crate::schema::Shape;
+use crate::schema::{FORMATTED, Shape};
 
 /// The name of a value's type; None when it may be any.
 pub(super) fn name(of: Known<'_>) -> Option<&'static str> {
@@ -21,6 +21,8 @@ fn of_shape(shape: &Shape) -> Option<&'static str> {
     match shape {
         Shape::Struct(..) | Shape::Map(..) => Some("map"),
         Shape::List(..) => Some("list"),
+        // Some formats are types of their own.
+        Shape::Text(FORMATTED) => None,
         Shape::Text(_) => Some("string"),
         Shape::Int32 | Shape::Int64 => Some("int"),
         Shape::Float => Some("double"),

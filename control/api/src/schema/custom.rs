@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::facts::Facts;
-use super::{Field, ListType, MapType, Schema, Shape, Struct, StructId};
+use super::{FORMATTED, Field, ListType, MapType, Schema, Shape, Struct, StructId};
 use crate::json;
 
 /// Reads `openAPIV3Schema`; the structs of `metadata` come along.
@@ -74,7 +74,8 @@ impl Reader {
             "object" if values == &Value::Bool(true) => Shape::Map(Box::new(Shape::Deduced), atomic),
             "object" => Shape::Struct(self.object(schema, embedded), atomic),
             "array" => Shape::List(Box::new(self.shape(json::get(schema, "items"))), list_type(schema)),
-            "string" => Shape::Text("string"),
+            "string" if json::text(schema, &["format"]).is_empty() => Shape::Text("string"),
+            "string" => Shape::Text(FORMATTED),
             "integer" => Shape::Int64,
             "number" => Shape::Float,
             "boolean" => Shape::Bool,

@@ -124,6 +124,9 @@ pub enum Shape {
     Deduced,
 }
 
+/// The [`Shape::Text`] of a custom kind that has a format.
+pub(crate) const FORMATTED: &str = "strfmt.Format";
+
 /// A place in a schema.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'a> {
