@@ -1,7 +1,8 @@
 //! What is counted of requests, under the names and with the labels of Kubernetes' own server: dashboards and alerts made for
 //! it find them here.
 //!
-//! Counted are requests for objects. Labels are of the table of kinds and of definitions, none is a caller's own text.
+//! Counted are requests for objects. Labels are of the table of kinds and of definitions, none is a caller's own text; and
+//! whoever is nobody chooses none of them.
 //!
 //! Names: `k8s.io/apiserver/pkg/endpoints/metrics`.
 
@@ -26,6 +27,8 @@ const BUCKETS: [f64; 23] = [
     45.0, 60.0,
 ];
 
+const COMPONENT: &str = "apiserver";
+
 /// What one peer's API server counts. Clones share the numbers.
 #[derive(Debug, Clone)]
 pub struct Requests {
@@ -42,7 +45,7 @@ impl Default for Requests {
 }
 
 /// What was asked.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct What {
     verb: &'static str,
     dry_run: &'static str,
@@ -77,13 +80,13 @@ impl What {
         let (verb, subresource) = verbs::counted_as(target, &parts.method, query, applies)?;
         Some(Self {
             verb,
-            dry_run: if query.text("dryRun") == "All" { "All" } else { "" },
+            dry_run: if query.text("dryRun") == "All" && !reads(verb) { "All" } else { "" },
             group: target.kind.group,
             version: target.kind.version,
             resource: target.kind.plural,
             subresource,
             scope: scope(target, verb),
-            component: "apiserver",
+            component: COMPONENT,
         })
     }
 
@@ -91,6 +94,10 @@ impl What {
     fn is_long(&self) -> bool {
         matches!(self.verb, "WATCH" | "CONNECT") || self.subresource == "log"
     }
+}
+
+fn reads(verb: &str) -> bool {
+    matches!(verb, "GET" | "LIST" | "WATCH" | "CONNECT")
 }
 
 fn scope(target: &Target, verb: &str) -> &'static str {
@@ -117,6 +124,12 @@ impl Requests {
         if !what.is_long() {
             self.seconds.get_or_create(&what).observe(took.as_secs_f64());
         }
+        self.total.get_or_create(&Ended { what, code }).inc();
+    }
+
+    /// Counts one of a caller who is nobody, whatever was asked: all of them are one series.
+    pub(crate) fn refused(&self, code: u16) {
+        let what = What { component: COMPONENT, ..What::default() };
         self.total.get_or_create(&Ended { what, code }).inc();
     }
 

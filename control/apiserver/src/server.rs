@@ -136,7 +136,7 @@ impl ApiServer {
                 let route = route(parts.uri.path(), &self.cluster.store().view());
                 let trail = self.trail((&User::default(), None), &route, parts, &query, id);
                 let response = respond(Err(status), json);
-                self.count(What::of(&route, parts, &query), &response, began);
+                self.requests.refused(response.status().as_u16());
                 return match trail {
                     Some(trail) => trail.response(response),
                     None => response,

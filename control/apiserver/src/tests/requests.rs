@@ -19,27 +19,35 @@ async fn requests_for_objects_are_counted_as_kubernetes_counts_them() {
     api.get("/version").await.expect(200);
     api.get(&format!("{CONFIG_MAPS}/a/nothing")).await.not_found();
     let nobody = Peer::Anonymous;
-    assert_eq!(api.send_as(nobody, Method::GET, &format!("{CONFIG_MAPS}/a"), &[], empty()).await.code, 401);
+    for path in [format!("{CONFIG_MAPS}/a"), CONFIG_MAPS.to_owned(), "/apis/apps/v1/deployments?dryRun=All".to_owned()]
+    {
+        assert_eq!(api.send_as(nobody.clone(), Method::GET, &path, &[], empty()).await.code, 401);
+    }
+    api.get(&format!("{CONFIG_MAPS}?dryRun=All")).await.expect(200);
 
     let mut registry = Registry::default();
     api.requests.register(&mut registry);
     let mut told = String::new();
     text::encode(&mut told, &registry).expect("text");
-    let labels = |verb: &str, scope: &str| {
+    let about = |verb: &str, version: &str, resource: &str, scope: &str| {
         format!(
-            "verb=\"{verb}\",dry_run=\"\",group=\"\",version=\"v1\",resource=\"configmaps\",subresource=\"\",scope=\"{scope}\",component=\"apiserver\""
+            "verb=\"{verb}\",dry_run=\"\",group=\"\",version=\"{version}\",resource=\"{resource}\",subresource=\"\",scope=\"{scope}\",component=\"apiserver\""
         )
     };
+    let labels = |verb: &str, scope: &str| about(verb, "v1", "configmaps", scope);
     for (verb, scope, code, count) in [
         ("POST", "resource", 201, 1),
         ("POST", "resource", 409, 1),
-        ("LIST", "namespace", 200, 1),
+        ("LIST", "namespace", 200, 2),
         ("PATCH", "resource", 200, 1),
-        ("GET", "resource", 401, 1),
     ] {
         let line = format!("apiserver_request_total{{{},code=\"{code}\"}} {count}\n", labels(verb, scope));
         assert!(told.contains(&line), "{line} is not in\n{told}");
     }
+    // Whoever is nobody chooses no labels.
+    let line = format!("apiserver_request_total{{{},code=\"401\"}} 3\n", about("", "", "", ""));
+    assert!(told.contains(&line), "{line} is not in\n{told}");
+    assert_eq!(told.matches("apiserver_request_duration_seconds_count{").count(), 3, "{told}");
     assert_eq!(told.matches("apiserver_request_total{").count(), 5, "nothing else is counted:\n{told}");
     let line = format!("apiserver_request_duration_seconds_count{{{}}} 2\n", labels("POST", "resource"));
     assert!(told.contains(&line), "{told}");
