@@ -201,8 +201,8 @@ pub(crate) fn keep(cluster: &Cluster, name: &NodeName, lost: bool, tasks: &Tasks
 
 async fn look(cluster: &Cluster, lost: bool) {
     match cluster.turn_secrets_key(&readers(cluster), lost).await {
-        Ok(false) => {}
-        Ok(true) => tracing::info!(key = cluster.first_key(), "another key seals Secrets from now on"),
+        Ok(None) => {}
+        Ok(Some(key)) => tracing::info!(key, "another key seals Secrets from now on"),
         Err(error) => tracing::warn!("the key that seals Secrets is not changed: {error}"),
     }
     match cluster.reseal().await {

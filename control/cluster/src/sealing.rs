@@ -227,20 +227,20 @@ impl Cluster {
     }
 
     /// Moves the cluster to this member's first key, if that is the first of all `members` too; a cluster without a record to
-    /// one that all have. Whether it did.
+    /// one that all have. The key that seals from then on, if that is another.
     ///
     /// Never while a key is missing here that Secrets are sealed with, unless it is `lost` for good.
-    pub async fn turn_secrets_key(&self, members: &[String], lost: bool) -> Result<bool, Status> {
-        let Some(vault) = self.sealing_vault() else { return Ok(false) };
+    pub async fn turn_secrets_key(&self, members: &[String], lost: bool) -> Result<Option<String>, Status> {
+        let Some(vault) = self.sealing_vault() else { return Ok(None) };
         let view = self.store.view();
         let before = record(&view);
         let first = vault.first();
         if before.as_ref().is_some_and(|(id, _)| id == first) || !lost && !self.keys_missing(&view).is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let (mut ops, mut all) = (Vec::new(), Vec::new());
         for member in members {
-            let Some((told, revision)) = told(&view, member) else { return Ok(false) };
+            let Some((told, revision)) = told(&view, member) else { return Ok(None) };
             ops.push(check(format!("{MEMBER}{member}"), Some(revision)));
             all.push(told);
         }
@@ -252,14 +252,14 @@ impl Cluster {
             common.retain(|id| before.is_none() && all.iter().all(|told| told.keys.contains(id)));
             let (sealed, _) = self.counted.of(&view);
             let most = common.into_iter().rev().max_by_key(|id| sealed.get(id).copied().unwrap_or_default());
-            let Some(most) = most else { return Ok(false) };
+            let Some(most) = most else { return Ok(None) };
             most
         };
         let expect = before.map_or(Expect::Absent, |(_, revision)| Expect::Revision(revision));
-        ops.push(op(CLUSTER.to_owned(), &Record { seals }, expect));
+        ops.push(op(CLUSTER.to_owned(), &Record { seals: seals.clone() }, expect));
         match self.store.write(Txn { ops }).await {
-            Ok(_) => Ok(true),
-            Err(WriteError::Conflict { .. }) => Ok(false),
+            Ok(_) => Ok(Some(seals)),
+            Err(WriteError::Conflict { .. }) => Ok(None),
             Err(error) => Err(refusal::from_write(&error)),
         }
     }

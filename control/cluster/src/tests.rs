@@ -236,7 +236,7 @@ async fn a_new_first_key_seals_anew_what_an_older_one_or_none_had() {
     let after = plain.clone().with_vault(Vault::new(&new, &[old]));
     assert_eq!(after.reseal().await.expect("asked"), 0, "the cluster has not said what seals");
     after.tell_keys("n1").await.expect("told");
-    assert!(after.turn_secrets_key(&["n1".to_owned()], false).await.expect("turned"));
+    assert_eq!(after.turn_secrets_key(&["n1".to_owned()], false).await.expect("turned"), Some(new.id()));
     assert_eq!(after.reseal().await.expect("sealed"), 2);
     assert_eq!(after.reseal().await.expect("nothing to do"), 0);
     for stored in plain.store().view().list(kinds::SECRET.collection(), "") {
@@ -254,10 +254,10 @@ async fn a_key_seals_when_every_member_has_it_first_and_not_before() {
     let members = ["n1".to_owned(), "n2".to_owned()];
     let n1 = plain.clone().with_vault(Vault::new(&old, &[]));
     let n2 = plain.clone().with_vault(Vault::new(&old, &[]));
-    assert!(!n1.turn_secrets_key(&members, false).await.expect("asked"), "n2 has not told yet");
+    assert_eq!(n1.turn_secrets_key(&members, false).await.expect("asked"), None, "n2 has not told yet");
     n1.tell_keys("n1").await.expect("told");
     n2.tell_keys("n2").await.expect("told");
-    assert!(n1.turn_secrets_key(&members, false).await.expect("turned"));
+    assert_eq!(n1.turn_secrets_key(&members, false).await.expect("turned"), Some(old.id()));
     n1.create(&kinds::SECRET, NAMESPACE, named("first")).await.expect("created");
 
     // A member with a key of its own alone: it neither reads nor writes.
@@ -273,7 +273,7 @@ async fn a_key_seals_when_every_member_has_it_first_and_not_before() {
     // The new key first on one of two: it waits, and the old one goes on to seal.
     let n1 = plain.clone().with_vault(Vault::new(&new, std::slice::from_ref(&old)));
     n1.tell_keys("n1").await.expect("told");
-    assert!(!n1.turn_secrets_key(&members, false).await.expect("asked"));
+    assert_eq!(n1.turn_secrets_key(&members, false).await.expect("asked"), None);
     n1.create(&kinds::SECRET, NAMESPACE, named("second")).await.expect("created");
     let sealing = n1.sealing(&members);
     assert_eq!((sealing.wants, sealing.waits_for), (Some(new.id()), vec!["n2".to_owned()]));
@@ -282,7 +282,7 @@ async fn a_key_seals_when_every_member_has_it_first_and_not_before() {
 
     let n2 = plain.clone().with_vault(Vault::new(&new, std::slice::from_ref(&old)));
     n2.tell_keys("n2").await.expect("told");
-    assert!(n1.turn_secrets_key(&members, false).await.expect("turned"));
+    assert_eq!(n1.turn_secrets_key(&members, false).await.expect("turned"), Some(new.id()));
     assert_eq!((n1.sealing(&members).left(), n1.reseal().await.expect("sealed")), (2, 2));
     let sealing = n1.sealing(&members);
     assert_eq!((sealing.left(), sealing.needs().collect::<Vec<_>>()), (0, vec![new.id().as_str()]));
@@ -310,10 +310,11 @@ async fn without_a_record_only_a_key_seals_that_all_have_and_the_record_is_made_
         assert!(refused.code == 500 && refused.message.contains("no key for Secrets in common"), "{refused}");
     }
     let three = ["n1".to_owned(), "n2".to_owned(), "n3".to_owned()];
-    assert!(!n2.turn_secrets_key(&three, false).await.expect("asked"));
+    assert_eq!(n2.turn_secrets_key(&three, false).await.expect("asked"), None);
     // What it told goes with it.
     plain.store().write(crate::forget_keys("n3").into()).await.expect("forgotten");
-    assert!(n2.turn_secrets_key(&members, false).await.expect("turned"), "although n1 does not have its first");
+    // Not its first, which n1 does not have.
+    assert_eq!(n2.turn_secrets_key(&members, false).await.expect("turned"), Some(a.id()));
     let sealing = n2.sealing(&members);
     assert_eq!((sealing.seals, sealing.wants), (Some(a.id()), Some(b.id())));
     assert_eq!(n2.reseal().await.expect("nothing to do"), 0);
