@@ -78,10 +78,9 @@ async fn drain(
     deadline: Option<Instant>,
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
-    let query = Query::default()
-        .with("fieldSelector", &format!("spec.nodeName={}", node.name))
-        .maybe("labelSelector", args.pod_selector.as_deref());
-    let pods = client.list(&Resource::pods().collection(None), query.clone()).await?;
+    let on_node = Query::default().with("fieldSelector", &format!("spec.nodeName={}", node.name));
+    let query = on_node.clone().maybe("labelSelector", args.pod_selector.as_deref());
+    let pods = client.list(&Resource::pods().collection(None), query).await?;
     let Choice { evict, left, refused } = choose::choose(&pods, args);
     if !refused.is_empty() {
         // An upgrade takes that back by itself.
@@ -102,7 +101,7 @@ async fn drain(
         return Ok(());
     }
     if pace == Pace::Together {
-        return together::leave(client, args, evict, query, how, deadline, ui).await;
+        return together::leave(client, args, evict, on_node, how, deadline, ui).await;
     }
     for pod in evict {
         ui.note(&format!("evicting pod {}/{}", pod.namespace, pod.name));

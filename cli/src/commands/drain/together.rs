@@ -42,13 +42,13 @@ impl<'a> Turns<'a> {
     }
 }
 
-/// Makes all of them go and waits until they have. Those that cannot are told together, once the others are gone. They are
-/// among those of `query`.
+/// Makes all of them go and waits until they have. Those that cannot are told together, once the others are gone. They stay
+/// among those of `on_node` until they are gone, also if their labels change.
 pub(super) async fn leave(
     client: &Client,
     args: &DrainArgs,
     pods: Vec<Pod>,
-    query: Query,
+    on_node: Query,
     how: How,
     deadline: Option<Instant>,
     ui: &mut Ui,
@@ -65,7 +65,7 @@ pub(super) async fn leave(
             Err(error) => failed.push(error),
         }
     }
-    failed.extend(all_gone(client, &going, &query, deadline, ui).await.err());
+    failed.extend(all_gone(client, &going, &on_node, deadline, ui).await.err());
     ui.settle();
     one(failed)
 }
@@ -74,7 +74,7 @@ pub(super) async fn leave(
 async fn all_gone(
     client: &Client,
     going: &[&Pod],
-    query: &Query,
+    on_node: &Query,
     deadline: Option<Instant>,
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
@@ -82,7 +82,7 @@ async fn all_gone(
     while !left.is_empty() {
         let there: BTreeSet<String> = match &*left {
             [pod] => client.find(&Resource::pods().object(&pod.namespace, &pod.name)).await?.iter().map(uid).collect(),
-            _ => client.list(&Resource::pods().collection(None), query.clone()).await?.iter().map(uid).collect(),
+            _ => client.list(&Resource::pods().collection(None), on_node.clone()).await?.iter().map(uid).collect(),
         };
         left.retain(|pod| there.contains(&pod.uid));
         let Some(first) = left.first() else { return Ok(()) };
