@@ -140,7 +140,7 @@ fn start(parts: &Parts) -> JoinSet<()> {
     set.spawn(recording);
     let mut wakes = Wakes::default();
     let hearing = Arc::new(Hearing::default());
-    let (prompt, unhurried, nodes) = (Looks::default(), Looks::default(), Looks::default());
+    let (prompt, unhurried) = (Looks::default(), Looks::default());
     set.spawn(hearing::listen(Arc::clone(&hearing), Arc::clone(clock), Arc::clone(heartbeats)));
     for shell in shells::all(Arc::clone(&hearing)) {
         let wake = wakes.subscribe(&shell.reads, shell.reads_custom);
@@ -155,7 +155,7 @@ fn start(parts: &Parts) -> JoinSet<()> {
             user: writes::user(shell.name),
             authority: Arc::clone(authority),
             refusals: Refusals::default(),
-            looks: shell.looks(&prompt, &unhurried, &nodes),
+            looks: shell.looks(&prompt, &unhurried),
         };
         let (name, desk, hearing) = (shell.name, Arc::new(desk), Arc::clone(&hearing));
         let mut first = Some(shell);

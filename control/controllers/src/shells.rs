@@ -31,8 +31,8 @@ const WHOLE: Duration = Duration::from_secs(1);
 /// one core a shell; they are looked at together.
 const PROMPT_REST: u32 = 9;
 
-/// A prompt shell rests no longer: its looks are short, so one that took long was made on a machine that had no time for it,
-/// and pods wait.
+/// A prompt shell rests no longer, but as long as it looked: its looks are short, so one that took long was made on a machine
+/// that had no time for it, and pods wait.
 const PROMPT_REST_MAX: Duration = Duration::from_secs(3);
 
 /// As [`PROMPT_REST`] for the others: there are fifteen, and together they leave most of a core to those whom somebody waits for.
@@ -43,6 +43,9 @@ const RESYNC: Duration = Duration::from_secs(30);
 
 /// Who looks at the heartbeats.
 pub(crate) const NODES: &str = "nodes";
+
+/// Who hands votes over.
+pub(crate) const VOTERS: &str = "voters";
 
 /// Between looks at the heartbeats: silence is noticed this much late at most.
 const NODES_RESYNC: Duration = Duration::from_millis(250);
@@ -156,7 +159,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
             ..shell("node-leases", vec![&kinds::NAMESPACE, &kinds::NODE, &kinds::LEASE], UNHURRIED, gather::node_leases)
         },
         shell("events", Vec::new(), UNHURRIED, gather::old_events),
-        Shell { resync: VOTERS_RESYNC, ..shell("voters", Vec::new(), UNHURRIED, gather::voters) },
+        Shell { resync: VOTERS_RESYNC, ..shell(VOTERS, Vec::new(), UNHURRIED, gather::voters) },
         Shell { resync: NODES_RESYNC, ..shell(NODES, vec![&kinds::NODE], PROMPT, watch_nodes(hearing)) },
     ]
 }

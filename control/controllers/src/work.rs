@@ -72,7 +72,7 @@ pub(crate) struct Shell {
     pub(crate) rest: Duration,
     /// How many times as long as it looked and planned it rests.
     pub(crate) rest_factor: u32,
-    /// And for how long at most, however long it looked.
+    /// And for how long at most, unless it looked for longer.
     pub(crate) rest_max: Duration,
     /// From one look to the next at most.
     pub(crate) resync: Duration,
@@ -81,14 +81,14 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    /// With whom it takes turns. Whoever notices that nodes are silent waits for nobody.
-    pub(crate) fn looks(&self, prompt: &Looks, unhurried: &Looks, nodes: &Looks) -> Looks {
+    /// With whom it takes turns. Whoever notices that nodes are silent waits for nobody, and neither does who hands votes
+    /// over: a node that stops waits for that.
+    pub(crate) fn looks(&self, prompt: &Looks, unhurried: &Looks) -> Looks {
         match self.name {
-            shells::NODES => nodes,
-            _ if self.rest > shells::PROMPT => unhurried,
-            _ => prompt,
+            shells::NODES | shells::VOTERS => Looks::default(),
+            _ if self.rest > shells::PROMPT => unhurried.clone(),
+            _ => prompt.clone(),
         }
-        .clone()
     }
 }
 
@@ -125,10 +125,9 @@ pub(crate) async fn work(mut shell: Shell, desk: Arc<Desk>, wake: Arc<Notify>) {
         // The first one sees everything for the first time.
         let mut takes = LONG;
         loop {
-            let start = Instant::now();
             let Some((mut plan, took)) = look(&mut shell, &desk, takes).await else { return };
             takes = took;
-            let rest = rest(&shell, took);
+            let rested = Instant::now() + rest(&shell, took);
             for line in &plan.report {
                 tracing::debug!("{line}");
             }
@@ -149,16 +148,17 @@ pub(crate) async fn work(mut shell: Shell, desk: Arc<Desk>, wake: Arc<Notify>) {
                 () = tokio::time::sleep_until(until) => {}
                 () = under_way.next(&mut held) => {}
             }
-            tokio::time::sleep_until(start + rest).await;
+            tokio::time::sleep_until(rested).await;
         }
     }
     .instrument(span)
     .await;
 }
 
-/// How long a shell rests from the start of a look that took so long: never longer than it goes without a look anyway.
+/// How long a shell rests after a look that took so long: no longer than it goes without a look anyway, but as long as that
+/// took.
 fn rest(shell: &Shell, took: Duration) -> Duration {
-    shell.rest.max((took * shell.rest_factor).min(shell.rest_max).min(shell.resync))
+    shell.rest.max((took * shell.rest_factor).min(shell.rest_max).min(shell.resync)).max(took)
 }
 
 /// One look, which is expected to take as long as is said, and how long it took. None when the process ends.
@@ -243,23 +243,27 @@ mod tests {
             look(&mut shell, &desk, takes).await.expect("the runtime runs");
         }
         assert!(!threads.lock().expect("nobody panics").contains(&own));
-        let rests = [Duration::from_millis(2), second].map(|took| rest(&shell, took));
-        assert_eq!(rests, [Duration::from_millis(18), second], "and after a long one nobody rests for ever");
+        let (short, long) = (Duration::from_millis(2), Duration::from_millis(200));
+        assert_eq!([short, long].map(|took| rest(&shell, took)), [short * 9, second], "nobody rests for ever");
         shell.resync = Duration::from_millis(250);
-        assert_eq!(rest(&shell, second), shell.resync);
+        assert_eq!(rest(&shell, long), shell.resync);
+        assert_eq!(rest(&shell, second * 5), second * 5, "and after a long one as long as it took");
         desk.cluster.store().stop().await;
     }
 
     #[test]
-    fn whoever_notices_that_nodes_are_silent_waits_for_no_other_look() {
-        let (prompt, unhurried, nodes) = (Looks::default(), Looks::default(), Looks::default());
+    fn whoever_notices_that_nodes_are_silent_or_hands_votes_over_waits_for_no_other_look() {
+        let (prompt, unhurried) = (Looks::default(), Looks::default());
+        let mut alone = Vec::new();
         for shell in shells::all(Arc::new(Hearing::default())) {
-            let looks = shell.looks(&prompt, &unhurried, &nodes);
+            let looks = shell.looks(&prompt, &unhurried);
             let takes =
                 |turns: &Looks| Arc::ptr_eq(&looks.quick, &turns.quick) || Arc::ptr_eq(&looks.long, &turns.long);
-            assert_eq!(takes(&nodes), shell.name == "nodes", "{}", shell.name);
-            assert_eq!(takes(&prompt) || takes(&unhurried), shell.name != "nodes", "{}", shell.name);
+            if !takes(&prompt) && !takes(&unhurried) {
+                alone.push(shell.name);
+            }
         }
+        assert_eq!(alone, ["voters", "nodes"]);
     }
 
     #[tokio::test]
