@@ -203,7 +203,8 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether no pod that has not ended names the claim that had the volume. One that came with another claim of that name
-    /// or after it has what that one got; one from before may still have this.
+    /// or after it has what that one got; one from before may still have this. Of one of the same second nobody can tell; the
+    /// data stays while the pod's node sees it use the claim.
     fn is_unused(&self, volume: &Object) -> bool {
         let (namespace, name) = (volume.text("/spec/claimRef/namespace"), volume.text("/spec/claimRef/name"));
         let mut claims = self.input.claims.iter();

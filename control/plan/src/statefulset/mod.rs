@@ -148,8 +148,10 @@ fn step(set: &Set<'_>, pods: &BTreeMap<i64, &Object>, now: Timestamp) -> Plan {
             return plan;
         }
         let Some(pod) = pods.get(&ordinal) else {
-            plan.extend(missing(set, ordinal));
-            changed += 1;
+            let missing = missing(set, ordinal);
+            // Who waits for a claim to go keeps nobody else from being made.
+            changed += usize::from(!missing.orders.is_empty());
+            plan.extend(missing);
             if set.in_order {
                 return plan;
             }
@@ -175,8 +177,8 @@ fn step(set: &Set<'_>, pods: &BTreeMap<i64, &Object>, now: Timestamp) -> Plan {
             // Its claims go with it if they are its own by then.
             if claims::change_owners(set, *ordinal, pod).is_empty() {
                 plan.orders.extend(removed(set, pod));
+                changed += 1;
             }
-            changed += 1;
         }
         if set.in_order || changed >= BURST_MAX {
             return plan;

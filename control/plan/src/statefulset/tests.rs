@@ -252,6 +252,19 @@ fn pod_is_made_once_the_claims_of_the_last_one_of_its_name_are_gone() {
 }
 
 #[test]
+fn however_many_pods_wait_for_claims_the_others_are_made_and_those_that_are_too_many_go() {
+    let set = set("db:1", &json!({"replicas": 301, "podManagementPolicy": "Parallel"}));
+    let going = |ordinal: i64| {
+        let mut claim = claim_of(ordinal, &Value::Null);
+        claim.0["metadata"]["deletionTimestamp"] = NOW.into();
+        claim
+    };
+    let going: Vec<Object> = (0..300).map(going).collect();
+    let found = changes(&planned(&set, &[], &[pod_of(&set, 301, true)], &going.iter().collect::<Vec<_>>()));
+    assert_eq!(found, ["+data-db-300", "+db-300", "-db-301"]);
+}
+
+#[test]
 fn claim_may_be_of_each_set_that_its_name_ends_with() {
     let sets = |claim| sets_of_claim(claim).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(sets("data-my-db-3"), ["my-db", "db"]);
