@@ -48,7 +48,7 @@ const OUTLINE: Pick = Pick::Of(&[
             ("volumes", Pick::All),
         ]),
     ),
-    ("status", Pick::Of(&[("phase", Pick::All)])),
+    ("status", Pick::Of(&[("nominatedNodeName", Pick::All), ("phase", Pick::All)])),
 ]);
 
 /// Of the object that is stored as `text`: what of its metadata says whose it is and whether it goes, and of a pod what it asks

@@ -30,6 +30,8 @@ pub struct Brief {
 pub struct PodBrief {
     /// The node that it is bound to; empty without one.
     pub node: Box<str>,
+    /// The one on which room is made for it; empty without one.
+    pub nominated: Box<str>,
     /// It ran and will not run again.
     pub is_finished: bool,
     /// No other scheduler is to take it, and no gate holds it.
@@ -130,6 +132,7 @@ impl PodBrief {
         };
         Self {
             node: pod.text("/spec/nodeName").into(),
+            nominated: pod.text("/status/nominatedNodeName").into(),
             is_ours: matches!(pod.text("/spec/schedulerName"), "" | "default-scheduler")
                 && pod.items("/spec/schedulingGates").is_empty(),
             is_finished: matches!(pod.text("/status/phase"), "Succeeded" | "Failed"),
@@ -165,7 +168,7 @@ mod tests {
                 "overhead": {"cpu": "10m"}, "priority": 7, "affinity": {"nodeAffinity": {}, "podAntiAffinity": {
                     "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone"}]}},
             },
-            "status": {"phase": "Failed", "conditions": []},
+            "status": {"phase": "Failed", "nominatedNodeName": "n2", "conditions": []},
         });
         let mut some = pod.clone();
         for (member, field) in

@@ -31,41 +31,41 @@ pub(crate) const READS: [&Kind; 6] = [
 /// does.
 const GROUPS_MAX: usize = 256;
 
-/// The pass of the scheduler's shell. It remembers who had a turn in this round, and what there was when it began.
+/// The pass of the scheduler's shell. It remembers who had a turn, and while some had none what there was when they were
+/// looked at.
 pub(crate) fn schedule() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut waiting: Grouped<()> = Grouped::new(&kinds::POD, |pod, each| {
         if waits(pod) {
             each(());
         }
     });
-    let (mut round, mut begun) = (scheduler::Round::default(), Vec::new());
+    let (mut turns, mut known) = (scheduler::Turns::default(), Vec::new());
     move |desk, now| {
         let view = desk.cluster.store().view();
         waiting.follow(&view);
         let waiting = waiting.of(&()).members();
         if waiting.is_empty() {
-            (round, begun) = (scheduler::Round::default(), Vec::new());
+            (turns, known) = (scheduler::Turns::default(), Vec::new());
             return Plan::default();
         }
         let facts: Vec<Part> = READS.iter().map(|kind| view.part(kind.collection())).collect();
-        if round.is_new() {
-            begun.clone_from(&facts);
+        if known != facts {
+            turns.news();
         }
-        let mut plan = place(&view, waiting, &mut round, now);
-        // Those who had no turn come next. After several looks the first of a round have not seen what changed since.
-        let ends = round.ends(waiting.iter().map(|pod| brief(pod).uid()));
-        if !ends || begun != facts {
+        let mut plan = place(&view, waiting, &mut turns, now);
+        if turns.are_over() {
+            known.clear();
+        } else {
+            // Those who had no turn since come next.
+            known = facts;
             plan.due = Some(now);
-        }
-        if ends {
-            begun.clear();
         }
         plan
     }
 }
 
 /// Finds nodes for those of `waiting` whose turn it is.
-fn place(view: &View, waiting: &[Arc<Stored>], round: &mut scheduler::Round, now: Timestamp) -> Plan {
+fn place(view: &View, waiting: &[Arc<Stored>], turns: &mut scheduler::Turns, now: Timestamp) -> Plan {
     let all: Vec<Arc<Stored>> = view.list(kinds::POD.collection(), "").collect();
     let nodes = list(view, &kinds::NODE);
     let nodes = borrowed(&nodes);
@@ -84,8 +84,7 @@ fn place(view: &View, waiting: &[Arc<Stored>], round: &mut scheduler::Round, now
     let (placed, bare): (Vec<&Arc<Stored>>, Vec<scheduler::Placed<'_>>) = placed.unzip();
     let repel = placed.iter().filter(|pod| brief(pod).pod().is_some_and(|it| it.repels));
     let repels = repel.map(|pod| scheduler::repels(&object(pod))).sum();
-    let size = scheduler::Size { nodes: nodes.len(), placed: bare.len(), repels };
-    let turn = turn(waiting, round, size);
+    let turn = turn(waiting, turns, scheduler::Size::of(nodes.len(), &bare, repels));
     let turn = borrowed(&turn);
     let shown = Shown::to(&turn, &bare, &nodes);
     let shown: Vec<Option<Arc<Object>>> =
@@ -97,6 +96,7 @@ fn place(view: &View, waiting: &[Arc<Stored>], round: &mut scheduler::Round, now
     let (namespaces, budgets) = (list(view, &kinds::NAMESPACE), list(view, &kinds::PODDISRUPTIONBUDGET));
     let input = scheduler::Input {
         pods: &pods,
+        nominated: &waiting.iter().filter_map(|stored| nominated(stored)).collect::<Vec<_>>(),
         placed: &placed.collect::<Vec<_>>(),
         nodes: &nodes,
         claims: &borrowed(&claims),
@@ -104,17 +104,27 @@ fn place(view: &View, waiting: &[Arc<Stored>], round: &mut scheduler::Round, now
         namespaces: &borrowed(&namespaces),
         budgets: &borrowed(&budgets),
     };
-    scheduler::plan(&input, round, now)
+    scheduler::plan(&input, now)
 }
 
-/// The pods that this plan can afford, of those that wait.
-fn turn(waiting: &[Arc<Stored>], round: &scheduler::Round, size: scheduler::Size) -> Vec<Arc<Object>> {
+/// Those of `waiting` that have their turn in the next plan.
+fn turn(waiting: &[Arc<Stored>], turns: &mut scheduler::Turns, size: scheduler::Size) -> Vec<Arc<Object>> {
     let line = waiting.iter().filter_map(|stored| {
         let (uid, priority) = (brief(stored).uid(), brief(stored).pod()?.priority.into());
         Some((scheduler::Waiting { uid, namespace: namespace(stored), priority, since: stored.created().0 }, stored))
     });
-    let mut purse = scheduler::Purse::of(size);
-    round.in_order(line.collect()).map(|stored| object(stored)).take_while(|pod| purse.affords(pod)).collect()
+    turns.take(&line.collect::<Vec<_>>(), size, |stored| object(stored))
+}
+
+/// Where room is made for a pod that waits.
+fn nominated(stored: &Stored) -> Option<scheduler::Nominated<'_>> {
+    let (brief, pod) = (brief(stored), brief(stored).pod()?);
+    (!pod.nominated.is_empty()).then(|| scheduler::Nominated {
+        uid: brief.uid(),
+        node: &pod.nominated,
+        asked: pod.requests,
+        priority: pod.priority.into(),
+    })
 }
 
 /// Which pods that have a node are shown to the scheduler as they are. Of the others a few numbers are enough, and none is
@@ -161,9 +171,43 @@ fn waits(pod: &Stored) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use serde_json::json;
+    use wk_api::requests::Amounts;
+    use wk_store::{Change, Expect, Key, MemberId, Op, Options, Start, Store, Transport, Txn, Value};
+
     use super::*;
     use crate::hearing::Hearing;
     use crate::shells;
+
+    struct Nowhere;
+
+    impl Transport for Nowhere {
+        fn send(&self, _to: MemberId, _message: Bytes) {}
+    }
+
+    #[tokio::test]
+    async fn for_whom_room_is_made_is_known_of_all_that_wait_and_none_is_decoded_for_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
+        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
+        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        for (name, node) in [("plain", ""), ("urgent", "n1")] {
+            let container = json!({"name": "c", "resources": {"requests": {"cpu": "3"}}});
+            let pod = json!({"metadata": {"name": name, "namespace": "default", "uid": name},
+                "spec": {"priority": 9, "containers": [container]}, "status": {"nominatedNodeName": node}});
+            let change = Change::Put(Value { bytes: Bytes::from(pod.to_string()), stamp: None });
+            let key = Key::new(kinds::POD.collection(), format!("default/{name}"));
+            store.write(Txn::from(Op { key, expect: Expect::Any, change })).await.expect("written");
+        }
+        let all: Vec<Arc<Stored>> = store.view().list(kinds::POD.collection(), "").collect();
+        let found: Vec<_> = all.iter().filter_map(|stored| nominated(stored)).collect();
+        let [one] = &found[..] else { panic!("one of them: {found:?}") };
+        let asked = Amounts { cpu_millis: 3_000, memory_bytes: 0, pods: 1 };
+        assert_eq!((one.uid, one.node, one.priority, one.asked), ("urgent", "n1", 9, asked));
+        assert!(all.iter().all(|stored| stored.decoded_here().is_none()));
+        store.stop().await;
+    }
 
     #[test]
     fn namespaces_and_budgets_wake_the_scheduler_as_they_are_what_pods_may_wait_for() {

@@ -202,8 +202,10 @@ fn plan(planner: &str, world: &World) -> Plan {
             let placed: Vec<_> = pods.iter().filter_map(|pod| placed(pod)).collect();
             let (nodes, claims, volumes) = (&nodes_all, &claims, &volumes);
             let (namespaces, budgets) = (&world.of(&kinds::NAMESPACE), &world.of(&kinds::PODDISRUPTIONBUDGET));
-            let input = scheduler::Input { pods: &pods, placed: &placed, nodes, claims, volumes, namespaces, budgets };
-            scheduler::plan(&input, &mut scheduler::Round::default(), world.now())
+            let (nominated, pods) = (&nominated(&pods), &those_with_a_turn(pods, &world.facts["turn"]));
+            let placed = &placed;
+            let input = scheduler::Input { pods, nominated, placed, nodes, claims, volumes, namespaces, budgets };
+            scheduler::plan(&input, world.now())
         }
         "claims" => {
             let (claims, volumes) = (world.of(&kinds::PERSISTENTVOLUMECLAIM), world.of(&kinds::PERSISTENTVOLUME));
@@ -219,6 +221,25 @@ fn plan(planner: &str, world: &World) -> Plan {
         "voters" => voters::plan(&world.electorate()),
         other => panic!("no planner {other}"),
     }
+}
+
+/// For whom room is made.
+fn nominated<'a>(pods: &[&'a Object]) -> Vec<scheduler::Nominated<'a>> {
+    let of = |pod: &'a Object| scheduler::Nominated {
+        uid: pod.uid(),
+        node: pod.text("/status/nominatedNodeName"),
+        asked: wk_api::requests::of_pod(pod),
+        priority: pod.int("/spec/priority").unwrap_or_default(),
+    };
+    pods.iter().copied().map(of).filter(|pod| !pod.node.is_empty()).collect()
+}
+
+/// `turn` of the facts names them; else all.
+fn those_with_a_turn<'a>(mut pods: Vec<&'a Object>, turn: &Value) -> Vec<&'a Object> {
+    if let Some(turn) = turn.as_array() {
+        pods.retain(|pod| turn.iter().any(|name| name == pod.name()));
+    }
+    pods
 }
 
 /// What of a pod that has a node matters to the scheduler.

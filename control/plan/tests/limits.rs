@@ -72,9 +72,9 @@ fn hundred_pods_at_most_are_told_why_they_wait_in_one_plan() {
     }
     let pods: Vec<&Object> = pods.iter().collect();
     let now = "2025-01-01T00:10:00Z".parse().expect("time");
-    let (placed, nodes, claims, volumes, namespaces, budgets) = (&[], &[], &[], &[], &[], &[]);
-    let input = scheduler::Input { pods: &pods, placed, nodes, claims, volumes, namespaces, budgets };
-    let plan = scheduler::plan(&input, &mut scheduler::Round::default(), now);
+    let (nominated, placed, nodes, claims, volumes, namespaces, budgets) = (&[], &[], &[], &[], &[], &[], &[]);
+    let input = scheduler::Input { pods: &pods, nominated, placed, nodes, claims, volumes, namespaces, budgets };
+    let plan = scheduler::plan(&input, now);
     let told = plan.orders.iter().filter(|order| order.headline().starts_with("status pods"));
     assert_eq!(told.count(), 100);
     assert_eq!(plan.report.len(), 101);

@@ -19,10 +19,10 @@ mod turns;
 
 use std::cell::LazyCell;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use wk_api::requests::{self, Amounts};
 use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
@@ -36,7 +36,7 @@ pub use preempt::rooms;
 use preempt::{Room, Rooms};
 use rules::{Neighbours, Rules};
 pub use terms::{Interest, interests};
-pub use turns::{Purse, Round, Size, Waiting, repels};
+pub use turns::{Size, Turns, Waiting, repels};
 
 /// The name by which pods ask for this scheduler.
 const SCHEDULER_NAME: &str = "default-scheduler";
@@ -56,9 +56,11 @@ const SAID_AT: &str = "lastProbeTime";
 
 /// What the decision is made from.
 pub struct Input<'a> {
-    /// The pods that have no node and whose turn it is ([`Round`], [`Purse`]), and those that use claims. Others that have a node
-    /// may be among them.
+    /// The pods that have no node and whose turn it is ([`Turns`]), and those that use claims. Others that have a node may be
+    /// among them.
     pub pods: &'a [&'a Object],
+    /// All that wait and for which room is made, whether or not it is their turn.
+    pub nominated: &'a [Nominated<'a>],
     /// What is on the nodes, of all pods.
     pub placed: &'a [Placed<'a>],
     /// All nodes.
@@ -90,6 +92,19 @@ pub struct Placed<'a> {
     pub pod: Option<&'a Object>,
 }
 
+/// A pod that waits for room that is made for it, as far as it matters to others.
+#[derive(Debug, Clone, Copy)]
+pub struct Nominated<'a> {
+    /// `metadata.uid`.
+    pub uid: &'a str,
+    /// Where: `status.nominatedNodeName`.
+    pub node: &'a str,
+    /// What it asks for.
+    pub asked: Amounts,
+    /// How much it matters.
+    pub priority: i64,
+}
+
 /// A node and what is promised on it.
 struct Candidate<'a> {
     node: &'a Object,
@@ -99,23 +114,30 @@ struct Candidate<'a> {
     siblings: BTreeMap<&'a str, u64>,
 }
 
-/// Binds what fits, and says of the rest why it does not. Who was looked at has had its turn of `round`.
-pub fn plan(input: &Input<'_>, round: &mut Round, now: Timestamp) -> Plan {
+/// Binds what fits, and says of the rest why it does not.
+pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let mut waiting: Vec<&Object> = input.pods.iter().copied().filter(|pod| is_waiting(pod)).collect();
     if waiting.is_empty() {
         return plan;
     }
-    waiting
-        .sort_by_cached_key(|pod| (Reverse(preempt::priority(pod)), read::created(pod), pod.namespace(), pod.name()));
+    // Of those that matter as much they go first for whom others went.
+    waiting.sort_by_cached_key(|pod| {
+        let first = (Reverse(preempt::priority(pod)), preempt::nominated(pod).is_empty());
+        (first, read::created(pod), pod.namespace(), pod.name())
+    });
     let (mut candidates, mut neighbours) = candidates(input);
+    let mut kept = kept(input, &waiting, &candidates).into_iter().peekable();
     let mut rooms = Rooms::of(input, &candidates, now);
     let mut disks = Disks::of(input);
+    let size = Size::of(input.nodes.len(), input.placed, 0);
     let (mut bound, mut refused, mut waits) = (0, 0, 0_usize);
     for pod in waiting {
-        round.had(pod);
+        while let Some((room, index)) = kept.next_if(|(room, _)| room.priority >= preempt::priority(pod)) {
+            candidates[index].take(None, &room.asked);
+        }
         let asked = requests::of_pod(pod);
-        match look(pod, &asked, &candidates, &neighbours, &disks, &mut rooms) {
+        let (message, room) = match look(pod, &asked, &size, &candidates, &neighbours, &disks, &mut rooms) {
             Ok(index) => {
                 let candidate = &mut candidates[index];
                 candidate.take(owned::controller_uid(pod), &asked);
@@ -123,34 +145,31 @@ pub fn plan(input: &Input<'_>, round: &mut Round, now: Timestamp) -> Plan {
                 neighbours.add(pod, index);
                 plan.orders.extend(bind(pod, candidate.node.name()));
                 bound += 1;
+                continue;
             }
-            Err((message, room)) => {
-                waits += 1;
-                match room {
-                    Room::Soon(index) | Room::For(index, _) => {
-                        // Nobody who matters less takes what is about to be free.
-                        candidates[index].take(None, &asked);
-                        round.again(pod);
-                    }
-                    Room::Unknown => round.had_not(pod),
-                    Room::Nowhere => {}
-                }
-                if let Room::For(index, victims) = room {
-                    let node = candidates[index].node.name();
-                    plan.say(format!("{}/{}: {} pods go from {node}", pod.namespace(), pod.name(), victims.len()));
-                    plan.orders.extend(rooms.make(pod, node, &victims));
-                    plan.orders.extend(nominate(pod, node));
-                    continue;
-                }
-                if waits <= REFUSALS_MAX {
-                    plan.say(format!("{}/{} waits: {message}", pod.namespace(), pod.name()));
-                }
-                if refused < REFUSALS_MAX {
-                    let refusal = refuse(pod, &message, now);
-                    refused += usize::from(!refusal.orders.is_empty());
-                    plan.extend(refusal);
-                }
-            }
+            Err(refusal) => refusal,
+        };
+        waits += 1;
+        if let Room::Soon(index) | Room::For(index, _) = room {
+            // Nobody who matters less takes what is about to be free.
+            candidates[index].take(None, &asked);
+        }
+        if let Room::For(index, victims) = room {
+            let node = candidates[index].node.name();
+            plan.say(format!("{}/{}: {} pods go from {node}", pod.namespace(), pod.name(), victims.len()));
+            plan.orders.extend(rooms.make(pod, node, &victims));
+            plan.orders.extend(nominate(pod, node));
+            continue;
+        }
+        if waits <= REFUSALS_MAX {
+            plan.say(format!("{}/{} waits: {message}", pod.namespace(), pod.name()));
+        }
+        if refused < REFUSALS_MAX {
+            let has_room =
+                matches!(room, Room::Soon(index) if candidates[index].node.name() == preempt::nominated(pod));
+            let refusal = refuse(pod, &message, has_room, now);
+            refused += usize::from(!refusal.orders.is_empty());
+            plan.extend(refusal);
         }
     }
     if waits > REFUSALS_MAX {
@@ -163,6 +182,18 @@ pub fn plan(input: &Input<'_>, round: &mut Round, now: Timestamp) -> Plan {
         plan.say(format!("{bound} pods find a node"));
     }
     plan
+}
+
+/// What is kept for those whose turn it is not, those that matter most first, and on which candidate.
+fn kept<'a>(input: &Input<'a>, waiting: &[&Object], candidates: &[Candidate<'_>]) -> Vec<(&'a Nominated<'a>, usize)> {
+    let have_turns: BTreeSet<&str> = waiting.iter().map(|pod| pod.uid()).collect();
+    let place = |room: &'a Nominated<'a>| {
+        let index = candidates.binary_search_by(|candidate| candidate.node.name().cmp(room.node)).ok()?;
+        (!have_turns.contains(room.uid)).then_some((room, index))
+    };
+    let mut kept: Vec<_> = input.nominated.iter().filter_map(place).collect();
+    kept.sort_by_key(|(room, _)| Reverse(room.priority));
+    kept
 }
 
 /// Whether a pod waits for this scheduler to give it a node.
@@ -210,17 +241,16 @@ impl<'a> Candidate<'a> {
 fn look<'a>(
     pod: &'a Object,
     asked: &Amounts,
+    size: &Size,
     candidates: &[Candidate<'a>],
     neighbours: &Neighbours<'a>,
     disks: &Disks<'a>,
     rooms: &mut Rooms<'a>,
 ) -> Result<usize, (String, Room<'a>)> {
-    let placed = rooms.placed();
-    if turns::is_too_much(pod, placed) {
-        let message = format!(
-            "0/{} nodes are available: the pod has more rules about other pods than are worked out beside {placed} pods.",
-            candidates.len()
-        );
+    if turns::is_too_much(pod, size) {
+        // No number of pods: with each that comes or goes it would be another message.
+        let nodes = candidates.len();
+        let message = format!("0/{nodes} nodes are available: the pod has more rules than can be worked out.");
         return Err((message, Room::Nowhere));
     }
     let rules = LazyCell::new(|| Rules::of(pod, neighbours));
@@ -283,35 +313,42 @@ fn bind(pod: &Object, node: &str) -> [Order; 2] {
 /// Says of a pod for which node room is made.
 fn nominate(pod: &Object, node: &str) -> Option<Order> {
     let change = json!({"status": {"nominatedNodeName": node}});
-    let is_news = pod.text("/status/nominatedNodeName") != node;
+    let is_news = preempt::nominated(pod) != node;
     is_news.then(|| Order::Status { target: Target::version(&kinds::POD, pod), change })
 }
 
-/// Tells the pod why it waits: once for each reason, and not a new one each moment.
-fn refuse(pod: &Object, message: &str, now: Timestamp) -> Plan {
+/// Tells the pod why it waits: once for each reason, and not a new one each moment. Where no room is made for it any more
+/// that is said at once: what is kept for it is kept from others.
+fn refuse(pod: &Object, message: &str, has_room: bool, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
-    let said = conditions::find(pod, "PodScheduled").filter(|said| said["status"] == "False");
-    if said.is_some_and(|said| said["message"] == message) {
-        return plan;
+    let mut status = Map::new();
+    if !has_room && !preempt::nominated(pod).is_empty() {
+        status.insert("nominatedNodeName".to_owned(), Value::Null);
     }
+    let said = conditions::find(pod, "PodScheduled").filter(|said| said["status"] == "False");
     let said_at = said.and_then(|said| read::parse_time(said.get(SAID_AT)));
     // Either way: a clock that was set back does not silence the pod.
-    if let Some(at) = said_at.filter(|at| now.duration_since(*at).abs() < REASON_HOLDS) {
+    let holds = said_at.filter(|at| now.duration_since(*at).abs() < REASON_HOLDS);
+    let is_said = said.is_some_and(|said| said["message"] == message);
+    if let Some(at) = holds.filter(|_| !is_said) {
         plan.due_by(at.saturating_add(REASON_HOLDS).unwrap_or(Timestamp::MAX));
-        return plan;
+    } else if !is_said {
+        let wanted =
+            Condition { kind: "PodScheduled", status: "False", reason: "Unschedulable", message: message.to_owned() };
+        let mut list = pod.items("/status/conditions").to_vec();
+        conditions::set(&mut list, &wanted, Some(SAID_AT), now);
+        status.insert("conditions".to_owned(), list.into());
+        plan.orders.push(Order::Event(Event {
+            regarding: Target::incarnation(&kinds::POD, pod),
+            kind: EventType::Warning,
+            reason: "FailedScheduling",
+            message: message.to_owned(),
+            component: SCHEDULER_NAME,
+        }));
     }
-    let (status, reason) = ("False", "Unschedulable");
-    let wanted = Condition { kind: "PodScheduled", status, reason, message: message.to_owned() };
-    let mut list = pod.items("/status/conditions").to_vec();
-    conditions::set(&mut list, &wanted, Some(SAID_AT), now);
-    let target = Target::version(&kinds::POD, pod);
-    plan.orders.push(Order::Status { target, change: json!({"status": {"conditions": list}}) });
-    plan.orders.push(Order::Event(Event {
-        regarding: Target::incarnation(&kinds::POD, pod),
-        kind: EventType::Warning,
-        reason: "FailedScheduling",
-        message: message.to_owned(),
-        component: SCHEDULER_NAME,
-    }));
+    if !status.is_empty() {
+        let target = Target::version(&kinds::POD, pod);
+        plan.orders.insert(0, Order::Status { target, change: json!({"status": status}) });
+    }
     plan
 }

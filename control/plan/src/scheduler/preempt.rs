@@ -20,9 +20,6 @@ use super::{Candidate, Input, Placed, SCHEDULER_NAME, filter};
 use crate::order::{Event, EventType, Order, Target};
 use crate::read;
 
-/// Pods for which one plan looks for room, found or not: each is a look at all that have a node and matter less.
-const ROOMS_MAX: usize = 20;
-
 /// Who is gone by then is waited for in place of sending others away: twice the grace of pods that ask for no other.
 const SOON: SignedDuration = SignedDuration::from_secs(60);
 
@@ -38,6 +35,11 @@ const PREEMPTED: Disruption = Disruption {
 /// `spec.priority` of a pod, as it was admitted.
 pub(super) fn priority(pod: &Object) -> i64 {
     pod.int("/spec/priority").unwrap_or_default()
+}
+
+/// The node on which room is made for it (`status.nominatedNodeName`); empty without one.
+pub(super) fn nominated(pod: &Object) -> &str {
+    pod.text("/status/nominatedNodeName")
 }
 
 /// Whether others may have to go for `pod`: it was told that it does not fit, and does not forgo it.
@@ -86,8 +88,6 @@ pub(super) enum Room<'a> {
     For(usize, Vec<&'a Placed<'a>>),
     /// Not even then.
     Nowhere,
-    /// This plan has looked for so many others: a later one looks.
-    Unknown,
 }
 
 /// The pods that have a node, and who of them has to go by this plan.
@@ -100,7 +100,6 @@ pub(super) struct Rooms<'a> {
     /// When those are gone who go by this plan.
     sent: BTreeMap<&'a str, Timestamp>,
     budgets: Budgets<'a>,
-    looks: usize,
     now: Timestamp,
 }
 
@@ -115,12 +114,7 @@ impl<'a> Rooms<'a> {
             }
         }
         let (lesser, sent, budgets) = (BTreeMap::new(), BTreeMap::new(), Budgets::of(input.budgets));
-        Self { placed, nodes: candidates.len(), lesser, sent, budgets, looks: 0, now }
-    }
-
-    /// How many pods have a node.
-    pub(super) fn placed(&self) -> usize {
-        self.placed.values().map(Vec::len).sum()
+        Self { placed, nodes: candidates.len(), lesser, sent, budgets, now }
     }
 
     /// Looks for room for `pod`, which fits nowhere.
@@ -151,7 +145,7 @@ impl<'a> Rooms<'a> {
         }
         let fits =
             |candidate: &Candidate<'_>, promised: &Amounts| filter::lacking(asked, &candidate.has, promised).is_empty();
-        let nominated = pod.text("/status/nominatedNodeName");
+        let nominated = nominated(pod);
         if let Some((index, candidate)) = possible.iter().find(|(_, candidate)| candidate.node.name() == nominated) {
             // It waits for as long as those take who go for it.
             let (going, ..) = self.going(*index, own, |_| true);
@@ -159,10 +153,6 @@ impl<'a> Rooms<'a> {
                 return Room::Soon(*index);
             }
         }
-        if self.looks == ROOMS_MAX {
-            return Room::Unknown;
-        }
-        self.looks += 1;
         let mut soonest: Option<(Timestamp, usize)> = None;
         let mut best: Option<(Price, usize, Vec<&'a Placed<'a>>)> = None;
         for (index, candidate) in possible {
