@@ -22,13 +22,13 @@ fn of_shape(shape: &Shape) -> Option<&'static str> {
         Shape::Struct(..) | Shape::Map(..) => Some("map"),
         Shape::List(..) => Some("list"),
         // Some formats are types of their own.
-        Shape::Text(FORMATTED) => None,
-        Shape::Text(_) => Some("string"),
+        Shape::Text(text) if *text != FORMATTED => Some("string"),
         Shape::Int32 | Shape::Int64 => Some("int"),
         Shape::Float => Some("double"),
         Shape::Bool => Some("bool"),
         // Of more than one type, or of one that only functions make.
-        Shape::Bytes
+        Shape::Text(_)
+        | Shape::Bytes
         | Shape::Time
         | Shape::MicroTime
         | Shape::Quantity
