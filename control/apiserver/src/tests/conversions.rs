@@ -99,8 +99,8 @@ async fn selectors_look_at_the_fields_of_the_version_that_is_asked_for() {
     let api = Harness::start().await;
     let hook = start(convert).await;
     let mut definition = two_versions(&hook);
-    let beta = definition["spec"]["versions"].as_array_mut().expect("versions").iter_mut();
-    let beta = beta.filter(|version| version["name"] == "v1beta1").next_back().expect("the other version");
+    let mut versions = definition["spec"]["versions"].as_array_mut().expect("versions").iter_mut();
+    let beta = versions.find(|version| version["name"] == "v1beta1").expect("the other version");
     beta["selectableFields"] = json!([{ "jsonPath": ".spec.extent" }]);
     api.post(DEFINITIONS, &definition).await.expect(201);
     let small = format!("{BETA}?fieldSelector=spec.extent%3Dsmall");
