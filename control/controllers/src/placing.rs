@@ -205,7 +205,7 @@ mod tests {
         let [one] = &found[..] else { panic!("one of them: {found:?}") };
         let asked = Amounts { cpu_millis: 3_000, memory_bytes: 0, pods: 1 };
         assert_eq!((one.uid, one.node, one.priority, one.asked), ("urgent", "n1", 9, asked));
-        assert!(all.iter().all(|stored| stored.decoded_here::<wk_api::Object>().is_none()));
+        assert!(all.iter().all(|stored| stored.decoded_here::<Object>().is_none()));
         store.stop().await;
     }
 
