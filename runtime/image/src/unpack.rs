@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType};
 
 use crate::manifest::Content;
@@ -72,7 +72,7 @@ pub fn unpack(layers: &[Layer], dir: &Path, has_room: &dyn Fn(u64) -> io::Result
         let done = match &layer.content {
             Content::File(name) => into.link(name, &layer.path),
             Content::Tar => File::open(&layer.path).and_then(|file| into.archive(file)),
-            Content::TarGzip => File::open(&layer.path).and_then(|file| into.archive(GzDecoder::new(file))),
+            Content::TarGzip => File::open(&layer.path).and_then(|file| into.archive(MultiGzDecoder::new(file))),
         };
         done.map_err(failed(&layer.path))?;
     }
@@ -302,6 +302,23 @@ mod tests {
         let text = |path: &str| std::fs::read_to_string(dir.join(FILES).join(path)).ok();
         let found = ["a", "d/b", "d/c", "e/f", "e/g", "models/small.bin"].map(text);
         assert_eq!(found.map(Option::unwrap_or_default), ["5", "", "3", "", "6", "7"]);
+    }
+
+    #[test]
+    fn layer_whose_files_are_compressed_each_for_itself_is_whole() {
+        let top = tempfile::tempdir().unwrap();
+        let file = EntryType::Regular;
+        let whole = archive(&[("a", file, "1"), ("b", file, "2")]);
+        // As eStargz has it: a member for each entry, of a header and a block.
+        let members = whole.chunks(1024).map(|part| {
+            let mut member = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            member.write_all(part).unwrap();
+            member.finish().unwrap()
+        });
+        let bytes: Vec<u8> = members.flatten().collect();
+        let dir = top.path().join("image");
+        unpack(&[layer(top.path(), "1", Content::TarGzip, &bytes)], &dir, &|_| Ok(())).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.join(FILES).join("b")).unwrap(), "2");
     }
 
     #[test]
