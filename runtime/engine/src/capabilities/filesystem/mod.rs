@@ -163,6 +163,16 @@ impl View<'_> {
         Ok((origin, opening))
     }
 
+    /// Removes a directory.
+    fn removing(&self, fd: &Fd, mut path: String) -> impl Future<Output = FsResult<()>> + Send + use<> {
+        // `rmdir dir/` is `rmdir dir`, and fails in both spellings where that is no directory.
+        let plain = path.trim_end_matches('/').len();
+        if plain > 0 {
+            path.truncate(plain);
+        }
+        self.of(fd, async move |view, fd| view.remove_directory_at(fd, path).await)
+    }
+
     /// Takes in what was opened below a mount; an error when it cannot be counted.
     fn take_in(&mut self, opened: Descriptor, origin: Origin, how: How) -> FsResult<Fd> {
         let opened = self.inner.table.push(opened)?;
@@ -422,10 +432,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn remove_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
-        // `rmdir dir/` is `rmdir dir`, and fails in both spellings where that is no directory.
-        let plain = path.trim_end_matches('/');
-        let path = if plain.is_empty() { path } else { plain.to_owned() };
-        self.of(&fd, async move |view, fd| view.remove_directory_at(fd, path).await).await
+        self.removing(&fd, path).await
     }
 
     async fn rename_at(&mut self, fd: Fd, path: String, new_fd: Fd, new_path: String) -> FsResult<()> {

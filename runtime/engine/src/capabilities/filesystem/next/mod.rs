@@ -297,7 +297,8 @@ impl types::HostDescriptorWithStore<Host> for Given {
     }
 
     async fn remove_directory_at(store: &Store, fd: Fd, path: String) -> FilesystemResult<()> {
-        call(store, &fd, async move |view, fd| view.remove_directory_at(fd, path).await).await
+        let removing = store.with(|mut store| store.get().removing(&fd, path));
+        removing.await.map_err(words::error)
     }
 
     async fn rename_at(store: &Store, fd: Fd, path: String, new_fd: Fd, new_path: String) -> FilesystemResult<()> {
@@ -346,5 +347,36 @@ impl types::HostDescriptorWithStore<Host> for Given {
         let flags = words::path_flags(flags);
         let hash = call(store, &fd, async move |view, fd| view.metadata_hash_at(fd, flags, path).await).await?;
         Ok(words::hash(hash))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Load;
+    use crate::mounts::{Mount, Mounts};
+    use crate::sandbox::Sandbox;
+    use crate::ticker::Ticker;
+
+    #[tokio::test]
+    async fn directory_is_removed_with_a_slash_after_its_name_as_in_0_2_and_a_file_is_not() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        std::fs::create_dir(dir.path().join("below")).expect("makes");
+        std::fs::write(dir.path().join("file"), "").expect("writes");
+        let (path, root, below) = ("/data".to_owned(), dir.path().to_owned(), "".into());
+        let mounts = vec![Mount { path, root, below, read_only: false, limit: None, late: false }];
+        let sandbox = Sandbox { mounts: Mounts::new(mounts).expect("opens"), ..Sandbox::bare() };
+        let engine = wasmtime::Engine::default();
+        let ticker = Ticker::start(engine.weak(), Arc::new(Load::new(1))).expect("a thread");
+        let mut store = Host::store(&engine, &Arc::new(sandbox), ticker.running());
+        for (name, goes) in [("file/", false), ("below/", true)] {
+            let (fd, _) = view(store.data_mut()).directories().expect("opens").remove(0);
+            let remove = async |store: &Accessor<Host>| {
+                Given::remove_directory_at(&store.with_getter(view), fd, name.to_owned()).await
+            };
+            let removed = store.run_concurrent(remove).await.expect("concurrency");
+            assert_eq!(removed.is_ok(), goes, "{name}");
+        }
+        assert!(!dir.path().join("below").exists() && dir.path().join("file").exists());
     }
 }
