@@ -39,6 +39,9 @@ const MEEK_WINDOWS: u32 = 20;
 /// A container of which one instance ran on and on begins its next ones among the heavy for so many windows: a second.
 const HEAVY_WINDOWS: u32 = 10;
 
+/// So much of one stretch counts in its window: 16 seconds, so that no sum of them comes to what stands for a window.
+const STRETCH_MICROS_MAX: u64 = 1 << 24;
+
 /// What guests did of late.
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -151,18 +154,19 @@ impl Load {
     pub(crate) fn ran(&self, account: &Account, nanos: u64) {
         let (window, micros) = (self.window.load(Ordering::Relaxed), nanos / 1000);
         self.used_micros.fetch_add(micros, Ordering::Relaxed);
-        // Two threads may do this at once and lose a part: it is a tendency that is wanted, not a sum.
+        let begins = u64::from(window) << 32;
         let seen = account.window.load(Ordering::Relaxed);
-        let (at, sum) = (seen >> 32, seen & u64::from(u32::MAX));
-        let before = if at == u64::from(window) { sum } else { 0 };
-        if at != u64::from(window) {
+        // Several threads may end a stretch at once: one of them is the window's first.
+        let is_first = seen < begins
+            && account.window.compare_exchange(seen, begins, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_first {
             // What did not run in the last window wanted nothing.
-            self.judge(account, if at + 1 == u64::from(window) { sum } else { 0 }, window);
+            let was_last = seen >> 32 == u64::from(window - 1);
+            self.judge(account, if was_last { seen & u64::from(u32::MAX) } else { 0 }, window);
             self.active.fetch_add(1, Ordering::Relaxed);
             self.active_shares.fetch_add(u64::from(account.shares), Ordering::Relaxed);
         }
-        let total = (before + micros).min(u64::from(u32::MAX));
-        account.window.store(u64::from(window) << 32 | total, Ordering::Relaxed);
+        account.window.fetch_add(micros.min(STRETCH_MICROS_MAX), Ordering::Relaxed);
     }
 
     /// As [`Load::ran`], and it was on no thread that serves requests.
@@ -293,6 +297,38 @@ mod tests {
             windows(&load, 1);
         }
         assert!(load.queues(&light) && !load.queues(&heavy));
+    }
+
+    #[test]
+    fn container_whose_instances_end_at_once_on_several_threads_is_one() {
+        const ROUNDS: u32 = 100_000;
+        let (load, account) = (Load::of_guests(2), Account::new(CpuLimits::BEST_EFFORT));
+        let arrived = AtomicU32::new(0);
+        // Spins, so that both go on at the same moment.
+        let meet = |number: u32| {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            while arrived.load(Ordering::SeqCst) < 2 * number {
+                std::hint::spin_loop();
+                std::thread::yield_now();
+            }
+        };
+        let most = AtomicU32::new(0);
+        let work = |is_one: bool| {
+            for round in 0..ROUNDS {
+                meet(2 * round + 1);
+                load.ran(&account, 1_000_000);
+                meet(2 * round + 2);
+                if is_one {
+                    most.fetch_max(load.active.load(Ordering::SeqCst), Ordering::SeqCst);
+                    windows(&load, 1);
+                }
+            }
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(|| work(false));
+            work(true);
+        });
+        assert_eq!(most.into_inner(), 1);
     }
 
     #[test]
