@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, OwnedMutexGuard};
 use wk_base::body::{Body, BoxError};
 use wk_base::error::Chain;
 use wk_base::id;
+use wk_base::turns::{Turn, Turns};
 use wk_engine::leave_reserve;
 use wk_image::{Digest, FILES, Layer, Peers, Reference, pull_layers, unpack};
 
@@ -32,6 +32,9 @@ const FAILED_MAX: Duration = Duration::from_mins(10);
 /// So many of them are remembered; of more, the one that comes first again is tried.
 const FAILED_COUNT_MAX: usize = 256;
 
+/// Images that are unpacked at once, and one more of a namespace of which none is: it is the disk that takes the time.
+const UNPACKED_AT_ONCE: usize = 1;
+
 /// The images of a node. Clones share them.
 #[derive(Clone)]
 pub(super) struct Images(Arc<Inner>);
@@ -42,8 +45,9 @@ struct Inner {
     process: String,
     count: AtomicU64,
     registry: Registry,
-    kept: Arc<Mutex<Kept>>,
-    failed: std::sync::Mutex<Failed>,
+    turns: Turns,
+    kept: Mutex<Kept>,
+    failed: Mutex<Failed>,
 }
 
 /// Images that could not be unpacked.
@@ -108,9 +112,12 @@ impl Kept {
         self.0.last().map(|(_, _, image)| Arc::clone(image))
     }
 
-    /// Takes one more, of so many bytes, and lets those go that nobody has until all are within `max`; if that cannot be, it
-    /// says how much is in use.
-    fn add(&mut self, digest: Digest, bytes: u64, image: Arc<Unpacked>, max: u64) -> Result<(), u64> {
+    /// Takes one more, of so many bytes, unless another namespace has unpacked the same meanwhile. Lets those go that nobody has
+    /// until all are within `max`; if that cannot be, it says how much is in use.
+    fn add(&mut self, digest: Digest, bytes: u64, image: Arc<Unpacked>, max: u64) -> Result<Arc<Unpacked>, u64> {
+        if let Some(there) = self.find(&digest) {
+            return Ok(there);
+        }
         let mut total: u64 = self.0.iter().map(|(_, bytes, _)| bytes).sum::<u64>().saturating_add(bytes);
         self.0.retain(|(_, bytes, image)| {
             let goes = total > max && Arc::strong_count(image) == 1;
@@ -120,8 +127,8 @@ impl Kept {
         if total > max {
             return Err(total - bytes);
         }
-        self.0.push((digest, bytes, image));
-        Ok(())
+        self.0.push((digest, bytes, Arc::clone(&image)));
+        Ok(image)
     }
 }
 
@@ -133,13 +140,19 @@ impl Images {
             process,
             count: AtomicU64::new(0),
             registry,
-            kept: Arc::default(),
-            failed: std::sync::Mutex::default(),
+            turns: Turns::new(UNPACKED_AT_ONCE),
+            kept: Mutex::default(),
+            failed: Mutex::default(),
         }))
     }
 
-    /// The files of the image `reference`, fetched unless that may not be.
-    pub(super) async fn have(&self, reference: &str, never_pull: bool) -> Result<Arc<Unpacked>, String> {
+    /// The files of the image `reference` for a pod of `namespace`, fetched unless that may not be.
+    pub(super) async fn have(
+        &self,
+        namespace: &str,
+        reference: &str,
+        never_pull: bool,
+    ) -> Result<Arc<Unpacked>, String> {
         let image: Reference = reference.parse().map_err(|error| format!("{reference:?}: {}", Chain(&error)))?;
         let digest = *image.digest().ok_or_else(|| format!("image {reference:?} has no digest"))?;
         if let Some(why) = self.failed().known(&digest, Instant::now()) {
@@ -155,45 +168,42 @@ impl Images {
                 format!("pull image {reference:?}: {why}")
             }
         })?;
-        // One at a time: it is the disk that takes the time.
-        let mut kept = Arc::clone(&self.0.kept).lock_owned().await;
-        if let Some(there) = kept.find(&digest) {
+        if let Some(there) = self.kept().find(&digest) {
+            return Ok(there);
+        }
+        let turn = self.0.turns.take(namespace).await;
+        if let Some(there) = self.kept().find(&digest) {
             return Ok(there);
         }
         // Others may have tried it meanwhile.
         if let Some(why) = self.failed().known(&digest, Instant::now()) {
             return Err(why);
         }
-        self.clone().lay_out(kept, reference.to_owned(), digest, layers).await
+        self.clone().lay_out(turn, reference.to_owned(), digest, layers).await
     }
 
     /// Unpacks an image. A pod that is deleted meanwhile does not stop that: what a thread is writing has to be counted, or
     /// removed when it is done, and the next image waits for it.
     async fn lay_out(
         self,
-        mut kept: OwnedMutexGuard<Kept>,
+        turn: Turn,
         reference: String,
         digest: Digest,
         layers: Vec<Layer>,
     ) -> Result<Arc<Unpacked>, String> {
         let task = tokio::spawn(async move {
-            let unpacked = self.unpack(&mut kept, &reference, digest, layers).await;
+            let unpacked = self.unpack(&reference, digest, layers).await;
             match &unpacked {
                 Ok(_) => drop(self.failed().0.remove(&digest)),
                 Err(why) => self.failed().note(digest, why, Instant::now()),
             }
+            drop(turn);
             unpacked
         });
         task.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    async fn unpack(
-        &self,
-        kept: &mut Kept,
-        reference: &str,
-        digest: Digest,
-        layers: Vec<Layer>,
-    ) -> Result<Arc<Unpacked>, String> {
+    async fn unpack(&self, reference: &str, digest: Digest, layers: Vec<Layer>) -> Result<Arc<Unpacked>, String> {
         let Inner { root, process, count, .. } = &*self.0;
         let dir = root.join(format!("{process}-{}", count.fetch_add(1, Ordering::Relaxed)));
         let made = Arc::new(Unpacked { files: dir.join(FILES), whole: dir.clone() });
@@ -204,7 +214,7 @@ impl Images {
             Ok((bytes, room(&dir)))
         };
         let (bytes, max) = pod::blocking_text(unpack).await?;
-        kept.add(digest, bytes, Arc::clone(&made), max).map_err(|used| {
+        self.kept().add(digest, bytes, made, max).map_err(|used| {
             let mebibytes = |bytes: u64| bytes >> 20;
             format!(
                 "image {reference:?} has {} MiB of files, those of other image volumes in use {} MiB, and together they \
@@ -213,8 +223,11 @@ impl Images {
                 mebibytes(used),
                 mebibytes(max)
             )
-        })?;
-        Ok(made)
+        })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self) -> MutexGuard<'_, Failed> {
@@ -249,6 +262,7 @@ impl Peers for Nobody {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use wk_image::{Blobs, Content};
 
     use super::*;
@@ -271,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn image_of_a_pod_that_goes_while_it_is_unpacked_is_counted_and_the_next_one_waits() {
+    fn image_of_a_pod_that_goes_while_it_is_unpacked_is_counted_and_others_of_its_namespace_wait() {
         let top = tempfile::tempdir().unwrap();
         let (root, blob) = (top.path().join("volumes"), top.path().join("blob"));
         std::fs::write(&blob, "a layer").unwrap();
@@ -284,16 +298,19 @@ mod tests {
             let (done, busy) = std::sync::mpsc::sync_channel::<()>(1);
             let busy = tokio::task::spawn_blocking(move || busy.recv());
             let digest = Digest::of(b"image");
-            let kept = Arc::clone(&images.0.kept).lock_owned().await;
-            let asked = tokio::spawn(images.clone().lay_out(kept, "x".into(), digest, layers));
+            let turn = images.0.turns.take("default").await;
+            let asked = tokio::spawn(images.clone().lay_out(turn, "x".into(), digest, layers));
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
             asked.abort();
             assert!(asked.await.is_err_and(|error| error.is_cancelled()));
+            assert!(images.0.turns.take("default").now_or_never().is_none());
+            assert!(images.0.turns.take("other").now_or_never().is_some(), "another namespace need not wait");
             drop(done);
             let _ = busy.await.unwrap();
-            let there = images.0.kept.lock().await.find(&digest).expect("it is counted");
+            drop(images.0.turns.take("default").await);
+            let there = images.kept().find(&digest).expect("it is counted");
             assert_eq!(std::fs::read_to_string(there.dir().join("site/index.html")).unwrap(), "a layer");
         });
     }
@@ -306,7 +323,7 @@ mod tests {
         };
         let add = |kept: &mut Kept, name: &str, bytes: u64| {
             let (digest, image) = image(name);
-            kept.add(digest, bytes, Arc::clone(&image), 100).map(|()| image)
+            kept.add(digest, bytes, image, 100)
         };
         let one = add(&mut kept, "one", 40).unwrap();
         for name in ["two", "three"] {

@@ -169,7 +169,7 @@ impl PodVolumes {
                 Ok(Ready::Elsewhere(Elsewhere { root, below, limit: None, volume: None }))
             }
             VolumeSource::Image { reference, never_pull } => {
-                Ok(Ready::Image(parts.images.have(reference, *never_pull).await?))
+                Ok(Ready::Image(parts.images.have(object.namespace(), reference, *never_pull).await?))
             }
             VolumeSource::Claim { name, ephemeral, .. } => {
                 let owner = ephemeral.then_some(&**object);
