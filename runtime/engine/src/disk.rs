@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 /// What a file takes at least, and what its size is rounded up to: a block of common file systems.
 const BLOCK: u64 = 4096;
 /// Directories in one another that are looked through: each is a descriptor meanwhile. Real trees have some twenty.
-const DEPTH_MAX: usize = 128;
+pub const DIRECTORY_DEPTH_MAX: usize = 128;
 /// Looks through a directory that is full are work that a guest can cause: after each, so many times as long as it took
 /// passes before the next, so that they take a tenth of a thread at most. A small directory is looked through at once.
 const LOOK_PAUSE_TIMES: u32 = 9;
@@ -239,7 +239,8 @@ fn size(stat: &Stat) -> u64 {
     blocks(length).max(allocated).max(BLOCK)
 }
 
-/// Bytes below `root`, in whole blocks; a file of several names counts once. Follows no link. Blocks.
+/// Bytes below `root`, in whole blocks; each further name of a file is a block. Follows no link. Blocks. An error that is not
+/// the system's is one of what guests made there: directories too deep to be looked through.
 pub fn measure(root: &Path) -> io::Result<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let top = rustix::fs::openat(CWD, root, flags | OFlags::NOFOLLOW, Mode::empty())?;
@@ -260,12 +261,11 @@ pub fn measure(root: &Path) -> io::Result<u64> {
             Err(rustix::io::Errno::NOENT) => continue,
             Err(error) => return Err(error.into()),
         };
-        if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) {
-            bytes = bytes.saturating_add(size(&stat));
-        }
+        let is_first = stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino));
+        bytes = bytes.saturating_add(if is_first { size(&stat) } else { BLOCK });
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            if open.len() >= DEPTH_MAX {
-                let why = format!("more than {DEPTH_MAX} directories in one another");
+            if open.len() >= DIRECTORY_DEPTH_MAX {
+                let why = format!("more than {DIRECTORY_DEPTH_MAX} directories in one another");
                 return Err(io::Error::other(why));
             }
             let dir = open.last_mut().expect("the directory that is being read");
@@ -285,16 +285,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_holds_whole_blocks_and_links_count_once() {
+    fn a_directory_holds_whole_blocks_and_each_further_name_is_one() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a"), "x").unwrap();
         assert_eq!(measure(dir.path()).unwrap(), BLOCK);
         std::fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
         std::os::unix::fs::symlink("/", dir.path().join("c")).unwrap();
-        assert_eq!(measure(dir.path()).unwrap(), 2 * BLOCK);
+        assert_eq!(measure(dir.path()).unwrap(), 3 * BLOCK);
         let sparse = File::create(dir.path().join("d")).unwrap();
         sparse.set_len(100 * BLOCK + 1).unwrap();
-        assert_eq!(measure(dir.path()).unwrap(), 103 * BLOCK);
+        assert_eq!(measure(dir.path()).unwrap(), 104 * BLOCK);
     }
 
     #[test]
