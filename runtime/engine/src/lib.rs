@@ -69,7 +69,7 @@ pub use crate::code::{CodeCounts, Colleagues};
 pub use crate::commons::{Commons, Lender};
 pub use crate::compiler::{CompileLimits, Compiler, compile, compile_worker};
 pub use crate::config::{CACHE_BYTES_DEFAULT, EngineError, Options, memory_of_machine};
-pub use crate::cpu::charged;
+pub use crate::cpu::{Pace, charged};
 pub use crate::disk::{
     DIRECTORY_DEPTH_MAX, DiskUse, Room, disk_refused, disk_refused_since, disk_use, leave_reserve, measure,
 };
@@ -88,6 +88,7 @@ pub use crate::sandbox::{
     Record, Sandbox, Stream,
 };
 pub use crate::target::{AddressSpace, Architecture, Profile, Settings, Target, UnknownProfile, UnknownTarget};
+pub use crate::threads::apart;
 pub use crate::usage::{CpuLimits, Usage, Used};
 pub use crate::variables::{Variables, VariablesPart};
 

@@ -116,7 +116,7 @@ impl<T> Future for Apart<T> {
 }
 
 /// Does `work` on a thread of the container, once it has one. What has not begun when this is dropped is not done.
-pub(crate) async fn apart<T: Send + 'static>(usage: &Arc<Usage>, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn apart<T: Send + 'static>(usage: &Arc<Usage>, work: impl FnOnce() -> T + Send + 'static) -> T {
     begin(usage, work).await
 }
 

@@ -317,6 +317,11 @@ impl Usage {
         self.account.charge(nanos);
     }
 
+    /// Until when it has to rest, if it has used up its quota.
+    pub fn throttled(&self) -> Option<Instant> {
+        self.account.throttled(Instant::now())
+    }
+
     /// It waited for its quota from then until now.
     pub(crate) fn waited(&self, since: Instant, now: Instant) {
         let nanos = u64::try_from(now.saturating_duration_since(since).as_nanos()).unwrap_or(u64::MAX);

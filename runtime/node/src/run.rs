@@ -227,7 +227,7 @@ impl Runner {
         let metered = self.meters.begin(&run.pod, &run.spec, report.limit_sink("FilesLimit"));
         page.measured(&metered.usage);
         let message = says.then(|| mounts.clone());
-        let (console, input) = Console::new(&run.spec, variables.clone(), mounts.clone());
+        let (console, input) = Console::new(&run.spec, variables.clone(), mounts.clone(), &metered.usage);
         let output: Arc<dyn Output> = Arc::new(ToLog(Arc::clone(&log), Arc::clone(&console)));
         let output: Arc<dyn Output> =
             Arc::new(Limited::new(output, Arc::clone(&metered.usage), report.limit_sink("LogLimit")));

@@ -54,10 +54,38 @@ impl Scheduler {
 pub fn charged<T, F: FnOnce() -> T + Send>(usage: &Arc<Usage>, work: F) -> impl FnOnce() -> T + Send + use<T, F> {
     let usage = Arc::clone(usage);
     move || {
-        let stretch = Stretch::begin();
-        let done = work();
-        usage.ran(stretch.end());
-        done
+        let _paid = Pace::begin(&usage);
+        work()
+    }
+}
+
+/// A container's work on this thread, which is paid for when this is dropped, and before whenever it is asked to be.
+pub struct Pace {
+    usage: Arc<Usage>,
+    stretch: Stretch,
+}
+
+impl Pace {
+    /// Begins now.
+    pub fn begin(usage: &Arc<Usage>) -> Self {
+        Self { usage: Arc::clone(usage), stretch: Stretch::begin() }
+    }
+
+    /// Pays for what was done since. Answers until when it has to rest, if the container has used up its quota.
+    pub fn pay(&mut self) -> Option<Instant> {
+        self.settle();
+        self.usage.throttled()
+    }
+
+    fn settle(&mut self) {
+        let done = std::mem::replace(&mut self.stretch, Stretch::begin());
+        self.usage.ran(done.end());
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 
@@ -101,7 +129,7 @@ impl<T: Send + 'static> Guest<T> {
 
     fn queues(&self) -> bool {
         let account = &self.usage.account;
-        self.scheduler.load.queues(account) || account.throttled(Instant::now()).is_some()
+        self.scheduler.load.queues(account) || self.usage.throttled().is_some()
     }
 
     /// Does the work on this thread for as long as it asks for; says whether that was too long.

@@ -111,12 +111,13 @@ mod tests {
     use super::*;
     use crate::spec::ContainerSpec;
     use crate::streams::console::Consoles;
-    use wk_engine::Variables;
+    use wk_engine::{CpuLimits, MemoryBytes, Mounts, Usage, Variables};
 
     #[tokio::test]
     async fn a_client_writes_to_the_container_reads_it_and_is_told_its_end() {
         let spec = ContainerSpec { stdin: true, stdin_once: true, ..ContainerSpec::default() };
-        let (console, source) = Console::new(&spec, Variables::default(), wk_engine::Mounts::default());
+        let usage = Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(0));
+        let (console, source) = Console::new(&spec, Variables::default(), Mounts::default(), &usage);
         let registered = Consoles::default().insert(&"u".into(), &console);
         let (client, input) = relay::channel();
         let (sender, output) = relay::channel();

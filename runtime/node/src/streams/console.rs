@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::{Bytes, BytesMut};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
-use wk_engine::{Mounts, Variables};
+use wk_engine::{Mounts, Usage, Variables};
 
 use crate::logs::Stream;
 use crate::spec::ContainerSpec;
@@ -75,6 +75,8 @@ pub struct Console {
     pub env: Variables,
     /// Its directories, opened for each command.
     pub mounts: Mounts,
+    /// What it uses, which commands of the node itself are a part of.
+    pub usage: Arc<Usage>,
     /// Whether it was given a terminal.
     pub tty: bool,
     /// Whether the first client's end of input is the container's.
@@ -87,13 +89,19 @@ pub struct Console {
 
 impl Console {
     /// The console of a container about to run, and the source of its input if it has one.
-    pub fn new(spec: &ContainerSpec, env: Variables, mounts: Mounts) -> (Arc<Self>, Option<DuplexStream>) {
+    pub fn new(
+        spec: &ContainerSpec,
+        env: Variables,
+        mounts: Mounts,
+        usage: &Arc<Usage>,
+    ) -> (Arc<Self>, Option<DuplexStream>) {
         let pipe = spec.stdin.then(|| tokio::io::duplex(INPUT_BYTES_MAX));
         let (writer, reader) = pipe.unzip();
         let console = Self {
             container: spec.name.clone(),
             env,
             mounts,
+            usage: Arc::clone(usage),
             tty: spec.tty,
             stdin_once: spec.stdin_once,
             input: writer.map(|writer| Arc::new(tokio::sync::Mutex::new(Some(writer)))),
@@ -231,11 +239,14 @@ impl Watcher {
 
 #[cfg(test)]
 mod tests {
+    use wk_engine::{CpuLimits, MemoryBytes};
+
     use super::*;
 
     #[tokio::test]
     async fn watchers_see_what_is_written_from_then_on_and_what_they_missed_is_counted() {
-        let (console, _) = Console::new(&ContainerSpec::default(), Variables::default(), Mounts::default());
+        let usage = Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(0));
+        let (console, _) = Console::new(&ContainerSpec::default(), Variables::default(), Mounts::default(), &usage);
         let consoles = Consoles::default();
         let registered = consoles.insert(&"u".into(), &console);
         console.write(Stream::Out, b"before");

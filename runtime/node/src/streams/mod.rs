@@ -106,8 +106,7 @@ impl Streams {
                 let place = Arc::clone(&self.commands).try_acquire_owned().map_err(|_| OpenError::Busy)?;
                 let (sender, output) = relay::channel();
                 tokio::spawn(async move {
-                    Box::pin(exec::run(&console, wanted, Receiver::new(input), &sender)).await;
-                    drop((place, of_pod));
+                    Box::pin(exec::run(&console, wanted, (place, of_pod), Receiver::new(input), &sender)).await;
                 });
                 Ok(output)
             }

@@ -10,15 +10,17 @@ mod tar;
 #[cfg(test)]
 mod tests;
 
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_util::io::SyncIoBridge;
 use wk_base::error::Chain;
-use wk_engine::Mounts;
+use wk_engine::{Mounts, Pace, Usage, apart};
 use wk_streams::relay::{Channel, Exec, Receiver, Sender};
 
 use crate::streams::console::Console;
@@ -30,16 +32,28 @@ use crate::streams::terminal::{self, Key, Terminal};
 const PIPE_BYTES: usize = 64 * 1024;
 /// Read from a command at a time.
 const PIECE_BYTES: usize = 32 * 1024;
+/// Steps of a command for a probe or hook, which are taken at once, however little its container may have of the cores: some
+/// eighty mebibytes that are read, or so many names. Those that only look at a file take ten.
+const STEPS_MAX: u32 = 10_000;
+const TOO_MUCH: &str = "ended: more work than a command of a probe or hook may make";
+/// A command whose container has used up its quota sees after so long whether anybody waits for it still.
+const REST_MAX: Duration = Duration::from_millis(100);
 /// What a shell ends with when there is no such program.
 pub(crate) const NOT_FOUND: i32 = 127;
 /// What a shell ends with after Ctrl-C.
 const INTERRUPTED: i32 = 130;
+
+/// Called before each step of a command: each piece that is read, each name. An error ends it.
+type Step<'a> = &'a dyn Fn() -> io::Result<()>;
 
 /// What a command works with.
 pub(super) struct Process<'a> {
     pub(super) args: &'a [String],
     pub(super) env: &'a [(String, String)],
     pub(super) files: &'a Files,
+    /// Who pays for what it opens.
+    pub(super) usage: &'a Arc<Usage>,
+    pub(super) step: Step<'a>,
     pub(super) stdin: &'a mut dyn Read,
     pub(super) stdout: &'a mut dyn Write,
     pub(super) stderr: &'a mut dyn Write,
@@ -61,6 +75,19 @@ fn rest_of_archive(args: &[String]) -> Option<(&str, u64)> {
     let (file, first) = line.strip_prefix("tar cf - ")?.rsplit_once(" | tail -c+")?;
     // Counted from one.
     Some((file, first.parse::<u64>().ok()?.saturating_sub(1)))
+}
+
+/// Reads in steps.
+struct Stepped<'a, R> {
+    from: R,
+    step: Step<'a>,
+}
+
+impl<R: Read> Read for Stepped<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        (self.step)()?;
+        self.from.read(into)
+    }
 }
 
 /// Leaves out the first bytes of what is written.
@@ -87,11 +114,13 @@ pub(super) fn command(process: &mut Process<'_>) -> io::Result<i32> {
     if let Some((file, left_out)) = rest_of_archive(process.args) {
         let args = ["tar", "cf", "-", file].map(str::to_owned);
         let mut stdout = Rest { to: &mut *process.stdout, left_out };
-        let Process { env, files, .. } = *process;
+        let Process { env, files, usage, step, .. } = *process;
         return tar::run(&mut Process {
             args: &args,
             env,
             files,
+            usage,
+            step,
             stdin: &mut *process.stdin,
             stdout: &mut stdout,
             stderr: &mut *process.stderr,
@@ -123,38 +152,71 @@ async fn filled(console: &Console) -> Mounts {
     console.mounts.clone()
 }
 
-/// Runs a command for a client until it ends, or the client leaves.
-pub(super) async fn run(console: &Console, wanted: Exec, mut from: Receiver, to: &Sender) {
-    if let Some(program) = console.program().filter(|_| !is_built_in(&wanted.command)) {
-        return Box::pin(program::run(&program, wanted, from, to)).await;
+/// What a command is about, and who pays for it.
+struct Command {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    mounts: Mounts,
+    usage: Arc<Usage>,
+}
+
+impl Command {
+    async fn of(console: &Console, args: &[String]) -> Self {
+        let (env, mounts) = (console.env.to_vec(), filled(console).await);
+        Self { args: args.to_vec(), env, mounts, usage: Arc::clone(&console.usage) }
     }
-    let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
-    let (command_out, stdout) = tokio::io::duplex(PIPE_BYTES);
-    let (command_err, stderr) = tokio::io::duplex(PIPE_BYTES);
-    let (env, mounts, args) = (console.env.to_vec(), filled(console).await, wanted.command.clone());
-    let running = tokio::task::spawn_blocking(move || {
-        let mut stdin = SyncIoBridge::new(command_in);
-        let (mut stdout, mut stderr) = (SyncIoBridge::new(command_out), SyncIoBridge::new(command_err));
-        let files = match Files::open(&mounts) {
+
+    /// Runs it to its end and answers its exit code. Blocks.
+    fn run(&self, step: Step<'_>, stdin: &mut dyn Read, stdout: &mut dyn Write, stderr: &mut dyn Write) -> i32 {
+        let files = match Files::open(&self.mounts) {
             Ok(files) => files,
             Err(error) => {
                 let _ = writeln!(stderr, "exec: {}", Chain(&error));
                 return 1;
             }
         };
-        let mut process = Process {
-            args: &args,
-            env: &env,
-            files: &files,
-            stdin: &mut stdin,
-            stdout: &mut stdout,
-            stderr: &mut stderr,
-        };
-        let code = command(&mut process);
-        code.unwrap_or_else(|error| {
-            let _ = writeln!(stderr, "{error}");
+        let Self { args, env, usage, .. } = self;
+        let mut stdin = Stepped { from: stdin, step };
+        let mut process = Process { args, env, files: &files, usage, step, stdin: &mut stdin, stdout, stderr };
+        command(&mut process).unwrap_or_else(|error| {
+            let _ = writeln!(process.stderr, "{error}");
             1
         })
+    }
+}
+
+/// Pays for a step of a command, and rests as its container's quota says. An error once nobody waits for it any more. Blocks.
+fn paid(pace: &mut Pace, gone: &AtomicBool) -> io::Result<()> {
+    loop {
+        if gone.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let Some(until) = pace.pay() else { return Ok(()) };
+        std::thread::park_timeout(until.saturating_duration_since(Instant::now()).min(REST_MAX));
+    }
+}
+
+/// Runs a command for a client until it ends, or the client leaves. It keeps `place` until then, and where that takes a thread,
+/// until that is done.
+pub(super) async fn run(console: &Console, wanted: Exec, place: impl Send + 'static, mut from: Receiver, to: &Sender) {
+    if let Some(program) = console.program().filter(|_| !is_built_in(&wanted.command)) {
+        Box::pin(program::run(&program, wanted, from, to)).await;
+        return drop(place);
+    }
+    let (stdin, command_in) = tokio::io::duplex(PIPE_BYTES);
+    let (command_out, stdout) = tokio::io::duplex(PIPE_BYTES);
+    let (command_err, stderr) = tokio::io::duplex(PIPE_BYTES);
+    let command = Command::of(console, &wanted.command).await;
+    let gone = Arc::new(AtomicBool::new(false));
+    let _waiting = Waiting(Arc::clone(&gone));
+    let running = tokio::task::spawn_blocking(move || {
+        let mut stdin = SyncIoBridge::new(command_in);
+        let (mut stdout, mut stderr) = (SyncIoBridge::new(command_out), SyncIoBridge::new(command_err));
+        let pace = RefCell::new(Pace::begin(&command.usage));
+        let step = || paid(&mut pace.borrow_mut(), &gone);
+        let code = command.run(&step, &mut stdin, &mut stdout, &mut stderr);
+        drop(place);
+        code
     });
     let tty = wanted.tty;
     let (out, err) = (
@@ -195,8 +257,8 @@ pub(crate) enum Ended {
     Missing(String),
 }
 
-/// Runs a command that reads nothing to its end, and returns the start of what it wrote with how it ended. Dropping the future
-/// ends it with its next piece of output: a probe that has timed out leaves no thread behind.
+/// Runs a command that reads nothing to its end, and returns the start of what it wrote with how it ended. That is never far:
+/// a probe that has timed out keeps no thread.
 pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -> Ended {
     let start = |text: String| text.chars().take(bytes_max).collect();
     if let Some(program) = console.program().filter(|_| !is_built_in(args)) {
@@ -205,33 +267,27 @@ pub(crate) async fn once(console: &Console, args: &[String], bytes_max: usize) -
             Ended::Missing(why) => Ended::Missing(start(why)),
         };
     }
-    let (env, mounts, args) = (console.env.to_vec(), filled(console).await, args.to_vec());
-    let gone = Arc::new(AtomicBool::new(false));
-    let _waiting = Waiting(Arc::clone(&gone));
-    let ran = tokio::task::spawn_blocking(move || {
-        let files = match Files::open(&mounts) {
-            Ok(files) => files,
-            Err(error) => return Ended::Code(1, Chain(&error).to_string()),
+    // What was done before is paid for first: this is done at once, whatever the container may have.
+    while let Some(until) = console.usage.throttled() {
+        tokio::time::sleep_until(until.into()).await;
+    }
+    let command = Command::of(console, args).await;
+    let usage = Arc::clone(&command.usage);
+    let work = move || {
+        let left = Cell::new(STEPS_MAX);
+        let step = || -> io::Result<()> {
+            let next = left.get().checked_sub(1).ok_or_else(|| io::Error::other(TOO_MUCH))?;
+            left.set(next);
+            Ok(())
         };
-        let start = || Start { bytes: Vec::new(), bytes_max, gone: Arc::clone(&gone) };
+        let start = || Start { bytes: Vec::new(), bytes_max };
         let (mut stdout, mut stderr) = (start(), start());
-        let mut process = Process {
-            args: &args,
-            env: &env,
-            files: &files,
-            stdin: &mut io::empty(),
-            stdout: &mut stdout,
-            stderr: &mut stderr,
-        };
-        let code = command(&mut process).unwrap_or_else(|error| {
-            let _ = writeln!(stderr, "{error}");
-            1
-        });
+        let code = command.run(&step, &mut io::empty(), &mut stdout, &mut stderr);
         stdout.bytes.append(&mut stderr.bytes);
         let text = String::from_utf8_lossy(&stdout.bytes).into_owned();
         if code == NOT_FOUND { Ended::Missing(text) } else { Ended::Code(code, text) }
-    });
-    ran.await.unwrap_or_else(|error| Ended::Code(1, error.to_string()))
+    };
+    apart(&usage, work).await
 }
 
 /// Whoever waits for a command's end. Dropping it says that nobody does any more.
@@ -243,18 +299,14 @@ impl Drop for Waiting {
     }
 }
 
-/// Keeps the start of what is written, and lets the rest go; broken once nobody waits for it.
+/// Keeps the start of what is written, and lets the rest go.
 struct Start {
     bytes: Vec<u8>,
     bytes_max: usize,
-    gone: Arc<AtomicBool>,
 }
 
 impl Write for Start {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.gone.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
         let room = self.bytes_max.saturating_sub(self.bytes.len());
         self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
         Ok(bytes.len())

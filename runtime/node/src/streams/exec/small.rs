@@ -3,11 +3,15 @@
 use std::io;
 use std::path::Path;
 
-use super::Process;
+use cap_std::fs::{DirEntry, Metadata};
+
 use super::files::{Files, Place};
+use super::{Process, Stepped};
 
 /// What `test` and `ls` end with on wrong usage.
 const USAGE: i32 = 2;
+/// Names that are sorted. Of a directory that has more, so many at a time.
+const SORTED_MAX: usize = 10_000;
 
 /// `test -d|-e|-f|-r|-s PATH`, also as `[ … ]`.
 pub(super) fn test(process: &mut Process<'_>) -> io::Result<i32> {
@@ -36,17 +40,20 @@ enum Kind {
     Other,
 }
 
+impl Kind {
+    fn of(metadata: &Metadata) -> Self {
+        match metadata.file_type() {
+            kind if kind.is_dir() => Self::Directory,
+            kind if kind.is_file() => Self::File(metadata.len()),
+            _ => Self::Other,
+        }
+    }
+}
+
 fn kind(files: &Files, path: &str) -> Option<Kind> {
     match files.find(Path::new("/"), Path::new(path)).ok()? {
         Place::Above(_) => Some(Kind::Directory),
-        Place::In(mount, path) => {
-            let metadata = mount.dir.metadata(path).ok()?;
-            Some(match metadata.file_type() {
-                kind if kind.is_dir() => Kind::Directory,
-                kind if kind.is_file() => Kind::File(metadata.len()),
-                _ => Kind::Other,
-            })
-        }
+        Place::In(mount, path) => Some(Kind::of(&mount.dir.metadata(path).ok()?)),
     }
 }
 
@@ -61,50 +68,60 @@ pub(super) fn ls(process: &mut Process<'_>) -> io::Result<i32> {
     }
     let mut code = 0;
     for path in &paths {
-        match list(process.files, path) {
-            Ok(entries) => {
-                if paths.len() > 1 {
-                    writeln!(process.stdout, "{path}:")?;
-                }
-                for (name, kind) in entries.into_iter().filter(|(name, _)| all || !name.starts_with('.')) {
-                    match kind {
-                        _ if !long => writeln!(process.stdout, "{name}")?,
-                        Kind::Directory => writeln!(process.stdout, "d {:>12} {name}", "-")?,
-                        Kind::File(bytes) => writeln!(process.stdout, "- {bytes:>12} {name}")?,
-                        Kind::Other => writeln!(process.stdout, "l {:>12} {name}", "-")?,
-                    }
-                }
-            }
+        (process.step)()?;
+        let mut found = match entries(process.files, path) {
+            Ok(found) => found,
             Err(error) => {
                 writeln!(process.stderr, "ls: {path}: {error}")?;
                 code = USAGE;
+                continue;
+            }
+        };
+        if paths.len() > 1 {
+            writeln!(process.stdout, "{path}:")?;
+        }
+        loop {
+            let mut part = Vec::new();
+            for entry in found.by_ref().take(SORTED_MAX) {
+                (process.step)()?;
+                part.push(entry?);
+            }
+            if part.is_empty() {
+                break;
+            }
+            part.sort_by(|one, other| one.0.cmp(&other.0));
+            for (name, kind) in part.into_iter().filter(|(name, _)| all || !name.starts_with('.')) {
+                match kind {
+                    _ if !long => writeln!(process.stdout, "{name}")?,
+                    Kind::Directory => writeln!(process.stdout, "d {:>12} {name}", "-")?,
+                    Kind::File(bytes) => writeln!(process.stdout, "- {bytes:>12} {name}")?,
+                    Kind::Other => writeln!(process.stdout, "l {:>12} {name}", "-")?,
+                }
             }
         }
     }
     Ok(code)
 }
 
-fn list(files: &Files, path: &str) -> io::Result<Vec<(String, Kind)>> {
+type Entries = Box<dyn Iterator<Item = io::Result<(String, Kind)>>>;
+
+/// What a path leads to: of a directory all that is in it.
+fn entries(files: &Files, path: &str) -> io::Result<Entries> {
     let (mount, inner) = match files.find(Path::new("/"), Path::new(path))? {
-        Place::Above(names) => return Ok(names.into_iter().map(|name| (name, Kind::Directory)).collect()),
+        Place::Above(names) => return Ok(Box::new(names.into_iter().map(|name| Ok((name, Kind::Directory))))),
         Place::In(mount, inner) => (mount, inner),
     };
     if !mount.dir.metadata(&inner)?.is_dir() {
-        return Ok(vec![(path.to_owned(), kind(files, path).unwrap_or(Kind::Other))]);
+        let it = (path.to_owned(), kind(files, path).unwrap_or(Kind::Other));
+        return Ok(Box::new(std::iter::once(Ok(it))));
     }
-    let mut entries = Vec::new();
-    for entry in mount.dir.read_dir(&inner)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        let kind = match metadata.file_type() {
-            kind if kind.is_dir() => Kind::Directory,
-            kind if kind.is_file() => Kind::File(metadata.len()),
-            _ => Kind::Other,
-        };
-        entries.push((entry.file_name().to_string_lossy().into_owned(), kind));
-    }
-    entries.sort_by(|one, other| one.0.cmp(&other.0));
-    Ok(entries)
+    let look = |entry: DirEntry| -> io::Result<(String, Kind)> {
+        let kind = Kind::of(&entry.metadata()?);
+        Ok((entry.file_name().to_string_lossy().into_owned(), kind))
+    };
+    let found = mount.dir.read_dir(&inner)?.map(move |entry| entry.and_then(look));
+    let is_gone = |entry: &io::Result<_>| entry.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    Ok(Box::new(found.filter(move |entry| !is_gone(entry))))
 }
 
 /// `cat [PATH…]`, `-` for its input.
@@ -113,12 +130,13 @@ pub(super) fn cat(process: &mut Process<'_>) -> io::Result<i32> {
     let none = ["-".to_owned()];
     let paths = if process.args.len() > 1 { &process.args[1..] } else { &none };
     for path in paths {
+        (process.step)()?;
         if path == "-" {
             io::copy(&mut process.stdin, &mut process.stdout)?;
             continue;
         }
         match open(process.files, path) {
-            Ok(mut file) => drop(io::copy(&mut file, &mut process.stdout)?),
+            Ok(file) => drop(io::copy(&mut Stepped { from: file, step: process.step }, &mut process.stdout)?),
             Err(error) => {
                 writeln!(process.stderr, "cat: {path}: {error}")?;
                 code = 1;
@@ -150,6 +168,7 @@ pub(super) fn env(process: &mut Process<'_>) -> io::Result<i32> {
     }
     let mut code = 0;
     for name in names {
+        (process.step)()?;
         match process.env.iter().rfind(|(known, _)| known == name) {
             Some((_, value)) => writeln!(process.stdout, "{value}")?,
             None => code = 1,

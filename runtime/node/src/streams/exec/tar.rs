@@ -5,12 +5,14 @@
 
 use std::io::{self, Read, Write as _};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions};
 use tar::{Archive, Builder, EntryType, Header, PaxExtensions};
+use wk_engine::{DIRECTORY_DEPTH_MAX, Usage};
 
-use super::Process;
-use super::files::{Files, Place, absolute};
+use super::files::{Files, Mount, Place, absolute};
+use super::{Process, Step, Stepped};
 
 /// What tar ends with when something is missing or left out.
 const FAILED: i32 = 2;
@@ -20,8 +22,9 @@ const NAME_BYTES_MAX: u64 = 4096;
 const EXTENDED_BYTES_MAX: u64 = 64 * 1024;
 /// What a name takes of a disk, and what a file's end is rounded up to.
 const BLOCK_BYTES: u64 = 4096;
-/// Directories in one another.
-const DEPTH_MAX: usize = 256;
+
+/// What is deeper is not looked through when a volume is measured.
+const TOO_DEEP: &str = "too many directories in one another";
 
 #[derive(Debug, PartialEq, Eq)]
 enum Mode {
@@ -132,7 +135,10 @@ fn create(process: &mut Process<'_>, options: &Options) -> io::Result<bool> {
     for path in &options.paths {
         let name: PathBuf = Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect();
         let added = process.files.find(&options.directory, Path::new(path)).and_then(|place| match place {
-            Place::In(mount, inner) => add(&mut archive, &mount.dir, &inner, &name, &mut *process.stderr, 0),
+            Place::In(mount, inner) => {
+                let source = Source { dir: &mount.dir, usage: process.usage, step: process.step };
+                source.add(&mut archive, (&inner, &name), &mut *process.stderr, 0)
+            }
             Place::Above(_) => Err(io::Error::other("Cannot archive what is above the pod's volumes")),
         });
         match added {
@@ -149,52 +155,63 @@ fn create(process: &mut Process<'_>, options: &Options) -> io::Result<bool> {
     Ok(whole)
 }
 
-fn add(
-    archive: &mut Builder<impl io::Write>,
-    dir: &Dir,
-    path: &Path,
-    name: &Path,
-    stderr: &mut dyn io::Write,
-    depth: usize,
-) -> io::Result<bool> {
-    let mut metadata = dir.symlink_metadata(path)?;
-    // A link stands for the file that it leads to within the volume: files made of objects are links.
-    if metadata.is_symlink()
-        && let Ok(target) = dir.metadata(path)
-        && target.is_file()
-    {
-        metadata = target;
+/// A directory that an archive is made of.
+struct Source<'a> {
+    dir: &'a Dir,
+    usage: &'a Arc<Usage>,
+    step: Step<'a>,
+}
+
+impl Source<'_> {
+    /// Adds what is at `path` by its `name`, with all below; false when something was left out.
+    fn add(
+        &self,
+        archive: &mut Builder<impl io::Write>,
+        (path, name): (&Path, &Path),
+        stderr: &mut dyn io::Write,
+        depth: usize,
+    ) -> io::Result<bool> {
+        (self.step)()?;
+        let mut metadata = self.dir.symlink_metadata(path)?;
+        // A link stands for the file that it leads to within the volume: files made of objects are links.
+        if metadata.is_symlink()
+            && let Ok(target) = self.dir.metadata(path)
+            && target.is_file()
+        {
+            metadata = target;
+        }
+        if metadata.is_file() {
+            let length = metadata.len();
+            let mut header = header(&metadata, EntryType::Regular, length);
+            // A file that shrinks meanwhile is filled up, one that grows is cut: the archive's length is promised.
+            let contents = self.dir.open(path)?.chain(io::repeat(0)).take(length);
+            archive.append_data(&mut header, name, Stepped { from: contents, step: self.step })?;
+            return Ok(true);
+        }
+        if !metadata.is_dir() {
+            writeln!(stderr, "tar: {}: left out, neither a file nor a directory", name.display())?;
+            return Ok(false);
+        }
+        if depth > DIRECTORY_DEPTH_MAX {
+            return Err(io::Error::other(TOO_DEEP));
+        }
+        if name.as_os_str().is_empty() {
+            // The root of everything has no name of its own.
+        } else {
+            archive.append_data(&mut header(&metadata, EntryType::Directory, 0), name, io::empty())?;
+        }
+        // It is open until all below is written.
+        let _place = wk_engine::Place::take(self.usage)?;
+        let mut whole = true;
+        for entry in self.dir.read_dir(path)? {
+            let entry = entry?.file_name();
+            // Kubernetes' own in such volumes: what they hold is there by its name too.
+            if !entry.as_encoded_bytes().starts_with(b"..") {
+                whole &= self.add(archive, (&path.join(&entry), &name.join(&entry)), stderr, depth + 1)?;
+            }
+        }
+        Ok(whole)
     }
-    if depth > DEPTH_MAX {
-        return Err(io::Error::other("too many directories in one another"));
-    }
-    if metadata.is_file() {
-        let length = metadata.len();
-        let mut header = header(&metadata, EntryType::Regular, length);
-        // A file that shrinks meanwhile is filled up, one that grows is cut: the archive's length is promised.
-        let contents = dir.open(path)?.chain(io::repeat(0)).take(length);
-        archive.append_data(&mut header, name, contents)?;
-        return Ok(true);
-    }
-    if !metadata.is_dir() {
-        writeln!(stderr, "tar: {}: left out, neither a file nor a directory", name.display())?;
-        return Ok(false);
-    }
-    if name.as_os_str().is_empty() {
-        // The root of everything has no name of its own.
-    } else {
-        archive.append_data(&mut header(&metadata, EntryType::Directory, 0), name, io::empty())?;
-    }
-    let mut names: Vec<_> =
-        dir.read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
-    names.sort_unstable();
-    // Kubernetes' own in such volumes: what they hold is there by its name too.
-    names.retain(|name| !name.as_encoded_bytes().starts_with(b".."));
-    let mut whole = true;
-    for entry in names {
-        whole &= add(archive, dir, &path.join(&entry), &name.join(&entry), stderr, depth + 1)?;
-    }
-    Ok(whole)
 }
 
 fn header(metadata: &Metadata, kind: EntryType, length: u64) -> Header {
@@ -272,26 +289,47 @@ fn extract(files: &Files, options: &Options, name: &str, entry: &mut tar::Entry<
     if mount.read_only {
         return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "Read-only file system"));
     }
-    if let Some(room) = &mount.room {
-        // As much as it says, and a block for its name: less is never written.
-        room.take(entry.size().saturating_add(BLOCK_BYTES))?;
+    let (parents, bytes) = match entry.header().entry_type() {
+        EntryType::Directory => (Some(path.as_path()), None),
+        EntryType::Regular | EntryType::Continuous => (path.parent(), Some(entry.size())),
+        _ => return Err(io::Error::other("left out, neither a file nor a directory")),
+    };
+    if let Some(parents) = parents {
+        make_directories(mount, parents)?;
     }
-    match entry.header().entry_type() {
-        EntryType::Directory => mount.dir.create_dir_all(&path),
-        EntryType::Regular | EntryType::Continuous => {
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                mount.dir.create_dir_all(parent)?;
-            }
-            let mut file = mount.dir.open_with(&path, OpenOptions::new().write(true).create(true).truncate(true))?;
-            io::copy(entry, &mut file)?;
-            if options.keep_times
-                && let Ok(seconds) = entry.header().mtime()
-            {
-                let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds.min(u64::from(u32::MAX)));
-                file.into_std().set_modified(time)?;
-            }
-            Ok(())
-        }
-        _ => Err(io::Error::other("left out, neither a file nor a directory")),
+    let Some(bytes) = bytes else { return Ok(()) };
+    // As much as it says: less is never written.
+    take(mount, bytes)?;
+    let mut file = mount.dir.open_with(&path, OpenOptions::new().write(true).create(true).truncate(true))?;
+    io::copy(entry, &mut file)?;
+    if options.keep_times
+        && let Ok(seconds) = entry.header().mtime()
+    {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds.min(u64::from(u32::MAX)));
+        file.into_std().set_modified(time)?;
     }
+    Ok(())
+}
+
+/// Makes a directory and those that it is below. Each takes room: an archive need not have an entry for it.
+fn make_directories(mount: &Mount, path: &Path) -> io::Result<()> {
+    if path.components().count() >= DIRECTORY_DEPTH_MAX {
+        return Err(io::Error::other(TOO_DEEP));
+    }
+    let above = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+    let missing: Vec<&Path> = above.take_while(|path| !mount.dir.is_dir(path)).collect();
+    for directory in missing.into_iter().rev() {
+        take(mount, 0)?;
+        // Somebody else may make it just now.
+        mount
+            .dir
+            .create_dir(directory)
+            .or_else(|error| if mount.dir.is_dir(directory) { Ok(()) } else { Err(error) })?;
+    }
+    Ok(())
+}
+
+/// Takes room for so many bytes, and a block for their name.
+fn take(mount: &Mount, bytes: u64) -> io::Result<()> {
+    mount.room.as_ref().map_or(Ok(()), |room| room.take(bytes.saturating_add(BLOCK_BYTES)))
 }

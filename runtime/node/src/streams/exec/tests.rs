@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use tar::EntryType::{Link, Regular, Symlink};
+use tar::EntryType::{self, Link, Regular, Symlink};
+use wk_engine::{CpuLimits, MemoryBytes, Mounts, Room, Usage, Variables};
+use wk_streams::relay::{self, Exec, Receiver};
 
 use super::files::{Files, Mount};
-use super::{Process, command, once};
+use super::{Ended, Process, command, once};
 use crate::spec::ContainerSpec;
 use crate::streams::console::Console;
 
@@ -24,7 +26,9 @@ fn run(files: &Files, args: &[&str], input: &[u8]) -> Ran {
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     let env = [("A".to_owned(), "1".to_owned())];
     let (mut stdin, mut out, mut err) = (input, Vec::new(), Vec::new());
-    let mut process = Process { args: &args, env: &env, files, stdin: &mut stdin, stdout: &mut out, stderr: &mut err };
+    let usage = &Usage::new(CpuLimits::BEST_EFFORT, MemoryBytes(0));
+    let (stdin, stdout, stderr) = (&mut stdin, &mut out, &mut err);
+    let mut process = Process { args: &args, env: &env, files, usage, step: &|| Ok(()), stdin, stdout, stderr };
     let code = command(&mut process).unwrap();
     Ran { code, out, err: String::from_utf8(err).unwrap() }
 }
@@ -177,24 +181,101 @@ fn small_commands_answer_and_others_say_what_works() {
     assert!(shell.err.contains("no shell") && shell.err.contains("cat, env, ls, tar and test"), "{}", shell.err);
 }
 
+/// An archive of one entry with any name.
+fn archive_of(name: &str, kind: EntryType) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(EntryType::GNULongName);
+    header.set_size(name.len() as u64);
+    header.set_cksum();
+    archive.append(&header, name.as_bytes()).unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    header.set_size(0);
+    header.set_cksum();
+    archive.append(&header, std::io::empty()).unwrap();
+    archive.into_inner().unwrap()
+}
+
 #[test]
-fn command_that_nobody_waits_for_any_more_ends() {
+fn each_directory_of_an_archive_takes_room_and_they_are_no_deeper_than_what_is_measured() {
     let dir = tempfile::tempdir().unwrap();
-    // Hours of reading, and no byte on the disk.
+    let room = Room::of(dir.path(), 16 * 4096).unwrap();
+    let open = Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap();
+    let mount = |room| Mount { path: "/data".into(), dir: Arc::new(open.try_clone().unwrap()), read_only: false, room };
+    let limited = Files::new(vec![mount(Some(room))]);
+    let tar = ["tar", "xf", "-", "-C", "/data"];
+    for kind in [Regular, EntryType::Directory] {
+        let ran = run(&limited, &tar, &archive_of(&"d/".repeat(100), kind));
+        assert!(ran.code == 2 && ran.err.contains("No space left"), "{}", ran.err);
+        assert!(!dir.path().join("d/".repeat(17)).exists());
+    }
+    let free = Files::new(vec![mount(None)]);
+    let ran = run(&free, &tar, &archive_of(&"e/".repeat(128), EntryType::Directory));
+    assert!(ran.code == 2 && ran.err.contains("too many directories"), "{}", ran.err);
+    assert_eq!(run(&free, &tar, &archive_of(&"e/".repeat(127), EntryType::Directory)).code, 0);
+    assert!(dir.path().join("e/".repeat(127)).exists());
+    wk_engine::measure(dir.path()).unwrap();
+}
+
+#[test]
+fn names_of_a_large_directory_are_all_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = dir.path().join("00000");
+    fs::write(&first, "").unwrap();
+    for number in 1..12_000 {
+        fs::hard_link(&first, dir.path().join(format!("{number:05}"))).unwrap();
+    }
+    let ran = run(&mounted(&dir, true), &["ls", "/data/in"], b"");
+    let mut names: Vec<&str> = str::from_utf8(&ran.out).unwrap().lines().collect();
+    assert!(names[..10_000].is_sorted());
+    names.sort_unstable();
+    assert!(ran.code == 0 && names.len() == 12_000 && names[11_999] == "11999", "{}", names.len());
+}
+
+/// A container with a file of hours of reading, and no byte on the disk.
+fn endless(dir: &tempfile::TempDir, cpu: CpuLimits) -> Arc<Console> {
     fs::File::create(dir.path().join("endless")).unwrap().set_len(8 << 40).unwrap();
     let (path, root) = ("/data".to_owned(), dir.path().to_owned());
     let mount = wk_engine::Mount { path, root, below: PathBuf::new(), read_only: true, limit: None, late: false };
-    let (console, _) = Console::new(
-        &ContainerSpec::default(),
-        wk_engine::Variables::default(),
-        wk_engine::Mounts::new(vec![mount]).unwrap(),
-    );
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (mounts, usage) = (Mounts::new(vec![mount]).unwrap(), Usage::new(cpu, MemoryBytes(0)));
+    Console::new(&ContainerSpec::default(), Variables::default(), mounts, &usage).0
+}
+
+#[tokio::test]
+async fn command_of_a_probe_is_short_and_its_container_pays_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let console = endless(&dir, CpuLimits { quota: Some(10), ..CpuLimits::BEST_EFFORT });
     let command = ["cat".to_owned(), "/data/endless".to_owned()];
-    let asked = async { tokio::time::timeout(Duration::from_millis(50), once(&console, &command, 100)).await };
-    assert!(runtime.block_on(asked).is_err());
+    let ended = once(&console, &command, 100).await;
+    let Ended::Code(1, text) = &ended else { panic!("{ended:?}") };
+    assert!(text.contains("more work"), "{text}");
+    assert!(console.usage.used().cpu > Duration::from_millis(1), "{:?}", console.usage.used());
+    let test = ["test", "-e", "/data"].map(str::to_owned);
+    let next = tokio::time::timeout(Duration::from_millis(50), once(&console, &test, 100)).await;
+    assert!(next.is_err(), "it has used up more than its quota, and earns a hundredth of a core");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn command_of_a_client_keeps_to_the_quota_and_leaves_with_its_client() {
+    let dir = tempfile::tempdir().unwrap();
+    let console = endless(&dir, CpuLimits { quota: Some(10), ..CpuLimits::BEST_EFFORT });
+    // What it prints goes nowhere.
+    let wanted = Exec { command: vec!["cat".to_owned(), "/data/endless".to_owned()], ..Exec::default() };
+    let (place, (client, input), (sender, output)) = (Arc::new(()), relay::channel(), relay::channel());
+    let kept = Arc::clone(&place);
+    let running = tokio::spawn(async move {
+        super::run(&console, wanted, kept, Receiver::new(input), &sender).await;
+        console.usage.used().cpu
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    drop((client, output));
+    let used = running.await.unwrap();
+    assert!(used > Duration::ZERO && used < Duration::from_millis(100), "{used:?}");
     let begun = Instant::now();
-    // Waits for the command's thread, this long at most.
-    runtime.shutdown_timeout(Duration::from_secs(30));
-    assert!(begun.elapsed() < Duration::from_secs(30));
+    while Arc::strong_count(&place) > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "its thread goes on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
