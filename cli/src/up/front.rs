@@ -116,7 +116,7 @@ impl Runs {
             path if path.starts_with(wk_node::net::DATAGRAM_MESH_PREFIX) => self.node.datagram(request).await,
             path if path.starts_with(copies::PREFIX) => self.copies.answer(request).await,
             path if path.starts_with(code::PREFIX) => self.code.answer(&self.node.engine, request.uri()).await,
-            path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, request.uri()),
+            path if path.starts_with(remote_pods::PREFIX) => remote_pods::answer(&self.node.logs, request.uri()).await,
             path if path.starts_with(remote_pods::STREAMS_PREFIX) => remote_pods::open(&self.node.streams, request),
             usage::PATH => usage::answer(&self.node.meters),
             path if path.starts_with(remote_pods::NODE_PREFIX) => {

@@ -83,7 +83,8 @@ impl Pods for RemotePods {
             level: options.level.clone(),
         };
         if node == self.name.as_str() {
-            return log_stream::stream(&self.logs, pod, container, &query).map_err(|error| explain(&error, container));
+            let stream = log_stream::stream(&self.logs, pod, container, &query).await;
+            return stream.map_err(|error| explain(&error, container));
         }
         let unreachable = |why: String| Status::unavailable(format!("node {node} cannot be asked for the log: {why}"));
         let text = serde_json::to_string(&query).expect("a query of plain fields");
@@ -194,7 +195,7 @@ fn explain(error: &io::Error, container: &str) -> Status {
 }
 
 /// Serves this node's logs to the others.
-pub(crate) fn answer(logs: &Logs, uri: &Uri) -> Response<Body> {
+pub(crate) async fn answer(logs: &Logs, uri: &Uri) -> Response<Body> {
     let plain = |status: StatusCode, text: String| {
         let mut response = Response::new(body::full(text));
         *response.status_mut() = status;
@@ -210,7 +211,7 @@ pub(crate) fn answer(logs: &Logs, uri: &Uri) -> Response<Body> {
     if [pod, container].iter().any(|part| !part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')) {
         return plain(StatusCode::BAD_REQUEST, "not a log's path".to_owned());
     }
-    match log_stream::stream(logs, pod, container, &query) {
+    match log_stream::stream(logs, pod, container, &query).await {
         Ok(body) => Response::new(body),
         Err(error) if error.kind() == io::ErrorKind::NotFound => plain(StatusCode::NOT_FOUND, error.to_string()),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),

@@ -61,22 +61,16 @@ impl Wanted {
 /// Streams a container's log. `NotFound` when there is none, `InvalidInput` for a level that does not exist.
 ///
 /// A follower goes on with the container's next run, until the container will not run again or the pod is gone.
-pub fn stream(logs: &Logs, pod: &str, container: &str, query: &LogQuery) -> io::Result<Body> {
-    let newest = logs.newest(pod, container)?;
-    let run = if query.previous { newest.checked_sub(1).ok_or(io::ErrorKind::NotFound)? } else { newest };
+pub async fn stream(logs: &Logs, pod: &str, container: &str, query: &LogQuery) -> io::Result<Body> {
     let wanted = query.wanted()?;
     // Before anything is read: what is written from here on wakes the follower.
     let progress = logs.progress(pod, container).filter(|_| query.follow && !query.previous);
-    let mut reader = logs.reader(pod, container, run)?;
-    // Both have the same files open: what is rotated away meanwhile is still read. And where there is an end it is the
-    // same for both, however much the container prints while its lines are counted.
-    let now = reader.until_now()?;
-    if progress.is_none() {
-        reader.end_with(&now);
-    }
+    let log = Log { logs: logs.clone(), pod: pod.to_owned(), container: container.to_owned() };
+    let (open, previous, follows) = (log.clone(), query.previous, progress.is_some());
+    let (run, reader, now) = logs.read(move || open.open(previous, follows)).await?;
     let tail = query.tail.map(|tail| (now, tail));
     let (pieces, body) = mpsc::channel::<Result<Bytes, BoxError>>(PIECES_MAX);
-    let source = Source { logs: logs.clone(), pod: pod.to_owned(), container: container.to_owned(), run, reader };
+    let source = Source { log, run, reader };
     let mut out = Out { skip: 0, left: query.limit_bytes, timestamps: query.timestamps, pieces };
     tokio::spawn(async move {
         if let Err(error) = send(source, tail, wanted, progress, &mut out).await {
@@ -88,32 +82,81 @@ pub fn stream(logs: &Logs, pod: &str, container: &str, query: &LogQuery) -> io::
     Ok(body::boxed(http_body_util::StreamBody::new(frames).boxed_unsync()))
 }
 
-/// The log that is sent, and how far it is.
-struct Source {
+/// The log of a container.
+#[derive(Clone)]
+struct Log {
     logs: Logs,
     pod: String,
     container: String,
+}
+
+impl Log {
+    /// The newest run or the one before, and two readers of it: one that ends with what is there now, and before that one that
+    /// does not if it `follows`. Blocks.
+    fn open(&self, previous: bool, follows: bool) -> io::Result<(u32, LogReader, LogReader)> {
+        let newest = self.logs.newest(&self.pod, &self.container)?;
+        let run = if previous { newest.checked_sub(1).ok_or(io::ErrorKind::NotFound)? } else { newest };
+        let mut reader = self.logs.reader(&self.pod, &self.container, run)?;
+        // Both have the same files open: what is rotated away meanwhile is still read. And where there is an end it is the
+        // same for both, however much the container prints while its lines are counted.
+        let now = reader.until_now()?;
+        if !follows {
+            reader.end_with(&now);
+        }
+        Ok((run, reader, now))
+    }
+
+    /// The first of the runs from `run` to `newest` of which there is a log. Runs may go by faster than they are read, and only
+    /// the last two are kept. Blocks.
+    fn next_run(&self, run: u32, newest: u32) -> io::Result<Option<(u32, LogReader)>> {
+        for run in run..=newest {
+            match self.logs.reader(&self.pod, &self.container, run) {
+                Ok(reader) => return Ok(Some((run, reader))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The log that is sent, and how far it is.
+struct Source {
+    log: Log,
     run: u32,
     reader: LogReader,
 }
 
 impl Source {
     /// Goes on with the next run of which there is a log.
-    fn next_run(&mut self, newest: u32) -> io::Result<()> {
-        while self.run < newest {
-            self.run += 1;
-            match self.logs.reader(&self.pod, &self.container, self.run) {
-                Ok(reader) => {
-                    self.reader = reader;
-                    return Ok(());
-                }
-                // Runs went by faster than they were read, and only the last two are kept.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+    async fn next_run(self, newest: u32) -> io::Result<Self> {
+        let (log, first) = (self.log.clone(), self.run + 1);
+        let next = self.log.logs.read(move || log.next_run(first, newest)).await?;
+        let (run, reader) = next.unwrap_or((newest, self.reader));
+        Ok(Self { log: self.log, run, reader })
+    }
+
+    /// Sends what is there, a piece at a time; false when the reader of it has gone or has all it asked for.
+    async fn pass_on(mut self, wanted: Wanted, out: &mut Out) -> io::Result<(Self, bool)> {
+        loop {
+            let (reader, mut lines) = read(&self.log.logs, self.reader).await?;
+            self.reader = reader;
+            if lines.is_empty() {
+                return Ok((self, true));
+            }
+            lines.retain(|line| wanted.has(line));
+            let skipped = out.skip.min(lines.len());
+            out.skip -= skipped;
+            if !out.send(&lines[skipped..]).await || out.pieces.is_closed() {
+                return Ok((self, false));
             }
         }
-        Ok(())
     }
+}
+
+/// The next lines of a log, and its reader again.
+async fn read(logs: &Logs, mut reader: LogReader) -> io::Result<(LogReader, Vec<Line>)> {
+    logs.read(move || reader.read().map(|lines| (reader, lines))).await
 }
 
 async fn send(
@@ -124,17 +167,19 @@ async fn send(
     out: &mut Out,
 ) -> io::Result<()> {
     if let Some((reader, tail)) = tail {
-        out.skip = count(reader, wanted, out).await?.saturating_sub(tail);
+        out.skip = count(&source.log.logs, reader, wanted, out).await?.saturating_sub(tail);
     }
-    let Some(mut progress) = progress else { return pass_on(&mut source.reader, wanted, out).await.map(drop) };
+    let Some(mut progress) = progress else { return source.pass_on(wanted, out).await.map(drop) };
     let mut open = true;
     loop {
         let now = *progress.borrow_and_update();
-        if !pass_on(&mut source.reader, wanted, out).await? {
+        let (passed_on, more) = source.pass_on(wanted, out).await?;
+        source = passed_on;
+        if !more {
             return Ok(());
         }
         if now.run > source.run {
-            source.next_run(now.run)?;
+            source = source.next_run(now.run).await?;
             continue;
         }
         if now.over || !open {
@@ -149,33 +194,15 @@ async fn send(
 
 /// How many of the lines that are there are wanted. The last of them are not kept meanwhile: so many as somebody asks for
 /// may be more than the node has room for.
-async fn count(mut reader: LogReader, wanted: Wanted, out: &Out) -> io::Result<usize> {
+async fn count(logs: &Logs, mut reader: LogReader, wanted: Wanted, out: &Out) -> io::Result<usize> {
     let mut count = 0;
     loop {
-        let lines = reader.read()?;
+        let (again, lines) = read(logs, reader).await?;
+        reader = again;
         if lines.is_empty() || out.pieces.is_closed() {
             return Ok(count);
         }
         count += lines.iter().filter(|line| wanted.has(line)).count();
-        // A whole log takes a second to read, and its thread has others to serve.
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Sends what is there, a piece at a time; false when the reader of it has gone or has all it asked for.
-async fn pass_on(reader: &mut LogReader, wanted: Wanted, out: &mut Out) -> io::Result<bool> {
-    loop {
-        let mut lines = reader.read()?;
-        if lines.is_empty() {
-            return Ok(true);
-        }
-        lines.retain(|line| wanted.has(line));
-        let skipped = out.skip.min(lines.len());
-        out.skip -= skipped;
-        if !out.send(&lines[skipped..]).await || out.pieces.is_closed() {
-            return Ok(false);
-        }
-        tokio::task::yield_now().await;
     }
 }
 
@@ -229,14 +256,15 @@ mod tests {
         let (_dir, logs, clock) = logs();
         let first = logs.open("uid", "app", 0, clock.clone()).unwrap();
         first.write(Stream::Out, b"run 0\n");
-        let mut followed = stream(&logs, "uid", "app", &LogQuery { follow: true, ..LogQuery::default() }).unwrap();
+        let mut followed =
+            stream(&logs, "uid", "app", &LogQuery { follow: true, ..LogQuery::default() }).await.unwrap();
         let frame = followed.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "run 0\n");
         first.write(Stream::Out, b"its end");
-        first.finish();
+        first.finish().await;
         let second = logs.open("uid", "app", 1, clock).unwrap();
         second.write(Stream::Out, b"run 1\n");
-        second.finish();
+        second.finish().await;
         logs.over("uid", "app");
         assert_eq!(all(followed).await, "its end\nrun 1\n");
     }
@@ -246,8 +274,8 @@ mod tests {
         let (_dir, logs, clock) = logs();
         let writer = logs.open("uid", "app", 0, clock).unwrap();
         writer.write(Stream::Out, b"one\n");
-        let followed = stream(&logs, "uid", "app", &LogQuery { follow: true, ..LogQuery::default() }).unwrap();
-        writer.finish();
+        let followed = stream(&logs, "uid", "app", &LogQuery { follow: true, ..LogQuery::default() }).await.unwrap();
+        writer.finish().await;
         drop(writer);
         logs.remove("uid".to_owned(), "default_web".to_owned()).await;
         assert_eq!(all(followed).await, "one\n");
@@ -261,16 +289,17 @@ mod tests {
         for number in 0..5_000 {
             writer.write(Stream::Out, line(number).as_bytes());
         }
+        writer.finish().await;
         let query = LogQuery { tail: Some(3), follow: true, ..LogQuery::default() };
-        let followed = stream(&logs, "uid", "app", &query).unwrap();
+        let followed = stream(&logs, "uid", "app", &query).await.unwrap();
         writer.write(Stream::Out, b"after\n");
-        writer.finish();
+        writer.finish().await;
         logs.over("uid", "app");
         let text = all(followed).await;
         // Whether the last line was there when they were counted is a matter of time.
         assert!(text.ends_with(&format!("{}after\n", line(4_999))) && !text.contains(&line(4_996)), "{text}");
         let many = LogQuery { tail: Some(usize::MAX), ..LogQuery::default() };
-        assert!(all(stream(&logs, "uid", "app", &many).unwrap()).await.starts_with(&line(0)));
+        assert!(all(stream(&logs, "uid", "app", &many).await.unwrap()).await.starts_with(&line(0)));
     }
 
     #[tokio::test]
@@ -281,6 +310,7 @@ mod tests {
         for _ in 0..3_000 {
             writer.write(Stream::Out, line.as_bytes());
         }
+        writer.finish().await;
         let (stop, flood) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), Arc::clone(&writer));
         let stopped = Arc::clone(&stop);
         let printing = std::thread::spawn(move || {
@@ -289,8 +319,8 @@ mod tests {
             }
         });
         for _ in 0..5 {
-            let text = all(stream(&logs, "uid", "app", &LogQuery { tail: Some(2), ..LogQuery::default() }).unwrap());
-            assert_eq!(text.await.lines().count(), 2);
+            let body = stream(&logs, "uid", "app", &LogQuery { tail: Some(2), ..LogQuery::default() }).await;
+            assert_eq!(all(body.unwrap()).await.lines().count(), 2);
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         printing.join().unwrap();
@@ -304,12 +334,13 @@ mod tests {
         for (level, text) in [(Level::Debug, "DEBUG a"), (Level::Warn, "WARN b"), (Level::Error, "ERROR c")] {
             writer.record(level, text);
         }
-        let read = async |query: LogQuery| all(stream(&logs, "uid", "app", &query).unwrap()).await;
+        writer.finish().await;
+        let read = async |query: LogQuery| all(stream(&logs, "uid", "app", &query).await.unwrap()).await;
         let level = |word: &str| LogQuery { level: Some(word.to_owned()), ..LogQuery::default() };
         assert_eq!(read(level("warn")).await, "WARN b\nERROR c\n");
         assert_eq!(read(LogQuery { tail: Some(1), ..level("debug") }).await, "ERROR c\n");
         assert_eq!(read(LogQuery { limit_bytes: Some(9), ..LogQuery::default() }).await, "printed\nD");
-        let error = stream(&logs, "uid", "app", &level("loud")).unwrap_err();
+        let error = stream(&logs, "uid", "app", &level("loud")).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -7,10 +7,11 @@
 //! Not here: who may read them.
 
 mod ended;
+mod writer;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -22,6 +23,9 @@ use wk_base::time::{Clock, Timestamp};
 use wk_engine::Level;
 
 use ended::Ended;
+use writer::Scribe;
+
+pub use writer::LogWriter;
 
 /// A file is rotated past this size. The kubelet's `containerLogMaxSize`.
 const FILE_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -34,6 +38,8 @@ const RUNS_KEPT: u32 = 2;
 
 /// Pods whose logs are put aside at once: thousands may go together, and threads that wait for the disk are for all.
 const REMOVALS_MAX: usize = 4;
+/// Pieces of logs that are read at once: as many as a disk is busy with.
+const READS_MAX: usize = 8;
 /// Between two looks for logs of pods that are gone and old.
 const EXPIRE_PAUSE: Duration = Duration::from_hours(1);
 
@@ -68,6 +74,8 @@ pub struct Logs {
     live: Arc<Mutex<Live>>,
     ended: Arc<Ended>,
     removals: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    scribe: Arc<Scribe>,
 }
 
 /// Containers that were run by this process: pod and container.
@@ -110,11 +118,32 @@ impl Logs {
     /// Logs under `dir`, made as needed.
     pub fn new(dir: PathBuf) -> Self {
         let ended = Arc::new(Ended::beside(&dir));
-        Self { dir, live: Arc::default(), ended, removals: Arc::new(Semaphore::new(REMOVALS_MAX)) }
+        let places = |count| Arc::new(Semaphore::new(count));
+        let (removals, reads) = (places(REMOVALS_MAX), places(READS_MAX));
+        Self { dir, live: Arc::default(), ended, removals, reads, scribe: Arc::default() }
     }
 
     /// Opens the log of run number `restart` for writing and drops the logs of runs long gone.
-    pub fn open(&self, pod: &str, container: &str, restart: u32, clock: Arc<dyn Clock>) -> io::Result<LogWriter> {
+    pub async fn begin(
+        &self,
+        pod: &str,
+        container: &str,
+        restart: u32,
+        clock: &Arc<dyn Clock>,
+    ) -> io::Result<LogWriter> {
+        let (this, clock, pod, container) = (self.clone(), Arc::clone(clock), pod.to_owned(), container.to_owned());
+        let open = move || this.open(&pod, &container, restart, clock);
+        tokio::task::spawn_blocking(open).await.map_err(io::Error::other)?
+    }
+
+    /// The same here. Blocks.
+    pub(crate) fn open(
+        &self,
+        pod: &str,
+        container: &str,
+        restart: u32,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<LogWriter> {
         let dir = self.dir.join(pod).join(container);
         fs::create_dir_all(&dir)?;
         for old in restart.saturating_sub(RUNS_KEPT + 8)..(restart + 1).saturating_sub(RUNS_KEPT) {
@@ -122,13 +151,27 @@ impl Logs {
                 let _ = fs::remove_file(rotated(&dir, old, file));
             }
         }
-        let path = rotated(&dir, restart, 0);
-        let size = opened(&path)?.metadata()?.len();
-        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let grown = Arc::clone(live.entry((pod.to_owned(), container.to_owned())).or_default());
+        let grown = {
+            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(live.entry((pod.to_owned(), container.to_owned())).or_default())
+        };
+        let writer = LogWriter::open(dir, restart, clock, (Arc::clone(&self.scribe), Arc::clone(&grown)))?;
         grown.note(|progress| *progress = Progress { run: restart, ..Progress::default() });
-        let inner = Inner { dir, restart, file: None, size, clock, partial: [Vec::new(), Vec::new()] };
-        Ok(LogWriter { inner: Mutex::new(inner), grown })
+        Ok(writer)
+    }
+
+    /// Reads logs on a thread that may wait for the disk. That is taken until it is done, whoever gives up meanwhile.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let turn = Arc::clone(&self.reads).acquire_owned().await.map_err(io::Error::other)?;
+        let read = move || {
+            let done = read();
+            drop(turn);
+            done
+        };
+        tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
     }
 
     /// Tells that a container will not run again: whoever follows its log is at the end of it.
@@ -362,124 +405,6 @@ impl LogReader {
         let whole = std::mem::replace(&mut self.partial, rest);
         whole.split(|byte| *byte == b'\n').filter_map(Line::parse).collect()
     }
-}
-
-/// The log of one run, open for writing.
-pub struct LogWriter {
-    inner: Mutex<Inner>,
-    grown: Arc<Grown>,
-}
-
-impl LogWriter {
-    /// Writes bytes as a container printed them; they need not end where a line does.
-    pub fn write(&self, stream: Stream, bytes: &[u8]) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = inner.write(stream, bytes) {
-            // The guest must not fail because the node's disk is full: its output is lost and this says so.
-            tracing::warn!(%error, dir = %inner.dir.display(), "container output lost");
-        }
-        self.grown.note(|progress| progress.writes += 1);
-    }
-
-    /// Writes whole lines that have a level, beside what the container prints: half a line of that stays as it is.
-    pub fn record(&self, level: Level, text: &str) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        for line in text.lines() {
-            let (parts, last) = split_long(line.as_bytes());
-            let parts = parts.map(|part| ("P", part)).chain([("F", last)]);
-            for (tag, part) in parts {
-                if let Err(error) = inner.write_line(Stream::Err, &format!("{tag}:{level}"), part) {
-                    tracing::warn!(%error, dir = %inner.dir.display(), "container output lost");
-                }
-            }
-        }
-        self.grown.note(|progress| progress.writes += 1);
-    }
-
-    /// Writes out lines that were never ended: the run is over.
-    pub fn finish(&self) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        for stream in [Stream::Out, Stream::Err] {
-            let rest = std::mem::take(&mut inner.partial[stream as usize]);
-            if !rest.is_empty() {
-                let _ = inner.write_line(stream, "F", &rest);
-            }
-        }
-        self.grown.note(|progress| progress.writes += 1);
-    }
-}
-
-struct Inner {
-    dir: PathBuf,
-    restart: u32,
-    /// Opened for the first line: most of thousands of idle containers never print one.
-    file: Option<File>,
-    size: u64,
-    clock: Arc<dyn Clock>,
-    partial: [Vec<u8>; 2],
-}
-
-impl Inner {
-    fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let mut line = std::mem::take(&mut self.partial[stream as usize]);
-            line.extend_from_slice(&rest[..end]);
-            rest = &rest[end + 1..];
-            let (parts, last) = split_long(&line);
-            for part in parts {
-                self.write_line(stream, "P", part)?;
-            }
-            self.write_line(stream, "F", last)?;
-        }
-        let mut open = std::mem::take(&mut self.partial[stream as usize]);
-        open.extend_from_slice(rest);
-        let (parts, last) = split_long(&open);
-        for part in parts {
-            self.write_line(stream, "P", part)?;
-        }
-        self.partial[stream as usize] = last.to_vec();
-        Ok(())
-    }
-
-    fn write_line(&mut self, stream: Stream, tag: &str, content: &[u8]) -> io::Result<()> {
-        let mut record = format!("{:.9} {} {tag} ", self.clock.now(), stream.name()).into_bytes();
-        record.extend_from_slice(content);
-        record.push(b'\n');
-        if self.size + record.len() as u64 > FILE_BYTES_MAX {
-            self.rotate()?;
-        }
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(opened(&rotated(&self.dir, self.restart, 0))?),
-        };
-        file.write_all(&record)?;
-        self.size += record.len() as u64;
-        Ok(())
-    }
-
-    fn rotate(&mut self) -> io::Result<()> {
-        for age in (0..FILES_MAX - 1).rev() {
-            match fs::rename(rotated(&self.dir, self.restart, age), rotated(&self.dir, self.restart, age + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        self.file = Some(opened(&rotated(&self.dir, self.restart, 0))?);
-        self.size = 0;
-        Ok(())
-    }
-}
-
-fn opened(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-/// The full parts of a line that is too long, and what remains.
-fn split_long(line: &[u8]) -> (impl Iterator<Item = &[u8]>, &[u8]) {
-    let parts = line.len().saturating_sub(1) / LINE_BYTES_MAX;
-    let (long, last) = line.split_at(parts * LINE_BYTES_MAX);
-    (long.chunks(LINE_BYTES_MAX), last)
 }
 
 #[cfg(test)]

@@ -172,7 +172,7 @@ impl Runner {
         if let Some(message) = self.volumes.refused(&run.pod) {
             report.evict(message).await;
         }
-        begun.log.finish();
+        begun.log.finish().await;
         let last = match end {
             Event::Ended { code, reason, message } => {
                 let message = self.last_message(run, begun.message, &reason, code, message).await;
@@ -213,7 +213,7 @@ impl Runner {
             None => None,
         };
         let place = self.places.of(class.as_ref());
-        let log = match self.logs.open(&run.pod, &run.spec.name, run.restart, Arc::clone(&self.clock)) {
+        let log = match self.logs.begin(&run.pod, &run.spec.name, run.restart, &self.clock).await {
             Ok(log) => Arc::new(log),
             Err(error) => {
                 let message = format!("open the container's log: {error}");
@@ -504,13 +504,13 @@ impl Output for ToLog {
             Stream::Out => logs::Stream::Out,
             Stream::Err => logs::Stream::Err,
         };
-        self.0.write(stream, bytes);
+        self.1.usage.dropped_output(self.0.write(stream, bytes));
         self.1.write(stream, bytes);
     }
 
     fn log(&self, record: &Record<'_>) {
         let text = record.to_string();
-        self.0.record(record.level, &text);
+        self.1.usage.dropped_output(self.0.record(record.level, &text));
         self.1.write(logs::Stream::Err, text.as_bytes());
     }
 }

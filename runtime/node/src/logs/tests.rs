@@ -33,7 +33,7 @@ fn lines_come_back_whole_and_in_order() {
     writer.write(Stream::Out, b"one\ntw");
     writer.write(Stream::Err, b"oops\n");
     writer.write(Stream::Out, b"o\nrest");
-    writer.finish();
+    futures::executor::block_on(writer.finish());
     assert_eq!(read(&logs, 0), "one\noops\ntwo\nrest\n");
 }
 
@@ -46,7 +46,7 @@ fn last_words_are_few_lines_and_few_bytes() {
     for number in 0..100 {
         writer.write(Stream::Err, format!("{number}\n").as_bytes());
     }
-    writer.finish();
+    futures::executor::block_on(writer.finish());
     assert_eq!(words(), (20..100).map(|number| number.to_string()).collect::<Vec<_>>().join("\n"));
     for _ in 0..100 {
         writer.write(Stream::Out, &[b'x'; 999]);
@@ -153,4 +153,28 @@ fn what_pods_left_is_put_aside_and_what_was_made_since_stays() {
     // It went while the node was down, and is kept like others.
     let kept = names(&top.path().join("logs-of-ended-pods"));
     assert!(kept.len() == 1 && kept[0].ends_with("_14_gone"), "{kept:?}");
+}
+
+#[tokio::test]
+async fn lines_wait_for_a_busy_disk_within_bounds_and_what_is_lost_is_told() {
+    let (_dir, logs, clock) = logs();
+    let [one, other] = ["app", "other"].map(|name| logs.open("uid", name, 0, clock.clone()).unwrap());
+    // One that writes waits for the disk, and the threads that serve do not wait for it.
+    let disk = one.busy();
+    let line = vec![b'x'; 9_999];
+    let mut lost = 0;
+    for _ in 0..2_000 {
+        lost += one.write(Stream::Out, &line) + one.write(Stream::Out, b"\n");
+    }
+    assert!((9_000_000..11_000_000).contains(&lost), "{lost} of 20 million");
+    assert_eq!(other.write(Stream::Out, b"another has room\n"), 0);
+    drop(disk);
+    one.finish().await;
+    other.finish().await;
+    let text = read(&logs, 0);
+    assert_eq!(text.lines().filter(|line| line.starts_with('x')).count() as u64, 2_000 - lost / 10_000);
+    let last = text.lines().last().unwrap();
+    assert_eq!(last, format!("wk: {lost} bytes of output lost: they came faster than they were written"));
+    assert_eq!(drain(&mut logs.reader("uid", "other", 0).unwrap()), "another has room\n");
+    assert_eq!(one.write(Stream::Out, b"there is room again\n"), 0);
 }
