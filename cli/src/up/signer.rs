@@ -107,7 +107,23 @@ async fn answer(cluster: &Cluster, authority: &Authority, request: &Object) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use bytes::Bytes;
+    use wk_base::time::SystemClock;
+    use wk_store::{MemberId, Options, Start, Store, Timing, Transport};
+
     use super::*;
+
+    const ASKED: &str = include_str!("../../../runtime/mesh/tests/two_groups.csr");
+
+    /// A cluster of one peer has nobody to send to.
+    struct Nobody;
+
+    impl Transport for Nobody {
+        fn send(&self, _to: MemberId, _message: Bytes) {}
+    }
 
     fn request(conditions: &[&str], usages: &[&str]) -> Object {
         let conditions: Vec<Value> = conditions.iter().map(|kind| json!({ "type": kind, "status": "True" })).collect();
@@ -138,5 +154,44 @@ mod tests {
         let why = |usages: &[&str]| sign(&authority, &request(&["Approved"], usages)).expect_err("refused");
         assert!(why(&["server auth", "client auth"]).starts_with("usages must include"));
         assert!(why(&["client auth"]).starts_with("read the certificate request"));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn request_is_answered_as_soon_as_it_is_approved() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut options = Options::new(dir.path(), MemberId(1), Start::Bootstrap);
+        options.timing = Timing { tick: Duration::from_millis(5), ..Timing::default() };
+        options.index = Some(wk_cluster::INDEX);
+        let store = Store::open(options, Arc::new(Nobody)).expect("an empty store");
+        let cluster = Cluster::new(store, Arc::new(SystemClock));
+        let tasks = Tasks::default();
+        start(&cluster, &Authority::create("test").expect("an authority"), &tasks);
+        let kind = &kinds::CERTIFICATESIGNINGREQUEST;
+        let approval = Subresource::Part(kind.part("approval").expect("a part"));
+        let mut fastest = Duration::MAX;
+        for name in ["a", "b", "c", "d"] {
+            let mut asked = request(&[], &["client auth"]).0;
+            asked["metadata"] = json!({ "name": name });
+            asked["spec"]["request"] = STANDARD.encode(ASKED).into();
+            cluster.create(kind, None, asked).await.expect("made");
+            let begun = Instant::now();
+            let approve = |old: &Object| {
+                let mut new = old.0.clone();
+                new["status"]["conditions"] = json!([{ "type": "Approved", "status": "True", "reason": "Test" }]);
+                Ok(new)
+            };
+            cluster.modify(kind, None, name, approval, approve).await.expect("approved");
+            let answered = || {
+                let now = cluster.local(kind, None).items;
+                let own = now.iter().find(|it| it.name() == name).expect("it is there");
+                own.items("/status/conditions").len() == 2 || !own.text("/status/certificate").is_empty()
+            };
+            while !answered() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // The first is answered at the first look.
+            fastest = if name == "a" { fastest } else { fastest.min(begun.elapsed()) };
+        }
+        assert!(fastest < LOOK / 2, "{fastest:?}");
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use wk_base::tasks::Tasks;
-use wk_engine::{DiskUse, disk_use, measure};
+use wk_engine::{disk_use, measure};
 
 use crate::{agent, pod};
 

@@ -84,7 +84,7 @@ fn no_archive_and_no_path_leads_out_of_a_mount() {
     let files =
         Files::new(vec![Mount { path: PathBuf::from("/data"), dir: Arc::new(dir), read_only: false, room: None }]);
 
-    let entry = |name: &str, kind: tar::EntryType, target: &str| {
+    let entry = |name: &str, kind: EntryType, target: &str| {
         let mut archive = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
@@ -123,7 +123,7 @@ fn names_of_any_length_do_not_fill_the_memory() {
     let dir = tempfile::tempdir().unwrap();
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
-    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_entry_type(EntryType::GNULongName);
     header.set_size(1 << 20);
     header.set_cksum();
     archive.append(&header, &vec![b'a'; 1 << 20][..]).unwrap();
