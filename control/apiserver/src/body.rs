@@ -21,6 +21,10 @@ pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 const REST_BYTES_MAX: usize = 32 * 1024 * 1024;
 const REST_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Lists and maps within each other that YAML may open with brackets. Its parser looks at all that are open at each word, so
+/// that a hundred thousand of them are a minute's work; a value may have 128 levels.
+const OPEN_MAX: usize = 10_000;
+
 /// The whole body; 413 when it has more than `limit` bytes.
 pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Status> {
     let mut whole = BytesMut::new();
@@ -56,6 +60,9 @@ pub(crate) fn parse(bytes: &[u8], format: BodyFormat) -> Result<Value, Status> {
     };
     match format {
         BodyFormat::Json => serde_json::from_slice(bytes).map_err(|error| unreadable("json", error.to_string())),
+        BodyFormat::Yaml if opens_too_many(bytes) => {
+            Err(unreadable("yaml", format!("more than {OPEN_MAX} lists and maps are within each other")))
+        }
         BodyFormat::Yaml => {
             decode::bounded(serde_yaml::Deserializer::from_slice(bytes), BODY_BYTES_MAX).map_err(|error| match error {
                 decode::BoundedError::TooLarge => Status::too_large(format!(
@@ -68,6 +75,21 @@ pub(crate) fn parse(bytes: &[u8], format: BodyFormat) -> Result<Value, Status> {
             protobuf::decode(bytes).map_err(|error| unreadable("protobuf", error.to_string()))
         }
     }
+}
+
+/// Whether more than [`OPEN_MAX`] brackets are open at once. Those count that stand where a value may begin: within a text
+/// hardly any does that is not closed.
+fn opens_too_many(yaml: &[u8]) -> bool {
+    let (mut open, mut before) = (0_usize, b' ');
+    yaml.iter().any(|byte| {
+        match byte {
+            b'[' | b'{' if before.is_ascii_whitespace() || b"[{,:".contains(&before) => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        before = *byte;
+        open > OPEN_MAX
+    })
 }
 
 /// A body that is to be an object of `kind`, cleaned, with the warnings to give.
@@ -172,5 +194,8 @@ mod tests {
         let laughs = laughs.join("\n");
         assert!(parse(laughs.as_bytes(), BodyFormat::Yaml).is_err(), "10^11 laughs");
         assert_eq!(parse(b"a: [", BodyFormat::Yaml).expect_err("cut").code, 400);
+        let nested = ["[", "{a: ", "{\"a\":", "{? "].map(|open| open.repeat(OPEN_MAX + 1));
+        assert!(nested.iter().all(|text| opens_too_many(text.as_bytes())));
+        assert!(!opens_too_many(format!("a: \"{}\"", "\x1b[31m red".repeat(OPEN_MAX * 2)).as_bytes()), "a text");
     }
 }

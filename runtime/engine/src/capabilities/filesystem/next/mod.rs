@@ -367,12 +367,13 @@ mod tests {
         let mounts = vec![Mount { path, root, below, read_only: false, limit: None, late: false }];
         let sandbox = Sandbox { mounts: Mounts::new(mounts).expect("opens"), ..Sandbox::bare() };
         let engine = wasmtime::Engine::default();
-        let ticker = Ticker::start(engine.weak(), Arc::new(Load::new(1))).expect("a thread");
+        let ticker =
+            Ticker::start(engine.weak(), Arc::new(Load::new(1, &tokio::runtime::Handle::current()))).expect("a thread");
         let mut store = Host::store(&engine, &Arc::new(sandbox), ticker.running());
         for (name, goes) in [("file/", false), ("below/", true)] {
             let (fd, _) = view(store.data_mut()).directories().expect("opens").remove(0);
             let remove = async |store: &Accessor<Host>| {
-                Given::remove_directory_at(&store.with_getter(view), fd, name.to_owned()).await
+                Given::remove_directory_at(&store.with_getter::<Given>(view), fd, name.to_owned()).await
             };
             let removed = store.run_concurrent(remove).await.expect("concurrency");
             assert_eq!(removed.is_ok(), goes, "{name}");
