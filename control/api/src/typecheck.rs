@@ -161,6 +161,10 @@ mod tests {
                 "versions": [{"name": "v1", "served": true, "storage": true,
                     "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}}],
             },
+            "status": {
+                "acceptedNames": {"plural": "widgets", "kind": "Widget"},
+                "conditions": [{"type": "Established", "status": "True"}],
+            },
         }));
         let kinds = crate::custom::kinds(&definition);
         let told = |expression: &str| {
