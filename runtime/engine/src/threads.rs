@@ -203,11 +203,11 @@ mod tests {
         let mut waits = Apart::begin(&one, &GUESTS, || 1);
         waits.cancel();
         assert!(poll_fn(|cx| waits.poll_end(cx)).await.is_err_and(|error| error.is_cancelled()));
-        let mut late = Apart::begin(&one, &GUESTS, || 2);
+        let (begins, begun) = tokio::sync::oneshot::channel();
+        let work = move || begins.send(()).map_or(0, |()| 2);
+        let mut late = Apart::begin(&one, &GUESTS, work);
         drop(busy);
-        while one.threads.available_permits() < CONTAINER_MAX {
-            tokio::task::yield_now().await;
-        }
+        begun.await.expect("it begins");
         late.cancel();
         assert_eq!(poll_fn(|cx| late.poll_end(cx)).await.ok(), Some(2));
     }
