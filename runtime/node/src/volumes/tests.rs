@@ -8,6 +8,8 @@ use wk_image::Digest;
 use super::*;
 use crate::{spec, testing, typed};
 
+const SOON: Duration = Duration::from_secs(20);
+
 /// Nobody else has images.
 struct Alone;
 
@@ -25,6 +27,7 @@ async fn guest_that_stands_still_while_it_looks_keeps_no_files_from_being_brough
     cluster.create(&kinds::CONFIGMAP, Some("default"), map).await.unwrap();
     let mounts = json!([{"name": "v", "mountPath": "/v"}]);
     let pod = json!({"metadata": {"name": "web"}, "spec": {
+        "automountServiceAccountToken": false,
         "containers": [{"name": "app", "image": "app", "volumeMounts": mounts}],
         "volumes": [{"name": "v", "configMap": {"name": "c"}}],
     }});
@@ -36,11 +39,13 @@ async fn guest_that_stands_still_while_it_looks_keeps_no_files_from_being_brough
     let registry = Registry { blobs: Blobs::open(top.path().join("blobs")).unwrap(), peers: Arc::new(Alone) };
     let volumes = Volumes::new(options, registry, cluster, "n1", &Tasks::new());
     volumes.adopt(&stored, &spec, false);
-    let held = volumes.hold(&spec.uid, "app", &spec.containers[0].mounts, &|text| text.to_owned()).await.unwrap();
+    let expand = |text: &str| text.to_owned();
+    let held = volumes.hold(&spec.uid, "app", &spec.containers[0].mounts, &expand);
+    let held = tokio::time::timeout(SOON, held).await.expect("what it is made of is there").unwrap();
     let fill = held.fill.unwrap();
     let mut look = fill.fill(&held.mounts[0]);
     assert!((&mut look).now_or_never().is_none());
-    tokio::time::timeout(Duration::from_secs(20), volumes.refresh()).await.expect("it waits for no guest");
+    tokio::time::timeout(SOON, volumes.refresh()).await.expect("it waits for no guest");
     look.await.unwrap();
     assert_eq!(std::fs::read_to_string(held.mounts[0].root.join("a")).unwrap(), "1");
 }
