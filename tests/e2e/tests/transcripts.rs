@@ -95,6 +95,8 @@ async fn replay(
     let namespace = &*format!("{stem}{suffix}");
     let node = &cluster.nodes[number % cluster.nodes.len()];
     kubectl.run(&["create", "namespace", namespace]).await.ok();
+    // A controller gives it to each namespace, a moment after that is there.
+    node.wk(&["--namespace", namespace, "wait", "--for=create", "cm/kube-root-ca.crt", "--timeout=60s"]).await.ok();
     let remarks: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
     let mut played = remarks.join("\n") + "\n";
     for command in commands(text) {
