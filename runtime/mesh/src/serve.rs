@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wk_base::body::{Body, boxed};
+use wk_base::body::{Body, boxed, full};
 use wk_base::error::Chain;
 
 use crate::client::BULK_REQUESTS_MAX;
@@ -272,12 +272,29 @@ impl Server {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         self.tls.metrics().requests.add_one();
+        if let Some(fault) = host_fault(&request) {
+            let mut response = Response::new(full(fault));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            return Ok(response);
+        }
         let mut request = request.map(boxed);
         request.extensions_mut().insert(RemoteAddress(remote));
         if let Some(certificate) = certificate {
             request.extensions_mut().insert(certificate);
         }
         Ok(self.handler.handle(peer, request).await)
+    }
+}
+
+/// What is wrong with a request's `Host`: HTTP/1.1 wants it said, and said once (RFC 9112, 3.2).
+fn host_fault(request: &Request<Incoming>) -> Option<&'static str> {
+    if request.version() != Version::HTTP_11 {
+        return None;
+    }
+    match request.headers().get_all(header::HOST).iter().count() {
+        0 => Some("400 Bad Request: missing required Host header"),
+        1 => None,
+        _ => Some("400 Bad Request: too many Host headers"),
     }
 }
 

@@ -89,6 +89,25 @@ async fn a_request_within_a_request_is_never_read_as_one_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_request_says_once_which_host_it_means() {
+    let authority = Authority::create("c1").expect("an authority");
+    let (server, asked) = start(&authority).await;
+    for (head, answered) in [
+        ("HTTP/1.1", "HTTP/1.1 400 "),
+        ("HTTP/1.1\r\nhost: x\r\nhost: y", "HTTP/1.1 400 "),
+        ("HTTP/1.1\r\nhost: x", "HTTP/1.1 200 "),
+        ("HTTP/1.0", "HTTP/1.0 200 "),
+    ] {
+        let mut stream = http1(&authority, &server).await;
+        stream.write_all(format!("GET /a {head}\r\nconnection: close\r\n\r\n").as_bytes()).await.expect("it is sent");
+        let mut answer = Vec::new();
+        tokio::time::timeout(LONG, stream.read_to_end(&mut answer)).await.expect("in time").expect("an answer");
+        assert!(answer.starts_with(answered.as_bytes()), "{head:?}: {}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(asked.lock().unwrap_or_else(PoisonError::into_inner).len(), 2);
+}
+
+#[tokio::test]
 async fn a_thousand_idle_connections_keep_nobody_out() {
     let authority = Authority::create("c1").expect("an authority");
     let (server, asked) = start(&authority).await;
