@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use serde_json::Value;
 use wk_api::decode::{self, FieldValidation};
@@ -21,6 +22,9 @@ pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 const REST_BYTES_MAX: usize = 32 * 1024 * 1024;
 const REST_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Who sends nothing for this long waits for an answer.
+const REST_PAUSE: Duration = Duration::from_millis(500);
+
 /// Lists and maps within each other that YAML may open with brackets. Its parser looks at all that are open at each word, so
 /// that a hundred thousand of them are a minute's work; a value may have 128 levels.
 const OPEN_MAX: usize = 10_000;
@@ -28,26 +32,28 @@ const OPEN_MAX: usize = 10_000;
 /// The whole body; 413 when it has more than `limit` bytes.
 pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Status> {
     let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    // One that says that it is longer is not read to see it.
+    while body.size_hint().lower() <= (limit - whole.len()) as u64 {
+        let Some(frame) = body.frame().await else { return Ok(whole.freeze()) };
         let frame =
             frame.map_err(|error| Status::bad_request(format!("the body of the request broke off: {error}")))?;
         let Ok(bytes) = frame.into_data() else { continue };
         if whole.len() + bytes.len() > limit {
-            drop(whole);
-            // A client that is too slow is not waited for.
-            let _late = tokio::time::timeout(REST_DEADLINE, throw_away(body)).await;
-            return Err(Status::too_large(format!("Request entity too large: limit is {limit}")));
+            break;
         }
         whole.extend_from_slice(&bytes);
     }
-    Ok(whole.freeze())
+    drop(whole);
+    // A client that is too slow is not waited for.
+    let _late = tokio::time::timeout(REST_DEADLINE, throw_away(body)).await;
+    Err(Status::too_large(format!("Request entity too large: limit is {limit}")))
 }
 
-/// Reads what is left of a body, up to [`REST_BYTES_MAX`].
+/// Reads what is left of a body, up to [`REST_BYTES_MAX`], while it is sent.
 async fn throw_away(mut body: Body) {
     let mut read = 0;
     while read < REST_BYTES_MAX
-        && let Some(Ok(frame)) = body.frame().await
+        && let Ok(Some(Ok(frame))) = tokio::time::timeout(REST_PAUSE, body.frame()).await
     {
         read += frame.into_data().map_or(0, |bytes| bytes.len());
     }
@@ -166,6 +172,31 @@ mod tests {
         let sent = Arc::new(AtomicUsize::new(0));
         let refused = read(pieces(1_000, &sent), 1 << 20).await.expect_err("without an end");
         assert!(refused.code == 413 && sent.load(Ordering::Relaxed) < 40, "{sent:?}");
+    }
+
+    #[tokio::test]
+    async fn who_says_that_much_will_come_is_refused_before_it_comes() {
+        struct Said(u64);
+        impl http_body::Body for Said {
+            type Data = Bytes;
+            type Error = wk_base::body::BoxError;
+
+            fn poll_frame(
+                self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+                std::task::Poll::Pending
+            }
+
+            fn size_hint(&self) -> http_body::SizeHint {
+                http_body::SizeHint::with_exact(self.0)
+            }
+        }
+
+        let asked = tokio::time::timeout(REST_DEADLINE, read(boxed(Said(1_001)), 1_000)).await;
+        assert_eq!(asked.expect("at once").expect_err("too much").code, 413);
+        let waits = tokio::time::timeout(REST_PAUSE, read(boxed(Said(1_000)), 1_000)).await;
+        assert!(waits.is_err(), "{waits:?}");
     }
 
     #[test]
