@@ -5,9 +5,8 @@
 //! as a whole, but only if they really differ: what the server filled in by default does not count.
 
 use serde_json::{Map, Value};
-
 /// The annotation that keeps the file as applied last; kubectl's own, so that both tools understand each other.
-pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(crate) use wk_api::LAST_APPLIED;
 
 /// The object with itself, as it is, in its annotation.
 pub(crate) fn with_annotation(object: &Value) -> Value {

@@ -54,7 +54,7 @@ pub use cel::duration;
 pub use field::{Errors, FieldError, FieldReason};
 pub use kind::{Kind, Scope};
 pub use kinds::kinds;
-pub use object::Object;
+pub use object::{LAST_APPLIED, Object};
 pub use pick::outline;
 pub use quantity::Quantity;
 pub use status::{Cause, Details, Reason, Status};

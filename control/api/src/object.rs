@@ -12,6 +12,9 @@ use crate::json;
 use crate::kind::Kind;
 use crate::status::Status;
 
+/// The annotation in which `kubectl apply` keeps what it applied last: the whole object.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// An API object: always a JSON object whose `metadata` is an object ([`Object::new`] sees to it).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object(pub Value);

@@ -34,7 +34,7 @@ impl Show {
     pub(crate) fn one(self, kind: &Kind, object: &Object) -> Value {
         match self.shape {
             Shape::Full => object.0.clone(),
-            Shape::Metadata => metadata(object),
+            Shape::Metadata => table::metadata(kind, object),
             Shape::Table => {
                 let metadata = json!({ "resourceVersion": object.resource_version() });
                 table::table(kind, &[object], self.now, self.include, metadata, true)
@@ -43,13 +43,8 @@ impl Show {
     }
 }
 
-/// A `PartialObjectMetadata`.
-pub(crate) fn metadata(object: &Object) -> Value {
-    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.metadata() })
-}
-
 /// The `PartialObjectMetadataList` of these objects.
-pub(crate) fn metadata_list<'a>(objects: impl Iterator<Item = &'a Object>, list: &Value) -> Value {
-    let items: Vec<Value> = objects.map(metadata).collect();
+pub(crate) fn metadata_list<'a>(kind: &Kind, objects: impl Iterator<Item = &'a Object>, list: &Value) -> Value {
+    let items: Vec<Value> = objects.map(|object| table::metadata(kind, object)).collect();
     json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list, "items": items })
 }

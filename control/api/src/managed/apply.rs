@@ -14,12 +14,9 @@ use super::set::Set;
 use super::{Target, UNOWNED, manager_name, record, typed};
 use crate::json;
 use crate::kind::Kind;
-use crate::object::{Object, time_text};
+use crate::object::{LAST_APPLIED, Object, time_text};
 use crate::schema::{Node, schema_of};
 use crate::status::{Reason, Status};
-
-/// The annotation in which `kubectl apply` keeps what it applied last.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The manager whose client-side applies are carried over.
 const KUBECTL: &str = "kubectl";

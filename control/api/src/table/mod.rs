@@ -9,7 +9,7 @@ use wk_base::time::Timestamp;
 
 use crate::json;
 use crate::kind::{Column, Kind};
-use crate::object::Object;
+use crate::object::{LAST_APPLIED, Object};
 use crate::pick::pick;
 use crate::selector::Labels;
 
@@ -125,12 +125,21 @@ pub fn table(
 pub fn row(kind: &Kind, object: &Object, now: Timestamp, include: Include) -> Value {
     let object_shown = match include {
         Include::None => Value::Null,
-        Include::Metadata => json!({
-            "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.metadata(),
-        }),
+        Include::Metadata => metadata(kind, object),
         Include::Object => object.0.clone(),
     };
     json!({"cells": cells(kind, object, now), "object": object_shown})
+}
+
+/// A `PartialObjectMetadata`. That of a sealed object leaves out what `kubectl apply` keeps in an annotation: all of it.
+pub fn metadata(kind: &Kind, object: &Object) -> Value {
+    let mut metadata = object.metadata().clone();
+    if kind.sealed
+        && let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+    {
+        annotations.remove(LAST_APPLIED);
+    }
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 
 /// What stands in the columns for one object.

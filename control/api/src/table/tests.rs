@@ -298,3 +298,13 @@ proptest! {
         prop_assert_eq!(fields(&selected), fields(&pod));
     }
 }
+
+#[test]
+fn what_kubectl_keeps_of_a_secret_is_not_in_its_metadata() {
+    let applied = json!({"metadata": {"annotations": {LAST_APPLIED: "{\"data\":{}}", "a": "b"}}});
+    let shown = |kind| metadata(kind, &Object::new(applied.clone()))["metadata"]["annotations"].clone();
+    assert_eq!(shown(&SECRET), json!({"a": "b"}));
+    assert_eq!(shown(&CONFIGMAP), applied["metadata"]["annotations"]);
+    let row = row(&SECRET, &Object::new(applied), now(), Include::Metadata);
+    assert!(!row.to_string().contains("data\\\""), "{row}");
+}

@@ -94,7 +94,7 @@ pub(super) fn of_objects(
                 "metadata": metadata, "items": items,
             })
         }
-        Shape::Metadata => shapes::metadata_list(objects.iter().map(AsRef::as_ref), &metadata),
+        Shape::Metadata => shapes::metadata_list(kind, objects.iter().map(AsRef::as_ref), &metadata),
         Shape::Table => {
             let objects: Vec<&Object> = objects.iter().map(AsRef::as_ref).collect();
             table::table(kind, &objects, now, shapes::include(&call.query)?, metadata, true)

@@ -11,14 +11,8 @@ pub(super) const ANNOTATION: &str = "deployment.kubernetes.io/revision";
 const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 
 /// What a ReplicaSet does not take from its Deployment's annotations.
-const NOT_INHERITED: [&str; 6] = [
-    "kubectl.kubernetes.io/last-applied-configuration",
-    "deprecated.deployment.rollback.to",
-    ANNOTATION,
-    HISTORY,
-    super::DESIRED,
-    super::MAX,
-];
+const NOT_INHERITED: [&str; 6] =
+    [wk_api::LAST_APPLIED, "deprecated.deployment.rollback.to", ANNOTATION, HISTORY, super::DESIRED, super::MAX];
 
 /// ReplicaSets without pods that are kept for `kubectl rollout undo` (the default of `spec.revisionHistoryLimit`).
 const HISTORY_LIMIT: i64 = 10;

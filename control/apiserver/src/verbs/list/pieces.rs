@@ -83,7 +83,7 @@ impl Form {
                     "items",
                 );
             }
-            Shape::Metadata => shapes::metadata_list(std::iter::empty(), &metadata),
+            Shape::Metadata => shapes::metadata_list(self.kind, std::iter::empty(), &metadata),
             Shape::Table => table::table(self.kind, &[], self.now, self.include, metadata, true),
         };
         let member = if self.shape == Shape::Table { "rows" } else { "items" };
@@ -143,7 +143,7 @@ impl Form {
         let object = object_once(self.kind, stored);
         match self.shape {
             Shape::Full => Arc::unwrap_or_clone(object).0,
-            Shape::Metadata => shapes::metadata(&object),
+            Shape::Metadata => table::metadata(self.kind, &object),
             Shape::Table => table::row(self.kind, &object, self.now, self.include),
         }
     }

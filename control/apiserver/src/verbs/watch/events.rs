@@ -205,7 +205,7 @@ impl Writer {
             Shape::Full => json!({
                 "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata,
             }),
-            Shape::Metadata => shapes::metadata(&Object(json!({ "metadata": metadata }))),
+            Shape::Metadata => table::metadata(self.kind, &Object(json!({ "metadata": metadata }))),
             Shape::Table => {
                 let columns = std::mem::take(&mut self.columns);
                 table::table(self.kind, &[], self.clock.now(), self.include, metadata, columns)
@@ -227,7 +227,7 @@ impl Writer {
     fn show(&mut self, object: &Object) -> Value {
         match self.shape {
             Shape::Full => object.0.clone(),
-            Shape::Metadata => shapes::metadata(object),
+            Shape::Metadata => table::metadata(self.kind, object),
             Shape::Table => {
                 let metadata = json!({ "resourceVersion": object.resource_version() });
                 let columns = std::mem::take(&mut self.columns);
