@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use wk_base::body::{Body, empty, full};
 
 use crate::identity::provider;
+use crate::own_root::ChainOrRoot;
 
 /// Where systems keep the authorities that they trust.
 const SYSTEM_BUNDLES: [&str; 4] = [
@@ -72,16 +73,19 @@ impl Https {
     pub fn new(roots: Option<&str>) -> Result<Self, FetchError> {
         let system = || SYSTEM_BUNDLES.iter().find_map(|path| std::fs::read_to_string(path).ok());
         let text = roots.map(str::to_owned).or_else(system).ok_or(FetchError::Roots)?;
+        let roots: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok).collect();
         let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok));
+        store.add_parsable_certificates(roots.iter().cloned());
         if store.is_empty() {
             return Err(FetchError::Roots);
         }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider()).build();
+        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider()).build();
+        let verifier = ChainOrRoot { chain: chain.map_err(FetchError::Verifier)?, roots };
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(FetchError::Config)?
-            .with_webpki_verifier(verifier.map_err(FetchError::Verifier)?)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { tls: TlsConnector::from(Arc::new(config)) })

@@ -35,6 +35,7 @@ mod link;
 mod metrics;
 mod name;
 mod outgoing;
+mod own_root;
 mod peer;
 mod pem;
 mod pin;
