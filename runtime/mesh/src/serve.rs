@@ -100,6 +100,8 @@ impl Limits {
             // Whoever brings a bearer token is anonymous to TLS and as good as anybody to the API.
             anonymous_streams: 1000,
             anonymous_life: None,
+            // A busy client far away, as Kubernetes waits for the head of a request.
+            handshake: Duration::from_secs(32),
             // Idle HTTP/1.1 connections: as long as client-go's own default (90 s), so that it closes first.
             head: Duration::from_secs(100),
             // Clients far away, on slow links, with 30 s pings of their own.
@@ -272,9 +274,9 @@ impl Server {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         self.tls.metrics().requests.add_one();
-        if let Some(fault) = host_fault(&request) {
-            let mut response = Response::new(full(fault));
-            *response.status_mut() = StatusCode::BAD_REQUEST;
+        if let Some((status, why)) = fault(&request) {
+            let mut response = Response::new(full(why));
+            *response.status_mut() = status;
             return Ok(response);
         }
         let mut request = request.map(boxed);
@@ -286,15 +288,21 @@ impl Server {
     }
 }
 
-/// What is wrong with a request's `Host`: HTTP/1.1 wants it said, and said once (RFC 9112, 3.2).
-fn host_fault(request: &Request<Incoming>) -> Option<&'static str> {
+/// What is wrong with the head of a request over HTTP/1.1: which host it means is to be said once, and of transfer codings
+/// there is one (RFC 9112, 3.2 and 6.1).
+fn fault(request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
     if request.version() != Version::HTTP_11 {
         return None;
     }
-    match request.headers().get_all(header::HOST).iter().count() {
-        0 => Some("400 Bad Request: missing required Host header"),
+    let headers = request.headers();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if !codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        return Some((StatusCode::NOT_IMPLEMENTED, "501 Not Implemented: unsupported transfer encoding"));
+    }
+    match headers.get_all(header::HOST).iter().count() {
+        0 => Some((StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header")),
         1 => None,
-        _ => Some("400 Bad Request: too many Host headers"),
+        _ => Some((StatusCode::BAD_REQUEST, "400 Bad Request: too many Host headers")),
     }
 }
 

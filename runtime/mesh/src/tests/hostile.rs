@@ -89,13 +89,14 @@ async fn a_request_within_a_request_is_never_read_as_one_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_request_says_once_which_host_it_means() {
+async fn a_request_says_once_which_host_it_means_and_how_it_is_framed() {
     let authority = Authority::create("c1").expect("an authority");
     let (server, asked) = start(&authority).await;
     for (head, answered) in [
         ("HTTP/1.1", "HTTP/1.1 400 "),
         ("HTTP/1.1\r\nhost: x\r\nhost: y", "HTTP/1.1 400 "),
         ("HTTP/1.1\r\nhost: x", "HTTP/1.1 200 "),
+        ("HTTP/1.1\r\nhost: x\r\ntransfer-encoding: x, chunked", "HTTP/1.1 501 "),
         ("HTTP/1.0", "HTTP/1.0 200 "),
     ] {
         let mut stream = http1(&authority, &server).await;
