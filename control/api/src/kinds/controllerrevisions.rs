@@ -21,6 +21,7 @@ pub static CONTROLLERREVISION: Kind = Kind {
     plural: "controllerrevisions",
     singular: "controllerrevision",
     collection: "apps/controllerrevisions",
+    acts: true,
     rules: Rules {
         schema: ControllerRevision::json_schema,
         validate: |value, errors| {
