@@ -44,7 +44,9 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, usize)>, String> {
             found.push((Token::Op(operator), at));
             at += operator.len();
         } else {
-            return Err(format!("Syntax error: token recognition error at: '{letter}' at {at}"));
+            // What begins an operator of two letters is told with the one that does not end it.
+            let told: String = rest.chars().take(if "=&|".contains(letter) { 2 } else { 1 }).collect();
+            return Err(format!("Syntax error: token recognition error at: '{told}' at {at}"));
         }
     }
     found.push((Token::End, text.len()));

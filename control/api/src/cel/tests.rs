@@ -78,7 +78,9 @@ fn what_makes_no_sense_is_an_error() {
         ("nobody == 1", "undeclared reference to 'nobody' (in container '')"),
         ("self.a.nothing()", "undeclared reference to 'nothing' (in container '')"),
         ("self.a ==", "Syntax error: mismatched input '<EOF>'"),
-        ("self.a = 1", "token recognition error at: '='"),
+        ("self.a = 1", "token recognition error at: '= '"),
+        ("self.a |", "token recognition error at: '|'"),
+        ("self.a @ 1", "token recognition error at: '@'"),
         ("'open", "unterminated string literal"),
         ("timestamp('2025-01-01T00:00:00Z').getHours('Foo/Bar') == 1", "unknown time zone Foo/Bar"),
     ] {
