@@ -234,6 +234,11 @@ impl Custom {
         self.served
     }
 
+    /// The fields that the version lets selectors name, besides those that all kinds have.
+    pub(crate) fn selectable(&self) -> Vec<&'static str> {
+        self.fields.iter().map(|field| field.label).collect()
+    }
+
     /// Whether objects are stored in this version.
     pub fn is_storage(&self) -> bool {
         self.storage

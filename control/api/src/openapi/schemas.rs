@@ -8,6 +8,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::{META, definition_name, enums, group_version_kind};
+use crate::custom::Custom;
 use crate::json;
 use crate::kind::{Kind, Serving};
 use crate::schema::{Facts, ListType, MapType, facts};
@@ -33,6 +34,10 @@ pub(super) fn of(kinds: &[&'static Kind], dialect: Dialect) -> BTreeMap<String, 
             None => (kind.rules.schema)(&mut generator).to_value(),
         };
         tag(&mut schema, kind, kind.kind);
+        if let Some(fields) = kind.custom.map(Custom::selectable).filter(|fields| !fields.is_empty()) {
+            let fields = fields.into_iter().map(|field| json!({"fieldPath": field}));
+            json::set(&mut schema, "x-kubernetes-selectable-fields", fields.collect::<Vec<_>>());
+        }
         // Clients may leave it out: `generateName` and reviews do.
         if let Some(Value::Array(required)) = schema.get_mut("required") {
             required.retain(|field| field != "metadata");

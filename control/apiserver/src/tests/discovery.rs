@@ -147,3 +147,17 @@ async fn version_two_says_nothing_of_the_fields_of_kinds_that_may_have_any() {
     // `kubectl explain widget.metadata` begins with it.
     assert_eq!(third["properties"]["metadata"]["description"], "Standard object's metadata.");
 }
+
+#[tokio::test]
+async fn documents_name_the_fields_that_selectors_may_name() {
+    let api = Harness::start().await;
+    let mut definition = widgets();
+    definition["spec"]["versions"][0]["selectableFields"] =
+        json!([{ "jsonPath": ".spec.size" }, { "jsonPath": ".spec.replicas" }]);
+    api.post(DEFINITIONS, &definition).await.expect(201);
+    let fields = json!([{ "fieldPath": "spec.size" }, { "fieldPath": "spec.replicas" }]);
+    let third = api.get("/openapi/v3/apis/example.com/v1").await.expect(200);
+    assert_eq!(third["components"]["schemas"]["com.example.v1.Widget"]["x-kubernetes-selectable-fields"], fields);
+    let second = api.get("/openapi/v2").await.expect(200);
+    assert_eq!(second["definitions"]["com.example.v1.Widget"]["x-kubernetes-selectable-fields"], fields);
+}
