@@ -9,6 +9,7 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use crate::field::FieldError;
+use crate::json;
 use crate::kind::Kind;
 
 /// The machine-readable class of a failure.
@@ -122,6 +123,8 @@ pub struct Status {
     pub details: Option<Box<Details>>,
     /// A `continue` token for a list that can go on at a newer revision (410 only).
     pub continue_token: Option<Box<str>>,
+    /// A class that is none of ours, in place of [`Status::reason`]: a webhook's own.
+    pub foreign_reason: Option<Box<str>>,
 }
 
 impl fmt::Display for Status {
@@ -135,7 +138,7 @@ impl std::error::Error for Status {}
 impl Status {
     /// A failure without details.
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: None, foreign_reason: None }
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
@@ -328,8 +331,9 @@ impl Status {
             "status": "Failure", "message": self.message,
         });
         let fields = status.as_object_mut().expect("the macro made an object");
-        if self.reason != Reason::Unknown {
-            fields.insert("reason".to_owned(), Value::from(self.reason.as_str()));
+        let reason = self.foreign_reason.as_deref().unwrap_or(self.reason.as_str());
+        if !reason.is_empty() {
+            fields.insert("reason".to_owned(), Value::from(reason));
         }
         if let Some(details) = &self.details {
             fields.insert("details".to_owned(), details.to_value());
@@ -345,6 +349,25 @@ impl Status {
 }
 
 impl Details {
+    /// What somebody else's Status says of it.
+    pub fn parse(value: &Value) -> Self {
+        let text = |value: &Value, key: &str| json::text(value, &[key]).to_owned();
+        let cause = |cause: &Value| Cause {
+            reason: text(cause, "reason"),
+            message: text(cause, "message"),
+            field: text(cause, "field"),
+        };
+        let seconds = json::get(value, "retryAfterSeconds").as_u64();
+        Self {
+            name: text(value, "name"),
+            group: text(value, "group"),
+            kind: text(value, "kind"),
+            uid: text(value, "uid"),
+            causes: json::items(value, &["causes"]).iter().map(cause).collect(),
+            retry_after_seconds: seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or_default(),
+        }
+    }
+
     fn to_value(&self) -> Value {
         let mut fields = Map::new();
         for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {

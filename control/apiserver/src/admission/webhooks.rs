@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::{Value, json};
 use wk_api::decode::{self, FieldValidation};
-use wk_api::{Kind, Object, Reason, Status};
+use wk_api::{Details, Kind, Object, Reason, Status};
 use wk_base::body::full;
 use wk_base::error::Chain;
 use wk_cluster::{Cluster, object};
@@ -317,7 +317,14 @@ fn denied(hook: &Hook, response: &Value) -> Status {
         (message, _) => format!("{by}: {message}"),
     };
     let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400);
-    Status::new(code.unwrap_or(400), reason(text(status, "reason")), message)
+    let given = text(status, "reason");
+    let mut refusal = Status::new(code.unwrap_or(400), reason(given), message);
+    if refusal.reason == Reason::Unknown && !given.is_empty() {
+        refusal.foreign_reason = Some(given.into());
+    }
+    refusal.details =
+        status.get("details").filter(|details| details.is_object()).map(|it| Box::new(Details::parse(it)));
+    refusal
 }
 
 /// The reason that a text names.

@@ -105,7 +105,9 @@ fn answer(path: &str, request: &Value) -> Value {
             json!({ "allowed": false, "status": { "message": "never", "code": 403, "reason": "Forbidden" } })
         }
         "/deny" if request["object"]["data"]["bad"] == "yes" => {
-            json!({ "allowed": false, "status": { "message": "bad data" } })
+            let details = json!({ "kind": "Data", "causes": [{ "reason": "Bad", "field": "data.bad", "more": 1 }],
+                                  "retryAfterSeconds": 7 });
+            json!({ "allowed": false, "status": { "message": "bad data", "reason": "BadData", "details": details } })
         }
         _ => json!({ "allowed": true }),
     }
@@ -132,6 +134,9 @@ async fn webhooks_change_and_refuse_writes() {
     let path = format!("{CONFIG_MAPS}/a");
     let refused = api.patch(&path, &json!({ "data": { "bad": "yes" } })).await.expect(400);
     assert_eq!(refused["message"], "admission webhook \"refuse.example.com\" denied the request: bad data");
+    let details =
+        json!({ "kind": "Data", "causes": [{ "reason": "Bad", "field": "data.bad" }], "retryAfterSeconds": 7 });
+    assert_eq!((&refused["reason"], &refused["details"]), (&json!("BadData"), &details), "a webhook has its own words");
     let refused = api.delete(&path, &json!({})).await.expect(403);
     assert_eq!(refused["message"], "admission webhook \"refuse.example.com\" denied the request: never");
     let patched = api.patch(&path, &json!({ "data": { "mode": "slow" } })).await.expect(200);
