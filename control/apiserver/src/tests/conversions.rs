@@ -126,7 +126,10 @@ async fn selectors_look_at_the_fields_of_the_version_that_is_asked_for() {
     assert_eq!((&left["type"], &left["object"]["spec"]["extent"]), (&json!("DELETED"), &json!("small")));
     let now = api.get(&format!("{WIDGETS}/a")).await.expect(200);
     assert_eq!(left["object"]["metadata"]["resourceVersion"], now["metadata"]["resourceVersion"]);
-    api.send(Method::DELETE, &small, &[], full(String::new())).await.expect(200);
+    let gone = api.send(Method::DELETE, &small, &[], full(String::new())).await.expect(200);
+    let shown = |item: &Value| (item["apiVersion"].clone(), item["spec"]["extent"].clone());
+    let beta = (json!("example.com/v1beta1"), json!("small"));
+    assert_eq!(gone["items"].as_array().expect("a list").iter().map(shown).collect::<Vec<_>>(), [beta.clone(), beta]);
     assert_eq!(events.short().await, pair("DELETED", "b"));
     assert_eq!(events.short().await, pair("DELETED", "d"));
     assert_eq!(names(&api.get(WIDGETS).await.expect(200)), ["a", "c"]);

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
+use wk_api::custom::convert;
 use wk_api::strategy::DeleteOptions;
 use wk_api::{Kind, Status, kinds};
 use wk_cluster::Deleted;
@@ -59,10 +60,17 @@ pub(super) async fn collection(
         let object = |stored| wk_cluster::object_as(call.kind(), stored);
         selected.iter().try_for_each(|stored| wk_cluster::check_open(call.kind(), &object(stored)))?;
     }
+    // And so is who asks in a version that a webhook makes, when it does not.
+    let converted = if convert::asks_webhook(call.kind()) {
+        Some(conversion::shown(server, call.kind(), &selected).await?)
+    } else {
+        None
+    };
     let mut deleted = Vec::new();
-    for stored in selected {
+    for (index, stored) in selected.iter().enumerate() {
         // Each in a step of its own: there may be thousands, and others wait for their turn.
-        let object = wk_cluster::object_as(call.kind(), &stored);
+        let object = converted.as_ref().and_then(|shown| shown.get(index).cloned());
+        let object = object.unwrap_or_else(|| wk_cluster::object_as(call.kind(), stored));
         match admission::delete(server, call, &cluster, object.name(), &options).await {
             Ok(_) => deleted.push(object),
             // Somebody else was faster.
