@@ -2,7 +2,7 @@
 //! it find them here.
 //!
 //! Counted are requests for objects. Labels are of the table of kinds and of definitions, none is a caller's own text; and
-//! whoever is nobody chooses none of them.
+//! whoever is nobody, or has no right to what is asked, chooses none of them.
 //!
 //! Names: `k8s.io/apiserver/pkg/endpoints/metrics`.
 
@@ -127,7 +127,7 @@ impl Requests {
         self.total.get_or_create(&Ended { what, code }).inc();
     }
 
-    /// Counts one of a caller who is nobody, whatever was asked: all of them are one series.
+    /// Counts one of a caller who is nobody, or who may not do what was asked, whatever that was: all of them are one series.
     pub(crate) fn refused(&self, code: u16) {
         let what = What { component: COMPONENT, ..What::default() };
         self.total.get_or_create(&Ended { what, code }).inc();

@@ -30,7 +30,7 @@ use crate::requests::{Requests, What};
 use crate::respond::{self, Reply, respond, text};
 use crate::route::{Route, route};
 use crate::seams::{Pods, Replicate};
-use crate::verbs::{self, Call, Ends};
+use crate::verbs::{self, Call, Ends, NoRight};
 use crate::{compress, discovery, health, old_watch};
 
 /// From the request to the head of its answer, as in Kubernetes (`--request-timeout`). Watches and logs answer their
@@ -168,8 +168,11 @@ impl ApiServer {
     }
 
     fn count(&self, what: Option<What>, response: &Response<Body>, began: Instant) {
-        if let Some(what) = what {
-            self.requests.ended(what, response.status().as_u16(), began.elapsed());
+        let Some(what) = what else { return };
+        let code = response.status().as_u16();
+        match response.extensions().get::<NoRight>() {
+            Some(NoRight) => self.requests.refused(code),
+            None => self.requests.ended(what, code, began.elapsed()),
         }
     }
 

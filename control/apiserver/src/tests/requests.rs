@@ -24,6 +24,11 @@ async fn requests_for_objects_are_counted_as_kubernetes_counts_them() {
         assert_eq!(api.send_as(nobody.clone(), Method::GET, &path, &[], empty()).await.code, 401);
     }
     api.get(&format!("{CONFIG_MAPS}?dryRun=All")).await.expect(200);
+    let stranger = Peer::User { name: "eve".to_owned(), groups: Vec::new() };
+    for path in [format!("{CONFIG_MAPS}/a"), CONFIG_MAPS.to_owned(), "/apis/apps/v1/deployments?dryRun=All".to_owned()]
+    {
+        assert_eq!(api.send_as(stranger.clone(), Method::GET, &path, &[], empty()).await.code, 403);
+    }
 
     let mut registry = Registry::default();
     api.requests.register(&mut registry);
@@ -44,11 +49,13 @@ async fn requests_for_objects_are_counted_as_kubernetes_counts_them() {
         let line = format!("apiserver_request_total{{{},code=\"{code}\"}} {count}\n", labels(verb, scope));
         assert!(told.contains(&line), "{line} is not in\n{told}");
     }
-    // Whoever is nobody chooses no labels.
-    let line = format!("apiserver_request_total{{{},code=\"401\"}} 3\n", about("", "", "", ""));
-    assert!(told.contains(&line), "{line} is not in\n{told}");
+    // Whoever is nobody, or has no right, chooses no labels.
+    for code in [401, 403] {
+        let line = format!("apiserver_request_total{{{},code=\"{code}\"}} 3\n", about("", "", "", ""));
+        assert!(told.contains(&line), "{line} is not in\n{told}");
+    }
     assert_eq!(told.matches("apiserver_request_duration_seconds_count{").count(), 3, "{told}");
-    assert_eq!(told.matches("apiserver_request_total{").count(), 5, "nothing else is counted:\n{told}");
+    assert_eq!(told.matches("apiserver_request_total{").count(), 6, "nothing else is counted:\n{told}");
     let line = format!("apiserver_request_duration_seconds_count{{{}}} 2\n", labels("POST", "resource"));
     assert!(told.contains(&line), "{told}");
     assert!(told.contains("apiserver_current_inflight_requests{request_kind=\"readOnly\"} 0\n"), "{told}");

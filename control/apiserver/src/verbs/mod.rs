@@ -227,9 +227,18 @@ pub(crate) fn ask<'a>(target: &'a Target, method: &Method, query: &'a Query) -> 
     })
 }
 
+/// Marks the answer to somebody who has no right to what they ask.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoRight;
+
 /// Answers a request for objects.
 pub(crate) async fn answer(server: &ApiServer, user: &User, call: Call, body: Body, json: Encoding) -> Response<Body> {
     let mut encoding = json;
+    if let Err(status) = server.authorize(user, &ask(&call.target, &call.method, &call.query)).await {
+        let mut response = respond(Err(status), encoding);
+        response.extensions_mut().insert(NoRight);
+        return response;
+    }
     let mut result = decide(server, user, &call, body, &mut encoding).await;
     if let Ok(reply) = &mut result
         && let Some(warning) = call.kind().custom.and_then(|custom| custom.deprecation())
@@ -247,7 +256,6 @@ async fn decide(
     encoding: &mut Encoding,
 ) -> Result<Reply, Status> {
     let verb = Verb::of(&call.target, &call.method, &call.query);
-    server.authorize(user, &ask(&call.target, &call.method, &call.query)).await?;
     let face = Face::of(&call.target).ok_or_else(Status::no_such_resource)?;
     let verb = verb.ok_or_else(|| Status::method_not_allowed(call.kind()))?;
     let subresource = match face {
