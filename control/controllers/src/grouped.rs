@@ -102,17 +102,11 @@ impl<K: Hash + Eq> Grouped<K> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use bytes::Bytes;
+    use serde_json::json;
     use wk_api::kinds;
-    use wk_store::{Change, Expect, Key, MemberId, Op, Options, Start, Store, Transport, Txn, Value};
 
     use super::*;
-
-    struct Nowhere;
-
-    impl Transport for Nowhere {
-        fn send(&self, _to: MemberId, _message: Bytes) {}
-    }
+    use crate::testing::Alone;
 
     /// The groups of these objects: each digit that their bytes hold.
     fn digits(stored: &Stored, each: &mut dyn FnMut(u8)) {
@@ -125,18 +119,13 @@ mod tests {
         filled.map(|digit| (digit, names(grouped.of(&digit)))).collect()
     }
 
-    async fn put(store: &Store, kind: &Kind, name: &str) {
-        let change = Change::Put(Value { bytes: Bytes::from_static(b"1"), stamp: None });
-        let key = Key::new(kind.collection(), name);
-        store.write(Txn::from(Op { key, expect: Expect::Any, change })).await.expect("written");
+    async fn put(store: &Alone, kind: &Kind, name: &str) {
+        store.write(kind, name, Some(json!(1))).await;
     }
 
     #[tokio::test]
     async fn nothing_is_kept_while_nobody_asks_and_numbers_go_on() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
-        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
-        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        let store = Alone::start().await;
         put(&store, &kinds::POD, "a").await;
         let view = store.view();
         let owners: Vec<Arc<Stored>> = view.list(kinds::POD.collection(), "").collect();
@@ -154,10 +143,7 @@ mod tests {
 
     #[tokio::test]
     async fn claim_concerns_the_sets_that_it_is_called_after_and_no_other() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
-        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
-        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        let store = Alone::start().await;
         let claims = &kinds::PERSISTENTVOLUMECLAIM;
         for name in ["n/data-one-0", "n/data-one-1", "n/data-two-0", "m/data-one-0"] {
             put(&store, claims, name).await;
@@ -179,26 +165,20 @@ mod tests {
 
     #[tokio::test]
     async fn groups_that_follow_are_those_made_anew_and_only_those_touched_have_another_version() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
-        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
-        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        let store = Alone::start().await;
         let mut followed = Grouped::new(&kinds::POD, digits);
-        let steps: [&[(&str, Option<&str>)]; 5] = [
-            &[("a", Some("1")), ("b", Some("12")), ("c", Some("3"))],
-            &[("b", Some("2"))],
-            &[("a", None), ("d", Some("1")), ("c", Some("31"))],
-            &[("b", Some("24"))],
-            &[("b", None), ("c", None), ("d", None), ("e", Some("5"))],
+        let steps: [&[(&str, Option<u8>)]; 5] = [
+            &[("a", Some(1)), ("b", Some(12)), ("c", Some(3))],
+            &[("b", Some(2))],
+            &[("a", None), ("d", Some(1)), ("c", Some(31))],
+            &[("b", Some(24))],
+            &[("b", None), ("c", None), ("d", None), ("e", Some(5))],
         ];
         for step in steps {
             let before: Vec<u64> = (b'0'..=b'9').map(|digit| followed.of(&digit).version()).collect();
             let were = names(&followed);
-            for (name, bytes) in step {
-                let value = |bytes: &str| Value { bytes: Bytes::copy_from_slice(bytes.as_bytes()), stamp: None };
-                let change = bytes.map_or(Change::Delete, |bytes| Change::Put(value(bytes)));
-                let key = Key::new(kinds::POD.collection(), *name);
-                store.write(Txn::from(Op { key, expect: Expect::Any, change })).await.expect("written");
+            for (name, number) in step {
+                store.write(&kinds::POD, name, number.map(|number| json!(number))).await;
             }
             followed.follow(&store.view());
             let mut anew = Grouped::new(&kinds::POD, digits);

@@ -36,6 +36,8 @@ mod refusals;
 mod roles;
 mod settled;
 mod shells;
+#[cfg(test)]
+mod testing;
 mod under_way;
 mod wake;
 mod work;

@@ -171,34 +171,22 @@ fn waits(pod: &Stored) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use serde_json::json;
     use wk_api::requests::Amounts;
-    use wk_store::{Change, Expect, Key, MemberId, Op, Options, Start, Store, Transport, Txn, Value};
 
     use super::*;
     use crate::hearing::Hearing;
     use crate::shells;
-
-    struct Nowhere;
-
-    impl Transport for Nowhere {
-        fn send(&self, _to: MemberId, _message: Bytes) {}
-    }
+    use crate::testing::Alone;
 
     #[tokio::test]
     async fn for_whom_room_is_made_is_known_of_all_that_wait_and_none_is_decoded_for_it() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
-        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
-        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        let store = Alone::start().await;
         for (name, node) in [("plain", ""), ("urgent", "n1")] {
             let container = json!({"name": "c", "resources": {"requests": {"cpu": "3"}}});
             let pod = json!({"metadata": {"name": name, "namespace": "default", "uid": name},
                 "spec": {"priority": 9, "containers": [container]}, "status": {"nominatedNodeName": node}});
-            let change = Change::Put(Value { bytes: Bytes::from(pod.to_string()), stamp: None });
-            let key = Key::new(kinds::POD.collection(), format!("default/{name}"));
-            store.write(Txn::from(Op { key, expect: Expect::Any, change })).await.expect("written");
+            store.write(&kinds::POD, &format!("default/{name}"), Some(pod)).await;
         }
         let all: Vec<Arc<Stored>> = store.view().list(kinds::POD.collection(), "").collect();
         let found: Vec<_> = all.iter().filter_map(|stored| nominated(stored)).collect();

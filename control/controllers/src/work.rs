@@ -188,26 +188,18 @@ async fn look(shell: &mut Shell, desk: &Arc<Desk>, takes: Duration) -> Option<(P
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use bytes::Bytes;
     use wk_base::time::SystemClock;
-    use wk_store::{MemberId, Options, Start, Store, Transport};
+    use wk_store::Store;
 
     use super::*;
     use crate::hearing::Hearing;
+    use crate::testing::Alone;
     use crate::writes;
-
-    struct Nowhere;
-
-    impl Transport for Nowhere {
-        fn send(&self, _to: MemberId, _message: Bytes) {}
-    }
 
     #[tokio::test]
     async fn no_look_however_quick_the_last_one_was_is_on_a_thread_of_the_runtime() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
-        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
-        let cluster = Cluster::new(store, Arc::new(SystemClock));
+        let store = Alone::start().await;
+        let cluster = Cluster::new(Store::clone(&store), Arc::new(SystemClock));
         let desk = Arc::new(Desk {
             clock: Arc::new(SystemClock),
             heartbeats: Arc::default(),
