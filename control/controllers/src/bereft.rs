@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use wk_api::kinds;
+use wk_api::{Kind, kinds};
 use wk_cluster::{Brief, brief, stored_kinds_in};
 use wk_store::{Part, Stored, View};
 
@@ -110,6 +110,34 @@ impl Bereft {
         self.open().any(|uid| !self.let_be.contains(uid))
     }
 
+    /// The objects that there may be something to do about, and all that are tied to them by owners over any number of steps:
+    /// what is decided about one looks no further. All others need not be decoded.
+    pub(crate) fn concerned(&self, view: &View) -> Vec<(&'static Kind, Arc<Stored>)> {
+        let uid = |key: &str| key.split_once('/').map_or(key, |(_, uid)| uid).into();
+        let mut uids: HashSet<Box<str>> =
+            self.open().filter(|key| !self.let_be.contains(*key)).map(|it| uid(it)).collect();
+        let kinds = stored_kinds_in(view).into_iter().filter(|kind| **kind != kinds::EVENT);
+        let of_kind = |kind: &'static Kind| view.list(kind.collection(), "").map(move |stored| (kind, stored));
+        let mut left: Vec<(&'static Kind, Arc<Stored>)> = kinds.flat_map(of_kind).collect();
+        let mut found = Vec::new();
+        loop {
+            let tied = |(_, stored): &(&'static Kind, Arc<Stored>)| {
+                let brief = brief(stored);
+                uids.contains(brief.uid()) || brief.owners().any(|owner| uids.contains(owner))
+            };
+            let (near, far) = left.into_iter().partition::<Vec<_>, _>(tied);
+            if near.is_empty() {
+                return found;
+            }
+            for (_, stored) in &near {
+                let brief = brief(stored);
+                uids.extend(brief.owners().chain([brief.uid()]).map(Box::from));
+            }
+            found.extend(near);
+            left = far;
+        }
+    }
+
     /// Owners that are gone or going, and what is held.
     fn open(&self) -> impl Iterator<Item = &Box<str>> {
         let is_there = |owner: &str| {
@@ -146,36 +174,18 @@ fn discount(of: &mut HashMap<Box<str>, usize>, uid: &str) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use serde_json::{Value, json};
-    use wk_api::Kind;
-    use wk_store::{Change, Expect, Key, MemberId, Op, Options, Start, Store, Transport, Txn};
 
     use super::*;
+    use crate::testing::Alone;
 
-    struct Nowhere;
-
-    impl Transport for Nowhere {
-        fn send(&self, _to: MemberId, _message: Bytes) {}
-    }
-
-    async fn write(store: &Store, kind: &Kind, name: &str, metadata: Option<Value>) {
-        let bytes = |metadata: Value| Bytes::from(json!({ "metadata": metadata }).to_string());
-        let put = |metadata| Change::Put(wk_store::Value { bytes: bytes(metadata), stamp: None });
-        let op = Op {
-            key: Key::new(kind.collection(), name),
-            expect: Expect::Any,
-            change: metadata.map_or(Change::Delete, put),
-        };
-        store.write(Txn::from(op)).await.expect("written");
+    async fn write(store: &Alone, kind: &Kind, name: &str, metadata: Option<Value>) {
+        store.write(kind, name, metadata.map(|metadata| json!({ "metadata": metadata }))).await;
     }
 
     #[tokio::test]
     async fn there_may_be_garbage_when_an_owner_is_not_there_or_something_that_goes_is_held() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
-        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
-        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        let store = Alone::start().await;
         let (set, pod) = (&kinds::REPLICASET, &kinds::POD);
         let owned = |uid: &str| json!({"uid": uid, "ownerReferences": [{"uid": "s"}]});
         let going = json!({"uid": "s", "deletionTimestamp": "2025-01-01T00:00:00Z"});
@@ -210,10 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_there_was_nothing_to_do_about_is_let_be_until_it_or_what_names_it_changes() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let options = Options::new(dir.path().join("store"), MemberId(1), Start::Bootstrap);
-        let store = Store::open(options, Arc::new(Nowhere)).expect("opens");
-        drop(store.status().wait_for(wk_store::Status::is_leader).await.expect("runs"));
+        let store = Alone::start().await;
         let (map, role, pod, crd) = (&kinds::CONFIGMAP, &kinds::CLUSTERROLE, &kinds::POD, &kinds::CRD);
         // Owners of a kind that nobody knows, or that cannot be found, and one that goes and is held.
         let crooked = |uid: &str| json!({"uid": uid, "ownerReferences": [{"uid": "z"}]});
@@ -243,10 +250,35 @@ mod tests {
             assert_eq!(followed.may_be_any(), expected, "after step {at}");
             followed.let_be();
         }
-        assert!(!followed.may_be_any());
+        assert!(!followed.may_be_any() && followed.concerned(&store.view()).is_empty());
         write(&store, crd, "foos.x", Some(json!({"uid": "f"}))).await;
         followed.follow(&store.view());
         assert!(followed.may_be_any(), "another kind is known");
+        store.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_owners_do_not_tie_to_an_open_question_does_not_concern_it() {
+        let store = Alone::start().await;
+        let (map, pod) = (&kinds::CONFIGMAP, &kinds::POD);
+        let owned = |uid: &str, owners: &[&str]| {
+            let owners: Vec<Value> = owners.iter().map(|uid| json!({"uid": uid})).collect();
+            Some(json!({"uid": uid, "ownerReferences": owners}))
+        };
+        let going = json!({"uid": "rc", "deletionTimestamp": "2025-01-01T00:00:00Z", "finalizers": ["orphan"]});
+        write(&store, map, "n/rc", Some(going)).await;
+        write(&store, pod, "n/left", owned("left", &["rc", "other"])).await;
+        write(&store, map, "n/other", owned("other", &["top"])).await;
+        write(&store, map, "n/top", owned("top", &[])).await;
+        write(&store, map, "n/below", owned("below", &["left"])).await;
+        write(&store, map, "n/set", owned("set", &[])).await;
+        write(&store, pod, "n/of-set", owned("of-set", &["set"])).await;
+        let mut followed = Bereft::default();
+        followed.follow(&store.view());
+        let mut found: Vec<String> =
+            followed.concerned(&store.view()).iter().map(|(_, it)| it.key().name().to_owned()).collect();
+        found.sort();
+        assert_eq!(found, ["n/below", "n/left", "n/other", "n/rc", "n/top"]);
         store.stop().await;
     }
 }

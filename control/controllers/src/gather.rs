@@ -135,7 +135,8 @@ pub(crate) fn garbage() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
             return Plan::default();
         }
         // Events have no owners, and the planner takes any that is named as an owner to be there.
-        let objects = all_of(&view, |kind| *kind != kinds::EVENT);
+        let objects = bereft.concerned(&view).into_iter().map(|(kind, stored)| (kind, object(&stored)));
+        let objects: Vec<(&'static Kind, Arc<Object>)> = objects.collect();
         let objects: Vec<_> = objects.iter().map(|(kind, object)| (*kind, object.as_ref())).collect();
         let plan = garbage::plan(&garbage::Input { objects: &objects, kinds: &kinds_in(&view) });
         if plan.orders.is_empty() {

@@ -19,7 +19,8 @@ const ORPHAN: &str = "orphan";
 
 /// What the decision is made from.
 pub struct Input<'a> {
-    /// All objects of all kinds but Event, from one view: an owner that is missing here is gone.
+    /// Objects of all kinds but Event, from one view, with all their owners and all whose owners they are: an owner that is
+    /// missing here is gone.
     pub objects: &'a [(&'static Kind, &'a Object)],
     /// Every kind that is served: of others nobody here would know whether an object is gone.
     pub kinds: &'a [&'static Kind],
