@@ -45,6 +45,7 @@ pub mod slices;
 pub mod status;
 pub mod strategy;
 pub mod table;
+pub mod taints;
 pub mod typecheck;
 pub(crate) mod validate;
 pub(crate) mod version;

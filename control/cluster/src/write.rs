@@ -207,6 +207,7 @@ impl Cluster {
             new = Object::clone(&old);
         }
         self.guard(&Write { view, kind, subresource, old: Some(&old), new: Some(&new) })?;
+        admission::follow(kind.storage(), &mut new, facts.now);
         let key = stored.key().clone();
         let expect = Expect::Revision(stored.revision());
         if strategy::removes(kind, &new) {
@@ -242,6 +243,7 @@ impl Cluster {
         let admission::Admitted { mut ops, warnings } = admission::check(view, kind.storage(), None, &object, facts)?;
         ops.extend(services::allocate(view, kind, None, &mut object, facts)?);
         self.guard(&Write { view, kind, subresource: Subresource::None, old: None, new: Some(&object) })?;
+        admission::follow(kind.storage(), &mut object, facts.now);
         check_depth(&object)?;
         ops.extend(definitions::accept(view, kind, &mut object, facts.now));
         definitions::check_types(view, kind, &mut object);

@@ -132,7 +132,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
             PROMPT,
             gather::disruptions,
         ),
-        shell("taint-eviction", vec![&kinds::POD, &kinds::NODE], PROMPT, watch_taints()),
+        shell("taint-eviction", vec![&kinds::POD, &kinds::NODE], PROMPT, watch_taints(Arc::clone(&hearing))),
         shell("podgc", vec![&kinds::POD, &kinds::NODE], UNHURRIED, gather::pod_garbage()),
         Shell { reads_custom: true, ..shell("garbage", reads_all(), UNHURRIED, gather::garbage()) },
         Shell { reads_custom: true, ..shell("namespaces", reads_all(), UNHURRIED, gather::namespaces) },
@@ -185,7 +185,7 @@ fn shell(
 }
 
 /// The pass of the shell that evicts from tainted nodes. It remembers since when it knows each taint.
-fn watch_taints() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+fn watch_taints(hearing: Arc<Hearing>) -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut since = taints::Since::new();
     move |desk, now| {
         let view = desk.cluster.store().view();
@@ -198,7 +198,9 @@ fn watch_taints() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
         // Of the others nobody asks: with thousands of pods all would be read at each change of one.
         let nodes: BTreeSet<&str> = since.keys().map(|(node, ..)| node.as_str()).collect();
         let pods = gather::pods(&view, |_, pod| nodes.contains(&*pod.node));
-        taints::plan(&taints::Input { nodes: &all, pods: &gather::borrowed(&pods), since: &since }, now)
+        let pods = gather::borrowed(&pods);
+        let hearing_since = hearing.look(now, &desk.heartbeats);
+        taints::plan(&taints::Input { nodes: &all, pods: &pods, since: &since, hearing_since }, now)
     }
 }
 

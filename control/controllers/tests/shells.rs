@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lab::{Lab, condition, deployment, is_ready};
-use serde_json::json;
+use serde_json::{Value, json};
 use wk_api::strategy::DeleteOptions;
 use wk_api::{Object, kinds};
 
@@ -167,14 +167,25 @@ async fn pods_of_a_silent_node_are_replaced_elsewhere() {
     .await;
     assert!(!ready_node(&lab, "n3") && ready_node(&lab, "n1") && ready_node(&lab, "n2"));
     assert!(lab.list(&kinds::POD).iter().any(|pod| pod.is_deleting() && pod.text("/spec/nodeName") == "n3"));
+    let unreachable = |effect: &str| ("node.kubernetes.io/unreachable".to_owned(), effect.to_owned());
+    assert_eq!(taints(&lab, "n3"), [unreachable("NoSchedule"), unreachable("NoExecute")]);
+    assert!(taints(&lab, "n1").is_empty());
 
     lab.dead.send_replace(BTreeSet::new());
     lab.until("back", |lab| {
         lab.pass_time();
-        ready_node(lab, "n3")
+        ready_node(lab, "n3") && taints(lab, "n3").is_empty()
     })
     .await;
     lab.stop().await;
+}
+
+/// Keys and effects of a node's taints.
+fn taints(lab: &Lab, node: &str) -> Vec<(String, String)> {
+    let nodes = lab.list(&kinds::NODE);
+    let node = nodes.iter().find(|found| found.name() == node).expect("node");
+    let text = |taint: &Value, key: &str| taint[key].as_str().unwrap_or_default().to_owned();
+    node.items("/spec/taints").iter().map(|taint| (text(taint, "key"), text(taint, "effect"))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,7 +280,7 @@ async fn controller_that_panics_again_and_again_stops_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pod_that_waits_for_a_namespace_to_be_meant_runs_as_soon_as_it_is() {
     let lab = Lab::start(&["n1"]).await;
-    let pod = |name: &str, affinity: serde_json::Value| {
+    let pod = |name: &str, affinity: Value| {
         json!({"metadata": {"name": name, "labels": {"app": name}},
             "spec": {"affinity": affinity, "containers": [{"name": "c", "image": "i"}]}})
     };
@@ -295,7 +306,7 @@ async fn pod_that_waits_for_a_namespace_to_be_meant_runs_as_soon_as_it_is() {
     lab.stop().await;
 }
 
-async fn label(lab: &Lab, kind: &wk_api::Kind, name: &str, labels: serde_json::Value) {
+async fn label(lab: &Lab, kind: &wk_api::Kind, name: &str, labels: Value) {
     let change = |old: &Object| {
         let mut new = old.0.clone();
         for (key, value) in labels.as_object().into_iter().flatten() {

@@ -16,7 +16,8 @@ mod tests;
 mod tolerations;
 
 use wk_api::strategy::Facts;
-use wk_api::{Kind, Object, Status, kinds};
+use wk_api::{Kind, Object, Status, kinds, taints};
+use wk_base::time::Timestamp;
 use wk_store::{Op, View};
 
 pub use pod_security::notes as pod_security_notes;
@@ -47,6 +48,14 @@ pub(crate) fn complete(view: &View, kind: &Kind, new: &mut Object) -> Result<(),
         Ok(())
     } else {
         Ok(())
+    }
+}
+
+/// What follows from an object for itself, whoever writes it and through whichever face. It is nobody's, as what [`complete`]
+/// fills in. Kubernetes' plug-in `TaintNodesByCondition`, and what its controller does a moment later.
+pub(crate) fn follow(kind: &Kind, new: &mut Object, now: Timestamp) {
+    if *kind == kinds::NODE {
+        taints::follow(new, now);
     }
 }
 

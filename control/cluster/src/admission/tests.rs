@@ -366,12 +366,12 @@ async fn a_pod_of_a_runtime_class_gets_what_the_class_says() {
 }
 
 #[tokio::test]
-async fn a_pod_tolerates_silent_nodes_for_five_minutes_unless_it_says_otherwise() {
+async fn a_pod_tolerates_nodes_that_are_not_ready_for_a_time_unless_it_says_otherwise() {
     let (cluster, _dir) = cluster().await;
     let made = make(&cluster, &kinds::POD, plain("a")).await;
-    let default =
-        |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
-    let (not_ready, unreachable) = (default("node.kubernetes.io/not-ready"), default("node.kubernetes.io/unreachable"));
+    let default = |key: &str, seconds: i64| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds});
+    let not_ready = default("node.kubernetes.io/not-ready", 300);
+    let unreachable = default("node.kubernetes.io/unreachable", 1);
     assert_eq!(made.items("/spec/tolerations"), [not_ready, unreachable.clone()]);
     let mut body = plain("b");
     let own = json!({"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"});
@@ -382,4 +382,41 @@ async fn a_pod_tolerates_silent_nodes_for_five_minutes_unless_it_says_otherwise(
     body["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
     let made = make(&cluster, &kinds::POD, body).await;
     assert_eq!(made.items("/spec/tolerations"), [json!({"operator": "Exists"})]);
+}
+
+#[tokio::test]
+async fn taints_of_a_node_follow_from_it_with_each_write() {
+    let (cluster, _dir) = cluster().await;
+    let ready = |status: &str| json!([{"type": "Ready", "status": status}]);
+    let taints = |node: &Object| -> Vec<String> {
+        let taints = node.items("/spec/taints").iter();
+        taints
+            .map(|taint| format!("{}:{}", taint["key"].as_str().unwrap(), taint["effect"].as_str().unwrap()))
+            .collect()
+    };
+    let own = json!({"key": "gpu", "effect": "NoExecute"});
+    let body = json!({"metadata": {"name": "n1"}, "spec": {"taints": [own]}});
+    let made = cluster.create(&kinds::NODE, None, body).await.expect("it is made");
+    assert_eq!(taints(&made), ["gpu:NoExecute", "node.kubernetes.io/not-ready:NoSchedule"]);
+    let status = |to: &'static str| {
+        cluster.modify(&kinds::NODE, None, "n1", Subresource::Status, move |old| {
+            let mut new = old.0.clone();
+            new["status"]["conditions"] = ready(to);
+            Ok(new)
+        })
+    };
+    assert_eq!(taints(&status("True").await.expect("written")), ["gpu:NoExecute"]);
+    let unknown = status("Unknown").await.expect("written");
+    assert_eq!(taints(&unknown), ["gpu:NoExecute", "node.kubernetes.io/unreachable:NoSchedule"]);
+    assert!(unknown.at("/spec/taints/1/timeAdded").is_some(), "{unknown:?}");
+    status("True").await.expect("written");
+    let cordon = |on: bool| {
+        cluster.modify(&kinds::NODE, None, "n1", Subresource::None, move |old| {
+            let mut new = old.0.clone();
+            new["spec"] = json!({"unschedulable": on});
+            Ok(new)
+        })
+    };
+    assert_eq!(taints(&cordon(true).await.expect("written")), ["node.kubernetes.io/unschedulable:NoSchedule"]);
+    assert_eq!(cordon(false).await.expect("written").at("/spec/taints"), None);
 }

@@ -1,15 +1,13 @@
-//! Kubernetes' plug-in `DefaultTolerationSeconds`: what a pod says of nodes that fall silent when it says nothing.
-//!
-//! wk puts no such taints on nodes: it replaces the pods of a silent node after seconds, by a rule of its own
-//! (`wk_plan::nodes`). The tolerations are for whoever reads pods or puts these taints on a node.
+//! Kubernetes' plug-in `DefaultTolerationSeconds`: how long a pod stays on a node that is not ready, or that nobody hears,
+//! when it says nothing of that.
 
 use serde_json::{Value, json};
 use wk_api::Object;
+use wk_api::taints::{NO_EXECUTE, NOT_READY, UNREACHABLE};
 
-/// Kubernetes' `--default-not-ready-toleration-seconds` and `--default-unreachable-toleration-seconds`.
-const SECONDS: i64 = 300;
-
-const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+/// Kubernetes' `--default-not-ready-toleration-seconds` has the first. Of the other it would be 300 s too: here a node counts as
+/// unreachable only when it is, so its pods are given to others a second after whoever watches conditions has heard of it.
+const SECONDS: [(&str, i64); 2] = [(NOT_READY, 300), (UNREACHABLE, 1)];
 
 /// Adds what is not tolerated yet.
 pub(super) fn fill_in(pod: &mut Object) {
@@ -18,10 +16,10 @@ pub(super) fn fill_in(pod: &mut Object) {
         let text = toleration.get(field).and_then(Value::as_str).unwrap_or_default();
         text.is_empty() || text == wanted
     };
-    for taint in TAINTS {
-        if !tolerations.iter().any(|it| is(it, "key", taint) && is(it, "effect", "NoExecute")) {
+    for (key, seconds) in SECONDS {
+        if !tolerations.iter().any(|it| is(it, "key", key) && is(it, "effect", NO_EXECUTE)) {
             tolerations
-                .push(json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}));
+                .push(json!({"key": key, "operator": "Exists", "effect": NO_EXECUTE, "tolerationSeconds": seconds}));
         }
     }
     pod.0["spec"]["tolerations"] = tolerations.into();

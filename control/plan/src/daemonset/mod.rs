@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use wk_api::taints::{
+    DISK_PRESSURE, MEMORY_PRESSURE, NO_EXECUTE, NO_SCHEDULE, NOT_READY, PID_PRESSURE, UNREACHABLE, UNSCHEDULABLE,
+};
 use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
 
@@ -18,7 +21,7 @@ use crate::claims::holds_on;
 use crate::order::{Event, EventType, Order, Plan, Target};
 use crate::revisions::Present;
 use crate::scheduler::tolerates;
-use crate::{conditions, owned, pod, read, revisions};
+use crate::{owned, pod, read, revisions};
 
 const COMPONENT: &str = "daemonset-controller";
 /// Pods created or deleted by one plan for one set (`BurstReplicas` of Kubernetes' controller).
@@ -29,12 +32,12 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// Taints that daemons stay beside, as in Kubernetes: key and effect.
 const TOLERATED: [(&str, &str); 6] = [
-    ("node.kubernetes.io/not-ready", "NoExecute"),
-    ("node.kubernetes.io/unreachable", "NoExecute"),
-    ("node.kubernetes.io/disk-pressure", "NoSchedule"),
-    ("node.kubernetes.io/memory-pressure", "NoSchedule"),
-    ("node.kubernetes.io/pid-pressure", "NoSchedule"),
-    ("node.kubernetes.io/unschedulable", "NoSchedule"),
+    (NOT_READY, NO_EXECUTE),
+    (UNREACHABLE, NO_EXECUTE),
+    (DISK_PRESSURE, NO_SCHEDULE),
+    (MEMORY_PRESSURE, NO_SCHEDULE),
+    (PID_PRESSURE, NO_SCHEDULE),
+    (UNSCHEDULABLE, NO_SCHEDULE),
 ];
 
 /// What the decision is made from.
@@ -151,7 +154,7 @@ fn on_node(
             active.sort_by_key(|pod| (Reverse(pod::is_ready(pod)), read::created(pod), pod.name()));
             orders.extend(active.iter().skip(1).flat_map(|pod| removed(set, pod)));
             let is_free = active.is_empty() && there.ended.is_empty() && !there.going;
-            if is_free && conditions::status(node, "Ready") == "True" {
+            if is_free {
                 plan.say(format!("{}: {} has no pod of it", set.name(), node.name()));
                 orders.push(create(set, node.name(), hash));
             }
@@ -179,9 +182,9 @@ fn place(set: &Object, node: &Object, tolerations: &[Value]) -> Place {
             !tolerations.iter().any(|toleration| tolerates(toleration, key, value, effect))
         })
     };
-    if repels("NoExecute") {
+    if repels(NO_EXECUTE) {
         Place::Unwanted
-    } else if repels("NoSchedule") {
+    } else if repels(NO_SCHEDULE) {
         Place::Kept
     } else {
         Place::Wanted

@@ -1,13 +1,15 @@
-//! Nodes: alive or silent, what becomes of the pods of silent ones, and which addresses a node's pods get.
+//! Nodes: alive or silent, whether that sends their pods away, and which addresses a node's pods get.
 //!
 //! The facts are heartbeats that this leader heard itself. Silence is judged only over a time in which it could hear
 //! ([`Input::hearing_since`]), and when most nodes fall silent at once it is taken for the leader's own deafness:
-//! nothing is evicted then.
+//! no pod is sent away then. Not here: which pods go, and when ([`crate::taints`]).
 
 mod cidr;
 mod disk;
+mod tainted;
 
 pub use disk::STORE_HEALTHY;
+use tainted::Silence;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,16 +20,10 @@ use wk_base::time::Timestamp;
 
 use crate::conditions::{self, Condition};
 use crate::order::{Event, EventType, Order, Plan, Target};
-use crate::scheduler::tolerates;
-use crate::taints::BY_TAINT;
-use crate::{owned, pod, read};
+use crate::{pod, read};
 
 /// Silence after which a node counts as not ready. Nodes beat once a second, so three beats in a row were lost.
 pub const SILENT_AFTER: SignedDuration = SignedDuration::from_secs(4);
-
-/// Silence after which the pods of a node are given to others. A second more than [`SILENT_AFTER`], so that whoever
-/// watches conditions has stopped using them before replacements start.
-pub const EVICT_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
 const COMPONENT: &str = "node-controller";
 const UNKNOWN_REASON: &str = "NodeStatusUnknown";
@@ -47,15 +43,15 @@ pub struct Input<'a> {
     pub hearing_since: Timestamp,
 }
 
-/// Readiness, eviction and address ranges of all nodes.
+/// Readiness, taints and address ranges of all nodes.
 pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
-    let mut silent: BTreeMap<&str, SignedDuration> = BTreeMap::new();
+    let mut silent: BTreeSet<&str> = BTreeSet::new();
     for node in input.nodes {
         let heard = input.heard.get(node.name()).copied();
         let quiet = now.duration_since(last_sign(node, heard, input.hearing_since));
         if quiet >= SILENT_AFTER {
-            silent.insert(node.name(), quiet);
+            silent.insert(node.name());
         } else {
             plan.due_by(now.saturating_add(SILENT_AFTER - quiet).unwrap_or(Timestamp::MAX));
         }
@@ -67,14 +63,25 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
             disk::plan(node, failure, &mut plan, now);
         }
     }
-    if silent.len() * 2 > input.nodes.len() {
+    let is_deaf = silent.len() * 2 > input.nodes.len();
+    if is_deaf {
         plan.say(format!(
             "{} of {} nodes are silent at once: that may be this leader's own network, so no pod is evicted",
             silent.len(),
             input.nodes.len()
         ));
     } else {
-        evict(input.pods, &silent, &mut plan, now);
+        unready(input.pods, &silent, &mut plan, now);
+    }
+    for node in input.nodes {
+        let silence = if !silent.contains(node.name()) {
+            Silence::None
+        } else if is_deaf {
+            Silence::OfMost
+        } else {
+            Silence::Own
+        };
+        plan.orders.extend(tainted::plan(node, silence, now));
     }
     plan.extend(cidr::plan(input.nodes));
     plan
@@ -92,7 +99,8 @@ fn readiness(node: &Object, is_heard: bool, quiet: SignedDuration, failed: bool,
     let status = ready.map_or("", |ready| read::text(ready, "status"));
     let reason = ready.map_or("", |ready| read::text(ready, "reason"));
     let is_silent = quiet >= SILENT_AFTER;
-    let turned_silent = is_silent && (status == "True" || ready.is_none());
+    let was_ready = status == "True" || ready.is_none();
+    let turned_silent = is_silent && status != "Unknown";
     let (status, reason, message) = if turned_silent {
         plan.say(format!("{}: silent for {:.1} s", node.name(), quiet.as_secs_f64()));
         ("Unknown", UNKNOWN_REASON, "The node's heartbeats stopped.")
@@ -111,7 +119,7 @@ fn readiness(node: &Object, is_heard: bool, quiet: SignedDuration, failed: bool,
     };
     let wanted = Condition { kind: "Ready", status, reason, message: message.to_owned() };
     plan.orders.push(set_condition(Target::version(&kinds::NODE, node), node, &wanted, now));
-    if turned_silent || failed {
+    if (turned_silent || failed) && was_ready {
         plan.orders.push(Order::Event(Event {
             regarding: Target::incarnation(&kinds::NODE, node),
             kind: EventType::Normal,
@@ -128,56 +136,10 @@ fn set_condition(target: Target, object: &Object, wanted: &Condition, now: Times
     Order::Status { target, change: json!({"status": {"conditions": list}}) }
 }
 
-/// Pods of silent nodes stop counting as ready, and a little later make room for replacements. A pod that nobody would
-/// replace stays: the node may come back, and the pod with it.
-fn evict(pods: &[&Object], silent: &BTreeMap<&str, SignedDuration>, plan: &mut Plan, now: Timestamp) {
-    let mut waiting: BTreeSet<&str> = BTreeSet::new();
-    for pod in pods.iter().filter(|pod| !pod::is_finished(pod)) {
-        let Some((name, quiet)) = silent.get_key_value(pod::node(pod)) else { continue };
-        if pod::is_ready(pod) {
-            plan.orders.push(not_ready(pod, name, now));
-        } else if !is_replaced(pod) || stays(pod) {
-            // Nothing more to do about it, and nothing to wait for.
-        } else if *quiet >= EVICT_AFTER && !pod.is_deleting() {
-            plan.say(format!("{}/{}: leaves silent node {name}", pod.namespace(), pod.name()));
-            plan.orders.push(Order::Evict {
-                target: Target::version(&kinds::POD, pod),
-                grace_period_seconds: None,
-                why: BY_TAINT,
-            });
-            plan.orders.push(Order::Event(Event {
-                regarding: Target::incarnation(&kinds::POD, pod),
-                kind: EventType::Warning,
-                reason: "NodeNotReady",
-                message: format!("Node {name} has been silent for {:.0} s; the pod is replaced", quiet.as_secs_f64()),
-                component: COMPONENT,
-            }));
-        } else if !pod.is_deleting() {
-            waiting.insert(name);
-        }
-    }
-    let ends = waiting.iter().filter_map(|name| silent.get(name)).map(|quiet| EVICT_AFTER - *quiet);
-    if let Some(left) = ends.min() {
-        plan.due_by(now.saturating_add(left.max(SignedDuration::ZERO)).unwrap_or(Timestamp::MAX));
-    }
-}
-
-/// Whether a pod that is marked makes room for another one. One of a StatefulSet does not: there are never two of its name, so
-/// the set waits until it is gone, and that only its node can say, or whoever removes the node.
-fn is_replaced(pod: &Object) -> bool {
-    let is_of_set = |owner: &Value| {
-        read::text(owner, "kind") == kinds::STATEFULSET.kind
-            && read::text(owner, "apiVersion") == kinds::STATEFULSET.api_version()
-    };
-    owned::controller(pod).is_some_and(|owner| !is_of_set(owner))
-}
-
-/// Whether a pod stays with its node however long that is silent: it says so by tolerating that without an end, as the
-/// pods of DaemonSets do.
-fn stays(pod: &Object) -> bool {
-    let for_ever = |toleration: &&Value| toleration.get("tolerationSeconds").is_none_or(Value::is_null);
-    let about = |toleration: &Value| tolerates(toleration, "node.kubernetes.io/unreachable", "", "NoExecute");
-    pod.items("/spec/tolerations").iter().filter(for_ever).any(about)
+/// Pods of silent nodes stop counting as ready.
+fn unready(pods: &[&Object], silent: &BTreeSet<&str>, plan: &mut Plan, now: Timestamp) {
+    let counts = |pod: &&&Object| !pod::is_finished(pod) && pod::is_ready(pod) && silent.contains(pod::node(pod));
+    plan.orders.extend(pods.iter().filter(counts).map(|pod| not_ready(pod, pod::node(pod), now)));
 }
 
 fn not_ready(pod: &Object, node: &str, now: Timestamp) -> Order {

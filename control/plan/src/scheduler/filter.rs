@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use wk_api::Object;
+use wk_api::taints::{NO_EXECUTE, NO_SCHEDULE, UNSCHEDULABLE};
 
 use crate::claims::holds_on;
 use crate::nodes::STORE_HEALTHY;
@@ -22,14 +23,11 @@ pub(super) fn refusals(pod: &Object, asked: &Amounts, node: &Object, has: &Amoun
 pub(super) fn obstacle(pod: &Object, node: &Object) -> Option<String> {
     let tolerations = pod.items("/spec/tolerations");
     let cordoned = node.at("/spec/unschedulable") == Some(&Value::Bool(true));
-    if cordoned && !tolerates(tolerations, "node.kubernetes.io/unschedulable", "", "NoSchedule") {
+    if cordoned && !tolerates(tolerations, UNSCHEDULABLE, "", NO_SCHEDULE) {
         return Some("node(s) were unschedulable".to_owned());
     }
     if node.is_deleting() {
         return Some("node(s) were being deleted".to_owned());
-    }
-    if conditions::status(node, "Ready") != "True" {
-        return Some("node(s) were not ready".to_owned());
     }
     if conditions::status(node, STORE_HEALTHY) == "False" {
         return Some("node(s) had a failed disk".to_owned());
@@ -87,7 +85,7 @@ pub(super) fn is_tainted(pod: &Object, node: &Object) -> bool {
 
 fn repels(taint: &Value, tolerations: &[Value]) -> bool {
     let effect = read::text(taint, "effect");
-    matches!(effect, "NoSchedule" | "NoExecute")
+    matches!(effect, NO_SCHEDULE | NO_EXECUTE)
         && !tolerates(tolerations, read::text(taint, "key"), read::text(taint, "value"), effect)
 }
 
