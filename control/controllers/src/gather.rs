@@ -9,7 +9,7 @@ use wk_base::time::Timestamp;
 use wk_cluster::{Brief, PodBrief, brief, kinds_in, object, stored_kind, stored_kinds_in};
 use wk_plan::{
     Plan, apiservice, claims, definitions, disruption, ephemeral, events, garbage, ingresses, leases, namespaces,
-    podgc, resourcequotas, rootca, serviceaccounts, voters,
+    podgc, protection, resourcequotas, rootca, serviceaccounts, voters,
 };
 use wk_store::{Part, Revision, Stored, View};
 
@@ -101,6 +101,35 @@ pub(crate) fn claims() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
             classes: &borrowed(&classes),
             pods: &borrowed(&pods),
             nodes: &borrowed(&nodes),
+        })
+    }
+}
+
+/// Claims and volumes that are to go and are held, and those from before anything held them.
+pub(crate) fn protection() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
+    let mut claiming = claiming();
+    move |desk, _| {
+        let view = desk.cluster.store().view();
+        claiming.follow(&view);
+        let is_open = |stored: &Arc<Stored>| brief(stored).is_deleting() == brief(stored).has_finalizers();
+        let both = [&kinds::PERSISTENTVOLUMECLAIM, &kinds::PERSISTENTVOLUME];
+        let open = both.into_iter().flat_map(|kind| {
+            view.list(kind.collection(), "").filter(is_open).map(move |stored| (kind, object(&stored)))
+        });
+        let open: Vec<(&'static Kind, Arc<Object>)> = open.collect();
+        if open.is_empty() {
+            return Plan::default();
+        }
+        let claim_of = |volume: &Object| {
+            let (namespace, name) = (volume.text("/spec/claimRef/namespace"), volume.text("/spec/claimRef/name"));
+            view.get(&wk_cluster::key(&kinds::PERSISTENTVOLUMECLAIM, Some(namespace), name))
+                .map(|stored| object(&stored))
+        };
+        let claims: Vec<Arc<Object>> = open.iter().filter_map(|(_, object)| claim_of(object)).collect();
+        protection::plan(&protection::Input {
+            objects: &open.iter().map(|(kind, object)| (*kind, object.as_ref())).collect::<Vec<_>>(),
+            pods: &borrowed(&decoded(claiming.of(&()).members())),
+            claims: &borrowed(&claims),
         })
     }
 }

@@ -108,6 +108,12 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
             gather::claims(),
         ),
         shell(
+            "protection",
+            vec![&kinds::PERSISTENTVOLUMECLAIM, &kinds::PERSISTENTVOLUME, &kinds::POD],
+            PROMPT,
+            gather::protection(),
+        ),
+        shell(
             "endpointslice",
             vec![&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINTSLICE],
             PROMPT,

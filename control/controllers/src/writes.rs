@@ -95,6 +95,7 @@ pub(crate) fn user(shell: &str) -> String {
         "replicationcontroller" => "replication-controller",
         "claims" => "persistent-volume-binder",
         "podgc" => "pod-garbage-collector",
+        "protection" => "pvc-protection-controller",
         "endpoints" => "endpoint-controller",
         "ephemeral" => "ephemeral-volume-controller",
         "garbage" => "generic-garbage-collector",

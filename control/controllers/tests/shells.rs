@@ -189,6 +189,31 @@ fn taints(lab: &Lab, node: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_stays_until_the_pod_that_has_it_is_gone() {
+    let lab = Lab::start(&["n1"]).await;
+    for name in ["data", "unused"] {
+        let claim = json!({"metadata": {"name": name},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}});
+        lab.create(&kinds::PERSISTENTVOLUMECLAIM, claim).await;
+    }
+    let pod = json!({"metadata": {"name": "user"}, "spec": {"containers": [{"name": "c", "image": "i"}],
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}});
+    lab.create(&kinds::POD, pod).await;
+    lab.until("the pod runs", |lab| lab.ready_pods().len() == 1).await;
+    let delete = async |kind, name| {
+        lab.cluster.delete(kind, Some("default"), name, &DeleteOptions::default()).await.expect("delete");
+    };
+    delete(&kinds::PERSISTENTVOLUMECLAIM, "data").await;
+    delete(&kinds::PERSISTENTVOLUMECLAIM, "unused").await;
+    lab.until("the other is gone", |lab| lab.list(&kinds::PERSISTENTVOLUMECLAIM).len() == 1).await;
+    let claims = lab.list(&kinds::PERSISTENTVOLUMECLAIM);
+    assert!(claims[0].name() == "data" && claims[0].is_deleting(), "{claims:?}");
+    delete(&kinds::POD, "user").await;
+    lab.until("the claim is gone", |lab| lab.list(&kinds::PERSISTENTVOLUMECLAIM).is_empty()).await;
+    lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deleting_a_namespace_takes_its_content_along() {
     let lab = Lab::start(&["n1"]).await;
     lab.cluster.create(&kinds::NAMESPACE, None, json!({"metadata": {"name": "shop"}})).await.expect("create");

@@ -41,6 +41,7 @@ mod order;
 mod owned;
 mod pod;
 pub mod podgc;
+pub mod protection;
 mod read;
 pub mod replicaset;
 pub mod resourcequotas;

@@ -17,6 +17,7 @@ use wk_base::time::Timestamp;
 use crate::field::Errors;
 use crate::json;
 use crate::kind::{Generation, Kind};
+use crate::kinds::{PERSISTENTVOLUME, PERSISTENTVOLUMECLAIM};
 use crate::object::{Object, time_text};
 use crate::status::Status;
 use crate::validate;
@@ -36,6 +37,13 @@ pub struct Facts<'a> {
     pub uid: &'a str,
     /// What is appended to `generateName`.
     pub suffix: &'a str,
+}
+
+/// The finalizer that keeps objects of a kind while they are in use; none of other kinds.
+pub fn protection(kind: &Kind) -> Option<&'static str> {
+    let own =
+        [(&PERSISTENTVOLUMECLAIM, "kubernetes.io/pvc-protection"), (&PERSISTENTVOLUME, "kubernetes.io/pv-protection")];
+    own.into_iter().find(|(own, _)| *own == kind).map(|(_, finalizer)| finalizer)
 }
 
 /// A decoded body with what the client left out filled in.

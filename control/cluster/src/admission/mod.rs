@@ -15,7 +15,8 @@ mod service_accounts;
 mod tests;
 mod tolerations;
 
-use wk_api::strategy::Facts;
+use serde_json::Value;
+use wk_api::strategy::{Facts, protection};
 use wk_api::{Kind, Object, Status, kinds, taints};
 use wk_base::time::Timestamp;
 use wk_store::{Op, View};
@@ -39,15 +40,22 @@ pub(crate) fn complete(view: &View, kind: &Kind, new: &mut Object) -> Result<(),
         limits::fill_in(view, new);
         priorities::resolve(view, new)?;
         tolerations::fill_in(new);
-        runtime_classes::resolve(view, new)
+        runtime_classes::resolve(view, new)?;
     } else if *kind == kinds::PERSISTENTVOLUMECLAIM {
         classes::storage(view, new);
-        Ok(())
     } else if *kind == kinds::INGRESS {
         classes::ingress(view, new);
-        Ok(())
-    } else {
-        Ok(())
+    }
+    protect(kind, new);
+    Ok(())
+}
+
+/// Kubernetes' plug-in `StorageObjectInUseProtection`.
+fn protect(kind: &Kind, new: &mut Object) {
+    let Some(own) = protection(kind).filter(|own| !new.finalizers().contains(own)) else { return };
+    match &mut new.0["metadata"]["finalizers"] {
+        Value::Array(finalizers) => finalizers.push(own.into()),
+        none => *none = vec![own].into(),
     }
 }
 
