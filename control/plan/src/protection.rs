@@ -77,7 +77,7 @@ mod tests {
         Object::new(claim)
     }
 
-    fn pod(node: &str, volume: Value) -> Object {
+    fn pod(node: &str, volume: &Value) -> Object {
         Object::new(json!({"metadata": {"name": "p", "namespace": "a", "uid": "p"},
             "spec": {"nodeName": node, "volumes": [volume]}, "status": {"phase": "Succeeded"}}))
     }
@@ -102,19 +102,19 @@ mod tests {
         };
         let going = claim(true, &[CLAIM, "a/b"]);
         for used in [named(), own()] {
-            assert_eq!(planned(&going, &pod("n1", used.clone())), None);
-            assert_eq!(planned(&going, &pod("", used)), Some(json!(["a/b"])));
+            assert_eq!(planned(&going, &pod("n1", &used)), None);
+            assert_eq!(planned(&going, &pod("", &used)), Some(json!(["a/b"])));
         }
         for other in [json!({"name": "v", "persistentVolumeClaim": {"claimName": "x"}}), json!({"name": "data"})] {
-            assert_eq!(planned(&going, &pod("n1", other)), Some(json!(["a/b"])));
+            assert_eq!(planned(&going, &pod("n1", &other)), Some(json!(["a/b"])));
         }
-        let mut record = pod("n1", own());
+        let mut record = pod("n1", &own());
         record.0["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z".into();
         record.0["metadata"]["deletionGracePeriodSeconds"] = 0.into();
         assert_eq!(planned(&going, &record), Some(json!(["a/b"])));
-        assert_eq!(planned(&claim(true, &["a/b"]), &pod("", named())), None);
-        assert_eq!(planned(&claim(false, &[CLAIM]), &pod("", named())), None);
-        assert_eq!(planned(&claim(false, &["a/b"]), &pod("", named())), Some(json!(["a/b", CLAIM])));
+        assert_eq!(planned(&claim(true, &["a/b"]), &pod("", &named())), None);
+        assert_eq!(planned(&claim(false, &[CLAIM]), &pod("", &named())), None);
+        assert_eq!(planned(&claim(false, &["a/b"]), &pod("", &named())), Some(json!(["a/b", CLAIM])));
     }
 
     #[test]
