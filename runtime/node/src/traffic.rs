@@ -42,6 +42,9 @@ pub enum CallError {
     /// No such pod runs here (any more): the guest has seen nothing of the request.
     #[error("no pod {0} serves here")]
     Gone(String),
+    /// It runs here, and nothing of it serves this port.
+    #[error("connect: connection refused: nothing in the pod serves port {0}")]
+    Refused(u16),
     /// The pod was ended while it worked on the request.
     #[error("the pod was stopped")]
     Cut,
@@ -341,11 +344,7 @@ impl Apps {
         if let Some(program) = self.program(pod, port, Caller::TRAFFIC) {
             return serve::call_program(&program, port, Caller::TRAFFIC, request).await;
         }
-        let app = self.http.get(pod).and_then(|apps| serving(&apps, port).cloned());
-        match app {
-            Some(app) => app.call(request).await,
-            None => Err(CallError::Gone(pod.to_owned())),
-        }
+        self.app(pod, port)?.call(request).await
     }
 
     /// Asks the container of `pod` that serves `port` on this node's own behalf: no traffic of anybody, which a pod that
@@ -354,8 +353,7 @@ impl Apps {
         if let Some(program) = self.program(pod, port, Caller::NODE) {
             return serve::call_program(&program, port, Caller::NODE, request).await;
         }
-        let app = self.http.get(pod).and_then(|apps| serving(&apps, port).cloned());
-        let app = app.ok_or_else(|| CallError::Gone(pod.to_owned()))?;
+        let app = self.app(pod, port)?;
         let answer = app.cut.run_until_cancelled(app.guest.handle(request)).await;
         Ok(answer.ok_or(CallError::Cut)??)
     }
@@ -374,10 +372,18 @@ impl Apps {
         self.pods.by_uid(pod).filter(|pod| pod.listens(port, caller))
     }
 
-    /// Whether an HTTP container of `pod` serves `port`: one that declares it, or one that declares none.
+    /// Whether an HTTP container of `pod` serves `port`.
     pub fn listens(&self, pod: &str, port: u16) -> bool {
-        let serves = |app: &Arc<App>| app.spec.ports.is_empty() || app.spec.ports.contains(&port);
-        self.http.get(pod).is_some_and(|apps| apps.iter().any(serves))
+        self.app(pod, port).is_ok()
+    }
+
+    /// The HTTP container of `pod` that serves `port`.
+    fn app(&self, pod: &str, port: u16) -> Result<Arc<App>, CallError> {
+        match self.http.get(pod) {
+            Some(apps) => serving(&apps, port).cloned().ok_or(CallError::Refused(port)),
+            None if self.pods.by_uid(pod).is_some() => Err(CallError::Refused(port)),
+            None => Err(CallError::Gone(pod.to_owned())),
+        }
     }
 
     /// Answers a request that came over the mesh, at [`MESH_PREFIX`].
@@ -391,7 +397,9 @@ impl Apps {
                 response.headers_mut().remove(ERROR_HEADER);
                 response
             }
-            Err(CallError::Gone(pod)) => mesh_error(StatusCode::MISDIRECTED_REQUEST, "gone", &pod),
+            Err(gone @ (CallError::Gone(_) | CallError::Refused(_))) => {
+                mesh_error(StatusCode::MISDIRECTED_REQUEST, "gone", &gone.to_string())
+            }
             Err(CallError::Cut) => mesh_error(StatusCode::BAD_GATEWAY, "cut", "the pod was stopped"),
             Err(CallError::Failed(Failure::Crashed(message))) => mesh_error(StatusCode::BAD_GATEWAY, "cut", &message),
             Err(CallError::Failed(failure @ (Failure::Busy { .. } | Failure::Crowded { .. }))) => {
@@ -405,12 +413,11 @@ impl Apps {
     }
 }
 
-/// The container that serves `port`: the one that declares it, else one that declares none, else the only one there is
-/// (a declared port is information, as in Kubernetes, not a limit).
+/// The container that serves `port`: the one that declares it, else one that declares none. Such a one has no port of its
+/// own, and serves where it is asked.
 fn serving(apps: &[Arc<App>], port: u16) -> Option<&Arc<App>> {
     let declares = apps.iter().find(|app| app.spec.ports.contains(&port));
-    let only = || if let [app] = apps { Some(app) } else { None };
-    declares.or_else(|| apps.iter().find(|app| app.spec.ports.is_empty())).or_else(only)
+    declares.or_else(|| apps.iter().find(|app| app.spec.ports.is_empty()))
 }
 
 /// Answers another node's request where no pod runs yet, or ever: no guest has seen it, and it may go to another pod.
@@ -506,9 +513,9 @@ impl Upstream for Traffic {
             return self.remote(endpoint, port, request).await;
         }
         self.apps.call(&endpoint.pod, port, request).await.map_err(|error| match error {
-            CallError::Gone(_) | CallError::Failed(Failure::Busy { .. } | Failure::Crowded { .. }) => {
-                UpstreamError::NotSent(error.into())
-            }
+            CallError::Gone(_)
+            | CallError::Refused(_)
+            | CallError::Failed(Failure::Busy { .. } | Failure::Crowded { .. }) => UpstreamError::NotSent(error.into()),
             CallError::Cut | CallError::Failed(Failure::Crashed(_)) => UpstreamError::Broken(error.into()),
             CallError::Failed(Failure::Deadline(after)) => UpstreamError::Deadline(after),
             CallError::Failed(failure) => UpstreamError::Failed(failure.to_string()),

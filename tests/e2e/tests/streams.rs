@@ -86,6 +86,11 @@ async fn ports_and_proxies_of_a_pod_elsewhere_are_reached_and_commands_answered(
     let request = http::Request::get(path).body(Vec::new()).expect("a request");
     let text = client.request_text(request).await.expect("an answer");
     assert!(text.contains("COLOUR=blue"), "{text}");
+    // As upstream of a port that nobody listens at.
+    let path = "/api/v1/namespaces/default/pods/there:81/proxy/env";
+    let request = http::Request::get(path).body(Vec::new()).expect("a request");
+    let error = client.request_text(request).await.expect_err("nobody answers").to_string();
+    assert!(error.contains("error trying to reach service: ") && error.contains("connection refused"), "{error}");
     a_hundred_megabytes_by_kubectl(&cluster).await;
 }
 

@@ -155,7 +155,7 @@ impl Own {
 
     async fn ask(&self, target: &Target, port: u16, request: Request<Body>) -> Result<Response<Body>, String> {
         self.apps.ask(&target.pod, port, request).await.map_err(|error| match error {
-            CallError::Gone(_) => refused(target, port),
+            CallError::Gone(_) | CallError::Refused(_) => refused(target, port),
             error @ (CallError::Cut | CallError::Failed(_)) => error.to_string(),
         })
     }
