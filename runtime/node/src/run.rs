@@ -35,7 +35,7 @@ use crate::spec::downward::Facts;
 use crate::streams::console::{Console, Consoles, Registered};
 use crate::streams::exec::program::{Images, Program};
 use crate::traffic::{App, Apps};
-use crate::usage::{Metered, Meters};
+use crate::usage::{BreachSink, Metered, Meters};
 use crate::volumes::{Held, Volumes};
 
 /// What a component imports that passes requests on.
@@ -126,6 +126,14 @@ impl Reporter {
     fn limit_sink(self: &Arc<Self>, reason: &'static str) -> LimitSink {
         let report = Arc::clone(self);
         Arc::new(move |message| {
+            report.hint(Event::LimitReached { reason, message: message.to_owned() });
+        })
+    }
+
+    /// Tells of those that are found later.
+    fn breach_sink(self: &Arc<Self>) -> BreachSink {
+        let report = Arc::clone(self);
+        Arc::new(move |reason, message| {
             report.hint(Event::LimitReached { reason, message: message.to_owned() });
         })
     }
@@ -224,7 +232,7 @@ impl Runner {
         let given = Given { restart: run.restart, variables: variables.len(), arguments: args.len() };
         page.begins(&run.spec, &prepared.module, given);
         page.runs_in(&place);
-        let metered = self.meters.begin(&run.pod, &run.spec, report.limit_sink("FilesLimit"));
+        let metered = self.meters.begin(&run.pod, &run.spec, report.breach_sink());
         page.measured(&metered.usage);
         let message = says.then(|| mounts.clone());
         let (console, input) = Console::new(&run.spec, variables.clone(), mounts.clone(), &metered.usage);

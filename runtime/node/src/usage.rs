@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use wk_base::tasks::Tasks;
 use wk_engine::{Commons, CpuLimits, MemoryBytes, Usage, memory_of_machine};
 
-use crate::net::LimitSink;
 use crate::spec::ContainerSpec;
 use crate::worker::asked::Pot;
 
@@ -21,6 +20,14 @@ const SAMPLES_MAX: usize = 4;
 /// All containers together hold no more than three quarters of the machine: the rest is the node's own, the compiler's,
 /// and the kernel's cache of files. Past it the kernel ends the process that holds most, which is the node with all pods.
 const COMMONS_QUARTERS: u64 = 3;
+
+/// So many samples are half a minute: who has to wait for so long is not just starting.
+const THROTTLED_SAMPLES: u8 = 6;
+/// Half minutes after which somebody who waits on and on is told of again: an event is kept for an hour.
+const TOLD_AGAIN: u8 = 120;
+
+/// Told of a breach that a sample finds: the event's reason, and what it says.
+pub type BreachSink = Arc<dyn Fn(&'static str, &str) + Send + Sync>;
 
 /// What is told of a container that was refused files or sockets. Always the same: how often is a metric.
 const FILES_REFUSED: &str = "files or sockets were not opened: it has too many, or all containers of its process have";
@@ -64,10 +71,11 @@ impl Account {
 
 struct Meter {
     usage: Arc<Usage>,
-    /// Told when it was refused files; of the last run.
-    limit: LimitSink,
+    /// Told of limits that it ran into; of the last run.
+    breach: BreachSink,
     /// Files it had been refused then.
     refused: u64,
+    throttling: Throttling,
     /// Runs under way: one, or two for a moment when one follows the other.
     runs: u32,
     samples: VecDeque<Sample>,
@@ -79,21 +87,59 @@ struct Sample {
     cpu: Duration,
 }
 
+/// How long a container waited for its quota, looked at every half a minute.
+#[derive(Default)]
+struct Throttling {
+    samples: u8,
+    /// Looks since it was told, while it goes on.
+    told: u8,
+    /// Until the last look.
+    waited: Duration,
+}
+
+impl Throttling {
+    /// Takes note of what it waited since it first ran. Answers for how much of the last half a minute, if that was more
+    /// than half of it and is news.
+    fn sample(&mut self, waited: Duration) -> Option<Duration> {
+        self.samples += 1;
+        if self.samples < THROTTLED_SAMPLES {
+            return None;
+        }
+        let lately = waited.saturating_sub(self.waited);
+        (self.samples, self.waited) = (0, waited);
+        let whole = SAMPLE_INTERVAL * THROTTLED_SAMPLES.into();
+        if lately <= whole / 2 {
+            self.told = 0;
+            return None;
+        }
+        let is_news = self.told == 0;
+        self.told = (self.told + 1) % TOLD_AGAIN;
+        // A wait counts when it is over, so one may have begun before.
+        is_news.then(|| lately.min(whole))
+    }
+}
+
 impl Meter {
-    fn of(spec: &ContainerSpec, account: &Account, limit: LimitSink) -> Self {
+    fn of(spec: &ContainerSpec, account: &Account, breach: BreachSink) -> Self {
         let cpu = CpuLimits::of_millis(spec.cpu_request, spec.cpu_limit);
         let commons = account.of(if spec.memory_total.is_some() { Pot::All } else { Pot::Unlimited });
         let most = MemoryBytes(spec.memory_total.unwrap_or_else(half_of_memory));
         let usage = Usage::within(cpu, most, MemoryBytes(spec.memory_request), commons);
         let samples = VecDeque::from([Sample { at: Instant::now(), cpu: Duration::ZERO }]);
-        Self { usage, limit, refused: 0, runs: 0, samples }
+        Self { usage, breach, refused: 0, throttling: Throttling::default(), runs: 0, samples }
     }
 
     fn sample(&mut self, at: Instant) {
         let used = self.usage.used();
         push(&mut self.samples, Sample { at, cpu: used.cpu });
         if std::mem::replace(&mut self.refused, used.files_refused) < used.files_refused {
-            (self.limit)(FILES_REFUSED);
+            (self.breach)("FilesLimit", FILES_REFUSED);
+        }
+        if let Some(quota) = self.usage.cpu_limits().quota
+            && let Some(waited) = self.throttling.sample(used.throttled)
+        {
+            let (waited, whole) = (waited.as_secs(), SAMPLE_INTERVAL.as_secs() * u64::from(THROTTLED_SAMPLES));
+            (self.breach)("CPULimit", &format!("it waited {waited} of {whole} s for its CPU limit of {quota}m"));
         }
     }
 }
@@ -180,19 +226,19 @@ impl Meters {
     }
 
     /// What a run of this container counts in: what its runs before it in the same pod counted in, so that figures only
-    /// grow and a quota is not had anew by crashing. `limit` is told when it was refused files.
-    pub fn begin(&self, pod: &Arc<str>, spec: &ContainerSpec, limit: LimitSink) -> Metered {
+    /// grow and a quota is not had anew by crashing. `breach` is told of limits that it runs into.
+    pub fn begin(&self, pod: &Arc<str>, spec: &ContainerSpec, breach: BreachSink) -> Metered {
         let mut inner = self.lock();
         let Inner { pods, .. } = &mut *inner;
         let containers = pods.entry(Arc::clone(pod)).or_default();
         let known = containers.iter().position(|(name, _)| *name == spec.name);
         let place = known.unwrap_or_else(|| {
             containers.reserve_exact(1);
-            containers.push((spec.name.clone(), Meter::of(spec, &self.account, Arc::clone(&limit))));
+            containers.push((spec.name.clone(), Meter::of(spec, &self.account, Arc::clone(&breach))));
             containers.len() - 1
         });
         let (_, meter) = &mut containers[place];
-        meter.limit = limit;
+        meter.breach = breach;
         meter.runs += 1;
         let usage = Arc::clone(&meter.usage);
         Metered { meters: self.clone(), pod: Arc::clone(pod), container: Arc::clone(&spec.name), usage }
@@ -351,17 +397,26 @@ mod tests {
         ContainerSpec { name: "app".into(), cpu_request: 100, memory_total: Some(1000), ..ContainerSpec::default() }
     }
 
+    type Told = Arc<Mutex<Vec<(&'static str, String)>>>;
+
+    /// What is told, and who tells it.
+    fn told() -> (Told, BreachSink) {
+        let told = Told::default();
+        let sink = Arc::clone(&told);
+        (told, Arc::new(move |reason, what| sink.lock().unwrap().push((reason, what.to_owned()))))
+    }
+
     #[test]
     fn container_is_shown_while_it_runs_and_counts_on_when_it_starts_again() {
         let meters = Meters::new(Account::of_machine());
-        let first = meters.begin(&"u".into(), &spec(), Arc::new(|_| {}));
+        let first = meters.begin(&"u".into(), &spec(), Arc::new(|_, _| {}));
         first.usage.request();
         let report = meters.report();
         let shown = &report.pods["u"][0];
         assert_eq!((shown.name.as_str(), shown.requests, shown.memory_limit), ("app", 1, 1000));
         drop(first);
         assert_eq!(meters.report().pods.len(), 0);
-        let again = meters.begin(&"u".into(), &spec(), Arc::new(|_| {}));
+        let again = meters.begin(&"u".into(), &spec(), Arc::new(|_, _| {}));
         again.usage.request();
         assert_eq!(meters.report().pods["u"][0].requests, 2);
         meters.remove("u");
@@ -371,17 +426,40 @@ mod tests {
     #[test]
     fn container_that_was_refused_files_is_told_so_by_the_next_sample() {
         let meters = Meters::new(Account::of_machine());
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&told);
-        let run = meters.begin(&"u".into(), &spec(), Arc::new(move |what| sink.lock().unwrap().push(what.to_owned())));
+        let (told, sink) = told();
+        let run = meters.begin(&"u".into(), &spec(), sink);
         meters.sample(Instant::now());
         assert!(told.lock().unwrap().is_empty());
         let refused = |files_refused| Used { files_refused, ..Used::default() };
         run.usage.take_over(&refused(0), &refused(3));
         meters.sample(Instant::now());
         meters.sample(Instant::now());
-        assert_eq!(*told.lock().unwrap(), [FILES_REFUSED]);
+        assert_eq!(*told.lock().unwrap(), [("FilesLimit", FILES_REFUSED.to_owned())]);
         assert_eq!(meters.report().pods["u"][0].files_refused, 3);
+    }
+
+    #[test]
+    fn container_that_waits_for_its_quota_most_of_half_a_minute_is_told_so() {
+        let meters = Meters::new(Account::of_machine());
+        let (told, sink) = told();
+        let run = meters.begin(&"u".into(), &ContainerSpec { cpu_limit: Some(100), ..spec() }, sink);
+        let waits = |each: u64| {
+            for _ in 0..THROTTLED_SAMPLES {
+                let waited = Used { throttled: Duration::from_millis(each), ..Used::default() };
+                run.usage.take_over(&Used::default(), &waited);
+                meters.sample(Instant::now());
+            }
+        };
+        waits(2400);
+        assert_eq!(*told.lock().unwrap(), [], "less than half of the time");
+        waits(4500);
+        let message = "it waited 27 of 30 s for its CPU limit of 100m".to_owned();
+        assert_eq!(*told.lock().unwrap(), [("CPULimit", message)]);
+        waits(4500);
+        assert_eq!(told.lock().unwrap().len(), 1, "that is no news");
+        waits(0);
+        waits(4500);
+        assert_eq!(told.lock().unwrap().len(), 2, "it is again");
     }
 
     #[test]

@@ -115,7 +115,7 @@ pub enum Event {
     },
     /// It went past a limit that ends nothing: what was too much was dropped or refused.
     LimitReached {
-        /// `LogLimit`, `ConnectionLimit`, `FilesLimit`.
+        /// `LogLimit`, `ConnectionLimit`, `FilesLimit`, `CPULimit`.
         reason: &'static str,
         /// Which limit, with its number.
         message: String,
