@@ -41,10 +41,19 @@ pub(super) async fn run(args: CompileArgs, ui: &mut Ui) -> anyhow::Result<()> {
         "{} KiB for {}. A device that runs `wk up --engine {}` uses it from compiled/{} of its data directory.",
         stored.bytes.len() >> 10,
         args.target,
-        args.target,
+        engine(&args.target),
         stored.file_name
     ));
     Ok(())
+}
+
+/// What such a device is started with, as `wk up --help` names it.
+fn engine(target: &Target) -> &'static str {
+    match target {
+        Target::Native => "native",
+        Target::Portable(_) => "portable",
+        Target::Pulley => "pulley64",
+    }
 }
 
 /// The file to write: as given, in the directory given, or beside the module.
@@ -59,6 +68,14 @@ fn place(output: Option<&Path>, wasm: &Path, name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_are_told_an_engine_that_wk_up_lists() {
+        for (target, told) in [("aarch64", "portable"), ("portable", "portable"), ("riscv64", "pulley64")] {
+            let target = target.parse().expect("tests run where there is a backend");
+            assert_eq!(engine(&target), told);
+        }
+    }
 
     #[test]
     fn code_goes_where_it_was_sent_or_beside_the_module() {
