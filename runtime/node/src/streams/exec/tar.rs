@@ -1,7 +1,7 @@
 //! `tar`, as `kubectl cp` calls it: an archive of some paths to its output, or one from its input into a directory.
 //!
-//! Files and directories only. Links and devices are named and left out, both ways: a link could lead whoever follows it
-//! later out of the directory.
+//! Files, directories, and symbolic links that stay within their volume. What could lead whoever follows it later out of
+//! there is named and left out, both ways, and so are devices.
 
 use std::io::{self, Read, Write as _};
 use std::path::{Component, Path, PathBuf};
@@ -173,10 +173,11 @@ impl Source<'_> {
     ) -> io::Result<bool> {
         (self.step)()?;
         let mut metadata = self.dir.symlink_metadata(path)?;
-        // A link stands for the file that it leads to within the volume: files made of objects are links.
+        let link = if metadata.is_symlink() { self.dir.read_link(path).ok() } else { None };
+        // A link stands for the file that it leads to within the volume, and what was made of objects is links.
         if metadata.is_symlink()
             && let Ok(target) = self.dir.metadata(path)
-            && target.is_file()
+            && (target.is_file() || link.as_ref().is_some_and(|link| is_of_objects(path, link)))
         {
             metadata = target;
         }
@@ -188,8 +189,14 @@ impl Source<'_> {
             archive.append_data(&mut header, name, Stepped { from: contents, step: self.step })?;
             return Ok(true);
         }
+        if metadata.is_symlink()
+            && let Some(target) = link.filter(|target| stays_within(path, target))
+        {
+            archive.append_link(&mut header(&metadata, EntryType::Symlink, 0), name, target)?;
+            return Ok(true);
+        }
         if !metadata.is_dir() {
-            writeln!(stderr, "tar: {}: left out, neither a file nor a directory", name.display())?;
+            writeln!(stderr, "tar: {}: left out, {}", name.display(), odd(metadata.is_symlink()))?;
             return Ok(false);
         }
         if depth > DIRECTORY_DEPTH_MAX {
@@ -214,6 +221,33 @@ impl Source<'_> {
     }
 }
 
+/// Why something is left out.
+fn odd(is_link: bool) -> &'static str {
+    if is_link { "a link that leads out of the volume" } else { "neither a file, a directory nor a symbolic link" }
+}
+
+/// Whether a link at `path` of a volume leads to below the volume's root, going by what it says. Whoever follows it is held
+/// to that in any case.
+fn stays_within(path: &Path, target: &Path) -> bool {
+    let end = target.components().try_fold(path.parent().map_or(0, names), |depth, part| match part {
+        Component::Normal(_) => Some(depth + 1),
+        Component::CurDir => Some(depth),
+        Component::ParentDir => depth.checked_sub(1),
+        Component::RootDir | Component::Prefix(_) => None,
+    });
+    end.is_some()
+}
+
+/// Whether a link at `path` is one of those that a volume of objects has at its top. None below it is, so nobody is led on
+/// and on.
+fn is_of_objects(path: &Path, target: &Path) -> bool {
+    names(path) == 1 && target.starts_with("..data")
+}
+
+fn names(path: &Path) -> usize {
+    path.components().filter(|part| matches!(part, Component::Normal(_))).count()
+}
+
 fn header(metadata: &Metadata, kind: EntryType, length: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
@@ -228,35 +262,43 @@ fn read(process: &mut Process<'_>, options: &Options) -> io::Result<bool> {
     let Process { files, stdin, stdout, stderr, .. } = process;
     files.recount();
     let mut archive = Archive::new(&mut **stdin);
-    let (mut whole, mut long_name) = (true, None);
+    let (mut whole, mut long_name, mut long_link) = (true, None, None);
     // Raw: the crate would read a long name of any length into memory.
     for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
         match entry.header().entry_type() {
             EntryType::GNULongName => {
-                let text = bounded(&mut entry, NAME_BYTES_MAX)?;
-                long_name = Some(String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned());
+                long_name = Some(text_of(&bounded(&mut entry, NAME_BYTES_MAX)?));
+                continue;
+            }
+            EntryType::GNULongLink => {
+                long_link = Some(text_of(&bounded(&mut entry, NAME_BYTES_MAX)?));
                 continue;
             }
             EntryType::XHeader => {
                 let text = bounded(&mut entry, EXTENDED_BYTES_MAX)?;
-                let mut extensions = PaxExtensions::new(&text).filter_map(Result::ok);
-                let path = extensions.find(|extension| extension.key_bytes() == b"path");
-                long_name = path.map(|path| String::from_utf8_lossy(path.value_bytes()).into_owned()).or(long_name);
+                for extension in PaxExtensions::new(&text).filter_map(Result::ok) {
+                    match extension.key_bytes() {
+                        b"path" => long_name = Some(text_of(extension.value_bytes())),
+                        b"linkpath" => long_link = Some(text_of(extension.value_bytes())),
+                        _ => {}
+                    }
+                }
                 continue;
             }
-            EntryType::XGlobalHeader | EntryType::GNULongLink => continue,
+            EntryType::XGlobalHeader => continue,
             _ => {}
         }
         let name = match long_name.take() {
             Some(name) => name,
-            None => String::from_utf8_lossy(&entry.header().path_bytes()).into_owned(),
+            None => text_of(&entry.header().path_bytes()),
         };
+        let link = long_link.take().or_else(|| Some(text_of(&entry.header().link_name_bytes()?))).unwrap_or_default();
         if options.verbose || options.mode == Mode::List {
             writeln!(stdout, "{name}")?;
         }
         if options.mode == Mode::Extract
-            && let Err(error) = extract(files, options, &name, &mut entry)
+            && let Err(error) = extract(files, options, &name, Path::new(&link), &mut entry)
         {
             writeln!(stderr, "tar: {name}: {error}")?;
             whole = false;
@@ -265,6 +307,10 @@ fn read(process: &mut Process<'_>, options: &Options) -> io::Result<bool> {
     // Whoever sends the archive may pad it: read to its end, so that the pipe does not break.
     io::copy(&mut &mut **stdin, &mut io::sink())?;
     Ok(whole)
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
 }
 
 fn bounded(entry: &mut impl Read, limit: u64) -> io::Result<Vec<u8>> {
@@ -276,7 +322,13 @@ fn bounded(entry: &mut impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn extract(files: &Files, options: &Options, name: &str, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
+fn extract(
+    files: &Files,
+    options: &Options,
+    name: &str,
+    link: &Path,
+    entry: &mut tar::Entry<'_, impl Read>,
+) -> io::Result<()> {
     let name = Path::new(name.trim_start_matches('/'));
     if name.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(io::Error::other("Member name contains '..'"));
@@ -292,7 +344,8 @@ fn extract(files: &Files, options: &Options, name: &str, entry: &mut tar::Entry<
     let (parents, bytes) = match entry.header().entry_type() {
         EntryType::Directory => (Some(path.as_path()), None),
         EntryType::Regular | EntryType::Continuous => (path.parent(), Some(entry.size())),
-        _ => return Err(io::Error::other("left out, neither a file nor a directory")),
+        EntryType::Symlink if stays_within(&path, link) => return make_link(mount, link, &path),
+        kind => return Err(io::Error::other(format!("left out, {}", odd(kind.is_symlink())))),
     };
     if let Some(parents) = parents {
         make_directories(mount, parents)?;
@@ -309,6 +362,19 @@ fn extract(files: &Files, options: &Options, name: &str, entry: &mut tar::Entry<
         file.into_std().set_modified(time)?;
     }
     Ok(())
+}
+
+/// Makes a link, in place of a file or link of that name.
+fn make_link(mount: &Mount, target: &Path, path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parents| make_directories(mount, parents))?;
+    take(mount, 0)?;
+    match mount.dir.symlink(target, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            mount.dir.remove_file(path)?;
+            mount.dir.symlink(target, path)
+        }
+        made => made,
+    }
 }
 
 /// Makes a directory and those that it is below. Each takes room: an archive need not have an entry for it.

@@ -58,6 +58,61 @@ fn what_is_copied_in_can_be_copied_out_again() {
 }
 
 #[test]
+fn links_within_a_volume_are_copied_as_links() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir_all(from.path().join("site/deep")).unwrap();
+    fs::write(from.path().join("site/file"), "hello").unwrap();
+    let far = format!("../{}", "n".repeat(150));
+    for (target, link) in [("../file", "deep/up"), ("deep", "here"), ("not/yet", "later"), (&far, "deep/far")] {
+        std::os::unix::fs::symlink(target, from.path().join("site").join(link)).unwrap();
+    }
+    // Made on a machine, not by this tar: a link to a file is a link there too.
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.follow_symlinks(false);
+    archive.append_dir_all("data/in/site", from.path().join("site")).unwrap();
+    let here = mounted(&to, false);
+    // Twice: a link takes the place of another.
+    let sent = archive.into_inner().unwrap();
+    for _ in 0..2 {
+        let unpacked = run(&here, &["tar", "-xmf", "-", "-C", "/"], &sent);
+        assert_eq!((unpacked.code, unpacked.err.as_str()), (0, ""));
+    }
+    let link = |path: &str| fs::read_link(to.path().join("site").join(path)).unwrap();
+    assert_eq!(
+        [link("deep/up"), link("here"), link("later"), link("deep/far")],
+        ["../file", "deep", "not/yet", &far].map(PathBuf::from)
+    );
+
+    let packed = run(&here, &["tar", "cf", "-", "/data/in/site"], b"");
+    assert_eq!((packed.code, packed.err.as_str()), (0, ""));
+    let mut archive = tar::Archive::new(&packed.out[..]);
+    let kinds = archive.entries().unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        (entry.path().unwrap().into_owned(), entry.header().entry_type())
+    });
+    let kinds: std::collections::BTreeMap<_, _> = kinds.collect();
+    let kind = |name: &str| kinds[&PathBuf::from("data/in/site").join(name)];
+    assert_eq!([kind("deep/up"), kind("here"), kind("later"), kind("deep/far")], [Regular, Symlink, Symlink, Symlink]);
+}
+
+#[test]
+fn directories_of_a_volume_that_was_made_of_objects_are_copied() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // As the node makes them.
+    fs::create_dir_all(from.path().join("..2026/conf")).unwrap();
+    fs::write(from.path().join("..2026/conf/file"), "hello").unwrap();
+    for (target, link) in [("..2026", "..data"), ("..data/conf", "conf"), ("../..data", "..2026/conf/round")] {
+        std::os::unix::fs::symlink(target, from.path().join(link)).unwrap();
+    }
+    let packed = run(&mounted(&from, true), &["tar", "cf", "-", "/data/in"], b"");
+    assert_eq!((packed.code, packed.err.as_str()), (0, ""));
+    let unpacked = run(&mounted(&to, false), &["tar", "-xmf", "-", "-C", "/"], &packed.out);
+    assert_eq!((unpacked.code, unpacked.err.as_str()), (0, ""));
+    assert_eq!(fs::read_to_string(to.path().join("conf/file")).unwrap(), "hello");
+    assert!(fs::symlink_metadata(to.path().join("conf/round")).unwrap().is_symlink(), "it is followed nowhere");
+}
+
+#[test]
 fn a_copy_that_was_cut_off_goes_on_where_it_was() {
     let from = tempfile::tempdir().unwrap();
     fs::write(from.path().join("big"), vec![7; 200_000]).unwrap();
