@@ -61,8 +61,12 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "ZONE", help_heading = "Membership")]
     pub(crate) zone: Option<String>,
     /// Directory of this machine that pods may have as a hostPath volume, with all below it; may be given several times
+    /// [default: as before, else none]
     #[arg(long, value_name = "DIR", help_heading = "Pods")]
     pub(crate) allow_host_path: Vec<PathBuf>,
+    /// Takes back --allow-host-path
+    #[arg(long, conflicts_with_all = ["allow_host_path", "witness"], help_heading = "Pods")]
+    pub(crate) no_host_path: bool,
     /// Which pods share a process: all and the node itself, those of a namespace, none. A namespace's label
     /// wk.dev/isolation says it for its pods, and a pod may ask for more; "auto" is shared on a lone node and namespace in a
     /// cluster [default: as before, else auto]

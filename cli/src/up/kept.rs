@@ -3,7 +3,7 @@
 //! A file beside the identity. What is missing there was never said.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ pub(crate) struct Kept {
     pub(crate) vote: Option<Vote>,
     /// `--zone`.
     pub(crate) zone: Option<String>,
+    /// `--allow-host-path`, `--no-host-path`.
+    pub(crate) host_paths: Vec<PathBuf>,
     /// `--voter-timeout`.
     pub(crate) voter_timeout: Option<Duration>,
     /// `--isolation`.
@@ -89,6 +91,7 @@ mod tests {
             listen: Some("127.0.0.9".parse().unwrap()),
             mesh_port: Some(7000),
             vote: Some(Vote::None),
+            host_paths: vec!["/srv/data".into()],
             voter_timeout: Some(Duration::from_millis(1500)),
             ..Kept::default()
         };

@@ -141,11 +141,8 @@ impl Settings {
             (None, None) => kept.secrets_keys,
         };
         let access = Access::resolve(&access)?;
-        let host_paths = args.allow_host_path.iter().map(|path| {
-            let whole = path.canonicalize().ok().filter(|whole| whole.is_dir());
-            whole.ok_or_else(|| usage(format!("--allow-host-path {}: not a directory", path.display())))
-        });
-        let host_paths = host_paths.collect::<Result<_, _>>()?;
+        let host_paths =
+            if args.no_host_path { Vec::new() } else { host_paths(&args.allow_host_path, kept.host_paths)? };
         let limits = kept.compile_limits.unwrap_or_default();
         Ok(Self {
             access,
@@ -185,6 +182,7 @@ impl Settings {
             mesh_port: Some(self.mesh_port),
             vote: Some(self.vote),
             zone: self.zone.clone(),
+            host_paths: self.host_paths.clone(),
             voter_timeout: Some(self.voter_timeout),
             isolation: Some(self.isolation),
             engine: Some(self.engine.clone()),
@@ -210,6 +208,19 @@ impl Settings {
     }
 }
 
+/// Directories that pods may have: those asked for, without links, else those of before. Of these, one that has gone is not
+/// missed: pods that want it say so.
+fn host_paths(asked: &[PathBuf], kept: Vec<PathBuf>) -> Result<Vec<PathBuf>, ExitError> {
+    if asked.is_empty() {
+        return Ok(kept);
+    }
+    let whole = |path: &PathBuf| {
+        let whole = path.canonicalize().ok().filter(|whole| whole.is_dir());
+        whole.ok_or_else(|| usage(format!("--allow-host-path {}: not a directory", path.display())))
+    };
+    asked.iter().map(whole).collect()
+}
+
 /// A name made from the host's.
 pub(crate) fn host_name(attempt: u32) -> NodeName {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -224,4 +235,22 @@ pub(crate) fn host_name(attempt: u32) -> NodeName {
     let label = if label.is_empty() { "node" } else { label };
     let name = if attempt == 0 { label.to_owned() } else { format!("{label}-{}", attempt + 1) };
     name.parse().expect("letters, digits and inner dashes make a DNS label")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_paths_stay_until_others_are_named() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = one.path().join("link");
+        std::os::unix::fs::symlink(other.path(), &link).unwrap();
+        let whole = |path: &std::path::Path| path.canonicalize().unwrap();
+        let kept = vec![PathBuf::from("/gone")];
+        assert_eq!(host_paths(&[], kept.clone()).unwrap(), kept);
+        assert_eq!(host_paths(&[link], kept).unwrap(), [whole(other.path())]);
+        let refused = host_paths(&[one.path().join("none")], Vec::new()).unwrap_err();
+        assert!(refused.to_string().contains("not a directory"), "{refused}");
+    }
 }
