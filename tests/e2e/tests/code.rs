@@ -175,3 +175,32 @@ async fn module_that_compiles_for_longer_than_it_may_is_refused_and_not_tried_ag
     // The next one has its turn.
     cluster.deploy_hello("hello", 1, &[]).await.ok();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn module_that_needs_more_memory_to_compile_than_it_may_is_refused_and_its_pod_says_how_much() {
+    let mut cluster = Cluster::empty();
+    let mut node = cluster.next();
+    node.start(&["--compile-memory", "16Mi"]);
+    node.up().await;
+    cluster.nodes.push(node);
+    cluster.settled().await;
+    let api = cluster.nodes[0].api().await;
+    let path = cluster.dir().join("bomb.wasm");
+    std::fs::write(&path, bomb()).expect("the temporary directory can be written");
+    cluster.wk(&["deploy", &path.display().to_string(), "--name", "bomb", "--timeout", "1s"]).await;
+    let words = "compile the module: it needed more memory than the 16 MiB that a compiler may have";
+    let pod = until("the pod says why", SOON, async || {
+        let pod = api.pods_of("bomb").await?.pop().context("no pod")?;
+        let why = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"];
+        ensure!(why.as_str().is_some_and(|why| why.starts_with(words)), "{}", pod["status"]);
+        Ok(pod["metadata"]["name"].clone())
+    })
+    .await;
+    let events = api.get("/api/v1/namespaces/default/events").await.expect("events");
+    let events = events["items"].as_array().expect("a list");
+    let told = events.iter().filter(|event| event["involvedObject"]["name"] == pod);
+    let told: Vec<_> = told.filter_map(|event| event["message"].as_str()).collect();
+    assert!(told.iter().any(|message| message.contains(words)), "{told:?}");
+    // It is the module's limit, and not the node's.
+    cluster.deploy_hello("hello", 1, &[]).await.ok();
+}

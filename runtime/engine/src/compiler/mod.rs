@@ -14,6 +14,7 @@ use rustix::process::setpriority_process;
 use serde::{Deserialize, Serialize};
 
 use crate::adapt::{self, Image};
+use crate::config;
 use crate::prepare::PrepareError;
 use crate::target::{Profile, Settings};
 
@@ -44,7 +45,7 @@ const NICE: i32 = 15;
 pub struct CompileLimits {
     /// Processor time, in whole seconds. Three times as long is waited for, and a minute at least.
     pub cpu_seconds: u64,
-    /// Bytes of memory beside the program itself; None for half of the machine.
+    /// Bytes of memory beside the program itself; None for half of the machine, at most 4 GiB.
     pub memory: Option<u64>,
 }
 
@@ -59,10 +60,20 @@ impl CompileLimits {
     fn wall(self) -> Duration {
         Duration::from_secs(self.cpu_seconds).saturating_mul(3).max(WALL_MIN)
     }
+
+    /// Bytes of memory beside the program itself.
+    fn memory(self) -> u64 {
+        self.memory.unwrap_or_else(|| (config::memory_of_machine() / 2).clamp(MEMORY_MIN, MEMORY_MAX))
+    }
 }
 
 /// Processor time for one module: a Python interpreter (40 MB of wasm) took 60 seconds on a slow core.
 const CPU_SECONDS_MAX: u64 = 600;
+
+/// A compiler gets half of the machine, and no more than this: the largest interpreters took a quarter of it.
+const MEMORY_MAX: u64 = 4 << 30;
+/// And no less than this, or nothing of use would compile.
+const MEMORY_MIN: u64 = 512 << 20;
 
 /// A niced process on a busy machine gets a tenth of a core at times.
 const WALL_MIN: Duration = Duration::from_mins(1);

@@ -76,7 +76,9 @@ async fn read(from: impl AsyncRead + Unpin, limit: u64) -> Vec<u8> {
 
 /// Why a worker died, in words for whoever deployed the module.
 fn end(status: ExitStatus, complaint: &str, limits: CompileLimits) -> PrepareError {
-    let last = complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    // What Rust says to those who debug a program is no reason.
+    let is_reason = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
+    let last = complaint.lines().rfind(is_reason).unwrap_or_default();
     let exhausted = |message: String| PrepareError::CompileLimit { message };
     let failed = |message: String| PrepareError::Compiler { message };
     match status.signal() {
@@ -88,8 +90,7 @@ fn end(status: ExitStatus, complaint: &str, limits: CompileLimits) -> PrepareErr
             failed(format!("it was killed, as it is when the machine runs out of memory ({status})"))
         }
         Some(_) if complaint.contains("memory") => {
-            let max = limits.memory.map(|bytes| format!(" ({} MiB)", bytes >> 20)).unwrap_or_default();
-            exhausted(format!("it needed more memory than a compiler may have{max}: {last}"))
+            exhausted(format!("it needed more memory than the {} MiB that a compiler may have", limits.memory() >> 20))
         }
         Some(_) => failed(format!("it ended with {status}: {last}")),
         None => failed(format!("the compiling process ended with {status}: {last}")),

@@ -8,7 +8,6 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 use serde::{Deserialize, Serialize};
 
 use super::{CompileLimits, be_nice, compile};
-use crate::config;
 use crate::prepare::PrepareError;
 use crate::target::Profile;
 
@@ -31,11 +30,6 @@ const HEADER_BYTES_MAX: usize = 4096;
 
 /// Memory beside what is limited: the program itself, its libraries and the stacks of its threads.
 const PROGRAM_BYTES: u64 = 512 << 20;
-/// A compiler gets half of the machine, and no more than this: the largest interpreters took a quarter of it.
-const MEMORY_MAX: u64 = 4 << 30;
-/// And no less than this, or nothing of use would compile.
-const MEMORY_MIN: u64 = 512 << 20;
-
 /// The compiling process, from start to end. For a program's hidden command: see [`Compiler`](super::Compiler::Process).
 ///
 /// Fails when nobody listens: the node gave up, or is gone.
@@ -59,9 +53,7 @@ const CPU_SECONDS_MORE: u64 = 5;
 
 /// Before anything of the module is looked at.
 fn hold_to(limits: CompileLimits) {
-    let machine = || (config::memory_of_machine() / 2).clamp(MEMORY_MIN, MEMORY_MAX);
-    let memory = limits.memory.unwrap_or_else(machine).saturating_add(PROGRAM_BYTES);
-    hold(&[(Resource::As, memory)]);
+    hold(&[(Resource::As, limits.memory().saturating_add(PROGRAM_BYTES))]);
     // The kernel ends who is past the first of the two in a way of its own, and past the second as it does who it has no
     // memory for: these must be told apart, since the module is to blame for one of them alone.
     let (first, second) = (limits.cpu_seconds, limits.cpu_seconds.saturating_add(CPU_SECONDS_MORE));

@@ -154,8 +154,8 @@ async fn compiling_process_that_dies_or_lies_is_an_error() {
     for (script, expected, is_limit) in [
         ("kill -KILL $$", "runs out of memory", false),
         ("kill -XCPU $$", "of processor time", true),
-        ("echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$", "needed more memory", true),
-        ("echo it broke >&2; exit 3", "it broke", false),
+        ("echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$", "needed more memory than the ", true),
+        ("echo it broke >&2; echo 'note: run with' >&2; exit 3", "3: it broke", false),
         ("cat >/dev/null; printf x", "neither code nor a refusal", false),
         ("cat >/dev/null", "neither code nor a refusal", false),
     ] {
