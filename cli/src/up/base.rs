@@ -403,6 +403,7 @@ fn facts(settings: &Settings, name: &NodeName, member: u64, now: Timestamp) -> F
     Facts {
         name: name.to_string(),
         ip: settings.listen,
+        disk: settings.data_dir.clone(),
         zone: settings.zone.clone(),
         annotations: BTreeMap::from([
             ("wk.dev/member".to_owned(), member.to_string()),

@@ -224,8 +224,19 @@ fn leaves_inodes(all: u64, free: u64) -> bool {
 
 /// Whether so many bytes more leave the reserve of a disk with so many blocks, of which so many are free.
 fn leaves_reserve(block: u64, all: u64, free: u64, bytes: u64) -> bool {
-    let reserve = (all.saturating_mul(block) / RESERVE_PART).min(RESERVE_MAX);
-    free.saturating_mul(block) >= bytes.saturating_add(reserve)
+    free.saturating_mul(block) >= bytes.saturating_add(reserve(all.saturating_mul(block)))
+}
+
+/// What of a disk of so many bytes is not for guests.
+fn reserve(bytes: u64) -> u64 {
+    (bytes / RESERVE_PART).min(RESERVE_MAX)
+}
+
+/// Bytes of the disk at `path`, and how many of them guests may have.
+pub fn disk_size(path: &Path) -> io::Result<(u64, u64)> {
+    let disk = rustix::fs::statvfs(path)?;
+    let bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
+    Ok((bytes, bytes - reserve(bytes)))
 }
 
 fn blocks(bytes: u64) -> u64 {

@@ -71,7 +71,7 @@ pub use crate::compiler::{CompileLimits, Compiler, compile, compile_worker};
 pub use crate::config::{CACHE_BYTES_DEFAULT, EngineError, Options, memory_of_machine};
 pub use crate::cpu::{Pace, charged};
 pub use crate::disk::{
-    DIRECTORY_DEPTH_MAX, DiskUse, Room, disk_refused, disk_refused_since, disk_use, leave_reserve, measure,
+    DIRECTORY_DEPTH_MAX, DiskUse, Room, disk_refused, disk_refused_since, disk_size, disk_use, leave_reserve, measure,
 };
 pub use crate::engine::{Engine, Unstarted, WrongWorld};
 pub use crate::failure::{Exit, Failure};

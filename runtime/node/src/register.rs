@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -35,6 +36,8 @@ pub struct Facts {
     pub name: String,
     /// Its address.
     pub ip: IpAddr,
+    /// Where its volumes lie.
+    pub disk: PathBuf,
     /// Its zone, if it was given one: else the label is left as it is.
     pub zone: Option<String>,
     /// Annotations of ours, for instance where its ingress listens.
@@ -49,7 +52,7 @@ pub struct Facts {
 /// who owns which of its fields is recorded from the first.
 pub async fn register(cluster: &Cluster, facts: &Facts) -> Result<(), Status> {
     let cluster = &cluster.as_manager(Manager::client(MANAGER));
-    let machine = machine();
+    let machine = machine(&facts.disk);
     let change = |old: &Object| {
         let mut new = old.0.clone();
         for (name, value) in &facts.annotations {
@@ -133,7 +136,10 @@ fn labels(facts: &Facts) -> BTreeMap<&'static str, String> {
 }
 
 fn status(before: Option<&Value>, facts: &Facts, machine: &Machine, now: Timestamp) -> Value {
-    let resources = json!({"cpu": machine.cpus.to_string(), "memory": format!("{}Ki", machine.memory_kib), "pods": PODS_MAX.to_string()});
+    let kib = |amount: u64| format!("{amount}Ki");
+    let (cpu, memory, pods) = (machine.cpus.to_string(), kib(machine.memory_kib), PODS_MAX.to_string());
+    let resources = |disk| json!({"cpu": cpu, "memory": memory, "ephemeral-storage": kib(disk), "pods": pods});
+    let (disk, disk_of_guests) = machine.disk_kib;
     let conditions: Vec<Value> = [
         ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure"),
@@ -154,8 +160,8 @@ fn status(before: Option<&Value>, facts: &Facts, machine: &Machine, now: Timesta
             {"type": "InternalIP", "address": facts.ip.to_string()},
             {"type": "Hostname", "address": facts.name},
         ],
-        "capacity": resources,
-        "allocatable": resources,
+        "capacity": resources(disk),
+        "allocatable": resources(disk_of_guests),
         "conditions": conditions,
         "nodeInfo": {
             "architecture": architecture(), "operatingSystem": "linux",
@@ -180,20 +186,24 @@ fn architecture() -> &'static str {
 struct Machine {
     cpus: usize,
     memory_kib: u64,
+    /// All of the disk, and what guests may have of it.
+    disk_kib: (u64, u64),
     kernel: String,
     os: String,
     id: String,
     boot: String,
 }
 
-fn machine() -> Machine {
+fn machine(disk: &Path) -> Machine {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let os = read("/etc/os-release");
     let os = os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown").trim_matches('"');
     let memory = read("/proc/meminfo");
     let memory =
         memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let (all, of_guests) = wk_engine::disk_size(disk).unwrap_or_default();
     Machine {
+        disk_kib: (all >> 10, of_guests >> 10),
         cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         memory_kib: memory.unwrap_or(1024 * 1024),
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),

@@ -159,7 +159,7 @@ impl ResourceField {
     }
 
     /// How many units, rounded up. A limit that the container does not set is what it can get on this node: all of
-    /// the CPUs, and of the memory what a guest without a limit may use.
+    /// the CPUs and of guests' disk, and of the memory what a guest without a limit may use.
     pub fn value(&self, pod: &Object, allocatable: Option<&Value>) -> String {
         let amount = self.amount(pod, allocatable).unwrap_or(Quantity::ZERO);
         // Nothing written means one CPU or one byte.
@@ -204,7 +204,7 @@ mod tests {
         Object(json!({
             "metadata": {"name": "web-1", "namespace": "shop", "uid": "u", "labels": {"app": "web", "a/b": "x\"y"}},
             "spec": {"serviceAccountName": "robot", "containers": [
-                {"name": "app", "resources": {"limits": {"cpu": "1500m", "memory": "64Mi"}, "requests": {"cpu": "1m"}}},
+                {"name": "app", "resources": {"limits": {"cpu": "1500m", "memory": "64Mi", "ephemeral-storage": "1Gi"}, "requests": {"cpu": "1m"}}},
                 {"name": "bare"},
             ]},
         }))
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn resources_are_divided_and_rounded_up_and_fall_back_to_what_the_node_has() {
-        let (pod, node) = (pod(), json!({"cpu": "4", "memory": "8Gi"}));
+        let (pod, node) = (pod(), json!({"cpu": "4", "memory": "8Gi", "ephemeral-storage": "100Gi"}));
         for (container, resource, divisor, value) in [
             (None, "limits.cpu", None, "2"),
             (None, "limits.cpu", Some("1m"), "1500"),
@@ -253,6 +253,9 @@ mod tests {
             (Some("bare"), "limits.cpu", None, "4"),
             (Some("bare"), "limits.memory", Some("1Mi"), "256"),
             (Some("bare"), "requests.cpu", None, "0"),
+            (None, "limits.ephemeral-storage", None, "1073741824"),
+            (None, "requests.ephemeral-storage", Some("1Mi"), "0"),
+            (Some("bare"), "limits.ephemeral-storage", Some("1Gi"), "100"),
         ] {
             let reference: core::ResourceFieldSelector =
                 serde_json::from_value(json!({"containerName": container, "resource": resource, "divisor": divisor}))
