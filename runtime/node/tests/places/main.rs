@@ -90,6 +90,8 @@ fn main() -> ExitCode {
         };
     }
     wk_base::trace::init("warn");
+    // Who is in no other group shows nothing. Whoever may not do this is not root.
+    let _ = rustix::thread::set_thread_groups(&[rustix::process::Gid::from_raw(1)]);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     runtime.block_on(async {
         let kit = Kit::new();
@@ -339,6 +341,9 @@ impl Kit {
             // It is in the guest's hands once the worker has answered a later one.
             assert_eq!(text(hit.handle(get("/")).await.unwrap()).await, "well behaved\n");
             let pid = self.pid(&namespace("shop"));
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let is_in_none = status.lines().any(|line| line.trim_end() == "Groups:");
+            assert!(is_in_none || !rustix::process::geteuid().is_root(), "{status}");
             let began = Instant::now();
             // The engine lets the first one that is no guest's pass, for the fault to come again.
             until("the worker is dead", || kill_process(pid, Signal::SEGV).is_err()).await;

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
-    set_no_new_privs,
+    set_no_new_privs, set_thread_groups,
 };
 
 /// Capabilities a kernel may know; each is one bit.
@@ -11,6 +11,9 @@ const CAPABILITIES: u32 = 64;
 
 pub(super) fn drop_all() -> Result<(), String> {
     let failed = |error: Errno| error.to_string();
+    // Those of its node: who is in `disk` or `docker` needs no capability. There is one thread. Whoever may not do this was
+    // started by somebody with few rights.
+    let _ = set_thread_groups(&[]);
     set_no_new_privs(true).map_err(failed)?;
     for bit in 0..CAPABILITIES {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
