@@ -93,7 +93,7 @@ mod tests {
     fn a_server_may_show_the_certificate_that_is_trusted() {
         let name = |text: &'static str| ServerName::try_from(text).expect("a name");
         for is_ca in [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::ExplicitNoCa, IsCa::NoCa] {
-            let (trusted, other) = (self_signed(is_ca.clone()), self_signed(is_ca));
+            let (trusted, other) = (self_signed(is_ca), self_signed(is_ca));
             let mut store = RootCertStore::empty();
             store.add(trusted.clone()).expect("a root");
             let chain =
