@@ -221,7 +221,7 @@ impl Cluster {
         if form.0 == object(stored).0 || kind.custom.is_none() && new.0 == old.0 {
             return Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept, warnings: Vec::new() });
         }
-        if subresource != Subresource::Status && !new.is_deleting() {
+        if subresource != Subresource::Status {
             let admitted = admission::check(view, kind.storage(), Some(&old), &new, &facts)?;
             ops.extend(admitted.ops);
             warnings = admitted.warnings;

@@ -75,10 +75,14 @@ pub(crate) fn check(
     new: &Object,
     facts: &Facts<'_>,
 ) -> Result<Admitted, Status> {
+    // A pod that ends runs on until it has: what joins it is judged.
+    let warnings = pod_security::check(view, kind, old, new)?;
+    if old.is_some() && new.is_deleting() {
+        return Ok(Admitted { ops: Vec::new(), warnings });
+    }
     limits::check(view, kind, old, new)?;
     priorities::check(view, kind, new)?;
     classes::check(view, kind, old, new)?;
-    let warnings = pod_security::check(view, kind, old, new)?;
     let mut ops = quotas::charge(view, kind, old, new, facts.now)?;
     if old.is_none() {
         ops.extend(service_accounts::with_namespace(view, kind, new, facts)?);

@@ -15,11 +15,11 @@ fn pod(name: &str, requests: &Value, limits: &Value) -> Value {
     json!({"metadata": {"name": name}, "spec": {"containers": [container]}})
 }
 
-fn plain(name: &str) -> Value {
+pub(super) fn plain(name: &str) -> Value {
     pod(name, &json!({}), &json!({}))
 }
 
-async fn make(cluster: &Cluster, kind: &Kind, body: Value) -> Arc<Object> {
+pub(super) async fn make(cluster: &Cluster, kind: &Kind, body: Value) -> Arc<Object> {
     let namespace = if kind.is_namespaced() { NAMESPACE } else { None };
     cluster.create(kind, namespace, body).await.expect("created")
 }
@@ -279,55 +279,6 @@ async fn default_classes_are_for_those_that_name_none() {
     let backend = json!({"service": {"name": "w", "port": {"number": 80}}});
     let ingress = json!({"metadata": {"name": "i"}, "spec": {"defaultBackend": backend}});
     assert_eq!(make(&cluster, &kinds::INGRESS, ingress).await.text("/spec/ingressClassName"), "web");
-}
-
-#[tokio::test]
-async fn pods_keep_to_the_level_of_their_namespace() {
-    let (cluster, _dir) = cluster().await;
-    let labels =
-        json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"});
-    make(&cluster, &kinds::NAMESPACE, json!({"metadata": {"name": "safe", "labels": labels}})).await;
-    let heard = cluster.with_warnings();
-    heard.create(&kinds::POD, Some("safe"), plain("a")).await.expect("baseline is kept to");
-    assert_eq!(
-        heard.take_warnings(),
-        [concat!(
-            r#"would violate PodSecurity "restricted:latest": "#,
-            r#"allowPrivilegeEscalation != false (container "c" must set securityContext.allowPrivilegeEscalation=false), "#,
-            r#"unrestricted capabilities (container "c" must set securityContext.capabilities.drop=["ALL"]), "#,
-            r#"runAsNonRoot != true (pod or container "c" must set securityContext.runAsNonRoot=true), "#,
-            r#"seccompProfile (pod or container "c" must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")"#,
-        )]
-    );
-    let mut bad = plain("b");
-    bad["spec"]["hostNetwork"] = json!(true);
-    bad["spec"]["volumes"] = json!([{"name": "v", "hostPath": {"path": "/"}}]);
-    bad["spec"]["containers"][0]["securityContext"] =
-        json!({"privileged": true, "capabilities": {"add": ["SYS_ADMIN", "CHOWN"]}});
-    bad["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 80}]);
-    let status = cluster.create(&kinds::POD, Some("safe"), bad).await.expect_err("refused");
-    assert_eq!(
-        status.message,
-        concat!(
-            r#"pods "b" is forbidden: violates PodSecurity "baseline:latest": "#,
-            r#"non-default capabilities (container "c" must not include "SYS_ADMIN" in securityContext.capabilities.add), "#,
-            r#"host namespaces (hostNetwork=true), hostPath volumes (volume "v"), hostPort (container "c" uses hostPort 80), "#,
-            r#"privileged (container "c" must not set securityContext.privileged=true)"#,
-        )
-    );
-    let stricter = |old: &Object| {
-        let mut new = old.0.clone();
-        new["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = json!("restricted");
-        Ok(new)
-    };
-    heard.modify(&kinds::NAMESPACE, None, "safe", Subresource::None, stricter).await.expect("it may be asked more");
-    assert_eq!(
-        heard.take_warnings(),
-        [
-            r#"existing pods in namespace "safe" violate the new PodSecurity enforce level "restricted:latest""#,
-            "a: allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile",
-        ]
-    );
 }
 
 #[tokio::test]

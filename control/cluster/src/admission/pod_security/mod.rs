@@ -6,6 +6,9 @@
 
 mod baseline;
 mod restricted;
+#[cfg(test)]
+mod tests;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -147,21 +150,24 @@ fn template<'a>(kind: &Kind, object: &'a Object) -> Option<(&'a Value, &'a Value
     Some((part("/metadata/annotations"), part("/spec")))
 }
 
-/// Refuses a new pod that breaks the level its namespace enforces; warns of what breaks the one it warns of.
+/// Refuses a pod that breaks the level its namespace enforces, when it is made and when it changes so that it may; warns of what breaks the one it warns of.
 pub(super) fn check(view: &View, kind: &Kind, old: Option<&Object>, new: &Object) -> Result<Vec<String>, Status> {
     if *kind == kinds::NAMESPACE {
         return Ok(old.map(|old| of_namespace(view, old, new)).unwrap_or_default());
     }
     let Some((annotations, spec)) = template(kind, new) else { return Ok(Vec::new()) };
-    // What a pod may change later on cannot break a level.
-    let same = old.and_then(|old| template(kind, old)).is_some_and(|(_, before)| before == spec);
-    if same || (*kind == kinds::POD && old.is_some()) {
+    let before = old.and_then(|old| template(kind, old)).map(|(annotations, spec)| Pod { annotations, spec });
+    let pod = Pod { annotations, spec };
+    let counts = |before: &Pod<'_>| match *kind == kinds::POD {
+        true => updates::may_break_a_level(before, &pod),
+        false => before.spec != pod.spec,
+    };
+    if !before.as_ref().is_none_or(counts) {
         return Ok(Vec::new());
     }
     let Some(namespace) = view.get(&key(&kinds::NAMESPACE, None, new.namespace())).map(|stored| object(&stored)) else {
         return Ok(Vec::new());
     };
-    let pod = Pod { annotations, spec };
     if *kind == kinds::POD {
         let enforced = policy(&namespace, "enforce");
         let found = violations(enforced.level, &pod);

@@ -1,0 +1,111 @@
+//! What levels refuse and warn of, over a store of one peer.
+
+use serde_json::{Value, json};
+use wk_api::strategy::DeleteOptions;
+use wk_api::{Kind, Object, kinds, patch};
+
+use crate::admission::tests::{make, plain};
+use crate::tests::cluster;
+use crate::{Cluster, Subresource};
+
+#[tokio::test]
+async fn pods_keep_to_the_level_of_their_namespace() {
+    let (cluster, _dir) = cluster().await;
+    let labels =
+        json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"});
+    make(&cluster, &kinds::NAMESPACE, json!({"metadata": {"name": "safe", "labels": labels}})).await;
+    let heard = cluster.with_warnings();
+    heard.create(&kinds::POD, Some("safe"), plain("a")).await.expect("baseline is kept to");
+    assert_eq!(
+        heard.take_warnings(),
+        [concat!(
+            r#"would violate PodSecurity "restricted:latest": "#,
+            r#"allowPrivilegeEscalation != false (container "c" must set securityContext.allowPrivilegeEscalation=false), "#,
+            r#"unrestricted capabilities (container "c" must set securityContext.capabilities.drop=["ALL"]), "#,
+            r#"runAsNonRoot != true (pod or container "c" must set securityContext.runAsNonRoot=true), "#,
+            r#"seccompProfile (pod or container "c" must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")"#,
+        )]
+    );
+    let mut bad = plain("b");
+    bad["spec"]["hostNetwork"] = json!(true);
+    bad["spec"]["volumes"] = json!([{"name": "v", "hostPath": {"path": "/"}}]);
+    bad["spec"]["containers"][0]["securityContext"] =
+        json!({"privileged": true, "capabilities": {"add": ["SYS_ADMIN", "CHOWN"]}});
+    bad["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 80}]);
+    let status = cluster.create(&kinds::POD, Some("safe"), bad).await.expect_err("refused");
+    assert_eq!(
+        status.message,
+        concat!(
+            r#"pods "b" is forbidden: violates PodSecurity "baseline:latest": "#,
+            r#"non-default capabilities (container "c" must not include "SYS_ADMIN" in securityContext.capabilities.add), "#,
+            r#"host namespaces (hostNetwork=true), hostPath volumes (volume "v"), hostPort (container "c" uses hostPort 80), "#,
+            r#"privileged (container "c" must not set securityContext.privileged=true)"#,
+        )
+    );
+    let stricter = |old: &Object| {
+        let mut new = old.0.clone();
+        new["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = json!("restricted");
+        Ok(new)
+    };
+    heard.modify(&kinds::NAMESPACE, None, "safe", Subresource::None, stricter).await.expect("it may be asked more");
+    assert_eq!(
+        heard.take_warnings(),
+        [
+            r#"existing pods in namespace "safe" violate the new PodSecurity enforce level "restricted:latest""#,
+            "a: allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile",
+        ]
+    );
+}
+
+/// Merges `wanted` into an object; why not, where it is refused.
+async fn change(
+    cluster: &Cluster,
+    (kind, name): (&Kind, &str),
+    part: Subresource,
+    wanted: Value,
+) -> Result<(), String> {
+    let namespace = kind.is_namespaced().then_some("safe");
+    let merged = |old: &Object| {
+        let mut new = old.0.clone();
+        patch::merge(&mut new, &wanted);
+        Ok(new)
+    };
+    cluster.modify(kind, namespace, name, part, merged).await.map(|_| ()).map_err(|status| status.message)
+}
+
+#[tokio::test]
+async fn a_pod_that_is_there_may_not_begin_to_break_the_level() {
+    let (cluster, _dir) = cluster().await;
+    make(&cluster, &kinds::NAMESPACE, json!({"metadata": {"name": "safe"}})).await;
+    let mut old = plain("old");
+    old["spec"]["hostNetwork"] = json!(true);
+    old["metadata"]["finalizers"] = json!(["example.com/stay"]);
+    cluster.create(&kinds::POD, Some("safe"), old).await.expect("nothing is asked yet");
+    cluster.create(&kinds::POD, Some("safe"), plain("good")).await.expect("nothing is asked yet");
+    let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}});
+    change(&cluster, (&kinds::NAMESPACE, "safe"), Subresource::None, labels).await.expect("it may be asked");
+    let debug = async |name: &str, context: Value| {
+        let container = json!({"name": "d", "image": "i", "securityContext": context});
+        let wanted = json!({"spec": {"ephemeralContainers": [container]}});
+        change(&cluster, (&kinds::POD, name), Subresource::Part("ephemeralcontainers"), wanted).await
+    };
+    let refused = debug("good", json!({"privileged": true})).await.expect_err("refused");
+    let why = r#"privileged (container "d" must not set securityContext.privileged=true)"#;
+    assert_eq!(refused, format!(r#"pods "good" is forbidden: violates PodSecurity "baseline:latest": {why}"#));
+    debug("good", json!({})).await.expect("it keeps to the level");
+    let set_image = async |name: &str| {
+        let set = |old: &Object| {
+            let mut new = old.0.clone();
+            new["spec"]["containers"][0]["image"] = json!("j");
+            Ok(new)
+        };
+        cluster.modify(&kinds::POD, Some("safe"), name, Subresource::None, set).await.map_err(|status| status.message)
+    };
+    set_image("good").await.expect("it keeps to the level");
+    let labels = json!({"metadata": {"labels": {"a": "b"}}});
+    change(&cluster, (&kinds::POD, "old"), Subresource::None, labels).await.expect("no level looks at that");
+    let refused = set_image("old").await.expect_err("refused");
+    assert!(refused.ends_with("host namespaces (hostNetwork=true)"), "{refused}");
+    cluster.delete(&kinds::POD, Some("safe"), "old", &DeleteOptions::default()).await.expect("it ends, some day");
+    set_image("old").await.expect_err("and is judged until then");
+}
