@@ -222,7 +222,8 @@ impl Cluster {
             return Ok(Decision { ops: Vec::new(), answer: old, outcome: Outcome::Kept, warnings: Vec::new() });
         }
         if subresource != Subresource::Status {
-            let admitted = admission::check(view, kind.storage(), Some(&old), &new, &facts)?;
+            let write = Write { view, kind: kind.storage(), subresource, old: Some(&old), new: Some(&new) };
+            let admitted = admission::check(&write, &facts)?;
             ops.extend(admitted.ops);
             warnings = admitted.warnings;
         }
@@ -240,7 +241,9 @@ impl Cluster {
         mut object: Object,
         facts: &Facts<'_>,
     ) -> Result<Decision, Status> {
-        let admission::Admitted { mut ops, warnings } = admission::check(view, kind.storage(), None, &object, facts)?;
+        let subresource = Subresource::None;
+        let write = Write { view, kind: kind.storage(), subresource, old: None, new: Some(&object) };
+        let admission::Admitted { mut ops, warnings } = admission::check(&write, facts)?;
         ops.extend(services::allocate(view, kind, None, &mut object, facts)?);
         self.guard(&Write { view, kind, subresource: Subresource::None, old: None, new: Some(&object) })?;
         admission::follow(kind.storage(), &mut object, facts.now);

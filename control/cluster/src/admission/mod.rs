@@ -21,6 +21,8 @@ use wk_api::{Kind, Object, Status, kinds, taints};
 use wk_base::time::Timestamp;
 use wk_store::{Op, View};
 
+use crate::guard::Write;
+
 pub use pod_security::notes as pod_security_notes;
 pub use service_accounts::DEFAULT_SERVICE_ACCOUNT;
 
@@ -67,16 +69,11 @@ pub(crate) fn follow(kind: &Kind, new: &mut Object, now: Timestamp) {
     }
 }
 
-/// Whether a valid object may be written; `old` is what it replaces.
-pub(crate) fn check(
-    view: &View,
-    kind: &Kind,
-    old: Option<&Object>,
-    new: &Object,
-    facts: &Facts<'_>,
-) -> Result<Admitted, Status> {
+/// Whether a valid object may be written.
+pub(crate) fn check(write: &Write<'_>, facts: &Facts<'_>) -> Result<Admitted, Status> {
+    let Write { view, kind, old, new: Some(new), .. } = *write else { return Ok(Admitted::default()) };
     // A pod that ends runs on until it has: what joins it is judged.
-    let warnings = pod_security::check(view, kind, old, new)?;
+    let warnings = pod_security::check(write)?;
     if old.is_some() && new.is_deleting() {
         return Ok(Admitted { ops: Vec::new(), warnings });
     }

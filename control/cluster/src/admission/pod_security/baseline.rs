@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::checks::{SAFE_SYSCTLS, SELINUX_TYPES, has};
 use super::{Container, Pod, Violation, counted, quoted};
 
 /// What every container may have without asking.
@@ -25,54 +26,6 @@ const DEFAULT_CAPABILITIES: [&str; 13] = [
     "SYS_CHROOT",
 ];
 
-const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
-
-const SAFE_SYSCTLS: [&str; 10] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_syncookies",
-];
-
-/// Everything in which the pod breaks the level.
-pub(super) fn all(pod: &Pod<'_>) -> Vec<Violation> {
-    let checks = [
-        app_armor(pod),
-        capabilities(pod),
-        host_namespaces(pod),
-        host_path(pod),
-        host_ports(pod),
-        privileged(pod),
-        proc_mount(pod),
-        se_linux(pod),
-        seccomp(pod),
-        sysctls(pod),
-        host_process(pod),
-    ];
-    checks.into_iter().flatten().collect()
-}
-
-/// Those that `restricted` asks, too; the others it asks more strictly itself.
-pub(super) fn also_restricted(pod: &Pod<'_>) -> Vec<Violation> {
-    let checks = [
-        app_armor(pod),
-        host_namespaces(pod),
-        host_ports(pod),
-        privileged(pod),
-        proc_mount(pod),
-        se_linux(pod),
-        sysctls(pod),
-        host_process(pod),
-    ];
-    checks.into_iter().flatten().collect()
-}
-
 fn violation(what: &str, how: String) -> Violation {
     Violation { what: what.to_owned(), how }
 }
@@ -90,31 +43,33 @@ pub(super) fn setters(pod: &Pod<'_>, pointer: &str, bad: impl Fn(&Value) -> bool
     (!setters.is_empty()).then(|| setters.join(" and "))
 }
 
-fn app_armor(pod: &Pod<'_>) -> Option<Violation> {
-    let bad = |value: &Value| value == "Unconfined";
-    let mut how = Vec::new();
-    if let Some(setters) = setters(pod, "/appArmorProfile/type", bad) {
-        how.push(format!("{setters} must not set AppArmor profile type to \"Unconfined\""));
-    }
-    let annotations: Vec<String> = pod
-        .annotations
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| key.starts_with("container.apparmor.security.beta.kubernetes.io/"))
-        .filter_map(|(key, value)| Some((key, value.as_str()?)))
-        .filter(|(_, value)| !(value.is_empty() || *value == "runtime/default" || value.starts_with("localhost/")))
-        .map(|(key, value)| format!("{key}={value:?}"))
-        .collect();
+pub(super) fn app_armor(pod: &Pod<'_>) -> Option<Violation> {
+    let unconfined = |value: &Value| value == "Unconfined";
+    let mut who: Vec<String> = setters(pod, "/appArmorProfile/type", unconfined).into_iter().collect();
+    let mut what: Vec<String> = who.iter().map(|_| "Unconfined".to_owned()).collect();
+    let fine = |value: &str| value.is_empty() || value == "runtime/default" || value.starts_with("localhost/");
+    let annotations = annotations(pod, |key| key.starts_with("container.apparmor.security.beta.kubernetes.io/"), fine);
     if !annotations.is_empty() {
-        let plural = if annotations.len() == 1 { "annotation" } else { "annotations" };
-        how.push(format!("{plural} {}", annotations.join(", ")));
+        who.push(if annotations.len() == 1 { "annotation" } else { "annotations" }.to_owned());
+        what.extend(annotations);
     }
-    let what = if how.len() + annotations.len().saturating_sub(1) > 1 { "profiles" } else { "profile" };
-    (!how.is_empty()).then(|| violation(&format!("forbidden AppArmor {what}"), how.join(", ")))
+    let plural = if what.len() == 1 { "" } else { "s" };
+    let what: Vec<&str> = what.iter().map(String::as_str).collect();
+    let how = || format!("{} must not set AppArmor profile type to {}", who.join(" and "), quoted(&what));
+    (!what.is_empty()).then(|| violation(&format!("forbidden AppArmor profile{plural}"), how()))
 }
 
-fn capabilities(pod: &Pod<'_>) -> Option<Violation> {
+/// `key="value"` of the annotations that are asked about and not fine.
+fn annotations(pod: &Pod<'_>, asked: impl Fn(&str) -> bool, fine: impl Fn(&str) -> bool) -> Vec<String> {
+    let all = pod.annotations.as_object().into_iter().flatten();
+    all.filter(|(key, _)| asked(key))
+        .filter_map(|(key, value)| Some((key, value.as_str()?)))
+        .filter(|(_, value)| !fine(value))
+        .map(|(key, value)| format!("{key}={value:?}"))
+        .collect()
+}
+
+pub(super) fn capabilities(pod: &Pod<'_>) -> Option<Violation> {
     let mut added = BTreeSet::new();
     let bad = pod.bad(|container| !undue(container, &DEFAULT_CAPABILITIES).is_empty());
     for container in pod.containers() {
@@ -137,7 +92,7 @@ pub(super) fn undue<'a>(container: Container<'a>, due: &[&str]) -> Vec<&'a str> 
     added.filter_map(Value::as_str).filter(|name| !due.contains(name)).collect()
 }
 
-fn host_namespaces(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn host_namespaces(pod: &Pod<'_>) -> Option<Violation> {
     let shared: Vec<String> = ["hostNetwork", "hostPID", "hostIPC"]
         .iter()
         .filter(|key| pod.spec.get(**key) == Some(&Value::Bool(true)))
@@ -146,7 +101,7 @@ fn host_namespaces(pod: &Pod<'_>) -> Option<Violation> {
     (!shared.is_empty()).then(|| violation("host namespaces", shared.join(", ")))
 }
 
-fn host_path(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn host_path(pod: &Pod<'_>) -> Option<Violation> {
     let volumes: Vec<&str> = pod
         .volumes()
         .iter()
@@ -156,26 +111,26 @@ fn host_path(pod: &Pod<'_>) -> Option<Violation> {
     (!volumes.is_empty()).then(|| violation("hostPath volumes", counted("volume", &volumes)))
 }
 
-fn host_ports(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn host_ports(pod: &Pod<'_>) -> Option<Violation> {
     let ports = |container: Container<'_>| -> Vec<i64> {
         let ports = container.0.get("ports").and_then(Value::as_array).into_iter().flatten();
         ports.filter_map(|port| port.get("hostPort")?.as_i64()).filter(|port| *port != 0).collect()
     };
     let bad = pod.bad(|container| !ports(container).is_empty());
-    let used: BTreeSet<i64> = pod.containers().flat_map(ports).collect();
+    let used: BTreeSet<String> = pod.containers().flat_map(ports).map(|port| port.to_string()).collect();
     let word = if used.len() == 1 { "hostPort" } else { "hostPorts" };
     let verb = if bad.len() == 1 { "uses" } else { "use" };
-    let shown = used.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    (!bad.is_empty()).then(|| violation(word, format!("{} {verb} {word} {shown}", counted("container", &bad))))
+    let shown = used.into_iter().collect::<Vec<_>>().join(", ");
+    (!bad.is_empty()).then(|| violation("hostPort", format!("{} {verb} {word} {shown}", counted("container", &bad))))
 }
 
-fn privileged(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn privileged(pod: &Pod<'_>) -> Option<Violation> {
     let bad = pod.bad(|container| container.context("/privileged") == Some(&Value::Bool(true)));
     let how = || format!("{} must not set securityContext.privileged=true", counted("container", &bad));
     (!bad.is_empty()).then(|| violation("privileged", how()))
 }
 
-fn proc_mount(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn proc_mount(pod: &Pod<'_>) -> Option<Violation> {
     let mount = |container: Container<'_>| {
         container.context("/procMount").and_then(Value::as_str).filter(|mount| *mount != "Default").map(str::to_owned)
     };
@@ -189,10 +144,11 @@ fn proc_mount(pod: &Pod<'_>) -> Option<Violation> {
     })
 }
 
-fn se_linux(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn se_linux(pod: &Pod<'_>) -> Option<Violation> {
+    let known = |kind: &str| has(&SELINUX_TYPES, pod.version, kind);
     let bad = |options: &Value| {
         let part = |key: &str| options.get(key).and_then(Value::as_str).unwrap_or_default();
-        !SELINUX_TYPES.contains(&part("type")) || !part("user").is_empty() || !part("role").is_empty()
+        !known(part("type")) || !part("user").is_empty() || !part("role").is_empty()
     };
     let setters = setters(pod, "/seLinuxOptions", bad)?;
     let contexts = pod.containers().filter_map(|container| container.context("/seLinuxOptions"));
@@ -201,7 +157,7 @@ fn se_linux(pod: &Pod<'_>) -> Option<Violation> {
         contexts.iter().filter_map(|options| options.get(key)?.as_str()).filter(|text| !text.is_empty()).collect()
     };
     let mut how = Vec::new();
-    let types: Vec<&str> = given("type").into_iter().filter(|kind| !SELINUX_TYPES.contains(kind)).collect();
+    let types: Vec<&str> = given("type").into_iter().filter(|kind| !known(kind)).collect();
     if !types.is_empty() {
         let plural = if types.len() == 1 { "type" } else { "types" };
         how.push(format!("{plural} {}", quoted(&types)));
@@ -217,20 +173,34 @@ fn se_linux(pod: &Pod<'_>) -> Option<Violation> {
     ))
 }
 
-fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
     let setters = setters(pod, "/seccompProfile/type", |kind| kind == "Unconfined")?;
     let how = format!("{setters} must not set securityContext.seccompProfile.type to \"Unconfined\"");
     Some(violation("seccompProfile", how))
 }
 
-fn sysctls(pod: &Pod<'_>) -> Option<Violation> {
+/// Profiles of seccomp as they were given before there were fields.
+pub(super) fn seccomp_annotations(pod: &Pod<'_>) -> Option<Violation> {
+    const OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+    let of_container = |key: &str| {
+        let name = key.strip_prefix("container.seccomp.security.alpha.kubernetes.io/");
+        name.is_some_and(|name| pod.containers().any(|container| container.name() == name))
+    };
+    let fine = |value: &str| matches!(value, "runtime/default" | "docker/default") || value.starts_with("localhost/");
+    let bad = annotations(pod, |key| key == OF_POD || of_container(key), fine);
+    let plural = if bad.len() == 1 { "" } else { "s" };
+    let how = || format!("forbidden annotation{plural} {}", bad.join(", "));
+    (!bad.is_empty()).then(|| violation("seccompProfile", how()))
+}
+
+pub(super) fn sysctls(pod: &Pod<'_>) -> Option<Violation> {
     let given = pod.context("/sysctls").and_then(Value::as_array).into_iter().flatten();
     let names = given.filter_map(|sysctl| sysctl.get("name")?.as_str());
-    let bad: Vec<&str> = names.filter(|name| !SAFE_SYSCTLS.contains(name)).collect();
+    let bad: Vec<&str> = names.filter(|name| !has(&SAFE_SYSCTLS, pod.version, name)).collect();
     (!bad.is_empty()).then(|| violation("forbidden sysctls", bad.join(", ")))
 }
 
-fn host_process(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn host_process(pod: &Pod<'_>) -> Option<Violation> {
     let setters = setters(pod, "/windowsOptions/hostProcess", |value| *value == Value::Bool(true))?;
     Some(violation("hostProcess", format!("{setters} must not set securityContext.windowsOptions.hostProcess=true")))
 }

@@ -1,16 +1,16 @@
-//! Kubernetes' plug-in `PodSecurity`: the Pod Security Standards by labels of the namespace. A level that is pinned to
-//! a version is judged as the latest.
+//! Kubernetes' plug-in `PodSecurity`: the Pod Security Standards by labels of the namespace.
 //!
 //! For WebAssembly most of what these levels forbid gives a program nothing: it shares no kernel with its node. They are
 //! judged by their letter all the same, so that what passes here passes elsewhere.
 
 mod baseline;
+mod checks;
 mod restricted;
 #[cfg(test)]
 mod tests;
 mod updates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -18,7 +18,8 @@ use wk_api::{Kind, Object, Status, kinds};
 use wk_store::View;
 
 use super::beside;
-use crate::{key, object};
+use crate::guard::Write;
+use crate::{Subresource, key, object};
 
 /// Pods of a namespace that are looked at when its level rises, and lines of warnings about them: Kubernetes' limits
 /// are 3000 pods and one second.
@@ -33,7 +34,23 @@ enum Level {
     Restricted,
 }
 
-/// A level and the version of it that is printed.
+/// The minor version of Kubernetes whose checks are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Version(u32);
+
+impl Version {
+    /// What `latest` means, and every later one: the version of the API.
+    const LATEST: Self = Self(33);
+
+    /// `v1.25`, or `latest`.
+    fn read(text: &str) -> Self {
+        let minor = text.strip_prefix("v1.").and_then(|minor| minor.parse().ok());
+        minor.map_or(Self::LATEST, |minor| Self(minor).min(Self::LATEST))
+    }
+}
+
+/// A level and its version as the label has it.
+#[derive(PartialEq, Eq)]
 struct Policy<'a> {
     level: Level,
     version: &'a str,
@@ -48,6 +65,11 @@ impl Policy<'_> {
             Level::Restricted => "restricted",
         };
         format!("{level}:{}", self.version)
+    }
+
+    /// Everything in which a pod breaks it, in Kubernetes' words; empty when it keeps to it.
+    fn broken_by(&self, pod: &Pod<'_>) -> Vec<Violation> {
+        checks::broken(self.level, &Pod { version: Version::read(self.version), ..*pod })
     }
 }
 
@@ -68,16 +90,22 @@ struct Violation {
     how: String,
 }
 
-/// The parts of a pod that checks look at.
+/// The parts of a pod that checks look at, and in which version they do.
+#[derive(Clone, Copy)]
 struct Pod<'a> {
     annotations: &'a Value,
     spec: &'a Value,
+    version: Version,
 }
 
 impl<'a> Pod<'a> {
     /// The member of the pod's own security context.
     fn context(&self, pointer: &str) -> Option<&'a Value> {
         self.spec.get("securityContext")?.pointer(pointer).filter(|value| !value.is_null())
+    }
+
+    fn is_for_windows(&self) -> bool {
+        self.version >= checks::WINDOWS_IS_TOLD_APART && self.spec.pointer("/os/name").is_some_and(|os| os == "windows")
     }
 
     fn containers(&self) -> impl Iterator<Item = Container<'a>> + use<'a> {
@@ -123,22 +151,13 @@ fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Everything in which a pod breaks `level`, in Kubernetes' words; empty when it keeps to it.
-fn violations(level: Level, pod: &Pod<'_>) -> Vec<Violation> {
-    match level {
-        Level::Privileged => Vec::new(),
-        Level::Baseline => baseline::all(pod),
-        Level::Restricted => restricted::all(pod),
-    }
-}
-
 fn told(violations: &[Violation]) -> String {
     let texts = violations.iter().map(|one| format!("{} ({})", one.what, one.how));
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// Where the pods of a kind are described, if it makes pods.
-fn template<'a>(kind: &Kind, object: &'a Object) -> Option<(&'a Value, &'a Value)> {
+/// What a kind says of its pods, if it makes any.
+fn template<'a>(kind: &Kind, object: &'a Object) -> Option<Pod<'a>> {
     let at = match kind.kind {
         "Pod" => "",
         "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => "/spec/template",
@@ -147,37 +166,40 @@ fn template<'a>(kind: &Kind, object: &'a Object) -> Option<(&'a Value, &'a Value
         _ => return None,
     };
     let part = |part: &str| object.at(&format!("{at}{part}")).unwrap_or(&Value::Null);
-    Some((part("/metadata/annotations"), part("/spec")))
+    Some(Pod { annotations: part("/metadata/annotations"), spec: part("/spec"), version: Version::LATEST })
 }
 
-/// Refuses a pod that breaks the level its namespace enforces, when it is made and when it changes so that it may; warns of what breaks the one it warns of.
-pub(super) fn check(view: &View, kind: &Kind, old: Option<&Object>, new: &Object) -> Result<Vec<String>, Status> {
-    if *kind == kinds::NAMESPACE {
-        return Ok(old.map(|old| of_namespace(view, old, new)).unwrap_or_default());
-    }
-    let Some((annotations, spec)) = template(kind, new) else { return Ok(Vec::new()) };
-    let before = old.and_then(|old| template(kind, old)).map(|(annotations, spec)| Pod { annotations, spec });
-    let pod = Pod { annotations, spec };
-    let counts = |before: &Pod<'_>| match *kind == kinds::POD {
-        true => updates::may_break_a_level(before, &pod),
-        false => before.spec != pod.spec,
+/// The pod that a write is to be judged by, and its namespace. None where the write does nothing that a level looks at.
+fn judged<'a>(write: &Write<'a>) -> Option<(Pod<'a>, Arc<Object>)> {
+    let new = write.new?;
+    let pod = template(write.kind, new)?;
+    let is_judged = match write.old {
+        Some(old) if *write.kind == kinds::POD => updates::may_break_a_level(&template(write.kind, old)?, &pod),
+        _ => write.subresource == Subresource::None,
     };
-    if !before.as_ref().is_none_or(counts) {
-        return Ok(Vec::new());
+    let namespace = is_judged.then(|| write.view.get(&key(&kinds::NAMESPACE, None, new.namespace())))??;
+    Some((pod, object(&namespace)))
+}
+
+/// Refuses a pod that breaks the level its namespace enforces, when it is made and when it changes so that it may; warns
+/// of what breaks the one it warns of.
+pub(super) fn check(write: &Write<'_>) -> Result<Vec<String>, Status> {
+    if let (Some(old), Some(new)) = (write.old, write.new)
+        && *write.kind == kinds::NAMESPACE
+    {
+        return Ok(of_namespace(write.view, old, new));
     }
-    let Some(namespace) = view.get(&key(&kinds::NAMESPACE, None, new.namespace())).map(|stored| object(&stored)) else {
-        return Ok(Vec::new());
-    };
-    if *kind == kinds::POD {
+    let Some((pod, namespace)) = judged(write) else { return Ok(Vec::new()) };
+    if *write.kind == kinds::POD {
         let enforced = policy(&namespace, "enforce");
-        let found = violations(enforced.level, &pod);
+        let found = enforced.broken_by(&pod);
         if !found.is_empty() {
             let why = format!("violates PodSecurity {:?}: {}", enforced.name(), told(&found));
-            return Err(Status::forbidden(kind, new.name(), &why));
+            return Err(Status::forbidden(write.kind, write.name(), &why));
         }
     }
     let warned = policy(&namespace, "warn");
-    let found = violations(warned.level, &pod);
+    let found = warned.broken_by(&pod);
     if found.is_empty() {
         return Ok(Vec::new());
     }
@@ -187,19 +209,15 @@ pub(super) fn check(view: &View, kind: &Kind, old: Option<&Object>, new: &Object
 /// What the audit log should say of an object that was written: the level that was enforced, and how it breaks the one that
 /// its namespace only has recorded (`audit`).
 pub fn notes(view: &View, kind: &Kind, object: &Object) -> Vec<(String, String)> {
-    let Some((annotations, spec)) = template(kind, object) else { return Vec::new() };
-    let Some(namespace) =
-        view.get(&key(&kinds::NAMESPACE, None, object.namespace())).map(|stored| crate::object(&stored))
-    else {
-        return Vec::new();
-    };
+    let write = Write { view, kind, subresource: Subresource::None, old: None, new: Some(object) };
+    let Some((pod, namespace)) = judged(&write) else { return Vec::new() };
     let note = |name: &str, text: String| (format!("pod-security.kubernetes.io/{name}"), text);
     let mut notes = Vec::new();
     if *kind == kinds::POD {
         notes.push(note("enforce-policy", policy(&namespace, "enforce").name()));
     }
     let audited = policy(&namespace, "audit");
-    let found = violations(audited.level, &Pod { annotations, spec });
+    let found = audited.broken_by(&pod);
     if !found.is_empty() {
         let text = format!("would violate PodSecurity {:?}: {}", audited.name(), told(&found));
         notes.push(note("audit-violations", text));
@@ -207,18 +225,18 @@ pub fn notes(view: &View, kind: &Kind, object: &Object) -> Vec<(String, String)>
     notes
 }
 
-/// A namespace that enforces more than before: which of its pods would not be let in any more.
+/// A namespace that enforces another level or version than before, unless it is plainly less: which of its pods would not be
+/// let in any more.
 fn of_namespace(view: &View, old: &Object, new: &Object) -> Vec<String> {
     let (before, after) = (policy(old, "enforce"), policy(new, "enforce"));
-    if after.level <= before.level {
+    if before.version == after.version && after.level <= before.level {
         return Vec::new();
     }
     let inside = Object::new(serde_json::json!({"metadata": {"namespace": new.name()}}));
     let pods: Vec<Arc<Object>> = beside(view, &kinds::POD, &inside);
     let mut by_problem: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for pod in pods.iter().take(PODS_MAX) {
-        let Some((annotations, spec)) = template(&kinds::POD, pod) else { continue };
-        let found = violations(after.level, &Pod { annotations, spec });
+        let found = template(&kinds::POD, pod).map(|parts| after.broken_by(&parts)).unwrap_or_default();
         if !found.is_empty() {
             let problems: Vec<&str> = found.iter().map(|one| one.what.as_str()).collect();
             by_problem.entry(problems.join(", ")).or_default().push(pod.name());
@@ -232,11 +250,13 @@ fn of_namespace(view: &View, old: &Object, new: &Object) -> Vec<String> {
         new.name(),
         after.name()
     );
-    let lines = by_problem.into_iter().take(WARNINGS_MAX).map(|(problems, pods)| match pods.as_slice() {
+    // Pods are read in the order of their names.
+    let lines = by_problem.into_iter().map(|(problems, pods)| match pods.as_slice() {
         [pod] => format!("{pod}: {problems}"),
-        [pod, another] => format!("{pod} (and 1 other pod): {problems}", pod = (*pod).min(*another)),
+        [pod, _] => format!("{pod} (and 1 other pod): {problems}"),
         [pod, rest @ ..] => format!("{pod} (and {} other pods): {problems}", rest.len()),
         [] => problems,
     });
-    std::iter::once(head).chain(lines).collect()
+    let lines: BTreeSet<String> = lines.collect();
+    std::iter::once(head).chain(lines.into_iter().take(WARNINGS_MAX)).collect()
 }

@@ -6,33 +6,30 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::baseline::{also_restricted, setters, undue};
+use super::baseline::{setters, undue};
 use super::{Container, Pod, Violation, counted, quoted};
 
 /// Kinds of volumes that show a pod nothing of its node.
 const VOLUMES: [&str; 8] =
     ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"];
 
-/// Everything in which the pod breaks the level.
-pub(super) fn all(pod: &Pod<'_>) -> Vec<Violation> {
-    let mut found = also_restricted(pod);
-    let checks =
-        [escalation(pod), capabilities(pod), volumes(pod), run_as_non_root(pod), run_as_user(pod), seccomp(pod)];
-    found.extend(checks.into_iter().flatten());
-    found
-}
-
 fn violation(what: &str, how: String) -> Violation {
     Violation { what: what.to_owned(), how }
 }
 
-fn escalation(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn escalation(pod: &Pod<'_>) -> Option<Violation> {
+    if pod.is_for_windows() {
+        return None;
+    }
     let bad = pod.bad(|container| container.context("/allowPrivilegeEscalation") != Some(&Value::Bool(false)));
     let how = || format!("{} must set securityContext.allowPrivilegeEscalation=false", counted("container", &bad));
     (!bad.is_empty()).then(|| violation("allowPrivilegeEscalation != false", how()))
 }
 
-fn capabilities(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn capabilities(pod: &Pod<'_>) -> Option<Violation> {
+    if pod.is_for_windows() {
+        return None;
+    }
     const DUE: [&str; 1] = ["NET_BIND_SERVICE"];
     let drops_all = |container: Container<'_>| {
         let dropped = container.context("/capabilities/drop").and_then(Value::as_array);
@@ -56,7 +53,7 @@ fn capabilities(pod: &Pod<'_>) -> Option<Violation> {
     (!how.is_empty()).then(|| violation("unrestricted capabilities", how.join("; ")))
 }
 
-fn volumes(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn volumes(pod: &Pod<'_>) -> Option<Violation> {
     let source = |volume: &Value| {
         let members = volume.as_object().into_iter().flatten();
         members.filter(|(key, value)| *key != "name" && !value.is_null()).map(|(key, _)| key.clone()).next()
@@ -78,7 +75,7 @@ fn volumes(pod: &Pod<'_>) -> Option<Violation> {
     })
 }
 
-fn run_as_non_root(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn run_as_non_root(pod: &Pod<'_>) -> Option<Violation> {
     const WHAT: &str = "runAsNonRoot != true";
     let field = "/runAsNonRoot";
     let of_pod = pod.context(field).and_then(Value::as_bool);
@@ -102,12 +99,15 @@ fn run_as_non_root(pod: &Pod<'_>) -> Option<Violation> {
     })
 }
 
-fn run_as_user(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn run_as_user(pod: &Pod<'_>) -> Option<Violation> {
     let setters = setters(pod, "/runAsUser", |user| user.as_i64() == Some(0))?;
     Some(violation("runAsUser=0", format!("{setters} must not set runAsUser=0")))
 }
 
-fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
+pub(super) fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
+    if pod.is_for_windows() {
+        return None;
+    }
     const WHAT: &str = "seccompProfile";
     let field = "/seccompProfile/type";
     let good = |kind: &Value| kind == "RuntimeDefault" || kind == "Localhost";
