@@ -63,9 +63,10 @@ fn difference(
     args: &DiffArgs,
     colour: bool,
 ) -> anyhow::Result<String> {
-    let text =
-        |object: Option<&Value>| object.map_or_else(|| Ok(String::new()), |object| yaml(&readable(object, args)));
-    let (old, new) = (text(before)?, text(Some(after))?);
+    let (mut old, mut new) = (before.map_or(Value::Null, |before| readable(before, args)), readable(after, args));
+    mask(&mut old, &mut new);
+    let old = if old.is_null() { String::new() } else { yaml(&old)? };
+    let new = yaml(&new)?;
     let name = format!("{} in {}", object.resource.qualified(&object.name), object.namespace);
     let diff = TextDiff::from_lines(&old, &new);
     let mut unified = diff.unified_diff();
@@ -81,7 +82,7 @@ fn difference(
     Ok(painted.collect())
 }
 
-/// The object without what differs with every write, and with the values of Secrets masked.
+/// The object without what differs with every write.
 fn readable(object: &Value, args: &DiffArgs) -> Value {
     let mut object = object.clone();
     if !args.show_managed_fields {
@@ -96,22 +97,48 @@ fn readable(object: &Value, args: &DiffArgs) -> Value {
             }
         }
     }
-    if object.get("kind").and_then(Value::as_str) == Some("Secret") {
-        for list in ["data", "stringData"] {
-            for value in object.get_mut(list).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
-                *value = masked(value).into();
-            }
-        }
-    }
     object
 }
 
 type Map = serde_json::Map<String, Value>;
 
-/// A fingerprint of a value: it tells whether it differs, not what it is.
-fn masked(value: &Value) -> String {
-    use sha2::Digest as _;
-    let digest = sha2::Sha256::digest(value.to_string());
-    let short = hex::encode(&digest[..4]);
-    format!("*** (fingerprint {short})")
+/// Puts stars for the values of a Secret: which of them differ is to be seen, and nothing by which they could be guessed.
+fn mask(before: &mut Value, after: &mut Value) {
+    if after.get("kind").and_then(Value::as_str) != Some("Secret") {
+        return;
+    }
+    for list in ["data", "stringData"] {
+        let entries = |object: &Value| object.get(list).and_then(Value::as_object).cloned().unwrap_or_default();
+        let (old, new) = (entries(before), entries(after));
+        star(before, list, &new, "*** (before)");
+        star(after, list, &old, "*** (after)");
+    }
+}
+
+/// Puts `differs` for entries that `other` has with another value.
+fn star(object: &mut Value, list: &str, other: &Map, differs: &str) {
+    for (key, value) in object.get_mut(list).and_then(Value::as_object_mut).into_iter().flatten() {
+        let is_other = other.get(key).is_some_and(|other| other != value);
+        *value = if is_other { differs } else { "***" }.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn which_values_of_a_secret_differ_is_shown_and_none_of_them() {
+        let secret = |data: Value| json!({"kind": "Secret", "data": data});
+        let mut before = secret(json!({"same": "aGlk", "other": "aGlk", "gone": "aGlk"}));
+        let mut after = secret(json!({"same": "aGlk", "other": "ZGVu", "new": "ZGVu"}));
+        mask(&mut before, &mut after);
+        assert_eq!(before, secret(json!({"same": "***", "other": "*** (before)", "gone": "***"})));
+        assert_eq!(after, secret(json!({"same": "***", "other": "*** (after)", "new": "***"})));
+        let mut first = secret(json!({"new": "ZGVu"}));
+        mask(&mut Value::Null, &mut first);
+        assert_eq!(first, secret(json!({"new": "***"})));
+    }
 }

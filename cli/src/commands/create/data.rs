@@ -68,7 +68,7 @@ fn read(args: &DataArgs) -> Result<Data, ExitError> {
     };
     for literal in &args.from_literal {
         let (key, text) =
-            literal.split_once('=').ok_or_else(|| usage(format!("--from-literal {literal:?} is not KEY=TEXT")))?;
+            literal.split_once('=').ok_or_else(|| usage("--from-literal is KEY=TEXT, and one has no \"=\""))?;
         add(key, unquoted(text).as_bytes().to_vec())?;
     }
     for file in &args.from_file {
@@ -138,7 +138,8 @@ mod tests {
         std::fs::write(dir.path().join("env"), "# no\nA=1\n\nB=x y\n").expect("write");
         let made = config(&format!("--from-env-file {}/env", dir.path().display())).expect("made");
         assert_eq!(made, json!({"data": {"A": "1", "B": "x y"}}));
-        assert!(config("--from-literal x").expect_err("no value").contains("KEY=TEXT"));
+        let error = config("--from-literal hidden").expect_err("no value");
+        assert!(error.contains("KEY=TEXT") && !error.contains("hidden"), "a secret's may be meant: {error}");
         assert!(config("--from-literal x=1 --from-literal x=2").expect_err("twice").contains("twice"));
         assert!(config("--from-file /no/such/file").expect_err("absent").contains("/no/such/file"));
     }

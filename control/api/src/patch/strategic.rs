@@ -42,11 +42,23 @@ pub enum StrategicError {
     /// Something else that Kubernetes answers with 500.
     #[error("{0}")]
     Other(String),
+    /// The same, with a part of the patch or of the object in it.
+    #[error("{0}")]
+    Quoting(String),
 }
 
 impl StrategicError {
+    /// What may be said when nobody may see what is in the object.
+    #[must_use]
+    pub fn hidden(self) -> Self {
+        match self {
+            Self::Quoting(_) => Self::Other("the patch does not fit the object: <hidden>".to_owned()),
+            error => error,
+        }
+    }
+
     fn no_key(item: &Value, key: &str) -> Self {
-        Self::Other(format!("map: {} does not contain declared merge key: {key}", go_text(item)))
+        Self::Quoting(format!("map: {} does not contain declared merge key: {key}", go_text(item)))
     }
 }
 
@@ -54,7 +66,7 @@ impl From<StrategicError> for Status {
     fn from(error: StrategicError) -> Self {
         match error {
             StrategicError::ListOfLists => super::unprocessable(),
-            StrategicError::Other(why) => Self::new(500, Reason::Unknown, why),
+            StrategicError::Other(why) | StrategicError::Quoting(why) => Self::new(500, Reason::Unknown, why),
             error => Self::bad_request(error.to_string()),
         }
     }
@@ -141,7 +153,7 @@ fn merge_maps(mut original: Members, mut patch: Members, node: Option<Node<'_>>)
 }
 
 fn unknown_directive(directive: &Value, within: &Value) -> StrategicError {
-    StrategicError::Other(format!("unknown patch type: {} in map: {}", go_text(directive), go_text(within)))
+    StrategicError::Quoting(format!("unknown patch type: {} in map: {}", go_text(directive), go_text(within)))
 }
 
 /// The list that a directive such as `$setElementOrder/ports` is about.

@@ -8,7 +8,8 @@ use http::StatusCode;
 use json_patch::Patch;
 use serde_json::Value;
 use wk_api::decode;
-use wk_api::patch::{self, PatchType, strategic};
+use wk_api::patch::strategic::{self, StrategicError};
+use wk_api::patch::{self, PatchType};
 use wk_api::schema::{Schema, schema_of};
 use wk_api::{FieldReason, Kind, Object, Status};
 use wk_cluster::Subresource;
@@ -28,6 +29,8 @@ const OPTIONS: &str = "PatchOptions";
 struct Change {
     how: How,
     problems: Vec<String>,
+    /// Whether what is wrong is told without what is in the object: who may patch a Secret may not read it by that.
+    hides: bool,
 }
 
 enum How {
@@ -54,7 +57,7 @@ pub(super) async fn run(
     }
     let cluster = writable(server, user, call, OPTIONS)?;
     let validation = body::validation(&call.query, OPTIONS)?;
-    let change = read(kind, bytes)?;
+    let change = Change { hides: call.kind().sealed, ..read(kind, bytes)? };
     let mut warnings = Vec::new();
     let apply = |current: &Object| {
         if subresource == Subresource::Scale {
@@ -103,12 +106,13 @@ fn read(kind: PatchType, bytes: &[u8]) -> Result<Change, Status> {
             "error decoding patch: json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
         )))
     };
+    let change = |how, problems| Change { how, problems, hides: false };
     match kind {
-        PatchType::Merge => object(bytes).map(|(patch, problems)| Change { how: How::Merge(patch), problems }),
+        PatchType::Merge => object(bytes).map(|(patch, problems)| change(How::Merge(patch), problems)),
         PatchType::StrategicMerge => {
-            object(bytes).map(|(patch, problems)| Change { how: How::Strategic(patch), problems })
+            object(bytes).map(|(patch, problems)| change(How::Strategic(patch), problems))
         }
-        PatchType::Json => json::read(bytes).map(|(patch, problems)| Change { how: How::Json(patch), problems }),
+        PatchType::Json => json::read(bytes).map(|(patch, problems)| change(How::Json(patch), problems)),
         PatchType::Apply => Err(Status::unsupported_media_type(&[])),
     }
 }
@@ -128,7 +132,10 @@ impl Change {
                 patch::merge(&mut value, patch);
                 Ok(value)
             }
-            How::Strategic(patch) => Ok(strategic::apply(schema, value, patch.clone())?),
+            How::Strategic(patch) => {
+                let told = |error: StrategicError| if self.hides { error.hidden() } else { error };
+                Ok(strategic::apply(schema, value, patch.clone()).map_err(told)?)
+            }
             How::Json(patch) => {
                 json::apply(&mut value, patch)?;
                 Ok(value)

@@ -76,7 +76,7 @@ pub(super) fn check(patch: &[Value], wanted: &[Value], key: &str) -> Result<(), 
         let own = id(item);
         if !rest.any(|next| id(next) == own) {
             let (patch, wanted) = (super::go_text(&patch.into()), super::go_text(&wanted.into()));
-            return Err(StrategicError::Other(format!(
+            return Err(StrategicError::Quoting(format!(
                 "The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{wanted}\n"
             )));
         }
