@@ -1,14 +1,11 @@
 //! The allocator of this program: jemalloc, because of what a node of thousands of pods leaves behind. Each pod is made of
 //! hundreds of small things among thousands that are gone a moment later; glibc's allocator kept half as much again as
-//! was in use, in holes between them. Its own free pages go back to the kernel when [`give_back`] is called, and those of threads
-//! when they [`rest`].
+//! was in use, in holes between them. Its own free pages go back to the kernel when [`give_back`] is called.
 //!
 //! Not here: who calls that.
 
-use std::cell::Cell;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tikv_jemallocator::Jemalloc;
 
@@ -30,34 +27,12 @@ unsafe impl Sync for Settings {}
 #[unsafe(export_name = "_rjem_malloc_conf")]
 static SETTINGS: Settings = Settings(c"narenas_ratio:1,cache_oblivious:false".as_ptr());
 
-/// How often [`give_back`] was called.
-static ROUND: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    /// The round in which this thread let go of what it kept.
-    static RESTED: Cell<usize> = const { Cell::new(0) };
-}
-
 /// Gives pages that were freed ten seconds ago or earlier back to the kernel. Busy threads do so by themselves now and
 /// then; of an idle process nobody does.
-pub(crate) fn give_back() {
-    ROUND.fetch_add(1, Ordering::Relaxed);
-    // 4096 means all arenas.
-    act(c"arena.4096.decay");
-}
-
-/// For a thread that has nothing to do at the moment: lets go of the free places that it keeps to itself, once a round. A
-/// few hundred of them, left from a burst, would hold thousands of pages on which nothing else is.
-pub(crate) fn rest() {
-    let round = ROUND.load(Ordering::Relaxed);
-    if RESTED.replace(round) != round {
-        act(c"thread.tcache.flush");
-    }
-}
-
-/// Has jemalloc do what takes and gives nothing.
 #[expect(unsafe_code, reason = "jemalloc is a library of C")]
-fn act(name: &CStr) {
+pub(crate) fn give_back() {
+    // 4096 means all arenas.
+    let name = c"arena.4096.decay";
     // SAFETY: the name ends with a zero, and what it names takes and gives nothing.
     let failed = unsafe {
         tikv_jemalloc_sys::mallctl(
@@ -68,7 +43,7 @@ fn act(name: &CStr) {
             0,
         )
     };
-    debug_assert_eq!(failed, 0, "jemalloc knows {name:?}");
+    debug_assert_eq!(failed, 0, "jemalloc knows this name");
 }
 
 #[cfg(test)]
@@ -77,7 +52,7 @@ mod tests {
 
     /// What jemalloc answers to a name.
     #[expect(unsafe_code, reason = "jemalloc is a library of C")]
-    fn read<T: Default>(name: &CStr) -> T {
+    fn read<T: Default>(name: &std::ffi::CStr) -> T {
         let (mut value, mut length) = (T::default(), size_of::<T>());
         // SAFETY: the name ends with a zero, and there is room for a value of the length that is told; jemalloc writes none
         // of another length.
@@ -94,15 +69,5 @@ mod tests {
         assert!(read::<u32>(c"opt.narenas") as usize <= cores, "four a core without the setting");
         assert!(!read::<bool>(c"opt.cache_oblivious"), "on without the setting");
         give_back();
-    }
-
-    #[test]
-    fn a_thread_rests_once_a_round() {
-        // Beside this one, others may give back.
-        give_back();
-        let before = RESTED.get();
-        rest();
-        assert!(RESTED.get() > before);
-        rest();
     }
 }

@@ -24,11 +24,11 @@ use crate::render::Ui;
 fn main() -> ExitCode {
     if wk_node::worker::is_wanted() {
         // It gives up its rights before it makes its threads.
-        return wk_node::worker::main(wk_node::worker::Heap { give_back: heap::give_back, rest: heap::rest });
+        return wk_node::worker::main(heap::give_back);
     }
     let cli = args::parse();
     let mut ui = Ui::for_process();
-    match wk_base::threads::run(heap::rest, commands::run(cli, &mut ui)).map_err(anyhow::Error::from).flatten() {
+    match wk_base::threads::run(commands::run(cli, &mut ui)).map_err(anyhow::Error::from).flatten() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if exit::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

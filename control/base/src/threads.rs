@@ -13,16 +13,16 @@ const REST: Duration = Duration::from_millis(500);
 /// asks what comes of it.
 const END_MAX: Duration = Duration::from_secs(2);
 
-/// The runtime of a process, to be built. A thread that serves calls `rest` each time it finds nothing to do.
-pub fn runtime(rest: fn()) -> Builder {
+/// The runtime of a process, to be built.
+pub fn runtime() -> Builder {
     let mut builder = Builder::new_multi_thread();
-    builder.enable_all().thread_keep_alive(REST).on_thread_park(rest);
+    builder.enable_all().thread_keep_alive(REST);
     builder
 }
 
-/// Does all the work of a process; `rest` as in [`runtime`]. Whatever it has begun and does not wait for itself ends with it.
-pub fn run<T>(rest: fn(), work: impl Future<Output = T>) -> io::Result<T> {
-    let runtime = runtime(rest).build()?;
+/// Does all the work of a process. Whatever it has begun and does not wait for itself ends with it.
+pub fn run<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = runtime().build()?;
     let outcome = runtime.block_on(work);
     runtime.shutdown_timeout(END_MAX);
     Ok(outcome)
@@ -44,7 +44,7 @@ mod tests {
         thread_local! {
             static HERE: RefCell<Option<mpsc::SyncSender<()>>> = const { RefCell::new(None) };
         }
-        let runtime = runtime(|| {}).worker_threads(1).build().expect("threads");
+        let runtime = runtime().worker_threads(1).build().expect("threads");
         let (here, gone) = mpsc::sync_channel(1);
         runtime.block_on(runtime.spawn_blocking(|| HERE.replace(Some(here)))).expect("no panic");
         assert_eq!(gone.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected));
@@ -55,7 +55,7 @@ mod tests {
         let (begun, begins) = mpsc::sync_channel(1);
         let (_never, hangs) = mpsc::sync_channel::<()>(1);
         let began = Instant::now();
-        let ended = run(|| {}, async move {
+        let ended = run(async move {
             tokio::task::spawn_blocking(move || {
                 begun.send(()).expect("somebody waits");
                 let _ = hangs.recv_timeout(3 * SOON);

@@ -67,24 +67,16 @@ pub fn is_wanted() -> bool {
     std::env::args_os().nth(1).is_some_and(|word| word == COMMAND)
 }
 
-/// What a worker's process asks of its allocator.
-#[derive(Debug, Clone, Copy)]
-pub struct Heap {
-    /// Gives back to the kernel what is free for a while.
-    pub give_back: fn(),
-    /// Called on a thread that has nothing to do.
-    pub rest: fn(),
-}
-
-/// The whole life of a worker's process. Call it before anything has made a thread.
-pub fn main(heap: Heap) -> ExitCode {
-    main_that_tries(heap, |_| {})
+/// The whole life of a worker's process. Call it before anything has made a thread. `give_back` has the allocator give back
+/// to the kernel what is free for a while.
+pub fn main(give_back: fn()) -> ExitCode {
+    main_that_tries(give_back, |_| {})
 }
 
 /// The same for a worker that first does what `tries` does, once its rights are given up: for tests of what it cannot do.
 /// It is told what of them could not be given up.
-pub fn main_that_tries(heap: Heap, tries: impl FnOnce(&[String])) -> ExitCode {
-    match run(heap, tries) {
+pub fn main_that_tries(give_back: fn(), tries: impl FnOnce(&[String])) -> ExitCode {
+    match run(give_back, tries) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("worker: {}", Chain(&error));
@@ -93,7 +85,7 @@ pub fn main_that_tries(heap: Heap, tries: impl FnOnce(&[String])) -> ExitCode {
     }
 }
 
-fn run(heap: Heap, tries: impl FnOnce(&[String])) -> Result<(), WorkerError> {
+fn run(give_back: fn(), tries: impl FnOnce(&[String])) -> Result<(), WorkerError> {
     wk_base::trace::init("warn");
     // Else it is called after the file descriptor that it was started by. What cannot name it runs no worse.
     let _ = std::fs::write("/proc/self/comm", NAME);
@@ -110,7 +102,7 @@ fn run(heap: Heap, tries: impl FnOnce(&[String])) -> Result<(), WorkerError> {
     missing.extend(confine::confine(&assignment));
     tries(&missing);
 
-    let runtime = wk_base::threads::runtime(heap.rest).worker_threads(assignment.threads.max(1)).build();
+    let runtime = wk_base::threads::runtime().worker_threads(assignment.threads.max(1)).build();
     let runtime = runtime.map_err(WorkerError::Runtime)?;
     let engine = engine.start(runtime.handle()).map_err(WorkerError::Engine)?;
     let _entered = runtime.enter();
@@ -120,7 +112,7 @@ fn run(heap: Heap, tries: impl FnOnce(&[String])) -> Result<(), WorkerError> {
     runtime.spawn(async move {
         loop {
             tokio::time::sleep(GIVE_BACK_EVERY).await;
-            (heap.give_back)();
+            give_back();
         }
     });
     runtime.spawn(Arc::clone(&worker).control(socket(control)?));

@@ -79,14 +79,11 @@ impl Fill for Once {
     }
 }
 
-/// What is free is not given back in the time of a test.
-const HEAP: wk_node::worker::Heap = wk_node::worker::Heap { give_back: || {}, rest: || {} };
-
 fn main() -> ExitCode {
     if wk_node::worker::is_wanted() {
         return match std::env::args().nth(2) {
-            None => wk_node::worker::main(HEAP),
-            Some(targets) => wk_node::worker::main_that_tries(HEAP, |missing| tries::all(&targets, missing)),
+            None => wk_node::worker::main(|| {}),
+            Some(targets) => wk_node::worker::main_that_tries(|| {}, |missing| tries::all(&targets, missing)),
         };
     }
     wk_base::trace::init("warn");
