@@ -109,9 +109,7 @@ fn read(kind: PatchType, bytes: &[u8]) -> Result<Change, Status> {
     let change = |how, problems| Change { how, problems, hides: false };
     match kind {
         PatchType::Merge => object(bytes).map(|(patch, problems)| change(How::Merge(patch), problems)),
-        PatchType::StrategicMerge => {
-            object(bytes).map(|(patch, problems)| change(How::Strategic(patch), problems))
-        }
+        PatchType::StrategicMerge => object(bytes).map(|(patch, problems)| change(How::Strategic(patch), problems)),
         PatchType::Json => json::read(bytes).map(|(patch, problems)| change(How::Json(patch), problems)),
         PatchType::Apply => Err(Status::unsupported_media_type(&[])),
     }

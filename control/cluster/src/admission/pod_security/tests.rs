@@ -145,7 +145,11 @@ async fn each_check_is_of_its_version() {
         let (head, told) = status.message.split_once(": violates PodSecurity ").expect("why");
         let what: Vec<&str> = told.split(" (").map(|part| part.rsplit("), ").next().unwrap_or_default()).collect();
         let what: Vec<&str> = what.iter().map(|part| part.rsplit(": ").next().unwrap_or_default()).collect();
-        assert_eq!((head, what[..what.len() - 1].join(", ").as_str()), ("pods \"p\" is forbidden", expected), "{version}");
+        assert_eq!(
+            (head, what[..what.len() - 1].join(", ").as_str()),
+            ("pods \"p\" is forbidden", expected),
+            "{version}"
+        );
     }
 }
 
@@ -186,7 +190,9 @@ async fn whoever_touches_a_template_that_breaks_the_level_hears_of_it() {
     change(&heard, (&kinds::DEPLOYMENT, "d"), Subresource::None, annotated).await.expect("it may");
     let expected = r#"would violate PodSecurity "baseline:latest": host namespaces (hostNetwork=true)"#;
     assert_eq!(heard.take_warnings(), [expected]);
-    change(&heard, (&kinds::DEPLOYMENT, "d"), Subresource::Scale, json!({"spec": {"replicas": 2}})).await.expect("it may");
+    change(&heard, (&kinds::DEPLOYMENT, "d"), Subresource::Scale, json!({"spec": {"replicas": 2}}))
+        .await
+        .expect("it may");
     assert!(heard.take_warnings().is_empty(), "a scale is no template");
 }
 
