@@ -161,6 +161,10 @@ async fn lines_wait_for_a_busy_disk_within_bounds_and_what_is_lost_is_told() {
     let [one, other] = ["app", "other"].map(|name| logs.open("uid", name, 0, clock.clone()).unwrap());
     // One that writes waits for the disk, and the threads that serve do not wait for it.
     let disk = one.busy();
+    one.write(Stream::Out, b"what it writes meanwhile\n");
+    while one.waits() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let line = vec![b'x'; 9_999];
     let mut lost = 0;
     for _ in 0..2_000 {

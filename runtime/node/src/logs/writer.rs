@@ -98,6 +98,12 @@ impl LogWriter {
         self.0.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether anything was printed that nobody has begun to write.
+    #[cfg(test)]
+    pub(super) fn waits(&self) -> bool {
+        !self.0.lines().waiting.is_empty()
+    }
+
     /// Adds lines that were never ended, for the run is over, and waits until everything is written.
     pub async fn finish(&self) {
         let (written, awaited) = oneshot::channel();
