@@ -92,6 +92,8 @@ fn refuse(status: &Status, encoding: Encoding) -> Response<Body> {
     if seconds > 0 {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
+    // For the audit log.
+    response.extensions_mut().insert(status.clone());
     response
 }
 

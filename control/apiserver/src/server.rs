@@ -266,7 +266,7 @@ impl ApiServer {
         }
         let verb = parts.method.as_str().to_lowercase();
         let path = Ask::Path { verb: &verb, path: parts.uri.path() };
-        if let Err(status) = self.authorize(user, &path).await {
+        if let Err(status) = self.authorize_noted(user, &path, &asker.notes).await {
             return respond(Err(status), json);
         }
         if let Route::Modules(rest) = route {

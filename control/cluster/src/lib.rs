@@ -44,7 +44,7 @@ use wk_api::{Kind, Object};
 use wk_base::time::Clock;
 use wk_store::{Key, Revision, Store};
 
-pub use admission::{DEFAULT_SERVICE_ACCOUNT, pod_security_notes};
+pub use admission::DEFAULT_SERVICE_ACCOUNT;
 pub use apply::{ApplyRequest, Judged, Settled};
 pub use brief::{Brief, PodBrief, brief, label_hash};
 pub use definitions::{kind_in, kinds_in, stored_kind, stored_kinds_in};
@@ -70,6 +70,7 @@ pub struct Cluster {
     effect: Effect,
     turns: turns::Turns,
     warnings: turns::Warnings,
+    notes: turns::Notes,
     vault: Option<Arc<Vault>>,
     counted: Arc<sealing::Counted>,
     guard: Option<Arc<dyn Guard>>,
@@ -98,6 +99,7 @@ impl Cluster {
             counted: Arc::default(),
             turns: turns::Turns::default(),
             warnings: turns::Warnings::default(),
+            notes: None,
             converted: None,
             manager,
             guard: None,

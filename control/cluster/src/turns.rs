@@ -26,6 +26,9 @@ impl Default for Turns {
 #[derive(Clone, Default)]
 pub(crate) struct Warnings(Option<Arc<Mutex<Vec<String>>>>);
 
+/// Who is told what the audit log should say of writes through one handle.
+pub(crate) type Notes = Option<Arc<dyn Fn(Vec<(String, String)>) + Send + Sync>>;
+
 impl Cluster {
     /// The turn of a writer in a namespace with quotas. Each such write changes the quota, so that all but one of those
     /// that run at once would be decided again: 50 pods of one ReplicaSet would lose their races more often than is
@@ -56,6 +59,19 @@ impl Cluster {
     pub(crate) fn warn(&self, warnings: Vec<String>) {
         if let Some(kept) = &self.warnings.0 {
             kept.lock().unwrap_or_else(PoisonError::into_inner).extend(warnings);
+        }
+    }
+
+    /// The same cluster, which says of its writes what the audit log should: names and texts of annotations, also when a
+    /// write is refused, and again when it is decided again.
+    #[must_use]
+    pub fn with_notes(&self, notes: impl Fn(Vec<(String, String)>) + Send + Sync + 'static) -> Self {
+        Self { notes: Some(Arc::new(notes)), ..self.clone() }
+    }
+
+    pub(crate) fn note(&self, notes: impl FnOnce() -> Vec<(String, String)>) {
+        if let Some(told) = &self.notes {
+            told(notes());
         }
     }
 }

@@ -223,6 +223,7 @@ impl Cluster {
         }
         if subresource != Subresource::Status {
             let write = Write { view, kind: kind.storage(), subresource, old: Some(&old), new: Some(&new) };
+            self.note(|| admission::notes(&write));
             let admitted = admission::check(&write, &facts)?;
             ops.extend(admitted.ops);
             warnings = admitted.warnings;
@@ -243,6 +244,7 @@ impl Cluster {
     ) -> Result<Decision, Status> {
         let subresource = Subresource::None;
         let write = Write { view, kind: kind.storage(), subresource, old: None, new: Some(&object) };
+        self.note(|| admission::notes(&write));
         let admission::Admitted { mut ops, warnings } = admission::check(&write, facts)?;
         ops.extend(services::allocate(view, kind, None, &mut object, facts)?);
         self.guard(&Write { view, kind, subresource: Subresource::None, old: None, new: Some(&object) })?;

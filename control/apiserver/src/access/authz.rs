@@ -9,6 +9,7 @@ use wk_cluster::{Freshness, object};
 use wk_store::{Part, View};
 
 use super::{Access, node};
+use crate::audit::Notes;
 use crate::server::ApiServer;
 
 /// Collections that decisions are made of.
@@ -48,6 +49,13 @@ impl ApiServer {
     /// Refuses with 403 in Kubernetes' words what `user` may not do.
     pub(crate) async fn authorize(&self, user: &User, ask: &Ask<'_>) -> Result<(), Status> {
         let decision = self.decide(user, ask).await;
+        if decision.allowed { Ok(()) } else { Err(refusal(user, ask, &decision)) }
+    }
+
+    /// The same of what a request is about: its record says how it was decided.
+    pub(crate) async fn authorize_noted(&self, user: &User, ask: &Ask<'_>, notes: &Notes) -> Result<(), Status> {
+        let decision = self.decide(user, ask).await;
+        notes.decided(&decision);
         if decision.allowed { Ok(()) } else { Err(refusal(user, ask, &decision)) }
     }
 

@@ -18,7 +18,8 @@ use http::{Response, header};
 use http_body::Body as _;
 use serde_json::{Map, Value, json};
 use wk_access::audit::{self, Level, Policy, Stage, Verdict};
-use wk_access::{Ask, User};
+use wk_access::{Ask, Decision, User};
+use wk_api::Status;
 use wk_base::body::{Body, boxed};
 use wk_base::time::{Clock, Timestamp};
 use wk_mesh::RemoteAddress;
@@ -42,6 +43,8 @@ pub(crate) struct Trail {
     clock: Arc<dyn Clock>,
     verdict: Verdict,
     is_secret: bool,
+    /// Whether the words of a refusal may quote a Secret: a webhook's do, if it likes.
+    is_quiet: bool,
     /// What all events of the request share.
     event: Map<String, Value>,
     request: Kept,
@@ -64,7 +67,17 @@ struct Noted {
 const NOTES_MAX: usize = 64;
 const NOTE_BYTES_MAX: usize = 4096;
 
+/// What was decided of the request, and why.
+const DECISION: &str = "authorization.k8s.io/decision";
+const REASON: &str = "authorization.k8s.io/reason";
+
 impl Notes {
+    /// Adds whether the caller may do it, which is not whether it was done.
+    pub(crate) fn decided(&self, decision: &Decision) {
+        let word = if decision.allowed { "allow" } else { "forbid" };
+        self.extend([(DECISION.to_owned(), word.to_owned()), (REASON.to_owned(), decision.reason.clone())]);
+    }
+
     /// Whether anybody will read them.
     pub(crate) fn are_kept(&self) -> bool {
         self.0.is_some()
@@ -174,12 +187,13 @@ impl Audit {
             clock: Arc::clone(clock),
             verdict,
             is_secret: audit::is_secret(ask),
+            is_quiet: audit::is_secret(ask) && matches!(ask, Ask::Resource(_)),
             event,
             request: Kept::default(),
             notes: Notes(Some(Arc::default())),
             format,
         };
-        trail.record(Stage::RequestReceived, None, None, None);
+        trail.record(Stage::RequestReceived, None, [None, None]);
         Some(trail)
     }
 }
@@ -200,10 +214,10 @@ impl Trail {
 
     /// The answer: on record when its body has ended, or the client has left it.
     pub(crate) fn response(self, response: Response<Body>) -> Response<Body> {
-        let code = response.status().as_u16();
+        let status = self.status(&response);
         let is_whole = response.body().size_hint().exact().is_some();
         if !is_whole {
-            self.record(Stage::ResponseStarted, Some(code), None, None);
+            self.record(Stage::ResponseStarted, Some(status.clone()), [None, None]);
         }
         let kept = Kept::default();
         let limit = if self.verdict.level == Level::RequestResponse { BODY_BYTES_MAX } else { 0 };
@@ -213,7 +227,7 @@ impl Trail {
             Box::new(move || {
                 let request = self.request.take().and_then(|bytes| self.read_request(&bytes));
                 let response = kept.take().filter(|_| limit > 0).and_then(|bytes| self.shown(parse_json(&bytes)));
-                self.record(Stage::ResponseComplete, Some(code), request, response);
+                self.record(Stage::ResponseComplete, Some(status), [request, response]);
             })
         };
         Response::from_parts(parts, boxed(Tee::new(body, kept, limit, Some(ended))))
@@ -239,7 +253,34 @@ impl Trail {
         Some(body)
     }
 
-    fn record(&self, stage: Stage, code: Option<u16>, request: Option<Value>, response: Option<Value>) {
+    /// `responseStatus`: all that is said of a failure, without its words when they may quote a Secret.
+    fn status(&self, response: &Response<Body>) -> Value {
+        let Some(told) = response.extensions().get::<Status>() else {
+            return json!({ "metadata": {}, "code": response.status().as_u16() });
+        };
+        let mut status = told.to_value();
+        if self.is_quiet {
+            audit::redact(&mut status);
+        }
+        for name in ["kind", "apiVersion"] {
+            status.as_object_mut().and_then(|members| members.remove(name));
+        }
+        status
+    }
+
+    /// The annotations of a request that was answered. Who asks for what is ours alone is told from the answer.
+    fn annotations(&self, status: &Value) -> BTreeMap<String, String> {
+        let mut annotations = self.notes.annotations();
+        let decision = match status["code"].as_u64() {
+            Some(401) => return annotations,
+            Some(403) => "forbid",
+            _ => "allow",
+        };
+        annotations.entry(DECISION.to_owned()).or_insert_with(|| decision.to_owned());
+        annotations
+    }
+
+    fn record(&self, stage: Stage, status: Option<Value>, bodies: [Option<Value>; 2]) {
         if self.verdict.omit_stages.contains(&stage) {
             return;
         }
@@ -251,14 +292,11 @@ impl Trail {
                 about.entry(field).or_insert(text);
             }
         }
-        if let Some(code) = code {
-            event.insert("responseStatus".to_owned(), json!({ "metadata": {}, "code": code }));
-            let decision = if code == 403 { "forbid" } else { "allow" };
-            let mut annotations = self.notes.annotations();
-            annotations.insert("authorization.k8s.io/decision".to_owned(), decision.to_owned());
-            event.insert("annotations".to_owned(), json!(annotations));
+        if let Some(status) = status {
+            event.insert("annotations".to_owned(), json!(self.annotations(&status)));
+            event.insert("responseStatus".to_owned(), status);
         }
-        for (name, body) in [("requestObject", request), ("responseObject", response)] {
+        for (name, body) in ["requestObject", "responseObject"].into_iter().zip(bodies) {
             if let Some(body) = body {
                 event.insert(name.to_owned(), body);
             }

@@ -54,7 +54,13 @@ async fn each_stage_of_a_request_is_a_line_and_no_secret_is_in_it() {
     assert_eq!(done["requestObject"]["metadata"]["name"], "a");
     assert_eq!(done["responseObject"]["data"]["mode"], "fast");
     let refused = &events[7];
-    assert_eq!(refused["annotations"]["authorization.k8s.io/decision"], "forbid");
+    let why = "configmaps is forbidden: User \"alice\" cannot create resource \"configmaps\" in API group \"\" in the \
+               namespace \"default\"";
+    let details = json!({ "kind": "configmaps" });
+    let status = json!({ "metadata": {}, "status": "Failure", "message": why, "reason": "Forbidden", "details": details, "code": 403 });
+    assert_eq!(refused["responseStatus"], status);
+    let decided = json!({ "authorization.k8s.io/decision": "forbid", "authorization.k8s.io/reason": "" });
+    assert_eq!(refused["annotations"], decided);
     assert_eq!((&refused["user"]["username"], &refused["userAgent"]), (&json!("alice"), &json!("test/1")));
     let text = std::fs::read_to_string(&path).expect("text");
     assert!(!text.contains("hidden") && !text.contains("aGlkZGVu"), "{text}");
@@ -120,6 +126,68 @@ async fn what_breaks_the_audited_level_of_a_namespace_is_on_record_and_let_in() 
         broken.starts_with("would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation"),
         "{broken}"
     );
+}
+
+#[tokio::test]
+async fn a_pod_that_breaks_the_level_is_refused_though_its_maker_may_make_pods() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("audit.log");
+    let audit = Audit::new(Policy::all(Level::Metadata), Sink::open(&path).expect("a file"));
+    let api = Harness::start_with(Some(audit)).await;
+    let label = |mode: &str| format!("pod-security.kubernetes.io/{mode}");
+    let labels = json!({ label("enforce"): "baseline", label("audit"): "baseline" });
+    api.post("/api/v1/namespaces", &json!({ "metadata": { "name": "safe", "labels": labels } })).await.expect(201);
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let rule = json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["create"] });
+    let role = json!({ "metadata": { "name": "maker" }, "rules": [rule] });
+    api.post(&format!("{rbac}/clusterroles"), &role).await.expect(201);
+    let subject = json!({ "kind": "User", "name": "alice", "apiGroup": "rbac.authorization.k8s.io" });
+    let reference = json!({ "kind": "ClusterRole", "name": "maker", "apiGroup": "rbac.authorization.k8s.io" });
+    let binding = json!({ "metadata": { "name": "makers" }, "subjects": [subject], "roleRef": reference });
+    api.post(&format!("{rbac}/clusterrolebindings"), &binding).await.expect(201);
+    let containers = json!([{ "name": "a", "image": "wk.local/a@sha256:0" }]);
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "hostNetwork": true, "containers": containers } });
+    let alice = Peer::User { name: "alice".to_owned(), groups: Vec::new() };
+    let headers = [("content-type", JSON)];
+    let answer =
+        api.send_as(alice, Method::POST, "/api/v1/namespaces/safe/pods", &headers, full(pod.to_string())).await;
+    assert_eq!(answer.code, 403);
+    let record = &events(&path, 8)[7];
+    let broken = "PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)";
+    let annotations = json!({
+        "authorization.k8s.io/decision": "allow",
+        "authorization.k8s.io/reason":
+            "RBAC: allowed by ClusterRoleBinding \"makers\" of ClusterRole \"maker\" to User \"alice\"",
+        label("enforce-policy"): "baseline:latest",
+        label("audit-violations"): format!("would violate {broken}"),
+    });
+    assert_eq!(record["annotations"], annotations);
+    let status = &record["responseStatus"];
+    assert_eq!((&status["reason"], &status["status"]), (&json!("Forbidden"), &json!("Failure")));
+    assert_eq!(status["message"], format!("pods \"p\" is forbidden: violates {broken}"));
+}
+
+#[tokio::test]
+async fn no_refusal_quotes_a_secret() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("audit.log");
+    let audit = Audit::new(Policy::all(Level::RequestResponse), Sink::open(&path).expect("a file"));
+    let api = Harness::start_with(Some(audit)).await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = |kind: &str| json!({ "metadata": { "name": "s" }, "type": kind, "stringData": { "p": "hidden" } });
+    api.post(secrets, &secret("Opaque")).await.expect(201);
+    let patch = json!({ "data": { "$patch": "aGlkZGVu", "p": "aGlkZGVu" } }).to_string();
+    let admin = Peer::User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()] };
+    let headers = [("content-type", "application/strategic-merge-patch+json")];
+    let refused = api.send_as(admin, Method::PATCH, &format!("{secrets}/s"), &headers, full(patch)).await;
+    assert_eq!(refused.json()["message"], "the patch does not fit the object: <hidden>");
+    api.post(secrets, &json!({ "metadata": { "name": "not a name" }, "stringdata": { "p": "hidden" } })).await;
+    let events = events(&path, 6);
+    let statuses: Vec<_> = events.iter().filter_map(|event| event.get("responseStatus")).collect();
+    let unfit = json!({ "metadata": {}, "status": "Failure", "message": "(not on record)", "code": 500 });
+    assert_eq!(statuses[1], &unfit);
+    assert_eq!((&statuses[2]["reason"], &statuses[2]["message"]), (&json!("Invalid"), &json!("(not on record)")));
+    assert_eq!(events[5]["requestObject"]["stringdata"], "(not on record)");
 }
 
 #[tokio::test]

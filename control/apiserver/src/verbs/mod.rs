@@ -234,7 +234,8 @@ pub(crate) struct NoRight;
 /// Answers a request for objects.
 pub(crate) async fn answer(server: &ApiServer, user: &User, call: Call, body: Body, json: Encoding) -> Response<Body> {
     let mut encoding = json;
-    if let Err(status) = server.authorize(user, &ask(&call.target, &call.method, &call.query)).await {
+    let asked = ask(&call.target, &call.method, &call.query);
+    if let Err(status) = server.authorize_noted(user, &asked, &call.notes).await {
         let mut response = respond(Err(status), encoding);
         response.extensions_mut().insert(NoRight);
         return response;
@@ -311,7 +312,11 @@ fn writable(server: &ApiServer, user: &User, call: &Call, options: &str) -> Resu
         Some(manager) => Manager::client(manager),
         None => Manager::client(&default_manager(user_agent(&call.headers))),
     };
-    let cluster = guard::cluster_of(server, user).with_warnings().as_manager(manager);
+    let mut cluster = guard::cluster_of(server, user).with_warnings().as_manager(manager);
+    if call.notes.are_kept() {
+        let notes = call.notes.clone();
+        cluster = cluster.with_notes(move |said| notes.extend(said));
+    }
     Ok(if call.query.dry_run(options)? { cluster.dry_run() } else { cluster })
 }
 
@@ -327,10 +332,6 @@ fn written(
     subresource: Subresource,
     object: &Object,
 ) -> Result<Content, Status> {
-    if call.notes.are_kept() && subresource == Subresource::None {
-        let view = server.cluster.store().view();
-        call.notes.extend(wk_cluster::pod_security_notes(&view, call.kind(), object));
-    }
     if subresource != Subresource::Scale
         && let Some(bytes) = stored_bytes(server, call, format, object)
     {

@@ -23,7 +23,7 @@ use wk_store::{Op, View};
 
 use crate::guard::Write;
 
-pub use pod_security::notes as pod_security_notes;
+pub(crate) use pod_security::notes;
 pub use service_accounts::DEFAULT_SERVICE_ACCOUNT;
 
 /// What comes with an admitted write.

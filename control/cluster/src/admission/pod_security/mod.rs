@@ -206,14 +206,13 @@ pub(super) fn check(write: &Write<'_>) -> Result<Vec<String>, Status> {
     Ok(vec![format!("would violate PodSecurity {:?}: {}", warned.name(), told(&found))])
 }
 
-/// What the audit log should say of an object that was written: the level that was enforced, and how it breaks the one that
-/// its namespace only has recorded (`audit`).
-pub fn notes(view: &View, kind: &Kind, object: &Object) -> Vec<(String, String)> {
-    let write = Write { view, kind, subresource: Subresource::None, old: None, new: Some(object) };
-    let Some((pod, namespace)) = judged(&write) else { return Vec::new() };
+/// What the audit log should say of a write that is judged: the level that is enforced, and how the object breaks the one
+/// that its namespace only has recorded (`audit`).
+pub(crate) fn notes(write: &Write<'_>) -> Vec<(String, String)> {
+    let Some((pod, namespace)) = judged(write) else { return Vec::new() };
     let note = |name: &str, text: String| (format!("pod-security.kubernetes.io/{name}"), text);
     let mut notes = Vec::new();
-    if *kind == kinds::POD {
+    if *write.kind == kinds::POD {
         notes.push(note("enforce-policy", policy(&namespace, "enforce").name()));
     }
     let audited = policy(&namespace, "audit");
