@@ -10,7 +10,8 @@ use wk_cluster::Subresource;
 use wk_plan::{Event, EventType, Order, Target};
 use wk_store::{MemberChange, MemberId, Store};
 
-use crate::refusals;
+use crate::held::Failure;
+use crate::refusals::{self, Telling};
 use crate::work::Desk;
 
 /// An order and what is told when it was carried out.
@@ -20,41 +21,46 @@ pub(crate) struct Act {
     pub(crate) events: Vec<Event>,
 }
 
-/// Carries out one; says whether that went well.
-pub(crate) async fn act(desk: &Desk, act: Act) -> bool {
+/// Carries out one.
+pub(crate) async fn act(desk: &Desk, act: Act) -> Result<(), Failure> {
     let headline = act.order.headline();
-    match one(desk, act.order).await {
-        Ok(()) => {
-            tracing::debug!("{headline}");
-            act.events.into_iter().for_each(|event| desk.recorder.record(event));
-            true
-        }
-        Err(status) => {
-            tell(&headline, &status);
-            false
-        }
-    }
-}
-
-/// A refusal is an ordinary answer: the world had moved on, and the next look sees it.
-fn tell(order: &str, status: &Status) {
+    let Err(Unfit { status, telling }) = one(desk, act.order).await else {
+        tracing::debug!("{headline}");
+        act.events.into_iter().for_each(|event| desk.recorder.record(event));
+        return Ok(());
+    };
     match status.reason {
-        Reason::Conflict | Reason::NotFound | Reason::AlreadyExists => tracing::debug!("{order}: {status}"),
-        _ => tracing::warn!("{order}: {status}"),
+        // A refusal is an ordinary answer: the world had moved on, and the next look sees it.
+        Reason::Conflict | Reason::NotFound | Reason::AlreadyExists => tracing::debug!("{headline}: {status}"),
+        _ if telling == Some(Telling::Known) => tracing::debug!("{headline}: {status}"),
+        _ => tracing::warn!("{headline}: {status}"),
+    }
+    Err(if telling.is_some() { Failure::Refused } else { Failure::Passing })
+}
+
+/// Why an order was not carried out.
+struct Unfit {
+    status: Status,
+    /// Of an object that may not be: whether that is news.
+    telling: Option<Telling>,
+}
+
+impl From<Status> for Unfit {
+    fn from(status: Status) -> Self {
+        Self { status, telling: None }
     }
 }
 
-async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
+async fn one(desk: &Desk, order: Order) -> Result<(), Unfit> {
     let (writes, user) = (&desk.writes, &*desk.user);
     match order {
         Order::Create { kind, namespace, object, announce } => {
             let prefix = object["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
             let created = match (writes.create(user, kind, namespace.as_deref(), object).await, &announce) {
                 (Ok(created), _) => created,
-                (Err(status), None) => return Err(status),
+                (Err(status), None) => return Err(status.into()),
                 (Err(status), Some(event)) => {
-                    refused(desk, &prefix, event, &status);
-                    return Err(status);
+                    return Err(Unfit { telling: refused(desk, &prefix, event, &status), status });
                 }
             };
             if let Some(mut event) = announce {
@@ -62,15 +68,14 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
                 event.message.push_str(created.name());
                 desk.recorder.record(event);
             }
-            Ok(())
         }
-        Order::Update { target, change } => modify(desk, &target, Subresource::None, &change).await,
-        Order::Status { target, change } => modify(desk, &target, Subresource::Status, &change).await,
+        Order::Update { target, change } => modify(desk, &target, Subresource::None, &change).await?,
+        Order::Status { target, change } => modify(desk, &target, Subresource::Status, &change).await?,
         Order::Bind { target, node } => {
             let namespace = target.namespace.as_deref().unwrap_or_default();
             let relied_on = json!({"uid": target.uid, "resourceVersion": target.resource_version});
             let binding = json!({"metadata": relied_on, "target": {"kind": "Node", "name": node}});
-            writes.bind(user, namespace, &target.name, binding).await
+            writes.bind(user, namespace, &target.name, binding).await?;
         }
         Order::Delete { target, grace_period_seconds, propagation } => {
             let options = DeleteOptions {
@@ -80,7 +85,7 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
                 propagation,
                 ..DeleteOptions::default()
             };
-            writes.delete(user, target.kind, (target.namespace.as_deref(), &target.name), &options).await
+            writes.delete(user, target.kind, (target.namespace.as_deref(), &target.name), &options).await?;
         }
         Order::Evict { target, grace_period_seconds, why } => {
             let options = DeleteOptions {
@@ -90,24 +95,24 @@ async fn one(desk: &Desk, order: Order) -> Result<(), Status> {
                 disruption: Some(why),
                 ..DeleteOptions::default()
             };
-            writes.delete(user, target.kind, (target.namespace.as_deref(), &target.name), &options).await
+            writes.delete(user, target.kind, (target.namespace.as_deref(), &target.name), &options).await?;
         }
-        Order::Vote { promote, demote } => vote(desk.cluster.store(), promote, demote).await,
-        Order::Event(event) => {
-            desk.recorder.record(event);
-            Ok(())
-        }
+        Order::Vote { promote, demote } => vote(desk.cluster.store(), promote, demote).await?,
+        Order::Event(event) => desk.recorder.record(event),
     }
+    Ok(())
 }
 
-/// Tells whoever the object was for why it is not there. `event` is what would have been told otherwise; `prefix` is what
-/// the object's name was to begin with.
-fn refused(desk: &Desk, prefix: &str, event: &Event, status: &Status) {
-    let Some(why) = refusals::story(prefix, status) else { return };
-    if desk.refusals.note(&event.regarding.uid, &why, Instant::now()) {
+/// Tells whoever the object was for why it is not there; whether it was told before. `event` is what would have been told
+/// otherwise; `prefix` is what the object's name was to begin with.
+fn refused(desk: &Desk, prefix: &str, event: &Event, status: &Status) -> Option<Telling> {
+    let why = refusals::story(prefix, status)?;
+    let (telling, is_due) = desk.refusals.note(&event.regarding.uid, &why, Instant::now());
+    if is_due {
         let (kind, reason, message) = (EventType::Warning, "FailedCreate", format!("Error creating: {why}"));
         desk.recorder.record(Event { kind, reason, message, ..event.clone() });
     }
+    Some(telling)
 }
 
 /// Changes who votes. A leader does not take its own vote: it hands over, and the next one makes the same plan. One

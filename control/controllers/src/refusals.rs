@@ -15,6 +15,13 @@ const TOLD_AGAIN: Duration = Duration::from_mins(1);
 /// Owners remembered at most. Past this all are forgotten, which costs an event each.
 const OWNERS_MAX: usize = 10_000;
 
+/// Whether a refusal is another one than the last: the log has each once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Telling {
+    News,
+    Known,
+}
+
 /// What was refused, by the owner's uid.
 #[derive(Default)]
 pub(crate) struct Refusals(Mutex<BTreeMap<String, Refusal>>);
@@ -25,20 +32,19 @@ struct Refusal {
 }
 
 impl Refusals {
-    /// Remembers that an object for `owner` was refused. Whether that is to be told.
-    pub(crate) fn note(&self, owner: &str, why: &str, now: Instant) -> bool {
+    /// Remembers that an object for `owner` was refused. Whether that is news, and whether its owner is to be told.
+    pub(crate) fn note(&self, owner: &str, why: &str, now: Instant) -> (Telling, bool) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.get(owner)
-            && known.why == why
-            && now.duration_since(known.told) < TOLD_AGAIN
-        {
-            return false;
+        let known = all.get(owner).filter(|known| known.why == why);
+        let telling = if known.is_some() { Telling::Known } else { Telling::News };
+        if known.is_some_and(|known| now.duration_since(known.told) < TOLD_AGAIN) {
+            return (telling, false);
         }
         if all.len() >= OWNERS_MAX {
             all.clear();
         }
         all.insert(owner.to_owned(), Refusal { why: why.to_owned(), told: now });
-        true
+        (telling, true)
     }
 
     /// An object for `owner` was created.
@@ -74,8 +80,10 @@ mod tests {
     #[test]
     fn a_refusal_is_told_once_a_minute_and_another_one_at_once() {
         let (refusals, now) = (Refusals::default(), Instant::now());
-        assert!(refusals.note("u", "quota", now) && !refusals.note("u", "quota", now));
-        assert!(refusals.note("u", "quota", now + TOLD_AGAIN) && refusals.note("u", "other", now));
+        let note = |why, now| refusals.note("u", why, now);
+        assert_eq!((note("quota", now), note("quota", now)), ((Telling::News, true), (Telling::Known, false)));
+        assert_eq!(note("quota", now + TOLD_AGAIN), (Telling::Known, true), "an event, and no line in the log");
+        assert_eq!(note("other", now), (Telling::News, true));
         assert_eq!(refusals.why("u").as_deref(), Some("other"));
         refusals.forget("u");
         assert_eq!(refusals.why("u"), None);

@@ -13,7 +13,7 @@ use tokio::time::{Duration, Instant};
 use wk_plan::Order;
 
 use crate::execute::{self, Act};
-use crate::held::{self, Held};
+use crate::held::{self, Failure, Held};
 use crate::work::Desk;
 
 /// Writes of one look under way at once. Each waits for the same fsync as those beside it, so that 50 pods cost a few of
@@ -36,7 +36,7 @@ pub(crate) struct UnderWay<'a> {
 struct Done {
     place: String,
     subject: Option<String>,
-    went_well: bool,
+    outcome: Result<(), Failure>,
     look: u64,
 }
 
@@ -46,6 +46,7 @@ impl<'a> UnderWay<'a> {
     pub(crate) async fn begin(&mut self, desk: &'a Desk, held: &mut Held, orders: Vec<Order>) {
         let mut acts = acts(desk, orders);
         let now = Instant::now();
+        held.heed(&desk.cluster.store().view());
         acts.retain(|act| !act.subject.as_ref().is_some_and(|subject| held.waits(subject, now)));
         acts.retain(|act| !self.places.contains_key(&place(&act.order)));
         self.look += 1;
@@ -74,8 +75,9 @@ impl<'a> UnderWay<'a> {
             }
         }
         // Orders about one subject fail together: a failure of one of them counts for all.
-        for subject in failed {
-            held.hold(subject, Instant::now());
+        let now = Instant::now();
+        for (subject, failure) in failed {
+            held.hold(subject, failure, now);
         }
     }
 
@@ -83,8 +85,8 @@ impl<'a> UnderWay<'a> {
     pub(crate) async fn next(&mut self, held: &mut Held) {
         match self.writes.next().await {
             Some(done) => {
-                if let Some(failed) = self.end(done, held) {
-                    held.hold(failed, Instant::now());
+                if let Some((subject, failure)) = self.end(done, held) {
+                    held.hold(subject, failure, Instant::now());
                 }
             }
             None => std::future::pending().await,
@@ -94,23 +96,26 @@ impl<'a> UnderWay<'a> {
     fn start(&mut self, desk: &'a Desk, act: Act) {
         let (place, subject, look) = (place(&act.order), act.subject.clone(), self.look);
         *self.places.entry(place.clone()).or_default() += 1;
-        let write = async move { Done { place, subject, went_well: execute::act(desk, act).await, look } };
+        let write = async move { Done { place, subject, outcome: execute::act(desk, act).await, look } };
         self.writes.push(write.boxed());
     }
 
-    /// The subject, if its write failed.
-    fn end(&mut self, done: Done, held: &mut Held) -> Option<String> {
+    /// The subject and why, if its write failed.
+    fn end(&mut self, done: Done, held: &mut Held) -> Option<(String, Failure)> {
         if let Some(left) = self.places.get_mut(&done.place) {
             *left -= 1;
             if *left == 0 {
                 self.places.remove(&done.place);
             }
         }
-        if done.went_well {
-            done.subject.inspect(|subject| held.release(subject));
-            return None;
+        let subject = done.subject?;
+        match done.outcome {
+            Ok(()) => {
+                held.release(&subject);
+                None
+            }
+            Err(failure) => Some((subject, failure)),
         }
-        done.subject
     }
 }
 
