@@ -74,8 +74,8 @@ mod tests {
         let cores = std::thread::available_parallelism().expect("a number of cores").get();
         assert!(read::<u32>(c"opt.narenas") as usize <= cores, "four a core without the setting");
         assert!(!read::<bool>(c"opt.cache_oblivious"), "on without the setting");
-        let (size, slab) = (read::<usize>(c"arenas.bin.17.size"), read::<usize>(c"arenas.bin.17.slab_size"));
-        assert_eq!((size, slab), (640, 4096), "five pages without the setting");
+        let (page, slab) = (read::<usize>(c"arenas.page"), read::<usize>(c"arenas.bin.17.slab_size"));
+        assert_eq!(slab, page, "five pages of 4 KiB without the setting");
         give_back();
     }
 }

@@ -5,7 +5,7 @@
 //! as there, and what is held may be held for years. Not here: what is garbage ([`wk_plan::garbage`]), which is asked only
 //! when something may be.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use wk_api::{Kind, kinds};
@@ -113,29 +113,25 @@ impl Bereft {
     /// The objects that there may be something to do about, and all that are tied to them by owners over any number of steps:
     /// what is decided about one looks no further. All others need not be decoded.
     pub(crate) fn concerned(&self, view: &View) -> Vec<(&'static Kind, Arc<Stored>)> {
-        let uid = |key: &str| key.split_once('/').map_or(key, |(_, uid)| uid).into();
-        let mut uids: HashSet<Box<str>> =
-            self.open().filter(|key| !self.let_be.contains(*key)).map(|it| uid(it)).collect();
         let kinds = stored_kinds_in(view).into_iter().filter(|kind| **kind != kinds::EVENT);
         let of_kind = |kind: &'static Kind| view.list(kind.collection(), "").map(move |stored| (kind, stored));
-        let mut left: Vec<(&'static Kind, Arc<Stored>)> = kinds.flat_map(of_kind).collect();
-        let mut found = Vec::new();
-        loop {
-            let tied = |(_, stored): &(&'static Kind, Arc<Stored>)| {
-                let brief = brief(stored);
-                uids.contains(brief.uid()) || brief.owners().any(|owner| uids.contains(owner))
-            };
-            let (near, far) = left.into_iter().partition::<Vec<_>, _>(tied);
-            if near.is_empty() {
-                return found;
-            }
-            for (_, stored) in &near {
-                let brief = brief(stored);
-                uids.extend(brief.owners().chain([brief.uid()]).map(Box::from));
-            }
-            found.extend(near);
-            left = far;
+        let all: Vec<(&'static Kind, Arc<Stored>)> = kinds.flat_map(of_kind).collect();
+        // Where a uid is said: by whose it is, and by those that it owns.
+        let mut said: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, (_, stored)) in all.iter().enumerate() {
+            uids(stored).for_each(|uid| said.entry(uid).or_default().push(at));
         }
+        let open = self.open().filter(|key| !self.let_be.contains(*key));
+        let mut next: Vec<&str> = open.map(|key| key.split_once('/').map_or(&**key, |(_, uid)| uid)).collect();
+        let mut found = BTreeSet::new();
+        while let Some(uid) = next.pop() {
+            for at in said.remove(uid).unwrap_or_default() {
+                if found.insert(at) {
+                    next.extend(uids(&all[at].1));
+                }
+            }
+        }
+        found.into_iter().map(|at| all[at].clone()).collect()
     }
 
     /// Owners that are gone or going, and what is held.
@@ -161,6 +157,12 @@ fn count(of: &mut HashMap<Box<str>, usize>, uid: &str) {
         Some(count) => *count += 1,
         None => drop(of.insert(uid.into(), 1)),
     }
+}
+
+/// The uids of an object and of its owners.
+fn uids(stored: &Stored) -> impl Iterator<Item = &str> {
+    let brief = brief(stored);
+    brief.owners().chain([brief.uid()])
 }
 
 fn discount(of: &mut HashMap<Box<str>, usize>, uid: &str) {
@@ -279,6 +281,25 @@ mod tests {
             followed.concerned(&store.view()).iter().map(|(_, it)| it.key().name().to_owned()).collect();
         found.sort();
         assert_eq!(found, ["n/below", "n/left", "n/other", "n/rc", "n/top"]);
+        store.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_row_of_owners_is_gone_through_once() {
+        const LONG: usize = 3_000;
+        let store = Alone::start().await;
+        let writes = (0..LONG).map(|number| {
+            let metadata =
+                json!({"uid": format!("u{number}"), "ownerReferences": [{"uid": format!("u{}", number + 1)}]});
+            let store = &store;
+            async move { write(store, &kinds::CONFIGMAP, &format!("n/{number}"), Some(metadata)).await }
+        });
+        futures::future::join_all(writes).await;
+        let mut followed = Bereft::default();
+        followed.follow(&store.view());
+        let begun = std::time::Instant::now();
+        assert_eq!(followed.concerned(&store.view()).len(), LONG);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
         store.stop().await;
     }
 }

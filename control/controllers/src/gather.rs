@@ -105,7 +105,7 @@ pub(crate) fn claims() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     }
 }
 
-/// Claims and volumes that are to go and are held, and those from before anything held them.
+/// Claims and volumes that are to go and are held, and those that nothing holds.
 pub(crate) fn protection() -> impl FnMut(&Desk, Timestamp) -> Plan + Send {
     let mut claiming = claiming();
     move |desk, _| {

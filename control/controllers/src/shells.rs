@@ -110,7 +110,7 @@ pub(crate) fn all(hearing: Arc<Hearing>) -> Vec<Shell> {
         shell(
             "protection",
             vec![&kinds::PERSISTENTVOLUMECLAIM, &kinds::PERSISTENTVOLUME, &kinds::POD],
-            PROMPT,
+            UNHURRIED,
             gather::protection(),
         ),
         shell(

@@ -3,7 +3,9 @@
 //!
 //! Not here: what becomes of the data (`claims`, and the node).
 
-use serde_json::{Value, json};
+use std::collections::HashSet;
+
+use serde_json::json;
 use wk_api::strategy::protection;
 use wk_api::{Kind, Object, kinds};
 
@@ -14,20 +16,21 @@ use crate::{owned, pod, read};
 pub struct Input<'a> {
     /// The claims and volumes to decide about.
     pub objects: &'a [(&'static Kind, &'a Object)],
-    /// All pods that name claims, of the namespaces of those claims.
+    /// All pods that have claims.
     pub pods: &'a [&'a Object],
     /// All claims that volumes among the objects say they have.
     pub claims: &'a [&'a Object],
 }
 
-/// Lets go what is to be deleted and in nobody's use; what is older than this rule gets its finalizer.
+/// Lets go what is to be deleted and in nobody's use; what carries no finalizer gets its own.
 pub fn plan(input: &Input<'_>) -> Plan {
     let mut plan = Plan::default();
+    let used = Used::of(input);
     for (kind, object) in input.objects {
         let Some(own) = protection(kind) else { continue };
         let finalizers = object.finalizers();
         let protected = finalizers.contains(&own);
-        let new: Vec<&str> = if object.is_deleting() && protected && !is_used(kind, object, input) {
+        let new: Vec<&str> = if object.is_deleting() && protected && !used.has(kind, object) {
             plan.say(format!("{}: nobody uses it any more", object.name()));
             finalizers.into_iter().filter(|name| *name != own).collect()
         } else if !object.is_deleting() && !protected {
@@ -41,31 +44,47 @@ pub fn plan(input: &Input<'_>) -> Plan {
     plan
 }
 
-fn is_used(kind: &Kind, object: &Object, input: &Input<'_>) -> bool {
-    if *kind == kinds::PERSISTENTVOLUME {
-        let uid = object.text("/spec/claimRef/uid");
-        return !uid.is_empty() && input.claims.iter().any(|claim| claim.uid() == uid);
-    }
-    input.pods.iter().any(|pod| has(pod, object))
+/// What pods with a node and claims have. As Kubernetes has it, a pod that ended has its claims until it is deleted.
+#[derive(Default)]
+struct Used<'a> {
+    /// Claims that pods name: namespace and name.
+    named: HashSet<(&'a str, &'a str)>,
+    /// Claims that are made for pods: the pod's uid and the claim's name.
+    made: HashSet<(&'a str, String)>,
+    /// The uids of claims.
+    claims: HashSet<&'a str>,
 }
 
-/// Whether a pod that has a node has the claim; for one that is no more than a record, its own do not count. As Kubernetes
-/// has it, one that ended has its claims until it is deleted.
-fn has(pod: &Object, claim: &Object) -> bool {
-    let is_own = || owned::controller_uid(claim) == Some(pod.uid());
-    let is_record = || pod.is_deleting() && pod.int("/metadata/deletionGracePeriodSeconds") == Some(0);
-    let names = |volume: &Value| {
-        if let Some(named) = volume.get("persistentVolumeClaim") {
-            return read::text(named, "claimName") == claim.name();
+impl<'a> Used<'a> {
+    fn of(input: &Input<'a>) -> Self {
+        let mut used = Self { claims: input.claims.iter().map(|claim| claim.uid()).collect(), ..Self::default() };
+        for pod in input.pods.iter().filter(|pod| !pod::node(pod).is_empty()) {
+            // Of one that is no more than a record, its own do not count.
+            let is_record = pod.is_deleting() && pod.int("/metadata/deletionGracePeriodSeconds") == Some(0);
+            for volume in pod.items("/spec/volumes") {
+                if let Some(named) = volume.get("persistentVolumeClaim") {
+                    used.named.insert((pod.namespace(), read::text(named, "claimName")));
+                } else if volume.get("ephemeral").is_some() && !is_record {
+                    used.made.insert((pod.uid(), format!("{}-{}", pod.name(), read::text(volume, "name"))));
+                }
+            }
         }
-        let name = format!("{}-{}", pod.name(), read::text(volume, "name"));
-        volume.get("ephemeral").is_some() && name == claim.name() && is_own() && !is_record()
-    };
-    pod.namespace() == claim.namespace() && !pod::node(pod).is_empty() && pod.items("/spec/volumes").iter().any(names)
+        used
+    }
+
+    fn has(&self, kind: &Kind, object: &Object) -> bool {
+        if *kind == kinds::PERSISTENTVOLUME {
+            return self.claims.contains(object.text("/spec/claimRef/uid"));
+        }
+        let pod = owned::controller_uid(object).map(|pod| (pod, object.name().to_owned()));
+        self.named.contains(&(object.namespace(), object.name())) || pod.is_some_and(|pod| self.made.contains(&pod))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn claim(deleted: bool, finalizers: &[&str]) -> Object {

@@ -64,7 +64,7 @@ pub fn plan(input: &Input<'_>, now: Timestamp) -> Plan {
     let tainted: BTreeMap<&str, (&Object, Vec<&Value>)> = input
         .nodes
         .iter()
-        .map(|node| (node.name(), (*node, evicting(node).collect::<Vec<_>>())))
+        .map(|node| (node.name(), (*node, evicting(node).filter(|taint| holds(taint, node)).collect::<Vec<_>>())))
         .filter(|(_, (_, taints))| !taints.is_empty())
         .collect();
     for pod in input.pods.iter().filter(|pod| pod::is_active(pod)) {
@@ -94,6 +94,11 @@ fn counted(taint: &Value, known: Timestamp, hearing_since: Timestamp) -> Timesta
 
 fn is_of_readiness(taint: &Value) -> bool {
     matches!(read::text(taint, "key"), NOT_READY | UNREACHABLE)
+}
+
+/// Whether a taint holds: one of a node that is well again, or is not well in another way, is about to go.
+fn holds(taint: &Value, node: &Object) -> bool {
+    !is_of_readiness(taint) || wk_api::taints::of_readiness(node) == Some(read::text(taint, "key"))
 }
 
 /// Whether a pod that is marked makes room for another one. One of a StatefulSet does not: there are never two of its name, so
@@ -203,7 +208,8 @@ mod tests {
 
     #[test]
     fn of_a_silent_node_those_go_that_are_replaced_and_do_not_tolerate_it_for_ever() {
-        let silent = node(json!([{"key": UNREACHABLE, "effect": NO_EXECUTE}]));
+        let mut silent = node(json!([{"key": UNREACHABLE, "effect": NO_EXECUTE}]));
+        silent.0["status"] = json!({"conditions": [{"type": "Ready", "status": "Unknown"}]});
         let tolerates = |seconds: Value| json!([{"key": UNREACHABLE, "operator": "Exists", "effect": NO_EXECUTE, "tolerationSeconds": seconds}]);
         let owned = |kind: &str, group: &str, tolerations: Value| {
             let mut pod = pod(tolerations);
@@ -219,7 +225,16 @@ mod tests {
         assert_eq!(planned(&silent, &owned("StatefulSet", "a.example.org", second.clone()), START, LATER), (2, None));
         let due = START.parse::<Timestamp>().expect("a time").saturating_add(SignedDuration::from_secs(1));
         assert_eq!(planned(&silent, &replaced, START, START), (0, due.ok()));
+        let mut ended = replaced.clone();
+        ended.0["status"] = json!({"phase": "Succeeded"});
+        let mut going = replaced.clone();
+        going.0["metadata"]["deletionTimestamp"] = START.into();
+        let mut well = silent.clone();
+        well.0["status"]["conditions"][0]["status"] = "True".into();
+        assert_eq!(planned(&well, &replaced, START, LATER), (0, None), "its taint is about to go");
         for stays in [
+            ended,
+            going,
             pod(second.clone()),
             owned("StatefulSet", "apps", second),
             owned("DaemonSet", "apps", tolerates(Value::Null)),
@@ -230,7 +245,8 @@ mod tests {
 
     #[test]
     fn a_leader_that_has_not_listened_for_long_sends_nobody_away_from_a_silent_node() {
-        let silent = node(json!([{"key": UNREACHABLE, "effect": NO_EXECUTE}]));
+        let mut silent = node(json!([{"key": UNREACHABLE, "effect": NO_EXECUTE}]));
+        silent.0["status"] = json!({"conditions": [{"type": "Ready", "status": "Unknown"}]});
         let mut pod = pod(json!([]));
         pod.0["metadata"]["ownerReferences"] =
             json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": true}]);

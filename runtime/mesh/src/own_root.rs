@@ -33,6 +33,7 @@ impl ServerCertVerifier for ChainOrRoot {
         };
         let certificate = X509Certificate::from_der(end_entity).map_err(|_| error)?.1;
         verify_dates(&certificate, now)?;
+        verify_usage(&certificate)?;
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -70,11 +71,20 @@ fn verify_dates(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), 
     }
 }
 
+/// A certificate that says what it is for has to be one for servers.
+fn verify_usage(certificate: &X509Certificate<'_>) -> Result<(), Error> {
+    match certificate.extended_key_usage() {
+        Ok(None) => Ok(()),
+        Ok(Some(usage)) if usage.value.any || usage.value.server_auth => Ok(()),
+        _ => Err(CertificateError::InvalidPurpose.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
     use rustls::RootCertStore;
 
     use super::*;
@@ -82,23 +92,39 @@ mod tests {
 
     const NAME: &str = "hook.example.com";
 
-    fn self_signed(is_ca: IsCa) -> CertificateDer<'static> {
+    fn self_signed(is_ca: IsCa, usage: Option<ExtendedKeyUsagePurpose>) -> CertificateDer<'static> {
         let mut params = CertificateParams::new([NAME.to_owned()]).expect("a name");
         params.is_ca = is_ca;
+        params.extended_key_usages = usage.into_iter().collect();
         let key = KeyPair::generate().expect("a key");
         params.self_signed(&key).expect("a certificate").der().clone()
+    }
+
+    fn trusting(root: &CertificateDer<'static>) -> ChainOrRoot {
+        let mut store = RootCertStore::empty();
+        store.add(root.clone()).expect("a root");
+        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider()).build().expect("roots");
+        ChainOrRoot { chain, roots: vec![root.clone()] }
+    }
+
+    #[test]
+    fn a_certificate_for_clients_is_none_for_a_server() {
+        let now = UnixTime::now();
+        let name = ServerName::try_from(NAME).expect("a name");
+        for (usage, expected) in
+            [(ExtendedKeyUsagePurpose::ClientAuth, false), (ExtendedKeyUsagePurpose::ServerAuth, true)]
+        {
+            let shown = self_signed(IsCa::NoCa, Some(usage));
+            assert_eq!(trusting(&shown).verify_server_cert(&shown, &[], &name, &[], now).is_ok(), expected);
+        }
     }
 
     #[test]
     fn a_server_may_show_the_certificate_that_is_trusted() {
         let name = |text: &'static str| ServerName::try_from(text).expect("a name");
         for is_ca in [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::ExplicitNoCa, IsCa::NoCa] {
-            let (trusted, other) = (self_signed(is_ca), self_signed(is_ca));
-            let mut store = RootCertStore::empty();
-            store.add(trusted.clone()).expect("a root");
-            let chain =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider()).build().expect("roots");
-            let verifier = ChainOrRoot { chain, roots: vec![trusted.clone()] };
+            let (trusted, other) = (self_signed(is_ca, None), self_signed(is_ca, None));
+            let verifier = trusting(&trusted);
             let verify = |shown: &CertificateDer<'_>, name: ServerName<'_>, now| {
                 verifier.verify_server_cert(shown, &[], &name, &[], now)
             };

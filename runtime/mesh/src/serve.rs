@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{Request, Response, StatusCode, Version, header};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -277,6 +278,8 @@ impl Server {
         if let Some((status, why)) = fault(&request) {
             let mut response = Response::new(full(why));
             *response.status_mut() = status;
+            // Where the request ends is not to be relied on.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return Ok(response);
         }
         let mut request = request.map(boxed);
@@ -295,15 +298,23 @@ fn fault(request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
         return None;
     }
     let headers = request.headers();
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    if !codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+    let codings: Vec<_> = headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+    if codings.len() > 1 || !codings.iter().all(|it| it.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
         return Some((StatusCode::NOT_IMPLEMENTED, "501 Not Implemented: unsupported transfer encoding"));
     }
-    match headers.get_all(header::HOST).iter().count() {
-        0 => Some((StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header")),
-        1 => None,
+    let hosts: Vec<_> = headers.get_all(header::HOST).iter().collect();
+    match hosts[..] {
+        [] => Some((StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header")),
+        [host] if !is_host(host) => Some((StatusCode::BAD_REQUEST, "400 Bad Request: malformed Host header")),
+        [_] => None,
         _ => Some((StatusCode::BAD_REQUEST, "400 Bad Request: too many Host headers")),
     }
+}
+
+/// A host with or without a port, or nothing, where a URL has none.
+fn is_host(value: &HeaderValue) -> bool {
+    let text = value.as_bytes();
+    text.is_empty() || Authority::try_from(text).is_ok() && !text.contains(&b'@')
 }
 
 /// The certificate that a user showed. Nodes are known by their names.

@@ -29,7 +29,7 @@ const OPTIONS: &str = "PatchOptions";
 struct Change {
     how: How,
     problems: Vec<String>,
-    /// Whether what is wrong is told without what is in the object: who may patch a Secret may not read it by that.
+    /// Whether what is wrong is told without what is in the object: errors of Secrets end in logs and terminals.
     hides: bool,
 }
 

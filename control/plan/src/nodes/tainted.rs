@@ -8,6 +8,7 @@ use wk_api::taints::{self, NO_EXECUTE, NOT_READY, UNREACHABLE};
 use wk_api::{Object, kinds};
 use wk_base::time::Timestamp;
 
+use crate::conditions;
 use crate::order::{Order, Target};
 
 /// Whether this leader hears a node.
@@ -36,7 +37,9 @@ pub(super) fn plan(node: &Object, silence: Silence, now: Timestamp) -> Option<Or
     Some(Order::Update { target: Target::version(&kinds::NODE, node), change: json!({"spec": {"taints": taints}}) })
 }
 
-/// Why pods should leave. A node that never said anything has none.
+/// Why pods should leave. Not from a node that never said anything, nor from one whose store failed: that keeps its pods, and
+/// would not hear that they are to go.
 fn sent_away(node: &Object) -> Option<&'static str> {
-    taints::of_readiness(node).filter(|_| crate::conditions::find(node, "Ready").is_some())
+    let keeps = conditions::find(node, "Ready").is_none() || conditions::status(node, super::STORE_HEALTHY) == "False";
+    taints::of_readiness(node).filter(|key| !keeps || *key == UNREACHABLE)
 }

@@ -36,6 +36,10 @@ pub(super) fn obstacle(pod: &Object, node: &Object) -> Option<String> {
         let (key, value) = (read::text(taint, "key"), read::text(taint, "value"));
         return Some(format!("node(s) had untolerated taint {{{key}: {value}}}"));
     }
+    // Whoever tolerates everything does not run where nobody is.
+    if conditions::status(node, "Ready") == "Unknown" {
+        return Some("node(s) were not ready".to_owned());
+    }
     (!selected(pod, node)).then(|| "node(s) didn't match Pod's node affinity/selector".to_owned())
 }
 

@@ -96,7 +96,9 @@ async fn a_request_says_once_which_host_it_means_and_how_it_is_framed() {
         ("HTTP/1.1", "HTTP/1.1 400 "),
         ("HTTP/1.1\r\nhost: x\r\nhost: y", "HTTP/1.1 400 "),
         ("HTTP/1.1\r\nhost: x", "HTTP/1.1 200 "),
+        ("HTTP/1.1\r\nhost: a b/@", "HTTP/1.1 400 "),
         ("HTTP/1.1\r\nhost: x\r\ntransfer-encoding: x, chunked", "HTTP/1.1 501 "),
+        ("HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked", "HTTP/1.1 501 "),
         ("HTTP/1.0", "HTTP/1.0 200 "),
     ] {
         let mut stream = http1(&authority, &server).await;

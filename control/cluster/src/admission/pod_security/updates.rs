@@ -7,11 +7,14 @@ use serde_json::Value;
 
 use super::Pod;
 
-/// Where profiles of seccomp stood before there were fields.
-const SECCOMP: [&str; 2] =
-    ["seccomp.security.alpha.kubernetes.io/pod", "container.seccomp.security.alpha.kubernetes.io/"];
+/// Where profiles of seccomp and AppArmor stood before there were fields. Kubernetes lets nobody change the latter.
+const PROFILES: [&str; 3] = [
+    "seccomp.security.alpha.kubernetes.io/pod",
+    "container.seccomp.security.alpha.kubernetes.io/",
+    "container.apparmor.security.beta.kubernetes.io/",
+];
 
-/// Whether `new` has containers, images or seccomp profiles that `old` has not: of what may change in a pod that is there,
+/// Whether `new` has containers, images or profiles that `old` has not: of what may change in a pod that is there,
 /// levels look at nothing else.
 pub(super) fn may_break_a_level(old: &Pod<'_>, new: &Pod<'_>) -> bool {
     let same = |list| images(old, list).eq(images(new, list));
@@ -19,7 +22,7 @@ pub(super) fn may_break_a_level(old: &Pod<'_>, new: &Pod<'_>) -> bool {
     !same("containers")
         || !same("initContainers")
         || images(new, "ephemeralContainers").any(debugged)
-        || !seccomp(old).eq(seccomp(new))
+        || !profiles(old).eq(profiles(new))
 }
 
 /// Names and images of a list of containers.
@@ -29,7 +32,7 @@ fn images<'a>(pod: &Pod<'a>, list: &str) -> impl Iterator<Item = (&'a str, &'a s
     containers.map(move |container| (text(container, "name"), text(container, "image")))
 }
 
-fn seccomp<'a>(pod: &Pod<'a>) -> impl Iterator<Item = (&'a String, &'a Value)> {
+fn profiles<'a>(pod: &Pod<'a>) -> impl Iterator<Item = (&'a String, &'a Value)> {
     let annotations = pod.annotations.as_object().into_iter().flatten();
-    annotations.filter(|(key, _)| SECCOMP.iter().any(|prefix| key.starts_with(prefix)))
+    annotations.filter(|(key, _)| PROFILES.iter().any(|prefix| key.starts_with(prefix)))
 }
