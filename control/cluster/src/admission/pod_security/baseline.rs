@@ -1,4 +1,4 @@
-//! The level `baseline`: no known way to more privileges. In the order of Kubernetes' names of the checks.
+//! The level `baseline`: no known way to more privileges.
 //!
 //! Source: `k8s.io/pod-security-admission/policy` and the page "Pod Security Standards".
 

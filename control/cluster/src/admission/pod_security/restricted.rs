@@ -1,4 +1,4 @@
-//! The level `restricted`: what hardened pods look like. Asks all of `baseline`, some of it more strictly.
+//! The level `restricted`: what hardened pods look like, where that is more than `baseline` asks.
 //!
 //! Source: `k8s.io/pod-security-admission/policy` and the page "Pod Security Standards".
 
@@ -27,10 +27,10 @@ pub(super) fn escalation(pod: &Pod<'_>) -> Option<Violation> {
 }
 
 pub(super) fn capabilities(pod: &Pod<'_>) -> Option<Violation> {
+    const DUE: [&str; 1] = ["NET_BIND_SERVICE"];
     if pod.is_for_windows() {
         return None;
     }
-    const DUE: [&str; 1] = ["NET_BIND_SERVICE"];
     let drops_all = |container: Container<'_>| {
         let dropped = container.context("/capabilities/drop").and_then(Value::as_array);
         dropped.is_some_and(|dropped| dropped.iter().any(|name| name == "ALL"))
@@ -79,11 +79,10 @@ pub(super) fn run_as_non_root(pod: &Pod<'_>) -> Option<Violation> {
     const WHAT: &str = "runAsNonRoot != true";
     let field = "/runAsNonRoot";
     let of_pod = pod.context(field).and_then(Value::as_bool);
-    // What the pod says counts only for containers that say nothing.
     let silent = pod.bad(|container| container.context(field).is_none());
     let explicit = pod.bad(|container| container.context(field) == Some(&Value::Bool(false)));
     let mut refusing = Vec::new();
-    if of_pod == Some(false) && !silent.is_empty() {
+    if of_pod == Some(false) {
         refusing.push("pod".to_owned());
     }
     if !explicit.is_empty() {
@@ -105,10 +104,10 @@ pub(super) fn run_as_user(pod: &Pod<'_>) -> Option<Violation> {
 }
 
 pub(super) fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
+    const WHAT: &str = "seccompProfile";
     if pod.is_for_windows() {
         return None;
     }
-    const WHAT: &str = "seccompProfile";
     let field = "/seccompProfile/type";
     let good = |kind: &Value| kind == "RuntimeDefault" || kind == "Localhost";
     let of_pod = pod.context(field);

@@ -176,6 +176,19 @@ async fn what_is_wrong_is_told_in_kubernetes_words() {
 }
 
 #[tokio::test]
+async fn a_pod_may_not_say_that_it_may_run_as_root_even_if_no_container_does() {
+    let (cluster, _dir) = cluster().await;
+    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "v1.7"});
+    make(&cluster, &kinds::NAMESPACE, json!({"metadata": {"name": "safe", "labels": labels}})).await;
+    let mut pod = plain("p");
+    pod["spec"]["securityContext"] = json!({"runAsNonRoot": false});
+    pod["spec"]["containers"][0]["securityContext"] = json!({"runAsNonRoot": true});
+    let status = cluster.create(&kinds::POD, Some("safe"), pod).await.expect_err("refused");
+    let why = "runAsNonRoot != true (pod must not set securityContext.runAsNonRoot=false)";
+    assert_eq!(status.message, format!("pods \"p\" is forbidden: violates PodSecurity \"restricted:v1.7\": {why}"));
+}
+
+#[tokio::test]
 async fn whoever_touches_a_template_that_breaks_the_level_hears_of_it() {
     let (cluster, _dir) = cluster().await;
     make(&cluster, &kinds::NAMESPACE, json!({"metadata": {"name": "safe"}})).await;
