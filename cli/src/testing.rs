@@ -8,7 +8,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -28,6 +28,8 @@ pub(crate) struct Memory {
     pub(crate) objects: BTreeMap<String, Value>,
     /// Answers that come before anything else, by path and query: status and body.
     pub(crate) scripted: BTreeMap<String, (u16, String)>,
+    /// `Warning` headers of the answers to requests of a path.
+    pub(crate) warnings: BTreeMap<String, Vec<String>>,
     /// `METHOD path` of each request but reads.
     pub(crate) writes: Vec<String>,
     revision: u64,
@@ -161,7 +163,11 @@ async fn answer(
         }
     };
     let status = StatusCode::from_u16(status).expect("a status");
-    Ok(Response::builder().status(status).body(Full::new(Bytes::from(text))).expect("a response"))
+    let mut response = Response::builder().status(status);
+    for warning in memory.warnings.get(&path).into_iter().flatten() {
+        response = response.header(header::WARNING, warning);
+    }
+    Ok(response.body(Full::new(Bytes::from(text))).expect("a response"))
 }
 
 fn registry(memory: &mut Memory, method: &Method, whole: &str) -> (u16, String) {

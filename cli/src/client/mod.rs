@@ -7,6 +7,7 @@ mod error;
 mod follow;
 mod lines;
 mod path;
+mod warnings;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(crate) use path::{Query, Resource};
 
 use crate::args::GlobalArgs;
 use crate::exit::{Code, ExitError};
+use crate::render::{Talk, Ui};
 
 /// How long one request may take before the server counts as gone: far above the slowest write, which waits for an
 /// election, and short enough that a hung server is noticed.
@@ -65,6 +67,8 @@ pub(crate) struct Client {
     namespace: String,
     /// Whether what a busy server refused is sent again.
     retry_busy: bool,
+    /// Where the server's warnings are told.
+    talk: Talk,
 }
 
 /// What is sent.
@@ -106,8 +110,9 @@ impl Payload {
 }
 
 impl Client {
-    /// Makes a client for the cluster the options and the environment mean. Nothing is sent yet.
-    pub(crate) async fn open(global: &GlobalArgs) -> anyhow::Result<Self> {
+    /// Makes a client for the cluster the options and the environment mean. Nothing is sent yet. What the server warns
+    /// of is told where `ui` talks.
+    pub(crate) async fn open(global: &GlobalArgs, ui: &Ui) -> anyhow::Result<Self> {
         let kubeconfig = crate::kubeconfig::load(global)?;
         let options = kube::config::KubeConfigOptions { context: global.context.clone(), ..Default::default() };
         let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
@@ -127,7 +132,7 @@ impl Client {
         let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let inner = kube::Client::try_from(config)
             .map_err(|error| ExitError::new(Code::Usage, format!("connect to {address}: {error}")))?;
-        Ok(Self { inner, address, namespace, retry_busy: true })
+        Ok(Self { inner, address, namespace, retry_busy: true, talk: ui.talker() })
     }
 
     /// The same cluster, in another namespace.
@@ -264,6 +269,9 @@ impl Client {
             let request = build(method, path, accept, payload)?;
             let sent = self.inner.send(request).await;
             let response = sent.map_err(|error| self.unreachable(path, &error))?;
+            for warning in warnings::read(response.headers()) {
+                self.talk.warn(&warning);
+            }
             if response.status().as_u16() < 400 {
                 return Ok(response);
             }

@@ -22,7 +22,7 @@ pub(super) async fn run(global: &GlobalArgs, args: &BackupArgs, ui: &mut Ui) -> 
         if io::stdout().is_terminal() {
             return Err(usage("a backup is no text for a terminal: name a file, or pipe it on").into());
         }
-        let summary = receive(global, &mut io::stdout().lock()).await?;
+        let summary = receive(global, ui, &mut io::stdout().lock()).await?;
         tell(&summary, "standard output", ui);
         return Ok(());
     }
@@ -33,7 +33,7 @@ pub(super) async fn run(global: &GlobalArgs, args: &BackupArgs, ui: &mut Ui) -> 
     let partial = Partial::create(&args.file)?;
     let mut file = &partial.file;
     let summary = tokio::select! {
-        summary = receive(global, &mut file) => summary?,
+        summary = receive(global, ui, &mut file) => summary?,
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; {} was not written", args.file.display()),
     };
     partial.keep(&args.file)?;
@@ -53,8 +53,8 @@ fn tell(summary: &Summary, place: &str, ui: &mut Ui) {
     );
 }
 
-async fn receive(global: &GlobalArgs, out: &mut impl Write) -> anyhow::Result<Summary> {
-    let client = Client::open(global).await?;
+async fn receive(global: &GlobalArgs, ui: &Ui, out: &mut impl Write) -> anyhow::Result<Summary> {
+    let client = Client::open(global, ui).await?;
     let mut download = client.download(PATH).await?;
     let mut decoder = Decoder::default();
     while let Some(bytes) = download.next().await? {

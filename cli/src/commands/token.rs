@@ -21,7 +21,7 @@ const MESH_PORT: u16 = 7443;
 
 /// Prints one token a line, or the whole line to type on the other machine.
 pub(super) async fn run(global: &GlobalArgs, args: &TokenArgs, ui: &mut Ui) -> anyhow::Result<()> {
-    let client = Client::open(global).await?;
+    let client = Client::open(global, ui).await?;
     let ca = fingerprint(&crate::kubeconfig::load(global)?)?;
     let secrets = client.get(&Resource::known("", "Secret", "secrets").collection(Some("kube-system")), JSON).await?;
     let now = jiff::Timestamp::now();

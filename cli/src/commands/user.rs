@@ -33,7 +33,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 
 /// Adds, lists or revokes.
 pub(super) async fn run(global: &GlobalArgs, args: &UserArgs, ui: &mut Ui) -> anyhow::Result<()> {
-    let client = Client::open(global).await?;
+    let client = Client::open(global, ui).await?;
     match &args.command {
         UserCommand::Add(args) => add(global, &client, args, ui).await,
         UserCommand::List => list(&client, ui).await,

@@ -13,7 +13,7 @@ pub(super) async fn run(global: &GlobalArgs, args: &VersionArgs, ui: &mut Ui) ->
     if args.output.is_none() {
         ui.line(&format!("client: wk {CLIENT}"))?;
     }
-    let server = if args.client { None } else { Some(ask(global).await) };
+    let server = if args.client { None } else { Some(ask(global, ui).await) };
     let (server, failure) = match server {
         Some(Ok(version)) => (Some(version), None),
         Some(Err(error)) => (None, Some(error)),
@@ -44,6 +44,6 @@ pub(super) async fn run(global: &GlobalArgs, args: &VersionArgs, ui: &mut Ui) ->
     failure.map_or(Ok(()), Err)
 }
 
-async fn ask(global: &GlobalArgs) -> anyhow::Result<Value> {
-    Client::open(global).await?.get("/version", JSON).await
+async fn ask(global: &GlobalArgs, ui: &Ui) -> anyhow::Result<Value> {
+    Client::open(global, ui).await?.get("/version", JSON).await
 }

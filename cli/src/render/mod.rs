@@ -6,6 +6,7 @@ pub(crate) mod jsonpath;
 mod output;
 mod structured;
 mod table;
+mod talk;
 
 use std::io::{IsTerminal as _, Write};
 
@@ -13,19 +14,14 @@ pub(crate) use age::ago;
 pub(crate) use output::{Output, without_managed_fields};
 pub(crate) use structured::{json, yaml};
 pub(crate) use table::{Printer, ServerTable, View, bare, plain};
+pub(crate) use talk::Talk;
 
 /// Where commands print. Tests hand in buffers.
 pub(crate) struct Ui {
     out: Box<dyn Write + Send>,
-    err: Box<dyn Write + Send>,
     /// Standard output is a terminal that shows colour.
     colour_out: bool,
-    /// Standard error is a terminal that shows colour.
-    colour_err: bool,
-    /// Standard error is a terminal: progress is shown in place.
-    in_place: bool,
-    /// The progress shown last.
-    shown: String,
+    talk: Talk,
 }
 
 /// Colours, by what they say.
@@ -52,20 +48,14 @@ impl Ui {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let (out_tty, err_tty) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
-        Self {
-            out: Box::new(std::io::stdout()),
-            err: Box::new(std::io::stderr()),
-            colour_out: out_tty && !dumb && !plain,
-            colour_err: err_tty && !dumb && !plain,
-            in_place: err_tty && !dumb,
-            shown: String::new(),
-        }
+        let talk = Talk::new(Box::new(std::io::stderr()), err_tty && !dumb && !plain, err_tty && !dumb);
+        Self { out: Box::new(std::io::stdout()), colour_out: out_tty && !dumb && !plain, talk }
     }
 
     /// Prints to the given places as to files.
     #[cfg(test)]
     pub(crate) fn for_test(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
-        Self { out, err, colour_out: false, colour_err: false, in_place: false, shown: String::new() }
+        Self { out, colour_out: false, talk: Talk::new(err, false, false) }
     }
 
     /// Whether standard output takes colour.
@@ -86,41 +76,29 @@ impl Ui {
         Ok(())
     }
 
+    /// Standard error, for those who talk beside the command.
+    pub(crate) fn talker(&self) -> Talk {
+        self.talk.clone()
+    }
+
     /// Tells the person something. That nobody listens is no reason to fail.
     pub(crate) fn note(&mut self, text: &str) {
-        self.settle();
-        writeln!(self.err, "{text}").ok();
+        self.talk.say(format!("{text}\n").as_bytes());
     }
 
     /// Passes on what another program says. That nobody listens is no reason to fail.
     pub(crate) fn talk(&mut self, bytes: &[u8]) {
-        self.settle();
-        self.err.write_all(bytes).and_then(|()| self.err.flush()).ok();
+        self.talk.say(bytes);
     }
 
     /// Shows how far something is: in place on a terminal, otherwise a line when it changed.
     pub(crate) fn progress(&mut self, text: &str) {
-        if self.shown == text {
-            return;
-        }
-        if self.in_place {
-            write!(self.err, "\r\x1b[2K{text}").ok();
-            self.err.flush().ok();
-        } else {
-            writeln!(self.err, "{text}").ok();
-        }
-        text.clone_into(&mut self.shown);
+        self.talk.progress(text);
     }
 
     /// Ends the line shown in place, so that other text starts on its own.
     pub(crate) fn settle(&mut self) {
-        if self.in_place && !self.shown.is_empty() {
-            write!(self.err, "\r\x1b[2K").ok();
-            self.err.flush().ok();
-        }
-        if self.in_place {
-            self.shown.clear();
-        }
+        self.talk.settle();
     }
 
     /// Prints an error with its causes, once.
@@ -128,8 +106,7 @@ impl Ui {
         if crate::exit::is_quiet(error) {
             return self.settle();
         }
-        let label = paint("error:", Tone::Bad, self.colour_err);
-        self.note(&format!("{label} {error:#}"));
+        self.talk.labelled("error:", Tone::Bad, &format!("{error:#}"));
         if let Some(hint) = crate::client::refusal(error).and_then(crate::client::Refusal::hint) {
             self.note(&hint);
         }

@@ -214,3 +214,26 @@ async fn get_watch_prints_changes_under_one_heading_and_ends_with_the_servers_re
     assert_eq!((code, out.as_str()), (1, "NAME\nweb-1\nweb-2\nweb-3\n"));
     assert!(err.starts_with("error: no more\n") && err.contains("wk auth can-i"), "{err}");
 }
+
+#[tokio::test]
+async fn each_warning_of_the_server_is_told_once_whatever_the_command() {
+    let fake = with_pods().await;
+    let warn = |path: &str, told: &[&str]| {
+        fake.memory().warnings.insert(path.to_owned(), told.iter().map(|one| format!("299 - {one:?}")).collect());
+    };
+    let maps = "/api/v1/namespaces/default/configmaps";
+    warn(maps, &["first", "unknown field \"a\""]);
+    let text = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+    let file = fake.file("two.yaml", format!("{}---\n{}", text("one"), text("two")));
+    let (code, out, err) = fake.wk(&format!("apply -f {file}")).await;
+    assert_eq!((code, out.as_str()), (0, "configmap/one created\nconfigmap/two created\n"));
+    assert_eq!(err, "Warning: first\nWarning: unknown field \"a\"\n");
+    warn("/api/v1/namespaces/default/pods/web-1", &["of a pod"]);
+    for line in ["label po web-1 a=b", "get po web-1", "describe po web-1", "delete po web-1"] {
+        let (code, _, err) = fake.wk(line).await;
+        assert_eq!((code, err.as_str()), (0, "Warning: of a pod\n"), "{line}");
+    }
+    // A refusal does not swallow them.
+    let (code, _, err) = fake.wk("get po web-1").await;
+    assert!(code == 3 && err.starts_with("Warning: of a pod\nerror: "), "{err}");
+}
