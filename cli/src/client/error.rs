@@ -48,7 +48,15 @@ impl Refusal {
             message = format!("the server answered {}: {plain}", status.as_u16());
         }
         let causes = value.pointer("/details/causes").and_then(Value::as_array);
-        let faults = causes.into_iter().flatten().filter_map(FieldFault::read).collect();
+        let mut faults: Vec<FieldFault> = causes.into_iter().flatten().filter_map(FieldFault::read).collect();
+        if let [FieldFault { field, message: told }] = faults.as_slice()
+            && field == "patch"
+            && let Some(reason) = after_value(told)
+        {
+            // What the patch made of the object stands there, whole, before what is wrong with it.
+            message = format!("the patched object is refused: {reason}");
+            faults.clear();
+        }
         Self { status, reason: text("reason"), message, faults }
     }
 
@@ -81,6 +89,19 @@ impl Refusal {
             _ => Code::General,
         }
     }
+}
+
+/// What follows the quoted value of `Invalid value: "…": REASON`. A value that was cut ends in dots.
+fn after_value(told: &str) -> Option<&str> {
+    let inside = told.strip_prefix("Invalid value: \"")?;
+    let mut escaped = false;
+    let end = inside.find(|letter: char| {
+        let ends = letter == '"' && !escaped;
+        escaped = letter == '\\' && !escaped;
+        ends
+    })?;
+    let rest = &inside[end + 1..];
+    rest.strip_prefix("...").unwrap_or(rest).strip_prefix(": ")
 }
 
 impl FieldFault {
@@ -144,6 +165,14 @@ mod tests {
         assert_eq!(refusal.message, "ConfigMap \"x\" is invalid");
         assert_eq!(refusal.reason, "Invalid");
         assert_eq!(refusal.faults, [FieldFault { field: "metadata.name".into(), message: "bad".into() }]);
+    }
+
+    #[test]
+    fn reason_is_found_behind_the_value() {
+        assert_eq!(after_value(r#"Invalid value: "a \"b\": c \\": why: "x""#), Some(r#"why: "x""#));
+        assert_eq!(after_value(r#"Invalid value: "a \"b"...: why"#), Some("why"));
+        assert_eq!(after_value(r#"Invalid value: "open"#), None);
+        assert_eq!(after_value("Required value"), None);
     }
 
     #[test]

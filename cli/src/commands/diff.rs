@@ -22,7 +22,8 @@ pub(super) async fn run(client: &Client, args: &DiffArgs, ui: &mut Ui) -> anyhow
     let placed = apply::place(documents, &kinds, client.namespace(), None)?;
     let mut differs = false;
     for object in placed {
-        let (before, after) = sides(client, args, &object).await?;
+        let (before, after) =
+            sides(client, args, &object).await.map_err(|error| apply::located(&object.document, error))?;
         let text = difference(&object, before.as_ref(), &after, args, ui.colour())?;
         differs |= !text.is_empty();
         ui.data(text.as_bytes())?;

@@ -89,6 +89,14 @@ fn expanded(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// What the server refused of a document, told at its lines.
+pub(super) fn located(document: &Document, error: anyhow::Error) -> anyhow::Error {
+    match refusal(&error).map(|refusal| document.refused(refusal)) {
+        Some(faults) => refuse(&faults, code_of(&error)).err().unwrap_or(error),
+        None => error,
+    }
+}
+
 fn refuse(faults: &[Fault], code: Code) -> anyhow::Result<()> {
     if faults.is_empty() {
         return Ok(());
