@@ -14,7 +14,7 @@ use crate::exit::{Code, ExitError, usage};
 use crate::render::Ui;
 use crate::render::jsonpath::{Path, shown};
 
-/// How long is waited when only a look was asked for: the time of an answer.
+/// How long a first look may take, however short the time to wait: the time of an answer.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// What is waited for.
@@ -90,7 +90,7 @@ fn condition(object: &Value, name: &str, wanted: &str) -> bool {
 pub(super) async fn run(client: &Client, args: &WaitArgs, ui: &mut Ui) -> anyhow::Result<()> {
     let wanted: Vec<What> = args.what.iter().map(|text| text.parse()).collect::<Result<_, ExitError>>()?;
     let kinds = Kinds::discover(client).await?;
-    let deadline = Instant::now() + if args.timeout.is_zero() { LOOK } else { args.timeout };
+    let deadline = Instant::now() + args.timeout;
     let picked = pick(client, &kinds, &args.pick).await?;
     if picked.is_empty() {
         if wanted.contains(&What::Delete) {
@@ -131,10 +131,13 @@ async fn wait(
     let mut follow = Follow::object(client, picked.resource.collection(Some(&picked.namespace)), &picked.name);
     // Deletion is that of the object there is now; one made anew under its name is another.
     let mut first: Option<Value> = None;
+    let mut until = deadline.max(Instant::now() + LOOK);
+    let mut seen = Seen::Nothing;
     loop {
-        let changed = tokio::time::timeout_at(deadline, follow.changed()).await;
-        let Ok(changed) = changed else { return Err(late(picked, typed, args, follow.items().next()).into()) };
+        let changed = tokio::time::timeout_at(until, follow.changed()).await;
+        let Ok(changed) = changed else { return Err(late(picked, what, typed, args, &seen).into()) };
         changed?;
+        until = deadline;
         let now = follow.items().next();
         let uid = now.and_then(|now| now.pointer("/metadata/uid").cloned());
         let is_other = first.is_some() && uid.is_some() && uid != first;
@@ -145,28 +148,51 @@ async fn wait(
         if now.is_none() && matches!(what, What::Condition(..) | What::Path(..)) {
             return Err(ExitError::new(Code::NotFound, format!("{} was deleted meanwhile", picked.qualified())).into());
         }
-        if args.timeout.is_zero() {
-            return Err(late(picked, typed, args, now).into());
-        }
+        seen = now.cloned().map_or(Seen::Absent, Seen::There);
         first = first.or(uid);
     }
 }
 
-/// Says what kept it, as far as its conditions tell.
-fn late(picked: &Picked, typed: &str, args: &WaitArgs, now: Option<&Value>) -> ExitError {
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let conditions = now.and_then(|now| now.pointer("/status/conditions")?.as_array());
-    let told: Vec<String> =
-        conditions.into_iter().flatten().map(|one| format!("{}={}", text(one, "type"), text(one, "status"))).collect();
-    let state = match now {
-        None => "; there is no such object".to_owned(),
-        Some(_) if told.is_empty() => String::new(),
-        Some(_) => format!("; its conditions are {}", told.join(", ")),
+/// What the last look found.
+enum Seen {
+    /// Nothing was told in time.
+    Nothing,
+    Absent,
+    There(Value),
+}
+
+/// Says what kept it, as far as the object tells.
+fn late(picked: &Picked, what: &What, typed: &str, args: &WaitArgs, seen: &Seen) -> ExitError {
+    let state = match seen {
+        Seen::Nothing => "; the server did not say in time how it is".to_owned(),
+        Seen::Absent => "; there is no such object".to_owned(),
+        Seen::There(now) => state(what, now),
+    };
+    let place = if args.pick.all_namespaces && picked.resource.namespaced {
+        format!(" in namespace {}", picked.namespace)
+    } else {
+        String::new()
     };
     ExitError::new(
         Code::TimedOut,
-        format!("timed out waiting for {typed} on {} after {:?}{state}", picked.qualified(), args.timeout),
+        format!("timed out waiting for {typed} on {}{place} after {:?}{state}", picked.qualified(), args.timeout),
     )
+}
+
+fn state(what: &What, now: &Value) -> String {
+    if let What::Path(path, _) = what {
+        let found: Vec<String> = path.find(now).into_iter().filter(|found| !found.is_null()).map(shown).collect();
+        return if found.is_empty() {
+            "; it has no such field".to_owned()
+        } else {
+            format!("; it is {}", found.join(" "))
+        };
+    }
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let conditions = now.pointer("/status/conditions").and_then(Value::as_array);
+    let told: Vec<String> =
+        conditions.into_iter().flatten().map(|one| format!("{}={}", text(one, "type"), text(one, "status"))).collect();
+    if told.is_empty() { String::new() } else { format!("; its conditions are {}", told.join(", ")) }
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::WEB;
+use super::{WEB, with_pods};
 use crate::testing::Fake;
 
+const PODS: &str = "/api/v1/namespaces/default/pods";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/default/deployments/web";
 
 /// How Kubernetes refuses what a patch makes of an object: with the object before the reason.
@@ -34,4 +35,24 @@ async fn misspelt_field_of_an_object_that_is_there_is_told_with_its_line_and_no_
     let (code, _, err) = fake.wk("patch deploy web -p {\"spec\":{\"replicaz\":1}}").await;
     let told = "error: the patched object is refused: strict decoding error: unknown field \"spec.replicaz\"\n";
     assert_eq!((code, err.as_str()), (1, told));
+}
+
+#[tokio::test]
+async fn waiting_looks_once_however_short_its_time_and_says_what_is_there() {
+    let fake = with_pods().await;
+    let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+    fake.put(
+        &format!("{PODS}/web-1"),
+        json!({"metadata": {"name": "web-1", "namespace": "default", "uid": "1"}, "status": status}),
+    );
+    let (code, out, err) = fake.wk("wait po/web-1 --for condition=Ready --timeout 1ms").await;
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "pod/web-1 condition met\n", ""));
+    let (code, _, err) = fake.wk("wait pods --all -A --for condition=Gone --timeout 1ms").await;
+    let told = "error: timed out waiting for condition=Gone on pod/web-1 in namespace default after 1ms; \
+                its conditions are Ready=True\n";
+    assert_eq!((code, err.as_str()), (6, told));
+    let (_, _, err) = fake.wk("wait po/web-1 --for jsonpath={.status.phase}=Failed --timeout 1ms").await;
+    assert!(err.ends_with("on pod/web-1 after 1ms; it is Running\n"), "{err}");
+    let (_, _, err) = fake.wk("wait po/web-1 --for jsonpath={.status.nope}=Failed --timeout 1ms").await;
+    assert!(err.ends_with("on pod/web-1 after 1ms; it has no such field\n"), "{err}");
 }
