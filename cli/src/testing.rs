@@ -290,11 +290,17 @@ fn discovery(path: &str) -> Value {
                 resource("Service", "services", "svc", "Namespaced"),
                 resource("ConfigMap", "configmaps", "cm", "Namespaced"),
                 resource("Node", "nodes", "no", "Cluster"),
+                resource("ResourceQuota", "resourcequotas", "quota", "Namespaced"),
+                resource("LimitRange", "limitranges", "limits", "Namespaced"),
             ])
         )])
     } else {
         json!([
             group("apps", json!([resource("Deployment", "deployments", "deploy", "Namespaced")])),
+            group(
+                "autoscaling",
+                json!([resource("HorizontalPodAutoscaler", "horizontalpodautoscalers", "hpa", "Namespaced")])
+            ),
             group("networking.k8s.io", json!([resource("Ingress", "ingresses", "ing", "Namespaced")])),
         ])
     };

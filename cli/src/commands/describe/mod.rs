@@ -2,7 +2,9 @@
 //!
 //! Kinds that people look at most have a page of their own; every other kind is told field by field.
 
+mod autoscaler;
 mod generic;
+mod limits;
 mod node;
 mod page;
 mod pod;
@@ -58,6 +60,9 @@ async fn describe(client: &Client, picked: &Picked, object: &Value, with_events:
         ("networking.k8s.io", "Ingress") => service::ingress(&mut page, object),
         ("apps" | "batch", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "CronJob")
         | ("", "ReplicationController") => workload::describe(&mut page, client, object, &picked.resource.kind).await?,
+        ("", "ResourceQuota") => limits::quota(&mut page, object),
+        ("", "LimitRange") => limits::range(&mut page, object),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::describe(&mut page, object),
         ("", "Secret") => service::secret(&mut page, object),
         ("", "ConfigMap") => service::config_map(&mut page, object),
         _ => generic::describe(&mut page, object),

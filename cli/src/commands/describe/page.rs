@@ -106,6 +106,13 @@ impl Page {
         self.section(name, |page| page.parts.push(Part::Text(page.depth, table)));
     }
 
+    /// A table without a name: it is what the page is about.
+    pub(super) fn main_table(&mut self, heading: &[&str], rows: Vec<Vec<String>>) {
+        let under = heading.iter().map(|heading| "-".repeat(heading.len())).collect();
+        let rows: Vec<Vec<String>> = std::iter::once(under).chain(rows).collect();
+        self.parts.push(Part::Text(self.depth, plain(heading, &rows, false)));
+    }
+
     /// Conditions as a table.
     pub(super) fn conditions(&mut self, object: &Value) {
         let rows: Vec<Vec<String>> = list(object, "/status/conditions")

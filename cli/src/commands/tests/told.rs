@@ -56,3 +56,62 @@ async fn waiting_looks_once_however_short_its_time_and_says_what_is_there() {
     let (_, _, err) = fake.wk("wait po/web-1 --for jsonpath={.status.nope}=Failed --timeout 1ms").await;
     assert!(err.ends_with("on pod/web-1 after 1ms; it has no such field\n"), "{err}");
 }
+
+#[tokio::test]
+async fn quotas_limits_and_autoscalers_are_described_in_tables() {
+    let fake = Fake::start().await;
+    let metadata = |name: &str| json!({"name": name, "namespace": "default"});
+    fake.put(
+        "/api/v1/namespaces/default/resourcequotas/q",
+        json!({"metadata": metadata("q"), "spec": {"hard": {"pods": "3"}, "scopes": ["BestEffort"]},
+               "status": {"hard": {"pods": "3", "count/configmaps": "10"}, "used": {"pods": "1"}}}),
+    );
+    let (code, out, err) = fake.wk("describe quota/q --no-events").await;
+    assert_eq!(code, 0, "{err}");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = out.lines().map(words).collect();
+    assert_eq!(
+        lines[4..],
+        ["Scopes: BestEffort", "Resource Used Hard", "-------- ---- ----", "count/configmaps 0 10", "pods 1 3"]
+    );
+    fake.put(
+        "/api/v1/namespaces/default/limitranges/l",
+        json!({"metadata": metadata("l"), "spec": {"limits": [
+            {"type": "Container", "default": {"cpu": "2", "memory": "1Gi"}, "defaultRequest": {"cpu": "1"}, "max": {"cpu": "4"}},
+            {"type": "Pod", "min": {"cpu": "10m"}, "maxLimitRequestRatio": {"cpu": "3"}}]}}),
+    );
+    let out = fake.wk("describe limits/l --no-events").await.1;
+    let rows: Vec<String> = out.lines().map(words).collect();
+    for row in [
+        "Type Resource Min Max Default Request Default Limit Max Limit/Request Ratio",
+        "Container cpu - 4 1 2 -",
+        "Container memory - - - 1Gi -",
+        "Pod cpu 10m - - - 3",
+    ] {
+        assert!(rows.iter().any(|known| known == row), "{row} in {out}");
+    }
+    fake.put(
+        "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers/h",
+        json!({"metadata": metadata("h"), "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 5,
+            "metrics": [
+                {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}},
+                {"type": "Resource", "resource": {"name": "memory", "target": {"type": "AverageValue", "averageValue": "200Mi"}}}]},
+            "status": {"currentReplicas": 2, "desiredReplicas": 3,
+                "currentMetrics": [{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 90, "averageValue": "45m"}}}],
+                "conditions": [{"type": "AbleToScale", "status": "True", "reason": "ReadyForNewScale", "message": "ok"}]}}),
+    );
+    let out = fake.wk("describe hpa/h --no-events").await.1;
+    let lines: Vec<String> = out.lines().map(words).collect();
+    for line in [
+        "Reference: Deployment/web",
+        "Metrics: ( current / target )",
+        "resource cpu on pods (as a percentage of request): 90% (45m) / 80%",
+        "resource memory on pods: <unknown> / 200Mi",
+        "Min replicas: 1",
+        "Max replicas: 5",
+        "Deployment pods: 2 current / 3 desired",
+        "AbleToScale True ReadyForNewScale ok",
+    ] {
+        assert!(lines.iter().any(|known| known == line), "{line} in {out}");
+    }
+}
