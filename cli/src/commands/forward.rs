@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::StatusCode;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::pods;
 use crate::args::{PortForwardArgs, PortPair};
-use crate::client::Client;
+use crate::client::{Client, JSON, Query, Resource, refusal};
 use crate::exit::{Code, ExitError, usage};
 use crate::fields::name;
 use crate::render::Ui;
@@ -19,6 +20,9 @@ const CONNECTIONS_MAX: usize = 256;
 
 /// Messages of connections that wait to be printed.
 const TALK_WAITING: usize = 16;
+
+/// How a server says that it will not forward for somebody.
+const REFUSED: [StatusCode; 2] = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
 
 /// Where connections lead.
 struct Way {
@@ -38,6 +42,9 @@ pub(super) async fn run(client: &Client, args: &PortForwardArgs, ui: &mut Ui) ->
         let message =
             format!("pod {} is not running but {phase}; `wk describe pod {}` says why", name(&pod), name(&pod));
         return Err(ExitError::new(Code::Conflict, message).into());
+    }
+    for pair in &args.ports {
+        allowed(client, name(&pod), remote(pair, &pod, service.as_ref())?.0).await?;
     }
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (say, mut said) = mpsc::channel::<String>(TALK_WAITING);
@@ -66,6 +73,16 @@ pub(super) async fn run(client: &Client, args: &PortForwardArgs, ui: &mut Ui) ->
             },
             stopped = tokio::signal::ctrl_c() => return Ok(stopped?),
         }
+    }
+}
+
+/// Fails if this person may not forward. The question is no upgrade, so that a server that would let it through refuses
+/// it for that, and the program in the pod sees no connection.
+async fn allowed(client: &Client, pod: &str, port: u16) -> anyhow::Result<()> {
+    let path = format!("{}/portforward", Resource::pods().object(client.namespace(), pod));
+    match client.get(&Query::default().with("ports", &port.to_string()).on(&path), JSON).await {
+        Err(error) if refusal(&error).is_none_or(|refusal| REFUSED.contains(&refusal.status)) => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Transcripts of what people are told when something is not as they meant it.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{WEB, with_pods};
@@ -7,6 +9,8 @@ use crate::testing::Fake;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/default/deployments/web";
+const NOT_ALLOWED: &str = r#"{"kind": "Status", "reason": "Forbidden", "code": 403,
+    "message": "pods \"web-1\" is forbidden: User \"ann\" cannot create resource \"pods/portforward\" in API group \"\""}"#;
 
 /// How Kubernetes refuses what a patch makes of an object: with the object before the reason.
 fn as_patched(reason: &str) -> String {
@@ -114,4 +118,15 @@ async fn quotas_limits_and_autoscalers_are_described_in_tables() {
     ] {
         assert!(lines.iter().any(|known| known == line), "{line} in {out}");
     }
+}
+
+#[tokio::test]
+async fn forwarding_that_is_forbidden_ends_before_it_listens() {
+    let fake = with_pods().await;
+    fake.memory().objects.get_mut(&format!("{PODS}/web-1")).expect("there")["status"] = json!({"phase": "Running"});
+    fake.script(&format!("{PODS}/web-1/portforward?ports=80"), 403, NOT_ALLOWED);
+    let ended = tokio::time::timeout(Duration::from_secs(5), fake.wk("port-forward web-1 :80")).await;
+    let (code, out, err) = ended.expect("it ends");
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.starts_with("error: pods \"web-1\" is forbidden: User \"ann\" cannot create"), "{err}");
 }
