@@ -31,7 +31,7 @@ pub(crate) use cluster::{ClusterArgs, ClusterCommand, KeysArgs, KeysCommand, Mem
 pub(crate) use compile::CompileArgs;
 pub(crate) use create::{
     BindingArgs, BudgetArgs, CreateArgs, CreateKind, CronJobArgs, DataArgs, IngressArgs, JobArgs, NamedArgs,
-    PriorityClassArgs, QuotaArgs, RoleArgs, RunArgs, SecretKind, ServiceKind, TokenRequestArgs,
+    PriorityClassArgs, QuotaArgs, RoleArgs, RunArgs, SecretKind, ServiceKind, TlsSecretArgs, TokenRequestArgs,
 };
 pub(crate) use deploy::{DeployArgs, EnvChange, Route, is_dns_label};
 pub(crate) use get::{ApiResourcesArgs, DescribeArgs, DiffArgs, EventsArgs, ExplainArgs, GetArgs, WaitArgs};

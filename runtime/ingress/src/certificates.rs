@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, ServerConfig};
 
 /// A certificate chain and its private key, as PEM text.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -25,6 +25,13 @@ pub struct Pem {
 impl fmt::Debug for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pem").finish_non_exhaustive()
+    }
+}
+
+impl Pem {
+    /// Whether a server can use them: both are PEM, and the key is that of the first certificate.
+    pub fn check(&self) -> Result<(), PemError> {
+        parse(self, &ring::default_provider()).map(|_| ())
     }
 }
 
@@ -107,12 +114,22 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
+/// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum PemError {
+pub enum PemError {
+    /// The chain has no certificate.
+    #[error("there is no certificate")]
+    NoChain,
+    /// The chain is no PEM.
     #[error("read the certificate chain")]
     Chain(#[source] rustls::pki_types::pem::Error),
+    /// The key is no PEM.
     #[error("read the private key")]
     Key(#[source] rustls::pki_types::pem::Error),
+    /// The key is that of another certificate.
+    #[error("the private key is not that of the certificate")]
+    Other,
+    /// They are of a sort that no server uses.
     #[error("use the private key with the certificate")]
     Use(#[source] rustls::Error),
 }
@@ -120,6 +137,12 @@ enum PemError {
 fn parse(pem: &Pem, provider: &CryptoProvider) -> Result<CertifiedKey, PemError> {
     let chain = CertificateDer::pem_slice_iter(pem.certificate.as_bytes());
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(PemError::Chain)?;
+    if chain.is_empty() {
+        return Err(PemError::NoChain);
+    }
     let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).map_err(PemError::Key)?;
-    CertifiedKey::from_der(chain, key, provider).map_err(PemError::Use)
+    CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => PemError::Other,
+        error => PemError::Use(error),
+    })
 }

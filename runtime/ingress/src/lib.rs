@@ -38,7 +38,7 @@ mod serve;
 mod target;
 mod upstream;
 
-pub use certificates::{Certificates, Pem};
+pub use certificates::{Certificates, Pem, PemError};
 pub use ingress::Ingress;
 pub use limits::Limits;
 pub use metrics::{Metrics, Number};

@@ -5,9 +5,10 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use wk_ingress::{Pem, PemError};
 
 use super::Made;
-use crate::args::{DataArgs, NamedArgs, SecretKind};
+use crate::args::{DataArgs, NamedArgs, SecretKind, TlsSecretArgs};
 use crate::exit::{Code, ExitError, usage};
 
 /// Keys and what they hold, in the order of the keys.
@@ -35,6 +36,7 @@ pub(super) fn secret(kind: &SecretKind) -> Result<(&NamedArgs, Made), ExitError>
         SecretKind::Generic(args) => (&args.data.named, read(&args.data)?, args.kind.as_deref().unwrap_or("Opaque")),
         SecretKind::Tls(args) => {
             let data = [("tls.crt", open(&args.cert)?), ("tls.key", open(&args.key)?)];
+            pair(args, &data[0].1, &data[1].1)?;
             (&args.named, data.map(|(key, value)| (key.to_owned(), value)).into(), "kubernetes.io/tls")
         }
         SecretKind::DockerRegistry(args) => {
@@ -50,6 +52,22 @@ pub(super) fn secret(kind: &SecretKind) -> Result<(&NamedArgs, Made), ExitError>
     };
     let data: Map<String, Value> = data.into_iter().map(|(key, value)| (key, STANDARD.encode(value).into())).collect();
     Ok((named, Made::of("", "Secret", "secrets", json!({"type": kind, "data": data}))))
+}
+
+/// Certificate and key must be such that a server can use them.
+fn pair(args: &TlsSecretArgs, certificate: &[u8], key: &[u8]) -> Result<(), ExitError> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let pem = Pem { certificate: text(certificate), key: text(key) };
+    pem.check().map_err(|error| {
+        let (certificate, key) = (args.cert.display(), args.key.display());
+        match error {
+            PemError::NoChain => usage(format!("{certificate} holds no certificate in PEM")),
+            PemError::Chain(why) => usage(format!("{certificate} holds no certificate in PEM")).because(why),
+            PemError::Key(why) => usage(format!("{key} holds no private key in PEM")).because(why),
+            PemError::Other => usage(format!("the key in {key} is not that of the certificate in {certificate}")),
+            PemError::Use(why) => usage(format!("{certificate} and {key} cannot be used")).because(why),
+        }
+    })
 }
 
 fn open(path: &Path) -> Result<Vec<u8>, ExitError> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use wk_mesh::Authority;
 
 use super::{WEB, with_pods};
 use crate::testing::Fake;
@@ -129,4 +130,28 @@ async fn forwarding_that_is_forbidden_ends_before_it_listens() {
     let (code, out, err) = ended.expect("it ends");
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.starts_with("error: pods \"web-1\" is forbidden: User \"ann\" cannot create"), "{err}");
+}
+
+#[tokio::test]
+async fn certificate_and_key_of_a_secret_must_be_a_pair() {
+    let fake = Fake::start().await;
+    let pair = |name: &str| {
+        let (certificate, key) = Authority::create(name).expect("made").to_pem();
+        (fake.file(&format!("{name}.crt"), certificate.as_str()), fake.file(&format!("{name}.key"), key.as_str()))
+    };
+    let ((crt, key), (_, other)) = (pair("one"), pair("two"));
+    let text = fake.file("text", "127.0.0.1 localhost\n");
+    let wk = async |crt: &str, key: &str| {
+        fake.wk(&format!("create secret tls t --cert {crt} --key {key} --dry-run=client")).await
+    };
+    assert_eq!(wk(&crt, &key).await.1, "secret/t created (dry run)\n");
+    for (crt, key, told) in [
+        (&text, &key, "error: text holds no certificate in PEM"),
+        (&crt, &text, "error: text holds no private key in PEM"),
+        (&key, &key, "error: one.key holds no certificate in PEM"),
+        (&crt, &other, "error: the key in two.key is not that of the certificate in one.crt"),
+    ] {
+        let (code, out, err) = wk(crt, key).await;
+        assert!(code == 2 && out.is_empty() && err.starts_with(told), "{told}: {err}");
+    }
 }
