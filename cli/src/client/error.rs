@@ -63,7 +63,7 @@ impl Refusal {
     /// What to do about it, where that is always the same.
     pub(crate) fn hint(&self) -> Option<String> {
         match self.status {
-            StatusCode::FORBIDDEN => {
+            StatusCode::FORBIDDEN if self.is_of_rights() => {
                 Some("`wk auth whoami` says who you are, `wk auth can-i --list` what you may do".to_owned())
             }
             StatusCode::UNAUTHORIZED => Some(
@@ -76,6 +76,12 @@ impl Refusal {
             }
             _ => None,
         }
+    }
+
+    /// Whether rights are what is missing: admission, quotas among it, refuses with the same status.
+    fn is_of_rights(&self) -> bool {
+        let who = self.message.contains("User \"") && self.message.contains("\" cannot ");
+        who || self.message.contains("attempting to grant RBAC permissions")
     }
 
     /// The exit code for it.
@@ -180,7 +186,9 @@ mod tests {
         let hint = |status: StatusCode, message: &str| {
             Refusal::read(status, format!("{{\"message\":{message:?}}}").as_bytes()).hint()
         };
-        assert!(hint(StatusCode::FORBIDDEN, "no").expect("hint").contains("can-i"));
+        let rights = "pods is forbidden: User \"ann\" cannot list resource \"pods\"";
+        assert!(hint(StatusCode::FORBIDDEN, rights).expect("hint").contains("can-i"));
+        assert_eq!(hint(StatusCode::FORBIDDEN, "pods \"a\" is forbidden: exceeded quota: q"), None);
         let made = hint(StatusCode::NOT_FOUND, "namespaces \"shop\" not found").expect("hint");
         assert!(made.contains("wk create namespace shop"), "{made}");
         assert_eq!(hint(StatusCode::NOT_FOUND, "pods \"a\" not found"), None);

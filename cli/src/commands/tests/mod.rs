@@ -210,10 +210,10 @@ async fn get_watch_prints_changes_under_one_heading_and_ends_with_the_servers_re
         json!({"type": kind, "object": object}).to_string()
     };
     fake.script(&watch(0), 200, &[event("ADDED", "web-3", 4), event("BOOKMARK", "", 5)].join("\n"));
-    fake.script(&watch(5), 403, r#"{"kind": "Status", "message": "no more"}"#);
+    fake.script(&watch(5), 403, r#"{"kind": "Status", "message": "User \"ann\" cannot watch pods"}"#);
     let (code, out, err) = fake.wk("get pods -w").await;
     assert_eq!((code, out.as_str()), (1, "NAME\nweb-1\nweb-2\nweb-3\n"));
-    assert!(err.starts_with("error: no more\n") && err.contains("wk auth can-i"), "{err}");
+    assert!(err.starts_with("error: User \"ann\" cannot watch pods\n") && err.contains("wk auth can-i"), "{err}");
 }
 
 #[tokio::test]

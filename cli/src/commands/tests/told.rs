@@ -155,3 +155,16 @@ async fn certificate_and_key_of_a_secret_must_be_a_pair() {
         assert!(code == 2 && out.is_empty() && err.starts_with(told), "{told}: {err}");
     }
 }
+
+#[tokio::test]
+async fn rights_are_hinted_at_where_they_are_missing_and_nowhere_else() {
+    let fake = with_pods().await;
+    let quota = r#"{"kind": "Status", "reason": "Forbidden", "code": 403,
+        "message": "configmaps \"c\" is forbidden: exceeded quota: q, requested: configmaps=1, used: configmaps=1, limited: configmaps=1"}"#;
+    fake.script("/api/v1/namespaces/default/configmaps?fieldManager=wk&fieldValidation=Strict", 403, quota);
+    let (code, _, err) = fake.wk("create cm c").await;
+    assert!(code == 1 && err.contains("exceeded quota") && !err.contains("wk auth"), "{err}");
+    fake.script(&format!("{PODS}/web-1"), 403, NOT_ALLOWED);
+    let (code, _, err) = fake.wk("get po web-1").await;
+    assert!(code == 1 && err.contains("wk auth can-i"), "{err}");
+}
