@@ -156,13 +156,12 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let kinds = Kinds::discover(client).await?;
     let placed = place(documents, &kinds, client.namespace(), insisted)?;
-    let total = placed.len();
     let writing = Writing { client, args: &args.write };
     let on_server = args.server_side.unwrap_or(server_side::DEFAULT);
     if args.force_conflicts && !on_server {
         return Err(usage("--force-conflicts is for --server-side").into());
     }
-    let (mut faults, mut code) = (Vec::new(), Code::General);
+    let (mut faults, mut code, mut written) = (Vec::new(), Code::General, 0);
     for mut object in placed {
         let applied = if on_server {
             server_side::apply(&writing, &object, args.force_conflicts).await
@@ -171,6 +170,7 @@ pub(super) async fn run(
         };
         match applied {
             Ok((outcome, now)) => {
+                written += 1;
                 let word = match outcome {
                     Outcome::Created => "created",
                     Outcome::Configured => "configured",
@@ -191,7 +191,7 @@ pub(super) async fn run(
     if faults.is_empty() {
         return Ok(());
     }
-    if total > 1 {
+    if written > 0 {
         ui.note("The objects named above are applied; these are not:");
     }
     Err(ExitError::new(code, manifest::report(&faults)).into())

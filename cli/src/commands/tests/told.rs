@@ -168,3 +168,15 @@ async fn rights_are_hinted_at_where_they_are_missing_and_nowhere_else() {
     let (code, _, err) = fake.wk("get po web-1").await;
     assert!(code == 1 && err.contains("wk auth can-i"), "{err}");
 }
+
+#[tokio::test]
+async fn apply_speaks_of_what_is_applied_only_if_something_is() {
+    let fake = Fake::start().await;
+    let maps = "/api/v1/namespaces/default/configmaps?fieldManager=wk&fieldValidation=Strict";
+    let one = |name: &str| format!("kind: ConfigMap\napiVersion: v1\nmetadata: {{name: {name}}}\n");
+    let file = fake.file("a.yaml", format!("{}---\n{}", one("a"), one("b")));
+    fake.script(maps, 400, r#"{"kind": "Status", "reason": "BadRequest", "message": "no"}"#);
+    let (code, out, err) = fake.wk(&format!("apply -f {file}")).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.starts_with("error: 2 mistakes\n"), "{err}");
+}
