@@ -5,7 +5,7 @@ use futures::StreamExt as _;
 
 use super::pods;
 use crate::args::LogsArgs;
-use crate::client::{Client, Lines, Query, Resource};
+use crate::client::{Client, Lines, Query, Resource, refusal};
 use crate::exit::{Code, ExitError, usage};
 use crate::fields::name;
 use crate::render::Ui;
@@ -33,7 +33,7 @@ pub(super) async fn run(client: &Client, args: &LogsArgs, ui: &mut Ui) -> anyhow
         match client.stream(&path(client, source, args), "text/plain, */*").await {
             Ok(lines) => streams.push((prefix, lines)),
             // One pod that has not started yet does not hide what the others say.
-            Err(error) if several && crate::client::refusal(&error).is_some() => {
+            Err(error) if several && refusal(&error).is_some() => {
                 ui.note(&format!("{}: {error:#}", source.pod));
             }
             Err(error) => return Err(error.context(format!("logs of pod {}", source.pod))),
@@ -45,6 +45,9 @@ pub(super) async fn run(client: &Client, args: &LogsArgs, ui: &mut Ui) -> anyhow
         while let Some(line) = all.next().await {
             ui.data(&line?)?;
         }
+        for source in &sources {
+            still_allowed(client, &source.pod).await?;
+        }
     } else {
         for (prefix, lines) in streams {
             let mut lines = Box::pin(prefixed(prefix, lines));
@@ -54,6 +57,15 @@ pub(super) async fn run(client: &Client, args: &LogsArgs, ui: &mut Ui) -> anyhow
         }
     }
     Ok(())
+}
+
+/// Fails if a log that was followed has ended because its reader is not let in any more. That of a container that ended
+/// ends too, and that is no failure, nor is it that the pod has gone.
+async fn still_allowed(client: &Client, pod: &str) -> anyhow::Result<()> {
+    match client.find(&Resource::pods().object(client.namespace(), pod)).await {
+        Err(error) if refusal(&error).is_some() => Err(error.context(format!("the log of pod {pod} ended"))),
+        _ => Ok(()),
+    }
 }
 
 /// The logs meant.

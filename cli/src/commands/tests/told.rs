@@ -180,3 +180,20 @@ async fn apply_speaks_of_what_is_applied_only_if_something_is() {
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.starts_with("error: 2 mistakes\n"), "{err}");
 }
+
+#[tokio::test]
+async fn log_that_ends_because_its_reader_may_not_read_is_no_success() {
+    let fake = with_pods().await;
+    fake.script(&format!("{PODS}/web-1/log?container=c&follow=true&tailLines=10"), 200, "one\n");
+    let list = json!({"items": [fake.memory().objects[&format!("{PODS}/web-1")]]}).to_string();
+    fake.script(&format!("{PODS}?labelSelector=app%3Dweb&limit=500"), 200, &list);
+    assert_eq!(fake.wk("logs -f -l app=web").await, (0, "one\n".to_owned(), String::new()));
+    fake.script(
+        &format!("{PODS}/web-1"),
+        401,
+        r#"{"kind": "Status", "reason": "Unauthorized", "message": "Unauthorized"}"#,
+    );
+    let (code, out, err) = fake.wk("logs -f -l app=web").await;
+    assert_eq!((code, out.as_str()), (1, "one\n"));
+    assert!(err.starts_with("error: the log of pod web-1 ended: Unauthorized\n"), "{err}");
+}
