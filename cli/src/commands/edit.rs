@@ -56,7 +56,7 @@ async fn edit(client: &Client, args: &EditArgs, picked: &Picked, as_json: bool, 
     for _ in 0..ROUNDS_MAX {
         let text = in_editor(&said, &shown, as_json).await?;
         if last_refused.as_ref() == Some(&text) {
-            return Err(given_up(picked, &text, as_json));
+            return Err(given_up(picked, &said, &text, as_json));
         }
         if text.trim().is_empty() {
             ui.note(&format!("{}: the file is empty, nothing changed", picked.qualified()));
@@ -111,13 +111,13 @@ async fn edit(client: &Client, args: &EditArgs, picked: &Picked, as_json: bool, 
             }
         }
     }
-    Err(given_up(picked, &shown, as_json))
+    Err(given_up(picked, &said, &shown, as_json))
 }
 
-/// The editor was left without a change to what was refused.
-fn given_up(picked: &Picked, text: &str, as_json: bool) -> anyhow::Error {
+/// The editor was left without a change to what was refused; `said` is why it was.
+fn given_up(picked: &Picked, said: &str, text: &str, as_json: bool) -> anyhow::Error {
     let kept = keep(text, as_json).map(|kept| format!("; your text is kept in {}", kept.display())).unwrap_or_default();
-    ExitError::new(Code::General, format!("edit of {} given up{kept}", picked.qualified())).into()
+    ExitError::new(Code::General, format!("{said}\nedit of {} given up{kept}", picked.qualified())).into()
 }
 
 /// Keeps a text where its author finds it.
@@ -185,6 +185,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn edit_that_is_given_up_says_why() {
+        let resource = crate::client::Resource::pods();
+        let picked = Picked { resource, namespace: "default".to_owned(), name: "a".to_owned() };
+        let error =
+            given_up(&picked, "The server refused this:\nspec.x: unknown field", "spec: {}\n", false).to_string();
+        let (told, kept) = error.split_once("; your text is kept in ").expect("a file");
+        assert_eq!(told, "The server refused this:\nspec.x: unknown field\nedit of pod/a given up");
+        assert_eq!(std::fs::read_to_string(kept).expect("read"), "spec: {}\n");
+        std::fs::remove_file(kept).expect("remove");
+    }
 
     #[test]
     fn only_what_changed_is_sent() {
