@@ -78,7 +78,7 @@ pub(crate) struct EventsArgs {
     #[arg(long = "for", value_name = "KIND/NAME")]
     pub(crate) object: Option<String>,
     /// Only those of these types
-    #[arg(long, value_name = "Normal|Warning", value_delimiter = ',')]
+    #[arg(long, value_name = "Normal|Warning", value_delimiter = ',', value_parser = ["Normal", "Warning"], ignore_case = true)]
     pub(crate) types: Vec<String>,
     /// In all namespaces
     #[arg(short = 'A', long)]

@@ -32,7 +32,7 @@ pub(crate) struct LogsArgs {
     #[arg(long, conflicts_with = "container")]
     pub(crate) all_containers: bool,
     /// Only the last lines; -1 for all [default: all, with -l the last 10]
-    #[arg(long, value_name = "LINES", allow_negative_numbers = true)]
+    #[arg(long, value_name = "LINES", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
     pub(crate) tail: Option<i64>,
     /// Of the run before the last restart
     #[arg(short, long)]

@@ -177,6 +177,9 @@ async fn tables(client: &Client, wanted: &[Wanted], args: &GetArgs, ui: &mut Ui)
             continue;
         }
         if let Some(path) = &args.sort_by {
+            if wanted.len() == 1 {
+                found_by(path, whole.rows.iter().map(|row| &row.object))?;
+            }
             whole.rows.sort_by(|left, right| order(path, &left.object, &right.object));
         }
         let prefix = if wanted.len() > 1 { want.resource.qualified("") } else { String::new() };
@@ -210,6 +213,15 @@ fn view<'a>(want: &Wanted, args: &'a GetArgs, prefix: &'a str) -> View<'a> {
     }
 }
 
+/// Fails if there are objects and a path leads to nothing in any: it is mistyped.
+fn found_by<'a>(path: &Path, objects: impl Iterator<Item = &'a Value>) -> anyhow::Result<()> {
+    let mut objects = objects.peekable();
+    if objects.peek().is_some() && objects.all(|object| path.find(object).is_empty()) {
+        return Err(usage("the path of --sort-by leads to nothing in any of the objects").into());
+    }
+    Ok(())
+}
+
 /// The order of two objects by what a path finds in them: quantities and numbers by amount, everything else as text.
 fn order(path: &Path, left: &Value, right: &Value) -> std::cmp::Ordering {
     let (left, right) = (path.find(left), path.find(right));
@@ -241,6 +253,7 @@ async fn objects(
         }
     }
     if let Some(path) = &args.sort_by {
+        found_by(path, found.iter().map(|one| &one.1))?;
         found.sort_by(|left, right| order(path, &left.1, &right.1));
     }
     let single = wanted.iter().map(|want| want.names.len()).sum::<usize>() == 1 && wanted.len() == 1;

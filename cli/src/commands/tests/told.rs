@@ -197,3 +197,19 @@ async fn log_that_ends_because_its_reader_may_not_read_is_no_success() {
     assert_eq!((code, out.as_str()), (1, "one\n"));
     assert!(err.starts_with("error: the log of pod web-1 ended: Unauthorized\n"), "{err}");
 }
+
+#[tokio::test]
+async fn values_that_mean_nothing_are_refused_with_those_that_do() {
+    let fake = with_pods().await;
+    let (code, _, err) = fake.wk("events --types Foo").await;
+    assert!(code == 2 && err.contains("Normal") && err.contains("Warning") && err.contains("Foo"), "{err}");
+    assert_eq!(fake.wk("events --types normal").await.0, 0);
+    let (code, _, err) = fake.wk("logs web-1 --tail -5").await;
+    assert!(code == 2 && err.contains("-1") && err.contains("-5"), "{err}");
+    for form in ["", " -o name"] {
+        let (code, out, err) = fake.wk(&format!("get po --sort-by .nope{form}")).await;
+        assert_eq!((code, out.as_str()), (2, ""), "{form}");
+        assert_eq!(err, "error: the path of --sort-by leads to nothing in any of the objects\n");
+    }
+    assert_eq!(fake.wk("get deploy --sort-by .nope").await.0, 0);
+}
