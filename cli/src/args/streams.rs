@@ -66,6 +66,9 @@ pub(crate) struct DebugArgs {
     /// POD, or deploy/NAME for one of its pods
     #[arg(value_name = "POD")]
     pub(crate) target: String,
+    /// Only this container
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
     /// As the server tells it
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub(crate) output: Option<StructuredFormat>,

@@ -18,7 +18,10 @@ pub(super) async fn run(client: &Client, args: &DebugArgs, ui: &mut Ui) -> anyho
     let missing = || ExitError::new(Code::NotFound, format!("{} has no pods", args.target));
     let pod = pods::one(pods).ok_or_else(missing)?;
     let path = format!("{}/debug", Resource::pods().object(client.namespace(), name(&pod)));
-    let told = client.get(&path, JSON).await?;
+    let mut told = client.get(&path, JSON).await?;
+    if let Some(container) = &args.container {
+        only(&mut told, container, name(&pod))?;
+    }
     let page = match args.output {
         Some(StructuredFormat::Json) => json(&told)?,
         Some(StructuredFormat::Yaml) => yaml(&told)?,
@@ -26,6 +29,22 @@ pub(super) async fn run(client: &Client, args: &DebugArgs, ui: &mut Ui) -> anyho
         None => page(&told).chars().filter(|c| *c == '\n' || !c.is_control()).collect(),
     };
     ui.data(page.as_bytes())
+}
+
+/// Leaves out the other containers.
+fn only(told: &mut Value, container: &str, pod: &str) -> Result<(), ExitError> {
+    let is_meant = |one: &Value| text(one, "/name") == container;
+    let known: Vec<&str> = list(told, "/containers").map(|one| text(one, "/name")).collect();
+    if !known.contains(&container) {
+        let message = format!("pod {pod} has no container {container:?}; it has {}", known.join(", "));
+        return Err(ExitError::new(Code::NotFound, message));
+    }
+    for pointer in ["/containers", "/status/containerStatuses"] {
+        if let Some(Value::Array(all)) = told.pointer_mut(pointer) {
+            all.retain(is_meant);
+        }
+    }
+    Ok(())
 }
 
 /// What is told, for people.

@@ -213,3 +213,14 @@ async fn values_that_mean_nothing_are_refused_with_those_that_do() {
     }
     assert_eq!(fake.wk("get deploy --sort-by .nope").await.0, 0);
 }
+
+#[tokio::test]
+async fn debug_tells_of_one_container_if_asked() {
+    let fake = with_pods().await;
+    let told = json!({"metadata": {"name": "web-1"}, "node": "n1", "containers": [{"name": "c"}, {"name": "d"}]});
+    fake.script(&format!("{PODS}/web-1/debug"), 200, &told.to_string());
+    let (code, out, err) = fake.wk("debug web-1 -c d").await;
+    assert!(code == 0 && out.contains("Container d") && !out.contains("Container c"), "{out}{err}");
+    let (code, _, err) = fake.wk("debug web-1 -c e").await;
+    assert_eq!((code, err.as_str()), (3, "error: pod web-1 has no container \"e\"; it has c, d\n"));
+}
