@@ -32,6 +32,18 @@ pub(crate) struct ApplyArgs {
     /// Take fields that others own
     #[arg(long)]
     pub(crate) force_conflicts: bool,
+    /// Only objects of the files whose labels match
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub(crate) selector: Option<String>,
+    /// Delete what was applied once, matches -l, and is in the files no more
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// With --prune: whatever its labels
+    #[arg(long, requires = "prune", conflicts_with = "selector")]
+    pub(crate) all: bool,
+    /// With --prune: objects of this kind, such as core/v1/ConfigMap [default: the usual ones]
+    #[arg(long, requires = "prune", value_name = "GROUP/VERSION/KIND")]
+    pub(crate) prune_allowlist: Vec<String>,
 }
 
 /// What becomes of the objects that a deleted one owns.

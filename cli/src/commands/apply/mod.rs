@@ -1,5 +1,6 @@
 //! `wk apply -f`: makes the cluster as the files say, and touches nothing they do not speak of.
 
+mod prune;
 mod rest;
 mod server_side;
 
@@ -155,7 +156,9 @@ pub(super) async fn run(
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
     let kinds = Kinds::discover(client).await?;
-    let placed = place(documents, &kinds, client.namespace(), insisted)?;
+    let placed = prune::selected(place(documents, &kinds, client.namespace(), insisted)?, args.selector.as_deref())?;
+    let pruning = prune::Pruning::resolve(args, &kinds)?;
+    let mut visited = prune::Visited::default();
     let writing = Writing { client, args: &args.write };
     let on_server = args.server_side.unwrap_or(server_side::DEFAULT);
     if args.force_conflicts && !on_server {
@@ -171,6 +174,7 @@ pub(super) async fn run(
         match applied {
             Ok((outcome, now)) => {
                 written += 1;
+                visited.add(&object, &now);
                 let word = match outcome {
                     Outcome::Created => "created",
                     Outcome::Configured => "configured",
@@ -189,7 +193,10 @@ pub(super) async fn run(
         }
     }
     if faults.is_empty() {
-        return Ok(());
+        return match pruning {
+            Some(pruning) => pruning.run(&writing, &visited, ui).await,
+            None => Ok(()),
+        };
     }
     if written > 0 {
         ui.note("The objects named above are applied; these are not:");

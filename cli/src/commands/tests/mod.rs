@@ -1,5 +1,6 @@
 //! Transcripts of the commands on objects, against the server in `testing`.
 
+mod pruned;
 mod told;
 mod verbs;
 
