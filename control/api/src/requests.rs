@@ -10,6 +10,8 @@ pub struct Amounts {
     pub cpu_millis: u64,
     /// Bytes of memory.
     pub memory_bytes: u64,
+    /// Bytes of the node's own disk: logs, `emptyDir`s, what containers write.
+    pub storage_bytes: u64,
     /// Pods.
     pub pods: u64,
 }
@@ -19,6 +21,7 @@ impl Amounts {
     pub fn add(&mut self, other: &Self) {
         self.cpu_millis = self.cpu_millis.saturating_add(other.cpu_millis);
         self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);
+        self.storage_bytes = self.storage_bytes.saturating_add(other.storage_bytes);
         self.pods = self.pods.saturating_add(other.pods);
     }
 
@@ -28,6 +31,7 @@ impl Amounts {
         Self {
             cpu_millis: self.cpu_millis.saturating_sub(other.cpu_millis),
             memory_bytes: self.memory_bytes.saturating_sub(other.memory_bytes),
+            storage_bytes: self.storage_bytes.saturating_sub(other.storage_bytes),
             pods: self.pods.saturating_sub(other.pods),
         }
     }
@@ -36,6 +40,7 @@ impl Amounts {
         Self {
             cpu_millis: self.cpu_millis.max(other.cpu_millis),
             memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            storage_bytes: self.storage_bytes.max(other.storage_bytes),
             pods: self.pods.max(other.pods),
         }
     }
@@ -91,6 +96,7 @@ fn of_list(list: Option<&Value>) -> Amounts {
     Amounts {
         cpu_millis: quantity("cpu").map_or(0, |cpu| u64::try_from(cpu.millis()).unwrap_or_default()),
         memory_bytes: quantity("memory").map_or(0, whole),
+        storage_bytes: quantity("ephemeral-storage").map_or(0, whole),
         pods: quantity("pods").map_or(0, whole),
     }
 }

@@ -191,7 +191,7 @@ mod tests {
         let all: Vec<Arc<Stored>> = store.view().list(kinds::POD.collection(), "").collect();
         let found: Vec<_> = all.iter().filter_map(|stored| nominated(stored)).collect();
         let [one] = &found[..] else { panic!("one of them: {found:?}") };
-        let asked = Amounts { cpu_millis: 3_000, memory_bytes: 0, pods: 1 };
+        let asked = Amounts { cpu_millis: 3_000, pods: 1, ..Amounts::default() };
         assert_eq!((one.uid, one.node, one.priority, one.asked), ("urgent", "n1", 9, asked));
         assert!(all.iter().all(|stored| stored.decoded_here::<Object>().is_none()));
         store.stop().await;

@@ -50,6 +50,7 @@ pub(super) fn lacking(asked: &Amounts, has: &Amounts, promised: &Amounts) -> Vec
         (lacks(asked.pods, promised.pods, has.pods), "Too many pods"),
         (lacks(asked.cpu_millis, promised.cpu_millis, has.cpu_millis), "Insufficient cpu"),
         (lacks(asked.memory_bytes, promised.memory_bytes, has.memory_bytes), "Insufficient memory"),
+        (lacks(asked.storage_bytes, promised.storage_bytes, has.storage_bytes), "Insufficient ephemeral-storage"),
     ];
     checks.into_iter().filter(|(lacking, _)| *lacking).map(|(_, reason)| reason).collect()
 }

@@ -6,7 +6,7 @@ fn node(name: &str, zone: &str, pods: u64) -> Object {
     Object::new(json!({
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "zone": zone}},
         "status": {
-            "allocatable": {"cpu": "4", "memory": "8Gi", "pods": pods.to_string()},
+            "allocatable": {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "10Gi", "pods": pods.to_string()},
             "conditions": [{"type": "Ready", "status": "True"}],
         },
     }))
@@ -257,6 +257,15 @@ fn room_that_is_being_made_is_waited_for_and_nobody_less_takes_it() {
     let told = world.told();
     assert_eq!(told[..2], ["-1", "new for a"]);
     assert!(told[2].contains("Insufficient cpu") && told.len() == 3, "{told:?}");
+}
+
+#[test]
+fn pod_waits_for_room_on_the_nodes_own_disks() {
+    let asks = |storage: &str| json!({"containers": [{"name": "c", "resources": {"requests": {"ephemeral-storage": storage}}}]});
+    let there = ["a", "b"].map(|on| pod(on, "web", Some(on), &asks("8Gi")));
+    let told = |storage: &str| World::new(9).with(there.clone()).with([pod("new", "web", None, &asks(storage))]).told();
+    assert_eq!(told("4Gi"), ["new on c"]);
+    assert_eq!(told("11Gi"), ["0/3 nodes are available: 3 Insufficient ephemeral-storage."]);
 }
 
 #[test]
