@@ -7,14 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wk_api::{Object, kinds};
 use wk_base::error::Chain;
 use wk_base::time::Clock;
-use wk_engine::{
-    Config, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Record, Sandbox, Stream, Variables, World,
-};
+use wk_engine::{Config, Exit, Failure, Input, MemoryBytes, Mounts, Output, Prepared, Sandbox, Variables, World};
 use wk_image::{Blobs, Peers, PullError, Reference};
 
 use crate::agent;
@@ -22,12 +19,11 @@ use crate::container::{CONFIG_ERROR, Event, KILLED, TRAPPED, WORKER_CRASHED};
 use crate::environment::{self, Environment, EnvironmentError};
 use crate::flood::Limited;
 use crate::ledger::{Given, Ledger, Page};
-use crate::logs::{self, LogWriter, Logs};
+use crate::logs::{LogWriter, Logs};
 use crate::message;
-use crate::net::{LimitSink, Networks};
+use crate::net::Networks;
 use crate::place::worker::Class;
 use crate::place::{self, FailureSink, Place, Places};
-use crate::pod;
 use crate::settings::Settings;
 use crate::sources::Sources;
 use crate::spec::ContainerSpec;
@@ -35,8 +31,13 @@ use crate::spec::downward::Facts;
 use crate::streams::console::{Console, Consoles, Registered};
 use crate::streams::exec::program::{Images, Program};
 use crate::traffic::{App, Apps};
-use crate::usage::{BreachSink, Metered, Meters};
+use crate::usage::{Metered, Meters};
 use crate::volumes::{Held, Volumes};
+
+mod report;
+
+pub use report::Reporter;
+use report::ToLog;
 
 /// What a component imports that passes requests on.
 const MIDDLEWARE: &str = "wasi:http/handler@";
@@ -92,56 +93,6 @@ pub struct Run {
     pub moves: Arc<AtomicBool>,
     /// Whose worker it runs in; none: in this process.
     pub class: Option<Class>,
-}
-
-/// Where a run tells what happens to it.
-#[derive(Clone)]
-pub struct Reporter {
-    /// The agent's queue.
-    pub agent: mpsc::Sender<agent::Event>,
-    /// The pod's uid.
-    pub pod: Arc<str>,
-    /// The container's index in the pod.
-    pub container: usize,
-}
-
-impl Reporter {
-    fn event(&self, event: Event) -> agent::Event {
-        agent::Event::Pod { uid: self.pod.to_string(), event: pod::Event::Container(self.container, event) }
-    }
-
-    /// Tells what must not be lost; waits while the agent's queue is full.
-    pub async fn tell(&self, event: Event) {
-        // The queue is closed only when the node stops, and then nobody wants to know.
-        let _ = self.agent.send(self.event(event)).await;
-    }
-
-    /// Has the pod evicted.
-    async fn evict(&self, message: String) {
-        let event = agent::Event::Pod { uid: self.pod.to_string(), event: pod::Event::Evict(message) };
-        let _ = self.agent.send(event).await;
-    }
-
-    /// Tells of breaches of limits that end nothing.
-    fn limit_sink(self: &Arc<Self>, reason: &'static str) -> LimitSink {
-        let report = Arc::clone(self);
-        Arc::new(move |message| {
-            report.hint(Event::LimitReached { reason, message: message.to_owned() });
-        })
-    }
-
-    /// Tells of those that are found later.
-    fn breach_sink(self: &Arc<Self>) -> BreachSink {
-        let report = Arc::clone(self);
-        Arc::new(move |reason, message| {
-            report.hint(Event::LimitReached { reason, message: message.to_owned() });
-        })
-    }
-
-    /// Tells what may be lost when the agent is busy; never waits.
-    fn hint(&self, event: Event) {
-        let _ = self.agent.try_send(self.event(event));
-    }
 }
 
 impl Runner {
@@ -500,25 +451,5 @@ fn describe(failure: &Failure) -> String {
     match failure {
         Failure::Trap { backtrace, .. } if !backtrace.is_empty() => format!("{failure}\n{backtrace}"),
         other => other.to_string(),
-    }
-}
-
-/// The engine's output into a container's log, and to whoever watches.
-struct ToLog(Arc<LogWriter>, Arc<Console>);
-
-impl Output for ToLog {
-    fn write(&self, stream: Stream, bytes: &[u8]) {
-        let stream = match stream {
-            Stream::Out => logs::Stream::Out,
-            Stream::Err => logs::Stream::Err,
-        };
-        self.1.usage.dropped_output(self.0.write(stream, bytes));
-        self.1.write(stream, bytes);
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let text = record.to_string();
-        self.1.usage.dropped_output(self.0.record(record.level, &text));
-        self.1.write(logs::Stream::Err, text.as_bytes());
     }
 }
