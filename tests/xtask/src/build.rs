@@ -9,10 +9,22 @@ use anyhow::{Context as _, Result, ensure};
 use crate::root;
 
 /// Which of cargo's profiles.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Profile {
     Dev,
     Release,
+    /// As wk is given to others: optimised as a whole.
+    Dist,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Release => "release",
+            Self::Dist => "dist",
+        }
+    }
 }
 
 /// Builds `wk`; cargo's own progress is shown.
@@ -23,10 +35,8 @@ pub(crate) fn wk(profile: Profile) -> Result<PathBuf> {
 /// Builds `wk` with these options of cargo, at the same place.
 pub(crate) fn wk_with(profile: Profile, options: &[&str]) -> Result<PathBuf> {
     let mut cargo = cargo();
-    cargo.args(["build", "--package", "wk-cli", "--message-format", "json-render-diagnostics"]).args(options);
-    if profile == Profile::Release {
-        cargo.arg("--release");
-    }
+    cargo.args(["build", "--package", "wk-cli", "--profile", profile.name()]);
+    cargo.args(["--message-format", "json-render-diagnostics"]).args(options);
     let output = cargo.stderr(Stdio::inherit()).output().context("start cargo")?;
     ensure!(output.status.success(), "wk does not build: cargo ended with {}", output.status);
     let messages = String::from_utf8_lossy(&output.stdout);

@@ -19,7 +19,7 @@ const CONNECTIONS: u16 = 32;
 
 /// Builds the node without limits into `dir`.
 pub(super) fn build(dir: &Path) -> Result<PathBuf> {
-    let built = build::wk_with(Profile::Release, &UNLIMITED)?;
+    let built = build::wk_with(Profile::Dist, &UNLIMITED)?;
     let kept = dir.join("wk-unlimited");
     std::fs::copy(built, &kept).context("keep the binary")?;
     Ok(kept)

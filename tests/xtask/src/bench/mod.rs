@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: a release build of wk measured on this machine, beside its peers, in one run.
+//! `cargo xtask bench`: wk as it is given to others, measured on this machine, beside its peers, in one run.
 //!
 //! Absolute figures drift with the machine and with what else it does. So each figure that has a peer is measured in
 //! turns with it, round by round, and what is printed is the median and the median of the rounds' ratios.
@@ -131,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let wk = match &arguments.wk {
         Some(wk) => std::path::absolute(wk)?,
-        None => build::wk(Profile::Release)?,
+        None => build::wk(Profile::Dist)?,
     };
     let bench = Bench { arguments, wk, dir: temporary.path() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
