@@ -66,7 +66,7 @@ impl Code {
 pub(crate) fn help() -> String {
     let rows: Vec<String> = TABLE.iter().map(|(_, number, meaning)| format!("  {number:>2}  {meaning}")).collect();
     format!(
-        "Exit codes:\n   0  done\n{}\n`wk exec` and `wk attach` end with the code of the program.\n\nThe cluster is found through --kubeconfig, $KUBECONFIG, \
+        "Exit codes:\n   0  done\n{}\n`wk exec` ends with the code of the program.\n\nThe cluster is found through --kubeconfig, $KUBECONFIG, \
          $WK_HOME/admin.kubeconfig or ~/.wk/admin.kubeconfig, in that order.",
         rows.join("\n")
     )
