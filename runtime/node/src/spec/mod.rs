@@ -198,6 +198,7 @@ pub fn read(pod: &core::Pod) -> Result<PodSpec, SpecError> {
     let network = Arc::new(network::network(pod, timeout)?);
     let mut containers = roles::read_containers(spec, timeout, &network, &volumes)?;
     let volumes = volumes::within_memory(volumes, &containers);
+    let volumes = volumes::within_storage(volumes, &spec.containers);
     for container in &mut containers {
         container.config.clone_from(&config);
         container.instances = instances;
@@ -267,6 +268,22 @@ mod tests {
         let read = read(&pod).unwrap();
         let limits: Vec<_> = read.volumes.iter().map(VolumeSpec::limit).collect();
         assert_eq!(limits, [Some(64 << 20), Some(1 << 40)]);
+    }
+
+    #[test]
+    fn volume_on_disk_holds_no_more_than_its_containers_limits_of_storage() {
+        let container = |limit: &str| json!({"name": "a", "resources": {"limits": {"ephemeral-storage": limit}}});
+        let mut pod = pod(&container("1Gi"));
+        let spec = pod.spec.as_mut().unwrap();
+        spec.containers.push(serde_json::from_value(container("2Gi")).unwrap());
+        spec.containers.push(serde_json::from_value(json!({"name": "without"})).unwrap());
+        let volumes = json!([
+            {"name": "large", "emptyDir": {"sizeLimit": "1Ti"}}, {"name": "small", "emptyDir": {"sizeLimit": "1Gi"}},
+            {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        ]);
+        spec.volumes = serde_json::from_value(volumes).unwrap();
+        let limits: Vec<_> = read(&pod).unwrap().volumes.iter().map(VolumeSpec::limit).collect();
+        assert_eq!(limits, [Some(3 << 30), Some(1 << 30), Some(1 << 20)]);
     }
 
     #[test]

@@ -118,6 +118,22 @@ pub(super) fn within_memory(mut volumes: Vec<VolumeSpec>, containers: &[Containe
     volumes
 }
 
+/// Volumes on disk hold no more, each, than the pod's containers may together by their limits of `ephemeral-storage`. Logs are
+/// bounded by themselves, and a guest has no other place to write to.
+pub(super) fn within_storage(mut volumes: Vec<VolumeSpec>, containers: &[core::Container]) -> Vec<VolumeSpec> {
+    let limit = |container: &core::Container| {
+        let limit = container.resources.as_ref()?.limits.as_ref()?.get("ephemeral-storage")?;
+        u64::try_from(Quantity::parse(&limit.0).ok()?.value()).ok()
+    };
+    let Some(most) = containers.iter().filter_map(limit).reduce(u64::saturating_add) else { return volumes };
+    for volume in &mut volumes {
+        if let Source::EmptyDir { limit, memory: false } = &mut volume.source {
+            *limit = most.min(*limit);
+        }
+    }
+    volumes
+}
+
 fn source(volume: &core::Volume, pod: &str, field: &str) -> Result<Source, SpecError> {
     if let Some(source) = &volume.empty_dir {
         return empty_dir(source, &format!("{field}.emptyDir"));
