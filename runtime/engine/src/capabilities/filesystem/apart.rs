@@ -8,10 +8,11 @@ use std::fs::File;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::filesystem::{self, Descriptor, Dir, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::{FsError, FsResult};
 
+use super::View;
 use crate::threads::apart;
 use crate::usage::Usage;
 
@@ -44,6 +45,13 @@ fn here(descriptor: &Descriptor) -> std::io::Result<Descriptor> {
         Descriptor::File(of) => Descriptor::File(filesystem::File::new(any(&of.file)?, of.perms, of.open_mode, true)),
         Descriptor::Dir(of) => Descriptor::Dir(Dir::new(any(&of.dir)?, of.perms, of.open_mode, true)),
     })
+}
+
+impl View<'_> {
+    /// Whether it is a directory: known without the disk, and guests of preview 1 ask it of each one as they begin.
+    pub(super) fn is_directory(&self, fd: &Resource<Descriptor>) -> Result<bool, ResourceTableError> {
+        Ok(matches!(self.inner.table.get(fd)?, Descriptor::Dir(_)))
+    }
 }
 
 #[cfg(test)]

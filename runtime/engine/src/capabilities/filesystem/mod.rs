@@ -315,6 +315,9 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn get_type(&mut self, fd: Fd) -> FsResult<types::DescriptorType> {
+        if self.is_directory(&fd)? {
+            return Ok(types::DescriptorType::Directory);
+        }
         self.of(&fd, async move |view, fd| view.get_type(fd).await).await
     }
 

@@ -168,6 +168,9 @@ impl types::HostDescriptorWithStore<Host> for Given {
     }
 
     async fn get_type(store: &Store, fd: Fd) -> FilesystemResult<types::DescriptorType> {
+        if store.with(|mut store| store.get().is_directory(&fd)).map_err(FilesystemError::trap)? {
+            return Ok(types::DescriptorType::Directory);
+        }
         let kind = call(store, &fd, async move |view, fd| view.get_type(fd).await).await?;
         Ok(words::descriptor_type(kind))
     }
