@@ -177,6 +177,14 @@ impl Code {
         })
     }
 
+    /// Code of a module that was made here and is more than may be loaded: not made again soon.
+    pub(crate) fn refuse(&self, settings: &Settings, digest: &str, why: &str) -> PrepareError {
+        let message = format!("what it needs is more than a pod may have: {why}");
+        self.forget(settings, digest);
+        self.remember_exhausted(settings, digest, &message);
+        PrepareError::CompileLimit { message }
+    }
+
     fn remember_exhausted(&self, settings: &Settings, digest: &str, message: &str) {
         let mut known = self.exhausted.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (at, _)| at.elapsed() < EXHAUSTED_FOR);

@@ -119,7 +119,7 @@ const MEMORIES_PER_COMPONENT: u32 = 8;
 const TABLES_PER_COMPONENT: u32 = 32;
 
 /// Entries of one table: function pointers of the largest interpreters we saw, times two.
-const TABLE_ELEMENTS: usize = 100_000;
+pub(crate) const TABLE_ELEMENTS: usize = 100_000;
 
 /// Depth of a guest's stack: wasmtime's own default. Deep recursion traps there.
 pub(crate) const STACK_BYTES: usize = 512 << 10;

@@ -140,7 +140,7 @@ impl Engine {
             };
             let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
             let Ok(Some(bytes)) = read else { return Err(PrepareError::NotStored) };
-            self.link(digest, bytes).await?.map(Arc::new).ok_or(PrepareError::NotStored)
+            self.link(digest, bytes).await?.map(Arc::new).map_err(|_| PrepareError::NotStored)
         };
         self.once(digest, load).await
     }
@@ -195,27 +195,26 @@ impl Engine {
         let started = std::time::Instant::now();
         let Inner { code, settings, .. } = &*self.inner;
         let bytes = code.get(settings, &digest, &path, Ask::Colleagues, asker, &|| self.in_use()).await?;
-        let prepared = if let Some(prepared) = self.link(&digest, bytes).await? {
-            prepared
-        } else {
-            code.forget(settings, &digest);
-            let bytes = code.get(settings, &digest, &path, Ask::Nobody, asker, &|| self.in_use()).await?;
-            let broken = || PrepareError::Compiler { message: "its code cannot be loaded".into() };
-            self.link(&digest, bytes).await?.ok_or_else(broken)?
+        let prepared = match self.link(&digest, bytes).await? {
+            Ok(prepared) => prepared,
+            Err(why) => {
+                tracing::warn!(digest, why, "compiled code cannot be loaded, compiling again");
+                code.forget(settings, &digest);
+                let bytes = code.get(settings, &digest, &path, Ask::Nobody, asker, &|| self.in_use()).await?;
+                // What was made here just now is what it should be.
+                self.link(&digest, bytes).await?.map_err(|why| code.refuse(settings, &digest, &why))?
+            }
         };
         tracing::debug!(digest, world = %prepared.world(), elapsed = ?started.elapsed(), "prepared");
         Ok(Arc::new(prepared))
     }
 
-    /// None for code that wasmtime does not take.
-    async fn link(&self, digest: &str, code: Vec<u8>) -> Result<Option<Prepared>, PrepareError> {
+    /// The inner error is why wasmtime does not take the code.
+    async fn link(&self, digest: &str, code: Vec<u8>) -> Result<Result<Prepared, String>, PrepareError> {
         let (inner, named) = (Arc::clone(&self.inner), digest.to_owned());
         let task = tokio::task::spawn_blocking(move || match code::load(inner.linkers.engine(), &code) {
-            Ok(loaded) => prepare::link(&inner.linkers, &named, &loaded).map(Some),
-            Err(error) => {
-                tracing::warn!(digest = named, %error, "compiled code cannot be loaded, compiling again");
-                Ok(None)
-            }
+            Ok(loaded) => prepare::link(&inner.linkers, &named, &loaded).map(Ok),
+            Err(error) => Ok(Err(error.to_string())),
         });
         task.await.map_err(|error| PrepareError::Compiler { message: error.to_string() })?
     }

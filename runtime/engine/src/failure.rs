@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::ResourceTableError;
 use wasmtime_wasi_http::FieldMapError;
 
-use crate::config::STACK_BYTES;
+use crate::config::{STACK_BYTES, TABLE_ELEMENTS};
 use crate::host::{FIELDS_BYTES_MAX, HANDLES_MAX, HOSTCALL_BYTES_MAX};
 use crate::limits::{Limits, Refused};
 use crate::sandbox::MemoryBytes;
@@ -149,7 +149,7 @@ impl Failure {
         if let Some(failure) = out_of_memory(limits) {
             return failure;
         }
-        if let Some(failure) = host_limit(error) {
+        if let Some(failure) = host_limit(error, limits) {
             return failure;
         }
         if error.is::<wasmtime::PoolConcurrencyLimitError>() {
@@ -199,13 +199,15 @@ fn out_of_memory(limits: &Limits) -> Option<Failure> {
 const TOO_MUCH_COPIED: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// Limits that wasmtime keeps, and reports in words of its own.
-fn host_limit(error: &wasmtime::Error) -> Option<Failure> {
+fn host_limit(error: &wasmtime::Error, limits: &Limits) -> Option<Failure> {
     let (what, max) = if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
         ("open handles", HANDLES_MAX)
     } else if matches!(error.downcast_ref(), Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields)) {
         ("bytes of headers", FIELDS_BYTES_MAX)
     } else if error.root_cause().to_string().contains(TOO_MUCH_COPIED) {
         ("bytes in one call to the host", HOSTCALL_BYTES_MAX)
+    } else if limits.table_refused() {
+        ("entries of a table", TABLE_ELEMENTS)
     } else {
         return None;
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
+use crate::config::TABLE_ELEMENTS;
 use crate::sandbox::MemoryBytes;
 use crate::usage::Usage;
 
@@ -31,6 +32,8 @@ pub(crate) struct Limits {
     paid: bool,
     started: bool,
     refused: Option<Refused>,
+    /// Whether a table wanted more entries than one may have.
+    table_refused: bool,
 }
 
 /// Memory that a guest was refused.
@@ -51,7 +54,17 @@ impl Limits {
     pub(crate) fn new(limit: MemoryBytes, usage: &Arc<Usage>) -> Self {
         usage.instance_begins();
         let paid = usage.take_memory(INSTANCE_BYTES).is_ok();
-        Self { limit, usage: Arc::clone(usage), used: 0, last: 0, held: 0, paid, started: false, refused: None }
+        Self {
+            limit,
+            usage: Arc::clone(usage),
+            used: 0,
+            last: 0,
+            held: 0,
+            paid,
+            started: false,
+            refused: None,
+            table_refused: false,
+        }
     }
 
     /// Says that the guest's own code runs from now on.
@@ -63,6 +76,11 @@ impl Limits {
     /// is none by itself.
     pub(crate) fn refused(&self) -> Option<Refused> {
         self.refused
+    }
+
+    /// Whether a table of the guest was refused entries because of [`TABLE_ELEMENTS`].
+    pub(crate) fn table_refused(&self) -> bool {
+        self.table_refused
     }
 
     /// Notes that the host holds so much for the guest by now; false if that is more than it may have.
@@ -81,7 +99,7 @@ impl Limits {
 
     /// Forgets that memory was refused, for an instance that is used again.
     pub(crate) fn forgive(&mut self) {
-        self.refused = None;
+        (self.refused, self.table_refused) = (None, false);
     }
 
     fn grow(&mut self, by: usize) -> bool {
@@ -144,6 +162,10 @@ impl ResourceLimiter for Limits {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS {
+            self.table_refused = true;
+            return Ok(false);
+        }
         Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ENTRY_BYTES)))
     }
 
@@ -184,6 +206,16 @@ mod tests {
         assert!(!limits.memory_growing(600, 700, None).expect("no error"));
         let refused = Refused { limit: MemoryBytes(1000), asked: MemoryBytes(1100), instances: 1, started: true };
         assert_eq!(limits.refused(), Some(refused));
+    }
+
+    #[test]
+    fn table_past_what_one_may_have_is_refused_and_told() {
+        let mut limits = Limits::new(MemoryBytes(1 << 30), &usage(1 << 30));
+        assert!(limits.table_growing(0, TABLE_ELEMENTS, None).expect("no error") && !limits.table_refused());
+        assert!(!limits.table_growing(TABLE_ELEMENTS, TABLE_ELEMENTS + 1, None).expect("no error"));
+        assert!(limits.table_refused());
+        limits.forgive();
+        assert!(!limits.table_refused());
     }
 
     #[test]

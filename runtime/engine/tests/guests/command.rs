@@ -82,6 +82,19 @@ async fn full_stack_is_a_trap_that_says_so() {
 }
 
 #[tokio::test]
+async fn table_that_grows_for_ever_ends_at_its_limit_and_says_so() {
+    let kit = Kit::new();
+    let path = kit.dir.path().join("table.wasm");
+    let text = r#"(module (memory (export "memory") 1) (table 1 funcref) (func (export "_start") (loop $more
+        (br_if $more (i32.ne (table.grow (ref.null func) (i32.const 1000)) (i32.const -1)))) unreachable))"#;
+    std::fs::write(&path, wat::parse_str(text).expect("is WebAssembly text")).expect("writes");
+    let prepared = kit.prepare(&path).await;
+    let exit = kit.engine.run(&prepared, Sandbox::bare(), CancellationToken::new()).await;
+    let Exit::Failed(Failure::Limit { what, max }) = exit else { panic!("not its limit: {exit:?}") };
+    assert_eq!((&*what, max), ("entries of a table", 100_000));
+}
+
+#[tokio::test]
 async fn trap_of_a_core_module_names_its_functions() {
     let Exit::Failed(Failure::Trap { backtrace, .. }) = run(&["trap"]).await else { panic!("not a trap") };
     assert!(backtrace.contains("inner_of_trap"), "{backtrace}");

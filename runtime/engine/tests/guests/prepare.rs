@@ -75,6 +75,21 @@ async fn component_that_exports_nothing_we_call_is_refused() {
 }
 
 #[tokio::test]
+async fn module_that_needs_more_than_a_pod_may_have_is_told_so_and_not_compiled_again() {
+    let kit = Kit::new();
+    let path = kit.dir.path().join("table.wasm");
+    let text = r#"(module (memory (export "memory") 1) (table 90000000 funcref) (func (export "_start")))"#;
+    std::fs::write(&path, wat::parse_str(text).expect("is WebAssembly text")).expect("writes");
+    for _ in 0..3 {
+        let error = kit.engine.prepare("table", &path).await.expect_err("must fail");
+        assert!(matches!(error, PrepareError::CompileLimit { .. }), "{error:?}");
+        assert!(error.to_string().contains("90000000") && error.to_string().contains("100000"), "{error}");
+    }
+    // Once for itself, and once in case that its code was damaged.
+    assert_eq!(kit.engine.code_counts().compiled, 2);
+}
+
+#[tokio::test]
 async fn concurrent_and_later_preparations_share_one_component() {
     let kit = Kit::new();
     let path = hello();
