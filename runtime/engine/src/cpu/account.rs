@@ -44,6 +44,12 @@ impl Account {
         }
     }
 
+    /// Whether its new instances take turns with those of others, for having had much.
+    pub(super) fn takes_turns(&self, window: u32) -> bool {
+        let until = |of: &AtomicU32| of.load(Ordering::Relaxed);
+        until(&self.heavy_until).max(until(&self.greedy_until)) >= window
+    }
+
     pub(crate) fn charge(&self, nanos: u64) {
         if let Some(quota) = &self.quota {
             quota.lock().unwrap_or_else(PoisonError::into_inner).charge(nanos, Instant::now());

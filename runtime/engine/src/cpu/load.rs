@@ -32,8 +32,8 @@ const GREEDY_PERCENT: u64 = 125;
 /// A greedy one takes turns for so many windows: a second, so that it gains little by being looked at anew.
 const GREEDY_WINDOWS: u32 = 10;
 
-/// While cores are short, every busy container takes turns if one was seen within so many windows that wants little: what it
-/// asks for would wait behind all that they have begun.
+/// While cores are short, every container that has its share takes turns if one was seen within so many windows that wants
+/// little: what it asks for would wait behind all that they have begun.
 const MEEK_WINDOWS: u32 = 20;
 
 /// A container of which one instance ran on and on begins its next ones among the heavy for so many windows: a second.
@@ -183,11 +183,15 @@ impl Load {
         }
         let fair = fair.saturating_mul(u64::from(account.shares)) / 1000;
         if micros.saturating_mul(2) < fair {
-            self.meek_until.store(window + MEEK_WINDOWS, Ordering::Relaxed);
+            // One that takes turns wants much, and has only had nothing to do for a moment.
+            if !account.takes_turns(window) {
+                self.meek_until.store(window + MEEK_WINDOWS, Ordering::Relaxed);
+            }
             return;
         }
         let others_wait = self.meek_until.load(Ordering::Relaxed) >= window;
-        if micros >= BUSY_MICROS && (others_wait || micros > fair.saturating_mul(GREEDY_PERCENT) / 100) {
+        let most = if others_wait { fair } else { fair.saturating_mul(GREEDY_PERCENT) / 100 };
+        if micros >= BUSY_MICROS && micros > most {
             account.greedy_until.store(window + GREEDY_WINDOWS, Ordering::Relaxed);
         }
     }
@@ -206,8 +210,7 @@ impl Load {
         // is known by its first.
         let crowded =
             self.crowded.load(Ordering::Relaxed) || u64::from(self.overruns.load(Ordering::Relaxed)) > self.cores;
-        let until = |window: &AtomicU32| window.load(Ordering::Relaxed);
-        crowded || until(&account.heavy_until).max(until(&account.greedy_until)) >= window
+        crowded || account.takes_turns(window)
     }
 }
 
@@ -257,6 +260,20 @@ mod tests {
             window(&load, &[(&quiet, 1), (&one, 30), (&two, 30)]);
         }
         assert!(!load.queues(&one) && !load.queues(&two));
+    }
+
+    #[test]
+    fn whoever_has_less_than_its_share_is_not_held_up_by_bursts_of_others() {
+        let load = Load::of_guests(1);
+        let [bursts, floods, steady] = std::array::from_fn(|_| Account::new(CpuLimits::BEST_EFFORT));
+        load.overran(&bursts);
+        for _ in 0..3 {
+            window(&load, &[(&bursts, 40), (&floods, 35), (&steady, 20)]);
+            // It has nothing to do between two bursts, which is no modesty.
+            window(&load, &[(&floods, 60), (&steady, 20)]);
+            assert!(load.queues(&bursts) && !load.queues(&steady));
+        }
+        assert!(load.queues(&floods));
     }
 
     /// A window in which these ran for so many milliseconds.
