@@ -68,6 +68,7 @@ impl GuestNetwork {
         patience: Patience,
     ) -> Result<Response<Body>, NetworkError> {
         let place = self.pod.request().map_err(|error| self.voice.told(error))?;
+        self.pod.begin_request().await;
         let target = Target::of(&request)?;
         let authority = request.uri().authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
         if let (false, Some(authority)) = (request.headers().contains_key(HOST), authority) {

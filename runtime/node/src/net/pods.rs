@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -79,6 +80,8 @@ struct Used {
     idle: Arc<Idle>,
     sockets: Arc<Semaphore>,
     requests: Arc<Semaphore>,
+    /// Requests that begin at this moment.
+    beginning: Semaphore,
     lookups: Arc<Semaphore>,
     datagrams: Arc<Semaphore>,
     names: Mutex<BTreeMap<IpAddr, Vec<String>>>,
@@ -123,6 +126,7 @@ impl Pod {
                 idle: Arc::default(),
                 sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
                 requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+                beginning: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
                 lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
                 datagrams: Arc::new(Semaphore::new(DATAGRAMS_MAX)),
                 names: Mutex::default(),
@@ -165,6 +169,13 @@ impl Pod {
         Arc::clone(&self.used().requests)
             .try_acquire_owned()
             .map_err(|_| NetworkError::TooMany("requests of the pod".into()))
+    }
+
+    /// Waits until one more request may begin: as many at once as there are cores, each after whatever else is to be done by
+    /// then. A guest asks for a hundred in one breath, and others' requests would wait until all of them have begun.
+    pub(super) async fn begin_request(&self) {
+        let _turn = self.used().beginning.acquire().await.expect("nobody closes it");
+        tokio::task::yield_now().await;
     }
 
     /// A place for one more datagram over the mesh.
