@@ -1,12 +1,39 @@
-//! A store of one peer, for tests of what looks at one.
+//! A store of one peer, for tests of what looks at one, and what a shell works with.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
 use wk_api::Kind;
+use wk_base::time::SystemClock;
+use wk_cluster::Cluster;
 use wk_store::{Change, Expect, Key, MemberId, Op, Options, Start, Store, Transport, Txn};
+
+use crate::electorate::Electorate;
+use crate::recorder::Recorder;
+use crate::refusals::Refusals;
+use crate::work::{Desk, Looks};
+use crate::writes::{self, Writes};
+
+/// What a shell works with that writes like this, and whose events nobody writes.
+pub(crate) fn desk(cluster: &Cluster, writes: Arc<dyn Writes>) -> Desk {
+    Desk {
+        cluster: cluster.clone(),
+        clock: Arc::new(SystemClock),
+        heartbeats: Arc::default(),
+        measured: Arc::default(),
+        electorate: Electorate { roll: Arc::new(|_| BTreeMap::new()), limit: Duration::ZERO },
+        recorder: Recorder::new(cluster.clone()).0,
+        authority: "certificate".into(),
+        writes,
+        user: writes::user("test"),
+        refusals: Refusals::default(),
+        looks: Looks::default(),
+    }
+}
 
 /// The store, and the directory that it lies in.
 pub(crate) struct Alone {

@@ -44,6 +44,9 @@ impl<'a> UnderWay<'a> {
     /// Carries out those orders whose subject does not wait after a failure and whose place is not waited for; an event
     /// goes with the order before it. Returns when they are done, or have taken so long that others should not wait.
     pub(crate) async fn begin(&mut self, desk: &'a Desk, held: &mut Held, orders: Vec<Order>) {
+        while let Some(Some(done)) = self.writes.next().now_or_never() {
+            self.over(done, held);
+        }
         let mut acts = acts(desk, orders);
         let now = Instant::now();
         held.heed(&desk.cluster.store().view());
@@ -84,12 +87,25 @@ impl<'a> UnderWay<'a> {
     /// Waits until one that took long is done; for ever if there is none.
     pub(crate) async fn next(&mut self, held: &mut Held) {
         match self.writes.next().await {
-            Some(done) => {
-                if let Some((subject, failure)) = self.end(done, held) {
-                    held.hold(subject, failure, Instant::now());
-                }
-            }
+            Some(done) => self.over(done, held),
             None => std::future::pending().await,
+        }
+    }
+
+    /// Rests until then; what is under way goes on.
+    pub(crate) async fn rest(&mut self, held: &mut Held, until: Instant) {
+        let goes_on = async {
+            loop {
+                self.next(held).await;
+            }
+        };
+        // Over with the rest.
+        let _: Result<(), _> = tokio::time::timeout_at(until, goes_on).await;
+    }
+
+    fn over(&mut self, done: Done, held: &mut Held) {
+        if let Some((subject, failure)) = self.end(done, held) {
+            held.hold(subject, failure, Instant::now());
         }
     }
 
@@ -144,4 +160,80 @@ fn place(order: &Order) -> String {
     };
     // No namespace has a slash.
     within.cloned().unwrap_or_else(|| format!("/{}", held::subject(order).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use serde_json::{Value, json};
+    use wk_api::strategy::DeleteOptions;
+    use wk_api::{Kind, Object, Status, kinds};
+    use wk_base::time::SystemClock;
+    use wk_cluster::{Cluster, Subresource};
+    use wk_store::Store;
+
+    use super::*;
+    use crate::testing::{self, Alone};
+    use crate::writes::{Change, Writes};
+
+    /// Creations that take a little longer than a look waits for them. Nothing else is asked of it.
+    struct Slow;
+
+    #[async_trait]
+    impl Writes for Slow {
+        async fn create(&self, _: &str, _: &Kind, _: Option<&str>, body: Value) -> Result<Arc<Object>, Status> {
+            tokio::time::sleep(PATIENCE * 3 / 2).await;
+            Ok(Arc::new(Object::new(body)))
+        }
+
+        async fn modify(
+            &self,
+            _: &str,
+            _: &Kind,
+            _: (Option<&str>, &str),
+            _: Subresource,
+            _: Change<'_>,
+        ) -> Result<(), Status> {
+            unreachable!("nothing is changed")
+        }
+
+        async fn delete(&self, _: &str, _: &Kind, _: (Option<&str>, &str), _: &DeleteOptions) -> Result<(), Status> {
+            unreachable!("nothing is deleted")
+        }
+
+        async fn bind(&self, _: &str, _: &str, _: &str, _: Value) -> Result<(), Status> {
+            unreachable!("nothing is bound")
+        }
+    }
+
+    fn pods(namespace: &str, count: usize) -> Vec<Order> {
+        let object = |number| json!({"metadata": {"name": format!("p{number}")}, "spec": {}});
+        let create = |number| Order::Create {
+            kind: &kinds::POD,
+            namespace: Some(namespace.to_owned()),
+            object: object(number),
+            announce: None,
+        };
+        (0..count).map(create).collect()
+    }
+
+    #[tokio::test]
+    async fn many_slow_writes_go_on_while_their_shell_rests_and_hold_up_their_namespace_no_longer() {
+        let store = Alone::start().await;
+        let cluster = Cluster::new(Store::clone(&store), Arc::new(SystemClock));
+        let desk = testing::desk(&cluster, Arc::new(Slow));
+        let (mut held, mut under_way) = (Held::default(), UnderWay::default());
+        under_way.begin(&desk, &mut held, pods("one", WRITES_MAX)).await;
+        assert_eq!(under_way.places.get("one"), Some(&WRITES_MAX), "a look waits a moment only");
+        under_way.rest(&mut held, Instant::now() + PATIENCE).await;
+        assert!(under_way.places.is_empty() && under_way.writes.is_empty());
+        // The same when the shell looks at once: those that are done are over before the next begin.
+        under_way.begin(&desk, &mut held, pods("one", WRITES_MAX)).await;
+        tokio::time::sleep(PATIENCE).await;
+        under_way.begin(&desk, &mut held, pods("two", 1)).await;
+        assert!(!under_way.places.contains_key("one"));
+        store.stop().await;
+    }
 }

@@ -148,7 +148,7 @@ pub(crate) async fn work(mut shell: Shell, desk: Arc<Desk>, wake: Arc<Notify>) {
                 () = tokio::time::sleep_until(until) => {}
                 () = under_way.next(&mut held) => {}
             }
-            tokio::time::sleep_until(rested).await;
+            under_way.rest(&mut held, rested).await;
         }
     }
     .instrument(span)
@@ -186,33 +186,20 @@ async fn look(shell: &mut Shell, desk: &Arc<Desk>, takes: Duration) -> Option<(P
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use wk_base::time::SystemClock;
     use wk_store::Store;
 
     use super::*;
     use crate::hearing::Hearing;
-    use crate::testing::Alone;
-    use crate::writes;
+    use crate::testing::{self, Alone};
 
     #[tokio::test]
     async fn no_look_however_quick_the_last_one_was_is_on_a_thread_of_the_runtime() {
         let store = Alone::start().await;
         let cluster = Cluster::new(Store::clone(&store), Arc::new(SystemClock));
-        let desk = Arc::new(Desk {
-            clock: Arc::new(SystemClock),
-            heartbeats: Arc::default(),
-            measured: Arc::default(),
-            electorate: Electorate { roll: Arc::new(|_| BTreeMap::new()), limit: Duration::ZERO },
-            recorder: Recorder::new(cluster.clone()).0,
-            authority: "certificate".into(),
-            writes: Arc::new(cluster.clone()),
-            user: writes::user("test"),
-            refusals: Refusals::default(),
-            looks: Looks::default(),
-            cluster,
-        });
+        let desk = Arc::new(testing::desk(&cluster, Arc::new(cluster.clone())));
         let threads = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
         let seen = Arc::clone(&threads);
         let own = format!("{:?}", std::thread::current().id());
