@@ -20,6 +20,9 @@ const WARNINGS_SHOWN: usize = 5;
 /// Longest wait for those warnings: they are an extra.
 const WARNINGS_DEADLINE: Duration = Duration::from_secs(3);
 
+/// After a look at all pods comes a rest of so many times what it took: each of a thousand pods has news several times.
+const RESTS: u32 = 4;
+
 /// How many pods' troubles are told one by one; the fiftieth pod fails for the reason of the first.
 const TROUBLES_SHOWN: usize = 5;
 
@@ -36,25 +39,20 @@ pub(super) async fn until_ready(
     let labels = format!("{}={}", objects::NAME_LABEL, app.name);
     let mut pods = Follow::labelled(client, Resource::pods().collection(namespace), &labels);
     let mut told = BTreeSet::new();
-    let mut listed = false;
+    let (mut listed, mut rested) = (false, Instant::now());
     loop {
-        tokio::select! {
-            changed = deployment.changed() => {
-                changed?;
-                listed = true;
-            }
-            changed = pods.changed() => changed?,
-            () = tokio::time::sleep_until(deadline) => {
-                let troubles = rollout::troubles(pods.items(), &written.old_pods);
-                let waiting = deployment.items().next().map(|it| rollout::progress(it, written.generation));
-                let state = match waiting {
-                    Some(Progress::Waiting(what) | Progress::Failed(what)) => what,
-                    Some(Progress::Ready { .. }) | None => "no answer from the cluster".to_owned(),
-                };
-                let message = format!("{} is not ready after {:?}: {state}", app.name, app.timeout);
-                return Err(give_up(client, app, Code::TimedOut, message, (&troubles, serves(&deployment)), ui).await);
-            }
-        }
+        let Ok(news) = tokio::time::timeout_at(deadline, news(&mut deployment, &mut pods, rested)).await else {
+            let troubles = rollout::troubles(pods.items(), &written.old_pods);
+            let waiting = deployment.items().next().map(|it| rollout::progress(it, written.generation));
+            let state = match waiting {
+                Some(Progress::Waiting(what) | Progress::Failed(what)) => what,
+                Some(Progress::Ready { .. }) | None => "no answer from the cluster".to_owned(),
+            };
+            let message = format!("{} is not ready after {:?}: {state}", app.name, app.timeout);
+            return Err(give_up(client, app, Code::TimedOut, message, (&troubles, serves(&deployment)), ui).await);
+        };
+        listed |= news?;
+        let begun = Instant::now();
         let troubles = rollout::troubles(pods.items(), &written.old_pods);
         for trouble in &troubles {
             if told.len() < TROUBLES_SHOWN && told.insert(format!("{}: {}", trouble.pod, trouble.what)) {
@@ -89,7 +87,26 @@ pub(super) async fn until_ready(
                 ui.progress(&format!("{}: {what}", app.name));
             }
         }
+        rested = Instant::now() + RESTS * begun.elapsed();
     }
+}
+
+/// Waits for news of either, and for what else comes until `rested`. Whether the deployment was among it.
+async fn news(deployment: &mut Follow, pods: &mut Follow, rested: Instant) -> anyhow::Result<bool> {
+    let (mut listed, mut any) = (false, false);
+    // Timers are too coarse for the rest after a look at a handful of pods.
+    while !any || Instant::now() < rested {
+        tokio::select! {
+            () = tokio::time::sleep_until(rested), if any => break,
+            changed = deployment.changed() => {
+                changed?;
+                listed = true;
+            }
+            changed = pods.changed() => changed?,
+        }
+        any = true;
+    }
+    Ok(listed)
 }
 
 /// Whether the replicas of a program run at this moment. Its Deployment tells what was a moment ago, and a program that
