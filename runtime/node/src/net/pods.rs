@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
 use wk_base::turns::{Turn, Turns};
 use wk_engine::NetworkError;
 
@@ -173,9 +174,14 @@ impl Pod {
 
     /// Waits until one more request may begin: as many at once as there are cores, each after whatever else is to be done by
     /// then. A guest asks for a hundred in one breath, and others' requests would wait until all of them have begun.
-    pub(super) async fn begin_request(&self) {
-        let _turn = self.used().beginning.acquire().await.expect("nobody closes it");
-        tokio::task::yield_now().await;
+    pub(super) async fn begin_request(self: &Arc<Self>) {
+        let pod = Arc::clone(self);
+        // A task has the turn: the guest that asks may not be looked at for a while.
+        let turn = tokio::spawn(async move {
+            let _turn = pod.used().beginning.acquire().await;
+            tokio::task::yield_now().await;
+        });
+        let _ = AbortOnDropHandle::new(turn).await;
     }
 
     /// A place for one more datagram over the mesh.
