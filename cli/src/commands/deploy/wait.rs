@@ -64,6 +64,7 @@ pub(super) async fn until_ready(
             None if listed => Progress::Failed("somebody deleted the deployment".to_owned()),
             None => continue,
         };
+        rested = Instant::now() + RESTS * begun.elapsed();
         match progress {
             Progress::Ready { .. } if !still_run(client, app, written).await? => {
                 ui.progress(&format!("{}: a replica has just ended", app.name));
@@ -87,7 +88,6 @@ pub(super) async fn until_ready(
                 ui.progress(&format!("{}: {what}", app.name));
             }
         }
-        rested = Instant::now() + RESTS * begun.elapsed();
     }
 }
 
