@@ -68,6 +68,9 @@ const EXHAUSTED_FOR: Duration = Duration::from_mins(30);
 /// So many are remembered; of more, the oldest is tried again.
 const EXHAUSTED_MAX: usize = 256;
 
+/// In wasmtime's words for a module that does not fit the slots of this engine: the error has no type.
+const TOO_MUCH: &str = "exceeds the ";
+
 /// A module of less than this is compiled in a second or two, and does not wait behind its namespace's interpreters.
 const SMALL_BYTES: u64 = 2 << 20;
 
@@ -177,10 +180,14 @@ impl Code {
         })
     }
 
-    /// Code of a module that was made here and is more than may be loaded: not made again soon.
-    pub(crate) fn refuse(&self, settings: &Settings, digest: &str, why: &str) -> PrepareError {
-        let message = format!("what it needs is more than a pod may have: {why}");
+    /// Why code that was made here just now cannot be loaded. A module that needs more than a pod may have is not compiled
+    /// again soon; anything else is this node's trouble, and may be over the next time.
+    pub(crate) fn refuse(&self, settings: &Settings, digest: &str, why: String) -> PrepareError {
         self.forget(settings, digest);
+        if !why.contains(TOO_MUCH) {
+            return PrepareError::Compiler { message: format!("its code cannot be loaded: {why}") };
+        }
+        let message = format!("it needs more than a pod may have: {why}");
         self.remember_exhausted(settings, digest, &message);
         PrepareError::CompileLimit { message }
     }

@@ -140,7 +140,8 @@ impl Engine {
             };
             let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
             let Ok(Some(bytes)) = read else { return Err(PrepareError::NotStored) };
-            self.link(digest, bytes).await?.map(Arc::new).map_err(|_| PrepareError::NotStored)
+            let broken = |why| PrepareError::Compiler { message: format!("its code cannot be loaded: {why}") };
+            self.link(digest, bytes).await?.map(Arc::new).map_err(broken)
         };
         self.once(digest, load).await
     }
@@ -201,8 +202,7 @@ impl Engine {
                 tracing::warn!(digest, why, "compiled code cannot be loaded, compiling again");
                 code.forget(settings, &digest);
                 let bytes = code.get(settings, &digest, &path, Ask::Nobody, asker, &|| self.in_use()).await?;
-                // What was made here just now is what it should be.
-                self.link(&digest, bytes).await?.map_err(|why| code.refuse(settings, &digest, &why))?
+                self.link(&digest, bytes).await?.map_err(|why| code.refuse(settings, &digest, why))?
             }
         };
         tracing::debug!(digest, world = %prepared.world(), elapsed = ?started.elapsed(), "prepared");

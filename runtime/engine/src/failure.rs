@@ -206,7 +206,7 @@ fn host_limit(error: &wasmtime::Error, limits: &Limits) -> Option<Failure> {
         ("bytes of headers", FIELDS_BYTES_MAX)
     } else if error.root_cause().to_string().contains(TOO_MUCH_COPIED) {
         ("bytes in one call to the host", HOSTCALL_BYTES_MAX)
-    } else if limits.table_refused() {
+    } else if limits.table_refused() && error.downcast_ref() == Some(&wasmtime::Trap::UnreachableCodeReached) {
         ("entries of a table", TABLE_ELEMENTS)
     } else {
         return None;

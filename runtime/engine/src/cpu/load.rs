@@ -32,7 +32,7 @@ const GREEDY_PERCENT: u64 = 125;
 /// A greedy one takes turns for so many windows: a second, so that it gains little by being looked at anew.
 const GREEDY_WINDOWS: u32 = 10;
 
-/// While cores are short, every container that has its share takes turns if one was seen within so many windows that wants
+/// While cores are short, every container that has more than its share takes turns if one was seen within so many windows that wants
 /// little: what it asks for would wait behind all that they have begun.
 const MEEK_WINDOWS: u32 = 20;
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::num::NonZero;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -20,6 +19,9 @@ use crate::spec::NetworkSpec;
 /// TCP connections of one pod at once, both ways, and its UDP sockets: a server with as many clients is a busy one, and
 /// each holds two buffers of the host.
 pub(super) const SOCKETS_MAX: usize = 512;
+
+/// Requests of one pod that begin at the same moment: a millisecond of work.
+const BEGINNING_MAX: usize = 8;
 
 /// Requests that one pod may have under way at once: what a browser of a hundred tabs would have.
 pub(super) const REQUESTS_MAX: usize = 128;
@@ -82,7 +84,7 @@ struct Used {
     sockets: Arc<Semaphore>,
     requests: Arc<Semaphore>,
     /// Requests that begin at this moment.
-    beginning: Semaphore,
+    beginning: Arc<Semaphore>,
     lookups: Arc<Semaphore>,
     datagrams: Arc<Semaphore>,
     names: Mutex<BTreeMap<IpAddr, Vec<String>>>,
@@ -127,7 +129,7 @@ impl Pod {
                 idle: Arc::default(),
                 sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
                 requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-                beginning: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+                beginning: Arc::new(Semaphore::new(BEGINNING_MAX)),
                 lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
                 datagrams: Arc::new(Semaphore::new(DATAGRAMS_MAX)),
                 names: Mutex::default(),
@@ -172,16 +174,16 @@ impl Pod {
             .map_err(|_| NetworkError::TooMany("requests of the pod".into()))
     }
 
-    /// Waits until one more request may begin: as many at once as there are cores, each after whatever else is to be done by
-    /// then. A guest asks for a hundred in one breath, and others' requests would wait until all of them have begun.
+    /// Waits until one more request may begin: some at once, and each of the next after whatever else is to be done by then. A
+    /// guest asks for a hundred in one breath, and others' requests would wait until all of them have begun.
     pub(super) async fn begin_request(self: &Arc<Self>) {
-        let pod = Arc::clone(self);
+        let beginning = Arc::clone(&self.used().beginning);
+        if let Ok(turn) = Arc::clone(&beginning).try_acquire_owned() {
+            return pass_on(turn);
+        }
         // A task has the turn: the guest that asks may not be looked at for a while.
-        let turn = tokio::spawn(async move {
-            let _turn = pod.used().beginning.acquire().await;
-            tokio::task::yield_now().await;
-        });
-        let _ = AbortOnDropHandle::new(turn).await;
+        let waits = tokio::spawn(async move { beginning.acquire_owned().await.map(pass_on) });
+        let _ = AbortOnDropHandle::new(waits).await;
     }
 
     /// A place for one more datagram over the mesh.
@@ -237,4 +239,12 @@ impl Drop for Pod {
             table.by_address.remove(&self.address);
         }
     }
+}
+
+/// Gives a turn to the next when what else waits for this thread had its own.
+fn pass_on(turn: OwnedSemaphorePermit) {
+    tokio::spawn(async move {
+        tokio::task::yield_now().await;
+        drop(turn);
+    });
 }

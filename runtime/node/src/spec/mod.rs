@@ -198,7 +198,7 @@ pub fn read(pod: &core::Pod) -> Result<PodSpec, SpecError> {
     let network = Arc::new(network::network(pod, timeout)?);
     let mut containers = roles::read_containers(spec, timeout, &network, &volumes)?;
     let volumes = volumes::within_memory(volumes, &containers);
-    let volumes = volumes::within_storage(volumes, &spec.containers);
+    let volumes = volumes::within_storage(volumes, spec);
     for container in &mut containers {
         container.config.clone_from(&config);
         container.instances = instances;
@@ -277,13 +277,18 @@ mod tests {
         let spec = pod.spec.as_mut().unwrap();
         spec.containers.push(serde_json::from_value(container("2Gi")).unwrap());
         spec.containers.push(serde_json::from_value(json!({"name": "without"})).unwrap());
+        let sidecar =
+            json!({"name": "s", "restartPolicy": "Always", "resources": {"limits": {"ephemeral-storage": "1Gi"}}});
+        spec.init_containers = serde_json::from_value(json!([container("2Gi"), sidecar])).unwrap();
         let volumes = json!([
             {"name": "large", "emptyDir": {"sizeLimit": "1Ti"}}, {"name": "small", "emptyDir": {"sizeLimit": "1Gi"}},
             {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         ]);
         spec.volumes = serde_json::from_value(volumes).unwrap();
         let limits: Vec<_> = read(&pod).unwrap().volumes.iter().map(VolumeSpec::limit).collect();
-        assert_eq!(limits, [Some(3 << 30), Some(1 << 30), Some(1 << 20)]);
+        assert_eq!(limits, [Some(4 << 30), Some(1 << 30), Some(1 << 20)]);
+        pod.spec.as_mut().unwrap().init_containers = serde_json::from_value(json!([container("5Gi")])).unwrap();
+        assert_eq!(read(&pod).unwrap().volumes[0].limit(), Some(5 << 30));
     }
 
     #[test]

@@ -118,14 +118,18 @@ pub(super) fn within_memory(mut volumes: Vec<VolumeSpec>, containers: &[Containe
     volumes
 }
 
-/// Volumes on disk hold no more, each, than the pod's containers may together by their limits of `ephemeral-storage`. Logs are
-/// bounded by themselves, and a guest has no other place to write to.
-pub(super) fn within_storage(mut volumes: Vec<VolumeSpec>, containers: &[core::Container]) -> Vec<VolumeSpec> {
+/// Volumes on disk hold no more, each, than the pod may by its containers' limits of `ephemeral-storage`: the sum over containers
+/// and sidecars, or an init container's if that is more (KEP-753). Logs are bounded by themselves, and a guest has no other
+/// place to write to.
+pub(super) fn within_storage(mut volumes: Vec<VolumeSpec>, spec: &core::PodSpec) -> Vec<VolumeSpec> {
     let limit = |container: &core::Container| {
         let limit = container.resources.as_ref()?.limits.as_ref()?.get("ephemeral-storage")?;
         u64::try_from(Quantity::parse(&limit.0).ok()?.value()).ok()
     };
-    let Some(most) = containers.iter().filter_map(limit).reduce(u64::saturating_add) else { return volumes };
+    let inits = spec.init_containers.iter().flatten();
+    let (sidecars, inits): (Vec<_>, Vec<_>) = inits.partition(|it| it.restart_policy.as_deref() == Some("Always"));
+    let together = spec.containers.iter().chain(sidecars).filter_map(limit).reduce(u64::saturating_add);
+    let Some(most) = together.max(inits.into_iter().filter_map(limit).max()) else { return volumes };
     for volume in &mut volumes {
         if let Source::EmptyDir { limit, memory: false } = &mut volume.source {
             *limit = most.min(*limit);
