@@ -182,7 +182,7 @@ impl Code {
 
     /// Why code that was made here just now cannot be loaded. A module that needs more than a pod may have is not compiled
     /// again soon; anything else is this node's trouble, and may be over the next time.
-    pub(crate) fn refuse(&self, settings: &Settings, digest: &str, why: String) -> PrepareError {
+    pub(crate) fn refuse(&self, settings: &Settings, digest: &str, why: &str) -> PrepareError {
         self.forget(settings, digest);
         if !why.contains(TOO_MUCH) {
             return PrepareError::Compiler { message: format!("its code cannot be loaded: {why}") };

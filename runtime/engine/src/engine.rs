@@ -202,7 +202,7 @@ impl Engine {
                 tracing::warn!(digest, why, "compiled code cannot be loaded, compiling again");
                 code.forget(settings, &digest);
                 let bytes = code.get(settings, &digest, &path, Ask::Nobody, asker, &|| self.in_use()).await?;
-                self.link(&digest, bytes).await?.map_err(|why| code.refuse(settings, &digest, why))?
+                self.link(&digest, bytes).await?.map_err(|why| code.refuse(settings, &digest, &why))?
             }
         };
         tracing::debug!(digest, world = %prepared.world(), elapsed = ?started.elapsed(), "prepared");
