@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::cordon;
@@ -48,7 +49,7 @@ async fn upgrade(client: &Client, args: &UpgradeArgs, name: &str, ui: &mut Ui) -
     }
     let asked = tokio::select! {
         asked = emptied_and_asked(client, args, &one, name, ui) => asked,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        () = interrupted() => Err(anyhow::anyhow!("interrupted")),
     };
     let told = match asked {
         Ok(told) => told,
@@ -71,6 +72,15 @@ async fn upgrade(client: &Client, args: &UpgradeArgs, name: &str, ui: &mut Ui) -
         return Ok(());
     }
     cordon::run(client, &one, false, ui).await
+}
+
+/// Waits for somebody to end this command: at the keyboard, or a script's time limit.
+async fn interrupted() {
+    let Ok(mut ended) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = ended.recv() => {}
+    }
 }
 
 /// Moves the pods away, if they are to be, and has the node begin its upgrade.

@@ -32,8 +32,10 @@ const PURPOSE: &str = "wk compiled code 1";
 const ASKED_MAX: usize = 4;
 /// Members asked to make it, before this node does so itself.
 const MAKERS_MAX: usize = 2;
-/// One member's time to begin an answer about what it has.
+/// One member's time to begin an answer about what it has, and what comes on top for each mebibyte of the module: it reads
+/// and checks its code first, and to compile so much here would take a weak or busy node about as long.
 const HAVE_DEADLINE: Duration = Duration::from_secs(2);
+const HAVE_DEADLINE_PER_MIB: Duration = Duration::from_secs(1);
 /// One member's time to compile: a web framework takes seconds, an interpreter a minute, and then two work at it.
 const MAKE_DEADLINE: Duration = Duration::from_mins(1);
 /// One member's time to send it all.
@@ -53,9 +55,10 @@ pub(crate) struct Handover {
 impl Colleagues for Handover {
     async fn code(&self, digest: &str, settings: &Settings) -> Option<Vec<u8>> {
         let order = self.order(digest, settings);
+        let patience = self.patience(digest).await;
         let mut silent = BTreeSet::new();
         for peer in order.iter().filter(|name| **name != self.copies.name).take(ASKED_MAX) {
-            match self.fetch(peer, digest, settings, false).await {
+            match self.fetch(peer, digest, settings, Want::Made(patience)).await {
                 Ok(Some(code)) => return Some(code),
                 Ok(None) => {}
                 Err(error) => {
@@ -66,7 +69,7 @@ impl Colleagues for Handover {
         }
         let before = order.iter().take_while(|name| **name != self.copies.name);
         for peer in before.filter(|peer| !silent.contains(peer)).take(MAKERS_MAX) {
-            match self.fetch(peer, digest, settings, true).await {
+            match self.fetch(peer, digest, settings, Want::Make).await {
                 Ok(Some(code)) => return Some(code),
                 Ok(None) => {}
                 Err(error) => tracing::info!(%peer, digest, "a member did not make code: {error:#}"),
@@ -88,16 +91,27 @@ impl Handover {
         names
     }
 
+    /// How long a member may look for what it has of this module.
+    async fn patience(&self, digest: &str) -> Duration {
+        let Ok(digest) = digest.parse() else { return HAVE_DEADLINE };
+        let bytes = tokio::fs::metadata(self.copies.blobs.path(&digest)).await.map_or(0, |module| module.len());
+        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        HAVE_DEADLINE.saturating_add(HAVE_DEADLINE_PER_MIB.saturating_mul(mib)).min(MAKE_DEADLINE)
+    }
+
     /// None if the member has none, or cannot make it.
     async fn fetch(
         &self,
         peer: &NodeName,
         digest: &str,
         settings: &Settings,
-        make: bool,
+        want: Want,
     ) -> anyhow::Result<Option<Vec<u8>>> {
-        let request = Request::get(uri(digest, settings, make)?).body(body::empty())?;
-        let deadline = if make { MAKE_DEADLINE } else { HAVE_DEADLINE };
+        let request = Request::get(uri(digest, settings, want == Want::Make)?).body(body::empty())?;
+        let deadline = match want {
+            Want::Made(patience) => patience,
+            Want::Make => MAKE_DEADLINE,
+        };
         let response = self.copies.mesh.request(peer, request, deadline).await?;
         match response.status() {
             StatusCode::OK => {}
@@ -167,6 +181,15 @@ impl Handover {
         }
         engine.make_code(&digest.to_string(), &blobs.path(digest), settings).await.map(Some)
     }
+}
+
+/// What is asked of a member.
+#[derive(Clone, Copy, PartialEq)]
+enum Want {
+    /// Code that it has; it may look for so long.
+    Made(Duration),
+    /// To make it.
+    Make,
 }
 
 /// Whether a node with these settings leaves compiling to others.

@@ -5,6 +5,7 @@
 
 use serde_json::json;
 use wk_api::{Object, Status, kinds};
+use wk_base::time::Timestamp;
 
 use crate::{Cluster, Freshness, Subresource};
 
@@ -26,6 +27,8 @@ pub struct Note {
     pub reason: String,
     /// A sentence for people.
     pub message: String,
+    /// When it happened.
+    pub at: Timestamp,
 }
 
 /// `message` of an Event holds at most this many characters (Kubernetes' API reference says 1 kB).
@@ -44,12 +47,12 @@ impl Cluster {
         let namespace = if about.namespace().is_empty() { "default" } else { about.namespace() };
         let message: String = note.message.chars().take(MESSAGE_CHARS_MAX).collect();
         let name = event_name(about.name(), fingerprint(&[about.uid(), component, host, &note.reason, &message]));
-        let now = self.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let at = note.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         if self.get(&kinds::EVENT, Some(namespace), &name, Freshness::Local).await.is_ok() {
             let again = |event: &Object| {
                 let mut event = event.0.clone();
                 event["count"] = json!(event["count"].as_i64().unwrap_or(1).saturating_add(1).min(COUNT_MAX));
-                event["lastTimestamp"] = json!(now);
+                event["lastTimestamp"] = json!(at);
                 Ok(event)
             };
             return self.modify(&kinds::EVENT, Some(namespace), &name, Subresource::None, again).await.map(|_| ());
@@ -67,7 +70,7 @@ impl Cluster {
             "type": severity, "reason": note.reason, "message": message,
             "source": {"component": component, "host": host},
             "reportingComponent": component, "reportingInstance": host,
-            "firstTimestamp": now, "lastTimestamp": now, "count": 1,
+            "firstTimestamp": at, "lastTimestamp": at, "count": 1,
         });
         self.create(&kinds::EVENT, Some(namespace), event).await.map(|_| ())
     }

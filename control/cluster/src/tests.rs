@@ -172,7 +172,12 @@ async fn an_address_freed_by_hand_and_given_to_another_stays_with_that_one() {
 async fn the_count_of_an_event_stops_where_its_type_ends() {
     let (cluster, _dir) = cluster().await;
     let about = cluster.create(CONFIG_MAP, NAMESPACE, named(&"a".repeat(253))).await.expect("created");
-    let note = Note { severity: Severity::Normal, reason: "Seen".to_owned(), message: "again".to_owned() };
+    let note = Note {
+        severity: Severity::Normal,
+        reason: "Seen".to_owned(),
+        message: "again".to_owned(),
+        at: cluster.clock().now(),
+    };
     cluster.record(&about, &note, "test", "").await.expect("recorded");
     let event = Arc::clone(&cluster.local(&kinds::EVENT, NAMESPACE).items[0]);
     let often = |event: &Object| {

@@ -68,7 +68,8 @@ async fn write(cluster: &Cluster, event: Event) {
         EventType::Normal => Severity::Normal,
         EventType::Warning => Severity::Warning,
     };
-    match cluster.record(&about, &Note { severity, reason: reason.to_owned(), message }, component, "").await {
+    let note = Note { severity, reason: reason.to_owned(), message, at: cluster.clock().now() };
+    match cluster.record(&about, &note, component, "").await {
         // Refused as its namespace goes, or somebody else was faster: nothing is lost that anybody would miss.
         Ok(()) | Err(Status { reason: Reason::NotFound | Reason::Forbidden | Reason::AlreadyExists, .. }) => {}
         Err(status) => {

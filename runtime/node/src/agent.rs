@@ -298,6 +298,7 @@ impl Agent {
             container::Event::Ended { .. }
             | container::Event::RequestFailed { .. }
             | container::Event::LimitReached { .. }
+            | container::Event::StartTakesLong { .. }
             | container::Event::HookEnded { .. }
             | container::Event::Probed { .. }
             | container::Event::ProbeFailed { .. }

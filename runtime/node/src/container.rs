@@ -9,7 +9,6 @@
 //! **Assumption**: each run that was ordered ends with exactly one [`Event::Ended`], [`Event::StartFailed`] or
 //! [`Event::Lacks`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +16,10 @@ use wk_base::time::Timestamp;
 
 use crate::spec::{ContainerSpec, Hook, ProbeKind, Role};
 
+mod told;
 mod words;
 
+use told::Told;
 pub use words::{Event, Notice, Order, RestartPolicy, State, Termination, Why};
 
 /// First delay before a crashed container starts again; it doubles with each crash. Kubernetes' figures.
@@ -27,11 +28,6 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(10);
 const BACKOFF_MAX: Duration = Duration::from_mins(5);
 /// A container that ran this long is healthy again: its next crash waits the first delay. Kubernetes' figure.
 const BACKOFF_RESET: Duration = Duration::from_mins(10);
-/// How often requests that fail for the same reason, or breaches of the same limit, are worth telling: each time costs the
-/// cluster an fsync.
-const FAILURE_REPORT_INTERVAL: Duration = Duration::from_secs(10);
-/// Reasons and limits of one container of which it is known when they were told last: several times what there are.
-const TOLD_MAX: usize = 64;
 /// What a container whose preStop hook took the whole grace period gets on top, once. Kubernetes' figure.
 pub(crate) const HOOK_EXTENSION: Duration = Duration::from_secs(2);
 /// The code of a run that was ended from outside, as a shell shows SIGKILL.
@@ -97,8 +93,7 @@ pub struct Container {
     delay: Duration,
     /// The delay that the next failed start waits.
     start_delay: Duration,
-    /// When each reason for which requests fail, and each limit, was told last.
-    told: BTreeMap<(String, String), Timestamp>,
+    told: Told,
     /// Whether its next start comes after a run that ended.
     again: bool,
     /// Whether its start was put off for what its environment names.
@@ -123,7 +118,7 @@ impl Container {
             readiness: false,
             delay: Duration::ZERO,
             start_delay: BACKOFF_FIRST,
-            told: BTreeMap::new(),
+            told: Told::default(),
             again: false,
             lacks_sources: false,
         }
@@ -154,11 +149,10 @@ impl Container {
             Event::StartFailed { reason, message } => self.start_failed(reason, message, now),
             Event::Ended { code, reason, message } => self.end(code, reason, message, now),
             Event::RequestFailed { reason, limit, message } => self.note_failed_request(reason, &limit, message, now),
-            Event::LimitReached { reason, message }
-                if self.is_worth_telling(reason, &without_numbers(&message), now) =>
-            {
+            Event::LimitReached { reason, message } if self.told.is_due(reason, &message, now) => {
                 vec![Order::Tell(Notice::warning(reason, format!("container {}: {message}", self.name)))]
             }
+            Event::StartTakesLong { reason, message } => self.note_long_start(reason, message),
             Event::HookEnded { hook, failure } => self.hook_ended(hook, failure.as_deref(), spec, now + grace, now),
             Event::Probed { probe, healthy } => self.probed(probe, healthy, spec, grace, now),
             Event::ProbeFailed { probe, message } if self.run == Some(Run::Up) => {
@@ -437,28 +431,20 @@ impl Container {
     }
 
     fn note_failed_request(&mut self, reason: String, limit: &str, message: String, now: Timestamp) -> Vec<Order> {
-        let worth_telling = self.is_worth_telling(&reason, limit, now);
+        let worth_telling = self.told.is_due(&reason, limit, now);
         // What looks for containers that ran out of memory looks for this code.
         let code = if reason == "OOMKilled" { KILLED } else { 1 };
         self.last = Some(Termination { run: self.restarts, code, reason, message, started: self.began, finished: now });
         if worth_telling { vec![Order::Report] } else { Vec::new() }
     }
 
-    /// Whether that was not told just before: each limit is told for itself, also those that have a reason in common.
-    fn is_worth_telling(&mut self, reason: &str, limit: &str, now: Timestamp) -> bool {
-        let is_old = |last: Timestamp| now.duration_since(last).unsigned_abs() >= FAILURE_REPORT_INTERVAL;
-        let key = (reason.to_owned(), limit.to_owned());
-        if self.told.get(&key).is_some_and(|last| !is_old(*last)) {
-            return false;
+    /// Tells what its start waits for.
+    fn note_long_start(&mut self, reason: &'static str, told: String) -> Vec<Order> {
+        match (&mut self.state, &self.run) {
+            (State::Waiting { message, .. }, Some(Run::Starting)) => message.clone_from(&told),
+            (State::Waiting { .. } | State::Running { .. } | State::Terminated(_), _) => return Vec::new(),
         }
-        if self.told.len() >= TOLD_MAX {
-            self.told.retain(|_, last| !is_old(*last));
-        }
-        let due = self.told.len() < TOLD_MAX;
-        if due {
-            self.told.insert(key, now);
-        }
-        due
+        vec![Order::Report, Order::Tell(Notice::normal(reason, format!("container {}: {told}", self.name)))]
     }
 
     /// Starts it if it waits for a time.
@@ -494,11 +480,6 @@ impl Container {
 /// Why a hook failed, as the end of a sentence.
 fn because(failure: Option<&str>) -> String {
     failure.filter(|told| !told.is_empty()).map_or_else(String::new, |told| format!(": {told}"))
-}
-
-/// What a message says but for its numbers: which limit it is.
-fn without_numbers(message: &str) -> String {
-    message.chars().filter(|it| !it.is_ascii_digit()).collect()
 }
 
 impl Stopping {

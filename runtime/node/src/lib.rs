@@ -51,6 +51,7 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 use k8s_openapi::api::networking::v1::Ingress;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use wk_api::{Kind, kinds};
 use wk_base::backoff::Backoff;
 use wk_base::body::Body;
@@ -72,7 +73,7 @@ use crate::place::Places;
 use crate::place::worker::Workers;
 use crate::records::Records;
 use crate::register::Facts;
-use crate::run::Runner;
+use crate::run::{LONG_STARTS_MAX, Runner};
 use crate::services::Tables;
 use crate::sources::Sources;
 use crate::spec::Standard;
@@ -169,6 +170,7 @@ impl Node {
             sources,
             host: config.clone(),
             ledger: ledger.clone(),
+            long_starts: Semaphore::new(LONG_STARTS_MAX),
         });
         let streams = Streams::new(apps.clone(), consoles);
         let node = Self { engine, apps, logs, ledger, streams, meters, routes: Arc::default(), networks };

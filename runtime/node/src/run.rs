@@ -4,9 +4,12 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use wk_api::{Object, kinds};
 use wk_base::error::Chain;
@@ -45,6 +48,11 @@ const MIDDLEWARE: &str = "wasi:http/handler@";
 /// The longest path that a `subPathExpr` may become: Linux' own limit.
 const PATH_BYTES_MAX: usize = 4096;
 
+/// A step of a start that takes longer is told of: people wait ten seconds before they ask what is wrong.
+const STEP_LONG: Duration = Duration::from_secs(3);
+/// So many starts tell at once what they wait for: of a thousand pods most wait for the same.
+pub(crate) const LONG_STARTS_MAX: usize = 16;
+
 /// What every run needs.
 pub struct Runner {
     /// Where guests run.
@@ -73,6 +81,8 @@ pub struct Runner {
     pub host: agent::Config,
     /// What is told of pods to whoever looks into one.
     pub ledger: Ledger,
+    /// Places of starts that tell what they wait for.
+    pub long_starts: Semaphore,
 }
 
 /// One run of one container.
@@ -145,7 +155,7 @@ impl Runner {
 
     /// Makes everything that a run needs; Err with how it ended if it cannot begin.
     async fn begin(&self, run: &Run, object: Arc<Object>, report: &Arc<Reporter>) -> Result<Box<Begun>, Event> {
-        let prepared = match run.cancel.run_until_cancelled(self.prepare(&run.spec, object.namespace())).await {
+        let prepared = match run.cancel.run_until_cancelled(self.prepare(&run.spec, object.namespace(), report)).await {
             None => return Err(killed()),
             Some(Err((reason, message))) => return Err(Event::StartFailed { reason, message }),
             Some(Ok(prepared)) => prepared,
@@ -316,13 +326,40 @@ impl Runner {
         Settings::new(self.sources.clone(), namespace, &spec.config)
     }
 
-    async fn prepare(&self, spec: &ContainerSpec, namespace: &str) -> Result<Ready, (&'static str, String)> {
+    /// Waits for a step of a start, and tells what it is if it takes long.
+    async fn step<T>(
+        &self,
+        report: &Reporter,
+        reason: &'static str,
+        message: &str,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        if let Ok(done) = tokio::time::timeout(STEP_LONG, &mut work).await {
+            return done;
+        }
+        let place = self.long_starts.try_acquire();
+        if place.is_ok() {
+            report.hint(Event::StartTakesLong { reason, message: message.to_owned() });
+        }
+        work.await
+    }
+
+    async fn prepare(
+        &self,
+        spec: &ContainerSpec,
+        namespace: &str,
+        report: &Reporter,
+    ) -> Result<Ready, (&'static str, String)> {
         let reference: Reference =
             spec.image.parse().map_err(|error| ("InvalidImageName", format!("{:?}: {}", spec.image, Chain(&error))))?;
-        let wasm = wk_image::pull(&self.blobs, &reference, &*self.peers).await.map_err(|error| pull_failed(&error))?;
+        let pulled = wk_image::pull(&self.blobs, &reference, &*self.peers);
+        let pulled = self.step(report, "Pulling", "its image is on its way from another node", pulled).await;
+        let wasm = pulled.map_err(|error| pull_failed(&error))?;
         let image_id = wasm.digest.to_string();
         let path: PathBuf = wasm.path;
-        let module = self.places.engine().prepare_for(namespace, &image_id, &path).await;
+        let module = self.places.engine().prepare_for(namespace, &image_id, &path);
+        let module = self.step(report, "Compiling", "its module is compiled, here or on another node", module).await;
         let module = module.map_err(|error| ("CreateContainerError", Chain(&error).to_string()))?;
         Ok(Ready { module, image_id })
     }
@@ -343,6 +380,8 @@ impl Runner {
                 page.failed(failure, clock.now());
                 let limit = match failure {
                     Failure::Limit { what, .. } => what.clone(),
+                    // The depth of the stack is a limit too, and told as this kind of trap.
+                    Failure::Trap { message, .. } => message.clone().into(),
                     _ => "".into(),
                 };
                 let (reason, message) = (failure.reason().to_owned(), describe(failure));

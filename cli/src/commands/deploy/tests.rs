@@ -128,7 +128,7 @@ fn troubles_are_those_of_new_pods_and_say_whether_waiting_helps() {
     let pods = [
         pod("old", &json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}})),
         pod("fine", &json!({"state": {"running": {}}})),
-        pod("starting", &json!({"state": {"waiting": {"reason": "ContainerCreating"}}})),
+        pod("starting", &json!({"state": {"waiting": {"reason": "ContainerCreating", "message": "pulling"}}})),
         pod(
             "crashing",
             &json!({"restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
@@ -146,6 +146,8 @@ fn troubles_are_those_of_new_pods_and_say_whether_waiting_helps() {
             "unplaced false Unschedulable: no room"
         ]
     );
+    let told = |old: &str| rollout::long_start(pods.iter(), &BTreeSet::from([old.to_owned()])).map(str::to_owned);
+    assert_eq!((told("old").as_deref(), told("starting")), (Some("pulling"), None));
 }
 
 #[test]

@@ -41,11 +41,13 @@ pub(super) async fn until_ready(
     let mut told = BTreeSet::new();
     let (mut listed, mut rested) = (false, Instant::now());
     loop {
-        let Ok(news) = tokio::time::timeout_at(deadline, news(&mut deployment, &mut pods, rested)).await else {
+        let news = news(&mut deployment, &mut pods, rested.min(deadline));
+        let Ok(news) = tokio::time::timeout_at(deadline, news).await else {
             let troubles = rollout::troubles(pods.items(), &written.old_pods);
             let waiting = deployment.items().next().map(|it| rollout::progress(it, written.generation));
             let state = match waiting {
-                Some(Progress::Waiting(what) | Progress::Failed(what)) => what,
+                Some(Progress::Waiting(what)) => what + &starting(&pods, written),
+                Some(Progress::Failed(what)) => what,
                 Some(Progress::Ready { .. }) | None => "no answer from the cluster".to_owned(),
             };
             let message = format!("{} is not ready after {:?}: {state}", app.name, app.timeout);
@@ -85,7 +87,7 @@ pub(super) async fn until_ready(
                         give_up(client, app, Code::General, message, (&troubles, serves(&deployment)), ui).await
                     );
                 }
-                ui.progress(&format!("{}: {what}", app.name));
+                ui.progress(&format!("{}: {what}{}", app.name, starting(&pods, written)));
             }
         }
     }
@@ -107,6 +109,11 @@ async fn news(deployment: &mut Follow, pods: &mut Follow, rested: Instant) -> an
         any = true;
     }
     Ok(listed)
+}
+
+/// What replicas wait for that take long to start, as the end of a line.
+fn starting(pods: &Follow, written: &Written) -> String {
+    rollout::long_start(pods.items(), &written.old_pods).map_or_else(String::new, |told| format!(": {told}"))
 }
 
 /// Whether the replicas of a program run at this moment. Its Deployment tells what was a moment ago, and a program that

@@ -153,6 +153,19 @@ fn policy_and_role_decide_who_starts_again() {
 }
 
 #[test]
+fn start_that_takes_long_says_what_it_waits_for_until_it_has_begun() {
+    let waits = || Event::StartTakesLong { reason: "Compiling", message: "for code".into() };
+    let mut told = Told::begins(spec(), RestartPolicy::Always);
+    let orders = told.is(waits(), 3);
+    assert_eq!(said(&orders), [format!("Compiling: container {}: for code", told.container.name)]);
+    assert_eq!(done(orders), [Order::Report]);
+    assert!(matches!(&told.container.state, State::Waiting { message, until: None, .. } if message == "for code"));
+    told.is(started(), 4);
+    assert!(told.container.is_running());
+    assert_eq!(told.is(waits(), 5), [], "the news was late");
+}
+
+#[test]
 fn failed_requests_are_reported_once_in_ten_seconds() {
     let mut told = Told::running(spec(), RestartPolicy::Always);
     let failed = Event::RequestFailed { reason: "Trapped".into(), limit: "".into(), message: "unreachable".into() };
@@ -177,6 +190,8 @@ fn requests_that_fail_for_another_reason_are_reported_beside() {
     assert_eq!(told.is(failed("LimitExceeded", "open handles"), 4), [Order::Report]);
     assert_eq!(told.is(failed("LimitExceeded", "bytes of headers"), 4), [Order::Report], "another limit");
     assert_eq!(told.is(failed("LimitExceeded", "open handles"), 5), []);
+    assert_eq!(told.is(failed("Trapped", "call stack exhausted, at its limit of 512 KiB"), 5), [Order::Report]);
+    assert_eq!(told.is(failed("Trapped", "call stack exhausted, at its limit of 513 KiB"), 6), []);
 }
 
 #[test]

@@ -83,6 +83,13 @@ pub enum Event {
         /// The module's digest, shown as `imageID`.
         image_id: String,
     },
+    /// Its start is under way, and takes so long that people want to know why.
+    StartTakesLong {
+        /// `Pulling`, `Compiling`.
+        reason: &'static str,
+        /// What it waits for, for a person.
+        message: String,
+    },
     /// Its start failed: the reason Kubernetes gives, and why.
     StartFailed {
         /// `ErrImagePull`, `InvalidImageName`, `CreateContainerConfigError`, `CreateContainerError`.
@@ -108,7 +115,7 @@ pub enum Event {
     RequestFailed {
         /// `Trapped`, `OOMKilled`, `DeadlineExceeded`, …
         reason: String,
-        /// Which of the limits that have this reason in common; empty for all others.
+        /// Which of the limits, or kinds of trap, that have this reason in common; empty for all others.
         limit: Cow<'static, str>,
         /// Why, for a person.
         message: String,
@@ -167,6 +174,10 @@ pub struct Notice {
 }
 
 impl Notice {
+    pub(super) fn normal(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Normal, reason, message: message.into() }
+    }
+
     pub(super) fn warning(reason: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, reason, message: message.into() }
     }

@@ -68,7 +68,6 @@ impl GuestNetwork {
         patience: Patience,
     ) -> Result<Response<Body>, NetworkError> {
         let place = self.pod.request().map_err(|error| self.voice.told(error))?;
-        self.pod.begin_request().await;
         let target = Target::of(&request)?;
         let authority = request.uri().authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
         if let (false, Some(authority)) = (request.headers().contains_key(HOST), authority) {
@@ -78,12 +77,15 @@ impl GuestNetwork {
         *request.uri_mut() = Uri::from(path);
 
         let (response, kept) = match self.pod.idle().take(&target.key()) {
-            Some(link) => match Box::pin(over(link, request, patience)).await {
-                Ok(answer) => answer,
-                // The server closed it just then; nothing of the request was sent.
-                Err(Unsent::Request(request)) => self.afresh(&target, *request, patience).await?,
-                Err(Unsent::Failed(error)) => return Err(error),
-            },
+            Some(link) => {
+                self.pod.begin_request().await;
+                match Box::pin(over(link, request, patience)).await {
+                    Ok(answer) => answer,
+                    // The server closed it just then; nothing of the request was sent.
+                    Err(Unsent::Request(request)) => self.afresh(&target, *request, patience).await?,
+                    Err(Unsent::Failed(error)) => return Err(error),
+                }
+            }
             None => self.afresh(&target, request, patience).await?,
         };
         let idle = kept.map(|link| (target.key(), link, Arc::clone(self.pod.idle())));
@@ -131,6 +133,8 @@ impl GuestNetwork {
 
     async fn way_to(&self, target: &Target, to: SocketAddr, patience: Patience) -> Result<Way, NetworkError> {
         let lead = self.allowed(to)?;
+        // What is denied is so at once: it takes no turn, and nobody's place meanwhile.
+        self.pod.begin_request().await;
         if let (false, Some(port)) = (target.https, lead.as_ref().and_then(Lead::port)) {
             let endpoints = self.endpoints(port);
             if !endpoints.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -69,6 +70,32 @@ async fn loopback_is_the_pods_own() {
     assert_eq!(pod.connect(8080, STRANGER).err(), Some(Refused::Nobody));
     assert!(pod.connect(8080, Caller::Inside(address("127.0.0.1:4000"))).is_ok());
     assert!(pod.connect(8080, Caller::NODE).is_ok());
+}
+
+#[tokio::test]
+async fn others_have_their_turn_between_requests_that_begin_together() {
+    let (pod, begun) = (pod(&Pods::default(), ""), Arc::new(AtomicUsize::new(0)));
+    let request = |_| {
+        let (pod, begun) = (Arc::clone(&pod), Arc::clone(&begun));
+        tokio::spawn(async move {
+            pod.begin_request().await;
+            begun.fetch_add(1, Ordering::Relaxed)
+        })
+    };
+    let requests: Vec<_> = (0..100).map(request).collect();
+    let other = tokio::spawn({
+        let begun = Arc::clone(&begun);
+        async move {
+            tokio::task::yield_now().await;
+            begun.load(Ordering::Relaxed)
+        }
+    });
+    let before = other.await.expect("no panic");
+    assert!((1..50).contains(&before), "{before} of a hundred came first");
+    for request in requests {
+        request.await.expect("no panic");
+    }
+    assert_eq!(begun.load(Ordering::Relaxed), 100);
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Limited {
     /// If a guest was refused room in it.
     fn refused(&self) -> Option<Past> {
         let disk = disk_use(&self.dir).filter(|disk| disk.refused)?;
-        Some(self.past(&format!("It holds {} bytes, and more was refused.", disk.used)))
+        Some(self.past(&format!("A write past it was refused; it holds {} bytes.", disk.used)))
     }
 
     /// If there is more in it than may be, or what cannot be looked through: guests' own doing, if the disk is not at fault.
