@@ -80,7 +80,7 @@ pub(super) fn troubles<'a>(pods: impl Iterator<Item = &'a Value>, old: &'a BTree
 /// What the first of the new revision's pods that takes long waits for.
 pub(super) fn long_start<'a>(pods: impl Iterator<Item = &'a Value>, old: &'a BTreeSet<String>) -> Option<&'a str> {
     let waits = |status: &'a Value| text(status, "/state/waiting/message");
-    let mut starting = new(pods, old).flat_map(|pod| list(pod, "/status/containerStatuses")).filter(is_starting);
+    let starting = new(pods, old).flat_map(|pod| list(pod, "/status/containerStatuses")).filter(is_starting);
     starting.map(waits).find(|told| !told.is_empty())
 }
 
