@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::cordon;
@@ -30,15 +30,22 @@ pub(super) async fn run(client: &Client, args: NodeArgs, ui: &mut Ui) -> anyhow:
         NodeCommand::Uncordon(args) => cordon::run(client, &args, false, ui).await,
         NodeCommand::Drain(args) => drain::run(client, &args, Pace::Together, ui).await,
         NodeCommand::Upgrade(args) => {
+            let mut interrupts = Interrupts::new()?;
             for node in cordon::nodes(client, &args.drain.cordon).await? {
-                upgrade(client, &args, &node.name, ui).await?;
+                upgrade(client, &args, &node.name, &mut interrupts, ui).await?;
             }
             Ok(())
         }
     }
 }
 
-async fn upgrade(client: &Client, args: &UpgradeArgs, name: &str, ui: &mut Ui) -> anyhow::Result<()> {
+async fn upgrade(
+    client: &Client,
+    args: &UpgradeArgs,
+    name: &str,
+    interrupts: &mut Interrupts,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
     let path = Resource::nodes().object("", name);
     let before = client.get(&path, crate::client::JSON).await?;
     let was_cordoned = before.pointer("/spec/unschedulable") == Some(&Value::Bool(true));
@@ -49,7 +56,7 @@ async fn upgrade(client: &Client, args: &UpgradeArgs, name: &str, ui: &mut Ui) -
     }
     let asked = tokio::select! {
         asked = emptied_and_asked(client, args, &one, name, ui) => asked,
-        () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+        () = interrupts.come() => Err(anyhow::anyhow!("interrupted")),
     };
     let told = match asked {
         Ok(told) => told,
@@ -63,7 +70,12 @@ async fn upgrade(client: &Client, args: &UpgradeArgs, name: &str, ui: &mut Ui) -
             return Err(error.context(format!("node {name} goes on as it was, and takes pods again")));
         }
     };
-    back(client, &path, &before, name, ui).await?;
+    tokio::select! {
+        is_back = back(client, &path, &before, name, ui) => is_back?,
+        () = interrupts.come() => {
+            anyhow::bail!("interrupted; node {name} is being upgraded and stays cordoned: wk node uncordon {name}");
+        }
+    }
     ui.settle();
     let word = |field: &str| told.get(field).and_then(Value::as_str).unwrap_or("?").to_owned();
     ui.line(&format!("node/{name} upgraded from {} to {}", word("from"), word("to")))?;
@@ -74,12 +86,23 @@ async fn upgrade(client: &Client, args: &UpgradeArgs, name: &str, ui: &mut Ui) -
     cordon::run(client, &one, false, ui).await
 }
 
-/// Waits for somebody to end this command: at the keyboard, or a script's time limit.
-async fn interrupted() {
-    let Ok(mut ended) = signal(SignalKind::terminate()) else { return };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = ended.recv() => {}
+/// Whoever ends this command: at the keyboard, or a script's time limit. From its making on nothing else ends it.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn new() -> std::io::Result<Self> {
+        let [interrupt, terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        Ok(Self { interrupt: interrupt?, terminate: terminate? })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

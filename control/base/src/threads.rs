@@ -13,14 +13,10 @@ const REST: Duration = Duration::from_millis(500);
 /// asks what comes of it.
 const END_MAX: Duration = Duration::from_secs(2);
 
-/// A thread looks for news of sockets and timers after so many steps of tasks at the latest: a guest's step may take a tenth
-/// of a millisecond, and after tokio's 61 of them a request would be seen six milliseconds late.
-const STEPS_BETWEEN_LOOKS: u32 = 8;
-
 /// The runtime of a process, to be built.
 pub fn runtime() -> Builder {
     let mut builder = Builder::new_multi_thread();
-    builder.enable_all().thread_keep_alive(REST).event_interval(STEPS_BETWEEN_LOOKS);
+    builder.enable_all().thread_keep_alive(REST);
     builder
 }
 

@@ -52,7 +52,11 @@ impl Cluster {
             let again = |event: &Object| {
                 let mut event = event.0.clone();
                 event["count"] = json!(event["count"].as_i64().unwrap_or(1).saturating_add(1).min(COUNT_MAX));
-                event["lastTimestamp"] = json!(at);
+                // One that could not be written at once may come after those that followed it.
+                let of = |field: &str| event[field].as_str().unwrap_or(&at).to_owned();
+                let (first, last) = (of("firstTimestamp"), of("lastTimestamp"));
+                event["firstTimestamp"] = json!(first.min(at.clone()));
+                event["lastTimestamp"] = json!(last.max(at.clone()));
                 Ok(event)
             };
             return self.modify(&kinds::EVENT, Some(namespace), &name, Subresource::None, again).await.map(|_| ());

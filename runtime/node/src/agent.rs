@@ -299,6 +299,7 @@ impl Agent {
             | container::Event::RequestFailed { .. }
             | container::Event::LimitReached { .. }
             | container::Event::StartTakesLong { .. }
+            | container::Event::StartGoesOn
             | container::Event::HookEnded { .. }
             | container::Event::Probed { .. }
             | container::Event::ProbeFailed { .. }

@@ -152,7 +152,14 @@ impl Container {
             Event::LimitReached { reason, message } if self.told.is_due(reason, &message, now) => {
                 vec![Order::Tell(Notice::warning(reason, format!("container {}: {message}", self.name)))]
             }
-            Event::StartTakesLong { reason, message } => self.note_long_start(reason, message),
+            Event::StartTakesLong { reason, message } => {
+                let mut orders = self.start_waits_for(&message);
+                if !orders.is_empty() {
+                    orders.push(Order::Tell(Notice::normal(reason, format!("container {}: {message}", self.name))));
+                }
+                orders
+            }
+            Event::StartGoesOn => self.start_waits_for(""),
             Event::HookEnded { hook, failure } => self.hook_ended(hook, failure.as_deref(), spec, now + grace, now),
             Event::Probed { probe, healthy } => self.probed(probe, healthy, spec, grace, now),
             Event::ProbeFailed { probe, message } if self.run == Some(Run::Up) => {
@@ -438,13 +445,13 @@ impl Container {
         if worth_telling { vec![Order::Report] } else { Vec::new() }
     }
 
-    /// Tells what its start waits for.
-    fn note_long_start(&mut self, reason: &'static str, told: String) -> Vec<Order> {
-        match (&mut self.state, &self.run) {
-            (State::Waiting { message, .. }, Some(Run::Starting)) => message.clone_from(&told),
-            (State::Waiting { .. } | State::Running { .. } | State::Terminated(_), _) => return Vec::new(),
+    /// Shows what its start under way waits for, if it is under way; an error of the one before is old news.
+    fn start_waits_for(&mut self, message: &str) -> Vec<Order> {
+        if self.run != Some(Run::Starting) {
+            return Vec::new();
         }
-        vec![Order::Report, Order::Tell(Notice::normal(reason, format!("container {}: {told}", self.name)))]
+        self.state = State::Waiting { reason: "ContainerCreating", message: message.to_owned(), until: None };
+        vec![Order::Report]
     }
 
     /// Starts it if it waits for a time.

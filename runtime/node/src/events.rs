@@ -11,9 +11,8 @@ use wk_api::{Object, Reason};
 use wk_base::tasks::Tasks;
 use wk_cluster::{Cluster, Note, Severity};
 
-/// An event that the cluster does not take for now is tried again so often, with so long between. Figures of client-go's
-/// recorder.
-const RETRIES_MAX: u32 = 11;
+/// An event that the cluster does not take for now is tried so often, with so long between. Figures of client-go's recorder.
+const TRIES_MAX: u32 = 12;
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 /// So many wait to be tried again: the newest of a node in trouble are like those before.
 const WAITING_MAX: usize = 256;
@@ -51,14 +50,14 @@ impl Recorder {
     }
 
     async fn write(&self, about: &Object, note: &Note) {
-        let mut place = None;
-        for _ in 0..RETRIES_MAX {
-            let Err(status) = self.cluster.record(about, note, "wk-node", &self.node).await else { return };
+        let (mut tries, mut place) = (1, None);
+        while let Err(status) = self.cluster.record(about, note, "wk-node", &self.node).await {
             place = place.or_else(|| self.waiting.try_acquire().ok());
-            if place.is_none() || !is_for_now(status.reason) {
+            if place.is_none() || tries == TRIES_MAX || !is_for_now(status.reason) {
                 tracing::debug!(%status, pod = about.name(), reason = note.reason, "event lost");
                 return;
             }
+            tries += 1;
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }

@@ -338,11 +338,14 @@ impl Runner {
         if let Ok(done) = tokio::time::timeout(STEP_LONG, &mut work).await {
             return done;
         }
-        let place = self.long_starts.try_acquire();
-        if place.is_ok() {
-            report.hint(Event::StartTakesLong { reason, message: message.to_owned() });
-        }
-        work.await
+        let _place = tokio::select! {
+            done = &mut work => return done,
+            place = self.long_starts.acquire() => place,
+        };
+        report.hint(Event::StartTakesLong { reason, message: message.to_owned() });
+        let done = work.await;
+        report.hint(Event::StartGoesOn);
+        done
     }
 
     async fn prepare(
@@ -359,7 +362,8 @@ impl Runner {
         let image_id = wasm.digest.to_string();
         let path: PathBuf = wasm.path;
         let module = self.places.engine().prepare_for(namespace, &image_id, &path);
-        let module = self.step(report, "Compiling", "its module is compiled, here or on another node", module).await;
+        let module =
+            self.step(report, "Compiling", "its module is being compiled, here or on another node", module).await;
         let module = module.map_err(|error| ("CreateContainerError", Chain(&error).to_string()))?;
         Ok(Ready { module, image_id })
     }

@@ -42,7 +42,8 @@ pub(super) async fn until_ready(
     let (mut listed, mut rested) = (false, Instant::now());
     loop {
         let news = news(&mut deployment, &mut pods, rested.min(deadline));
-        let Ok(news) = tokio::time::timeout_at(deadline, news).await else {
+        let news = if Instant::now() < deadline { tokio::time::timeout_at(deadline, news).await.ok() } else { None };
+        let Some(news) = news else {
             let troubles = rollout::troubles(pods.items(), &written.old_pods);
             let waiting = deployment.items().next().map(|it| rollout::progress(it, written.generation));
             let state = match waiting {

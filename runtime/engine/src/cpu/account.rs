@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::cpu::burst::Bursts;
 use crate::usage::CpuLimits;
 
 /// A quota is refilled as if once in this time: the kubelet's `cpuCFSQuotaPeriod`.
@@ -30,7 +29,6 @@ pub(crate) struct Account {
     pub(super) greedy_until: AtomicU32,
     /// The last window in which its new instances do not begin on the node's own threads.
     pub(super) heavy_until: AtomicU32,
-    pub(super) bursts: Bursts,
 }
 
 impl Account {
@@ -43,7 +41,6 @@ impl Account {
             window: AtomicU64::new(0),
             greedy_until: AtomicU32::new(0),
             heavy_until: AtomicU32::new(0),
-            bursts: Bursts::default(),
         }
     }
 

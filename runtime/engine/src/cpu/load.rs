@@ -36,9 +36,6 @@ const GREEDY_WINDOWS: u32 = 10;
 /// little: what it asks for would wait behind all that they have begun.
 const MEEK_WINDOWS: u32 = 20;
 
-/// Several containers are about for so many windows after they ran in the same one: five seconds.
-const COMPANY_WINDOWS: u32 = 50;
-
 /// A container of which one instance ran on and on begins its next ones among the heavy for so many windows: a second.
 const HEAVY_WINDOWS: u32 = 10;
 
@@ -63,8 +60,6 @@ pub(crate) struct Load {
     fair_millis: AtomicU64,
     /// The last window in which one that wants little counts.
     meek_until: AtomicU32,
-    /// The last window in which several containers count as being about.
-    company_until: AtomicU32,
     overruns: AtomicU32,
     crowded: AtomicBool,
 }
@@ -121,7 +116,6 @@ impl Load {
             active_shares: AtomicU64::new(0),
             fair_millis: AtomicU64::new(u64::MAX),
             meek_until: AtomicU32::new(0),
-            company_until: AtomicU32::new(0),
             overruns: AtomicU32::new(0),
             crowded: AtomicBool::new(false),
         }
@@ -129,17 +123,11 @@ impl Load {
 
     /// A tick passed.
     pub(crate) fn tick(&self) {
-        if self.ticks.fetch_add(1, Ordering::Relaxed) % WINDOW_TICKS == WINDOW_TICKS - 1 {
-            self.window_ends();
+        if self.ticks.fetch_add(1, Ordering::Relaxed) % WINDOW_TICKS != WINDOW_TICKS - 1 {
+            return;
         }
-    }
-
-    pub(super) fn window_ends(&self) {
         self.window.fetch_add(1, Ordering::Relaxed);
         let (used, active) = (self.used_micros.swap(0, Ordering::Relaxed), self.active.swap(0, Ordering::Relaxed));
-        if active >= 2 {
-            self.company_until.store(self.window.load(Ordering::Relaxed) + COMPANY_WINDOWS, Ordering::Relaxed);
-        }
         let shares = self.active_shares.swap(0, Ordering::Relaxed);
         let short = self.is_short(used, self.pooled_micros.swap(0, Ordering::Relaxed));
         let fair = if active >= 2 && short { used.saturating_mul(1000) / shares.max(1) } else { u64::MAX };
@@ -206,11 +194,6 @@ impl Load {
         if micros >= BUSY_MICROS && micros > most {
             account.greedy_until.store(window + GREEDY_WINDOWS, Ordering::Relaxed);
         }
-    }
-
-    /// Whether several containers are about.
-    pub(crate) fn in_company(&self) -> bool {
-        self.company_until.load(Ordering::Relaxed) >= self.window.load(Ordering::Relaxed)
     }
 
     /// An instance of `account` ran for a slice and wanted more.

@@ -6,8 +6,6 @@
 //! where containers take turns by weight and wait when their quota is used up. So the node's own threads, which carry
 //! Raft and the API, never run a guest for longer than one slice, and the kernel prefers them to those that do.
 //!
-//! Where several containers are about, guests of one that come all at once let others between ([`burst`]).
-//!
 //! A container that was heavy a moment ago, or that had more than its share while cores were short, begins there ([`load`]).
 //!
 //! A guest that another guest waits for runs in a task of its own ([`inside`]).
@@ -15,7 +13,6 @@
 //! The rules are cgroups' ones, as the kubelet uses them: `cpu.shares` under contention, `cpu.cfs_quota_us` always.
 
 mod account;
-mod burst;
 mod clock;
 mod inside;
 mod load;
@@ -100,8 +97,6 @@ pub(crate) struct Guest<T> {
     usage: Arc<Usage>,
     /// Its work, while that is done on the thread that polls this.
     here: Option<Work<T>>,
-    /// Whether that was put off in favour of others.
-    put_off: bool,
     /// Its work in the pool.
     there: Option<Pooled<T>>,
     /// Its work in a task of its own, since it began within another guest's turn.
@@ -129,7 +124,7 @@ impl<T: Send + 'static> Guest<T> {
 
     fn of(scheduler: &Arc<Scheduler>, usage: &Arc<Usage>, work: Work<T>) -> Self {
         let (scheduler, usage) = (Arc::clone(scheduler), Arc::clone(usage));
-        Self { scheduler, usage, here: Some(work), put_off: false, there: None, apart: None }
+        Self { scheduler, usage, here: Some(work), there: None, apart: None }
     }
 
     fn queues(&self) -> bool {
@@ -172,13 +167,6 @@ impl<T: Send + 'static> Future for Guest<T> {
         }
         if let Some(mut work) = self.here.take() {
             if !self.queues() {
-                if LIMITED && self.scheduler.load.in_company() {
-                    let this = &mut *self;
-                    if !burst::admits(&this.usage, cx.waker(), &mut this.put_off) {
-                        self.here = Some(work);
-                        return Poll::Pending;
-                    }
-                }
                 match self.poll_here(&mut work, cx) {
                     (Poll::Ready(done), _) => return Poll::Ready(done),
                     (Poll::Pending, false) => {

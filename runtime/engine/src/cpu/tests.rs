@@ -1,7 +1,5 @@
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use super::*;
 use crate::sandbox::MemoryBytes;
@@ -47,50 +45,6 @@ async fn guest_that_runs_on_moves_to_a_thread_of_guests_and_is_charged() {
     assert!(usage.used().cpu >= wanted, "{:?}", usage.used().cpu);
     // And so do the next ones of its container.
     assert_eq!(Guest::new(&scheduler, &usage, burn(Duration::ZERO)).await.as_deref(), Some("wk-guest"));
-}
-
-/// Of two containers, one of which has a hundred guests that are woken at once: how many of those came before the other's.
-async fn before_the_other(scheduler: &Arc<Scheduler>, [many, one]: [&Arc<Usage>; 2]) -> usize {
-    let (come, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-    let guests: Vec<_> = std::iter::repeat_with(|| {
-        let (come, go) = (Arc::clone(&come), Arc::clone(&go));
-        let work = async move {
-            go.notified().await;
-            come.fetch_add(1, Ordering::Relaxed)
-        };
-        tokio::spawn(Guest::new(scheduler, many, work))
-    })
-    .take(100)
-    .collect();
-    until_all_wait().await;
-    go.notify_waiters();
-    let other = Guest::new(scheduler, one, async move { come.load(Ordering::Relaxed) });
-    let before = tokio::spawn(other).await.expect("no panic");
-    for guest in guests {
-        guest.await.expect("each has its turn");
-    }
-    before
-}
-
-/// Lets every task go on until it waits.
-async fn until_all_wait() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn guests_of_one_container_that_come_at_once_let_another_between() {
-    let scheduler = Arc::new(Scheduler::new(&Handle::current()));
-    let [many, one] = [container(CpuLimits::BEST_EFFORT), container(CpuLimits::BEST_EFFORT)];
-    let alone = before_the_other(&scheduler, [&many, &one]).await;
-    assert_eq!(alone, 100, "nobody was about by then");
-    scheduler.load.ran(&many.account, 1_000_000);
-    scheduler.load.ran(&one.account, 1_000_000);
-    scheduler.load.window_ends();
-    assert!(scheduler.load.in_company());
-    let before = before_the_other(&scheduler, [&many, &one]).await;
-    assert!(before <= 16, "{before} came before");
 }
 
 #[tokio::test]

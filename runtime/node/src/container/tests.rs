@@ -160,6 +160,8 @@ fn start_that_takes_long_says_what_it_waits_for_until_it_has_begun() {
     assert_eq!(said(&orders), [format!("Compiling: container {}: for code", told.container.name)]);
     assert_eq!(done(orders), [Order::Report]);
     assert!(matches!(&told.container.state, State::Waiting { message, until: None, .. } if message == "for code"));
+    assert_eq!(told.is(Event::StartGoesOn, 4), [Order::Report]);
+    assert_eq!(told.container.state, waiting("ContainerCreating"));
     told.is(started(), 4);
     assert!(told.container.is_running());
     assert_eq!(told.is(waits(), 5), [], "the news was late");

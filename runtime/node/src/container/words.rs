@@ -90,6 +90,8 @@ pub enum Event {
         /// What it waits for, for a person.
         message: String,
     },
+    /// What its start waited for so long is there.
+    StartGoesOn,
     /// Its start failed: the reason Kubernetes gives, and why.
     StartFailed {
         /// `ErrImagePull`, `InvalidImageName`, `CreateContainerConfigError`, `CreateContainerError`.

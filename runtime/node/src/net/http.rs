@@ -67,6 +67,8 @@ impl GuestNetwork {
         mut request: Request<Body>,
         patience: Patience,
     ) -> Result<Response<Body>, NetworkError> {
+        // In this order: what is denied keeps nobody's place while it waits.
+        self.pod.begin_request().await;
         let place = self.pod.request().map_err(|error| self.voice.told(error))?;
         let target = Target::of(&request)?;
         let authority = request.uri().authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
@@ -77,15 +79,12 @@ impl GuestNetwork {
         *request.uri_mut() = Uri::from(path);
 
         let (response, kept) = match self.pod.idle().take(&target.key()) {
-            Some(link) => {
-                self.pod.begin_request().await;
-                match Box::pin(over(link, request, patience)).await {
-                    Ok(answer) => answer,
-                    // The server closed it just then; nothing of the request was sent.
-                    Err(Unsent::Request(request)) => self.afresh(&target, *request, patience).await?,
-                    Err(Unsent::Failed(error)) => return Err(error),
-                }
-            }
+            Some(link) => match Box::pin(over(link, request, patience)).await {
+                Ok(answer) => answer,
+                // The server closed it just then; nothing of the request was sent.
+                Err(Unsent::Request(request)) => self.afresh(&target, *request, patience).await?,
+                Err(Unsent::Failed(error)) => return Err(error),
+            },
             None => self.afresh(&target, request, patience).await?,
         };
         let idle = kept.map(|link| (target.key(), link, Arc::clone(self.pod.idle())));
@@ -133,8 +132,6 @@ impl GuestNetwork {
 
     async fn way_to(&self, target: &Target, to: SocketAddr, patience: Patience) -> Result<Way, NetworkError> {
         let lead = self.allowed(to)?;
-        // What is denied is so at once: it takes no turn, and nobody's place meanwhile.
-        self.pod.begin_request().await;
         if let (false, Some(port)) = (target.https, lead.as_ref().and_then(Lead::port)) {
             let endpoints = self.endpoints(port);
             if !endpoints.is_empty() {
