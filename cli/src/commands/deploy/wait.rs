@@ -41,9 +41,7 @@ pub(super) async fn until_ready(
     let mut told = BTreeSet::new();
     let (mut listed, mut rested) = (false, Instant::now());
     loop {
-        let news = news(&mut deployment, &mut pods, rested.min(deadline));
-        let news = if Instant::now() < deadline { tokio::time::timeout_at(deadline, news).await.ok() } else { None };
-        let Some(news) = news else {
+        let Some(news) = news(&mut deployment, &mut pods, rested, deadline).await? else {
             let troubles = rollout::troubles(pods.items(), &written.old_pods);
             let waiting = deployment.items().next().map(|it| rollout::progress(it, written.generation));
             let state = match waiting {
@@ -54,7 +52,7 @@ pub(super) async fn until_ready(
             let message = format!("{} is not ready after {:?}: {state}", app.name, app.timeout);
             return Err(give_up(client, app, Code::TimedOut, message, (&troubles, serves(&deployment)), ui).await);
         };
-        listed |= news?;
+        listed |= news;
         let begun = Instant::now();
         let troubles = rollout::troubles(pods.items(), &written.old_pods);
         for trouble in &troubles {
@@ -94,13 +92,23 @@ pub(super) async fn until_ready(
     }
 }
 
-/// Waits for news of either, and for what else comes until `rested`. Whether the deployment was among it.
-async fn news(deployment: &mut Follow, pods: &mut Follow, rested: Instant) -> anyhow::Result<bool> {
-    let (mut listed, mut any) = (false, false);
+/// Waits for news of either, and for what else comes until `rested`. Whether the deployment was among it; none if nothing came
+/// by the deadline.
+async fn news(
+    deployment: &mut Follow,
+    pods: &mut Follow,
+    rested: Instant,
+    deadline: Instant,
+) -> anyhow::Result<Option<bool>> {
+    if Instant::now() >= deadline {
+        return Ok(None);
+    }
+    let (mut listed, mut any, rested) = (false, false, rested.min(deadline));
     // Timers are too coarse for the rest after a look at a handful of pods.
     while !any || Instant::now() < rested {
         tokio::select! {
             () = tokio::time::sleep_until(rested), if any => break,
+            () = tokio::time::sleep_until(deadline), if !any => return Ok(None),
             changed = deployment.changed() => {
                 changed?;
                 listed = true;
@@ -109,7 +117,7 @@ async fn news(deployment: &mut Follow, pods: &mut Follow, rested: Instant) -> an
         }
         any = true;
     }
-    Ok(listed)
+    Ok(Some(listed))
 }
 
 /// What replicas wait for that take long to start, as the end of a line.
