@@ -80,12 +80,13 @@ pub(super) fn troubles<'a>(pods: impl Iterator<Item = &'a Value>, old: &'a BTree
 /// What the first of the new revision's pods that takes long waits for.
 pub(super) fn long_start<'a>(pods: impl Iterator<Item = &'a Value>, old: &'a BTreeSet<String>) -> Option<&'a str> {
     let waits = |status: &'a Value| text(status, "/state/waiting/message");
-    let starting = new(pods, old).flat_map(|pod| list(pod, "/status/containerStatuses")).filter(is_starting);
+    let starting =
+        new(pods, old).flat_map(|pod| list(pod, "/status/containerStatuses")).filter(|status| is_starting(status));
     starting.map(waits).find(|told| !told.is_empty())
 }
 
 /// Whether a container is on its way, and nothing is wrong with it yet.
-fn is_starting(status: &&Value) -> bool {
+fn is_starting(status: &Value) -> bool {
     let waiting = status.pointer("/state/waiting");
     waiting.is_some_and(|waiting| matches!(text(waiting, "/reason"), "" | "ContainerCreating" | "PodInitializing"))
 }
@@ -108,7 +109,7 @@ fn container(status: &Value) -> Option<(String, bool)> {
     let crashed = status.pointer("/state/terminated").or_else(|| status.pointer("/lastState/terminated")).map(ended);
     if let Some(waiting) = status.pointer("/state/waiting") {
         let reason = text(waiting, "/reason");
-        if is_starting(&status) {
+        if is_starting(status) {
             return None;
         }
         let mut what = told(reason, text(waiting, "/message"));
