@@ -93,6 +93,7 @@ pub struct Container {
     delay: Duration,
     /// The delay that the next failed start waits.
     start_delay: Duration,
+    /// What was told of it a moment ago.
     told: Told,
     /// Whether its next start comes after a run that ended.
     again: bool,
